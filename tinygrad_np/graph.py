@@ -1,0 +1,250 @@
+"""The graph and its backward pass: nodes, recording, order, accumulation.
+
+Nothing here knows ``Tensor``: gradients are whatever the rules return, ndarrays as a rule. With a
+``lift`` the same pass runs on Tensors and is itself recorded: that is all of higher order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import numpy as np
+
+from .shapes import Shape, unbroadcast
+
+Rule = Callable[[Any, Any], Any]
+"""What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
+
+
+class Operation(Protocol):
+    """What the engine asks of an op: a name, and one rule per input in the inputs' order."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rules(self) -> Iterable[Rule]: ...
+
+
+class Observer(Protocol):
+    """Whoever watches the forward pass: sees each node once, with its operands and its output."""
+
+    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None: ...
+
+
+class GraphReleasedError(RuntimeError):
+    """A backward pass reached nodes whose saved arrays an earlier pass has already released."""
+
+
+_ticks = itertools.count()
+
+
+class Node:
+    """One recorded op call, or a leaf (``op is None``) that collects a gradient.
+
+    ``saved`` holds what the op's rules read (see ``op.py``) and is None once released; ``parents``
+    has one entry per input, None where that input needs no gradient. Nodes never refer to Tensors
+    or to their users: there is no cycle, and memory comes back by reference counting alone.
+    """
+
+    __slots__ = (
+        "__weakref__", "dtype", "grad", "name", "op", "parents", "saved", "shape", "tick",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        op: Operation | None,
+        parents: tuple[Node | None, ...],
+        saved: tuple[Any, ...] | None,
+        shape: Shape,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.op = op
+        self.parents = parents
+        self.saved = saved
+        self.shape = shape
+        self.dtype = dtype
+        self.tick = next(_ticks)
+        self.name: str | None = None
+        self.grad: Any = None
+
+    def __repr__(self) -> str:
+        what = self.op.name if self.op else "leaf"
+        name = f" {self.name!r}" if self.name else ""
+        return f"<Node {self.tick} {what}{name} {self.dtype}{self.shape}>"
+
+
+def tick() -> int:
+    """A number later than every node made so far, and earlier than every node to come."""
+    return next(_ticks)
+
+
+# False: nothing is recorded. True: ops on Tensors that require grad are. An Observer: they are,
+# and it is told. A ContextVar, so that one thread's no_grad() does not leak into another.
+recording: ContextVar[bool | Observer] = ContextVar("recording", default=True)
+
+
+@contextmanager
+def _recording(mode: bool | Observer) -> Iterator[None]:
+    token = recording.set(mode)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+
+
+def no_grad() -> Any:
+    """Context manager (and decorator) inside which no graph is recorded, in this thread only.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     print((w * w).requires_grad)
+    False
+    """
+    return _recording(False)
+
+
+def enable_grad() -> Any:
+    """Context manager (and decorator) that turns recording on again inside ``no_grad``."""
+    return _recording(True)
+
+
+def observed(observer: Observer) -> Any:
+    """Context manager that records, and shows each new node to ``observer``."""
+    return _recording(observer)
+
+
+def is_recording() -> bool:
+    """Whether ops are recorded here and now: False inside ``no_grad``."""
+    return recording.get() is not False
+
+
+def reachable(roots: Iterable[Node]) -> list[Node]:
+    """The roots and all nodes they depend on, the latest first; without recursion."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=_tick_of, reverse=True)
+
+
+def _tick_of(node: Node) -> int:
+    return node.tick
+
+
+def _leading_to(targets: Collection[Node], order: list[Node]) -> set[Node]:
+    """Those nodes of ``order`` from which at least one target can be reached."""
+    found = set(targets)
+    for node in reversed(order):
+        if not found.isdisjoint(node.parents):
+            found.add(node)
+    return found
+
+
+def backward(
+    seeds: Mapping[Node, Any],
+    targets: Collection[Node] | None = None,
+    *,
+    lift: Callable[[Node], tuple[Any, ...]] | None = None,
+    retain: bool = False,
+) -> dict[Node, Any]:
+    """Carry the seeds' gradients back through the graph; return them for the targets.
+
+    ``seeds`` maps output nodes to their gradients. ``targets`` are the nodes asked for; None means
+    every leaf that is reached. ``lift`` turns a node's saved arrays into Tensors, so that the pass
+    is recorded. Unless ``retain``, saved arrays are released as soon as they have been used. The
+    arrays returned belong to the caller alone.
+
+    Raises GraphReleasedError where saved arrays are gone, and adds to any error that comes out of
+    a rule which op and which input it was.
+    """
+    order = reachable(seeds)
+    wanted = None if targets is None else set(targets)
+    leading = None if wanted is None else _leading_to(wanted, order)
+    pending = dict(seeds)
+    # Arrays that this pass made itself and nothing else refers to: the only ones it writes to.
+    private: set[Node] = set()
+    found: dict[Node, Any] = {}
+    for node in order:
+        gradient = pending.pop(node, None)
+        if gradient is None:
+            continue
+        op = node.op
+        if (op is None) if wanted is None else (node in wanted):
+            found[node] = gradient if node in private else _own(gradient)
+        if op is None:
+            continue
+        saved = node.saved
+        if saved is None:
+            raise GraphReleasedError(
+                f"the graph was already consumed: a backward pass through {op.name!r} (output "
+                f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
+                "pass retain_graph=True to the first backward pass."
+            )
+        if lift is not None:
+            saved = lift(node)
+        for parent, rule in zip(node.parents, op.rules, strict=False):
+            if parent is None or (leading is not None and parent not in leading):
+                continue
+            try:
+                part = rule(gradient, saved)
+                if part.shape != parent.shape:
+                    part = unbroadcast(part, parent.shape)
+                if part.dtype != parent.dtype:
+                    part = part.astype(parent.dtype)
+            except Exception as error:
+                error.add_note(_where(node, parent))
+                raise
+            earlier = pending.get(parent)
+            if earlier is None:
+                pending[parent] = part
+                if parent.op is None and _is_new(part, gradient, saved):
+                    private.add(parent)
+            elif parent in private:
+                earlier += part  # 0-d sums are NumPy scalars, which += replaces: store them back
+                pending[parent] = earlier
+            else:
+                pending[parent] = earlier + part
+                private.add(parent)
+        if not retain:
+            node.saved = None
+    return found
+
+
+def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
+    """Whether a rule's result is an array of its own: no view, not its own input handed on."""
+    return (
+        type(part) is np.ndarray
+        and part.base is None
+        and part is not gradient
+        and not any(part is array for array in saved)
+    )
+
+
+def _own(gradient: Any) -> Any:
+    """A gradient that nobody else holds. (Tensors are never written to: they may be shared.)"""
+    if isinstance(gradient, np.ndarray | np.generic):
+        return np.array(gradient)
+    return gradient
+
+
+def _where(node: Node, parent: Node) -> str:
+    index = node.parents.index(parent)
+    op = node.op.name if node.op else "leaf"
+    return (
+        f"raised by the gradient rule of op {op!r} for its input {index} of shape {parent.shape}; "
+        f"the output's shape is {node.shape}"
+    )
+
+
+def accumulate(gradients: Mapping[Node, Any]) -> None:
+    """Add gradients to their leaves' ``grad``, never writing to an array already handed out."""
+    for leaf, gradient in gradients.items():
+        leaf.grad = gradient if leaf.grad is None else np.asarray(leaf.grad + gradient)

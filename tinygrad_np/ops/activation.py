@@ -1,0 +1,120 @@
+"""Activation functions, written so that they neither overflow nor warn at any input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..cases import REAL, case, normal, uniform
+from ..op import OPS, Value, composite, op
+from ..tensor import Operand, Tensor
+
+
+@op(cases=REAL, x=lambda g, out: g * out * (1 - out))
+def sigmoid(x: Value) -> Value:
+    """The logistic function 1 / (1 + exp(-x)). Gradient: g out (1 - out).
+
+    >>> import tinygrad_np as tg
+    >>> tg.sigmoid(tg.Tensor([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    with np.errstate(over="ignore"):  # exp overflows to inf, and 1 / inf = 0 is the right answer
+        return 1 / (1 + np.exp(-x))
+
+
+@composite(cases=REAL, analytic=False)
+def log_sigmoid(x: Operand) -> Tensor:
+    """log(sigmoid(x)) = -softplus(-x), precise for large negative x."""
+    return -softplus(-x)
+
+
+@op(cases=REAL, analytic=False, x=lambda g, out: g * (out > 0))
+def relu(x: Value) -> Value:
+    """The rectifier max(x, 0). Gradient: g where x > 0, else 0 (at 0, too).
+
+    >>> import tinygrad_np as tg
+    >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    >>> tg.relu(x).sum().backward()
+    >>> x.grad
+    array([0., 0., 1.])
+    """
+    return np.maximum(x, 0)
+
+
+@op(
+    cases=[*REAL, case(normal(3), 0.3)], analytic=False,
+    x=lambda g, x, negative_slope: np.where(x > 0, g, g * negative_slope),
+)  # fmt: skip
+def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
+    """x where positive, else ``negative_slope`` x. (Maas, Hannun, Ng 2013.)"""
+    return np.where(x > 0, x, x * negative_slope)
+
+
+@op(
+    cases=[*REAL, case(normal(3), 0.5)], analytic=False,
+    x=lambda g, x, alpha: g * np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))).astype(g.dtype),
+)  # fmt: skip
+def elu(x: Value, alpha: float = 1.0) -> Value:
+    """x where positive, else alpha (exp(x) - 1). (Clevert, Unterthiner, Hochreiter 2016.)"""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+_GELU = math.sqrt(2 / math.pi)
+
+
+def _gelu_x(g: Any, x: Any) -> Any:
+    t = np.tanh(_GELU * (x + 0.044715 * x * x * x))
+    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * _GELU * (1 + 3 * 0.044715 * x * x))
+
+
+@op(cases=[*REAL, case(uniform(-3.0, 3.0, 5))], x=_gelu_x)
+def gelu(x: Value) -> Value:
+    """x Φ(x) by the tanh formula, 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
+
+    The formula is that of Hendrycks and Gimpel (2016), which PyTorch calls ``approximate="tanh"``;
+    it differs from the exact x Φ(x) by less than 0.0005.
+    """
+    return 0.5 * x * (1 + np.tanh(_GELU * (x + 0.044715 * x * x * x)))
+
+
+@composite(cases=REAL)
+def silu(x: Operand) -> Tensor:
+    """x sigmoid(x), also called swish. (Elfwing, Uchibe, Doya 2017.)"""
+    return x * sigmoid(x)
+
+
+@op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](x))
+def softplus(x: Value) -> Value:
+    """log(1 + exp(x)) without overflow. Gradient: g sigmoid(x)."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# Along an axis
+
+_ROWS = [
+    case(normal(3, 4)),
+    case(normal(3, 4), axis=0),
+    case(normal(2, 3, 4), axis=1),
+    case(normal(5)),
+]
+
+
+@op(cases=_ROWS, x=lambda g, out, axis: out * (g - (g * out).sum(axis=axis, keepdims=True)))
+def softmax(x: Value, axis: int = -1) -> Value:
+    """exp(x) / sum(exp(x)) along ``axis``, without overflow. Gradient: out (g - sum(g out)).
+
+    >>> import tinygrad_np as tg
+    >>> tg.softmax(tg.Tensor([1000.0, 1000.0])).tolist()
+    [0.5, 0.5]
+    """
+    powers = np.exp(x - np.max(x.real, axis=axis, keepdims=True))
+    return powers / np.sum(powers, axis=axis, keepdims=True)
+
+
+@op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
+def log_softmax(x: Value, axis: int = -1) -> Value:
+    """log(softmax(x)) along ``axis``, precise where softmax underflows. Gradient: g - softmax Σg."""
+    shifted = x - np.max(x.real, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

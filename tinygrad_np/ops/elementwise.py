@@ -1,0 +1,227 @@
+"""Elementwise arithmetic and functions: NumPy's ufuncs and their rules, as one flat table.
+
+Sources: the derivatives are those of any calculus text; names and broadcasting are NumPy's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..cases import (
+    ABOVE_ONE, DISTINCT_PAIRS, PAIRS, POSITIVE, POSITIVE_PAIRS, REAL, UNIT,
+    booleans, case, distinct, normal, pairs, positive,
+)  # fmt: skip
+from ..op import Value, op, ufunc
+
+LN2, LN10 = math.log(2), math.log(10)
+
+
+# Arithmetic
+
+add = ufunc(np.add, "The sum x + y.", cases=PAIRS, x=lambda g: g, y=lambda g: g)
+subtract = ufunc(np.subtract, "x - y.", cases=PAIRS, x=lambda g: g, y=lambda g: -g)
+multiply = ufunc(
+    np.multiply, "The product x * y.", cases=PAIRS, x=lambda g, y: g * y, y=lambda g, x: g * x
+)
+divide = ufunc(
+    np.divide, "The quotient x / y.", cases=pairs(normal, positive),
+    x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y,
+)  # fmt: skip
+negative = ufunc(np.negative, "-x.", cases=REAL, x=lambda g: -g)
+positive_ = ufunc(np.positive, "+x: a copy.", cases=REAL, name="positive", x=lambda g: g)
+reciprocal = ufunc(np.reciprocal, "1 / x.", cases=POSITIVE, x=lambda g, out: -g * out * out)
+square = ufunc(np.square, "The square of x.", cases=REAL, x=lambda g, x: g * 2 * x)
+floor_divide = ufunc(
+    np.floor_divide, "The largest integer not above x / y. Its gradient is 0, as of any step.",
+    cases=pairs(normal, positive), analytic=False, x=lambda g: g * 0, y=lambda g: g * 0,
+)  # fmt: skip
+remainder = ufunc(
+    np.remainder, "x - floor(x / y) * y, with the sign of y.",
+    cases=pairs(normal, positive), analytic=False,
+    x=lambda g: g, y=lambda g, x, y: -g * np.floor_divide(x, y),
+)  # fmt: skip
+
+
+def _power_x(g: Any, x: Any, y: Any) -> Any:
+    # y x^(y-1) is 0 where y = 0, also at x = 0, where x^-1 would make it 0 · inf.
+    below = np.where(y == 0, 1, y - 1) if hasattr(y, "dtype") else y - 1 if y else 1
+    return g * y * x**below
+
+
+def _power_y(g: Any, x: Any, out: Any) -> Any:
+    # At x = 0 the gradient is 0, not 0 · log 0; at x < 0 there is none, and log says so (nan).
+    return g * out * np.log(np.where(x == 0, 1, x) if hasattr(x, "dtype") else x or 1)
+
+
+@op(
+    cases=[*POSITIVE_PAIRS, case(normal(3, 4), 2), case(normal(3), 3), case(normal(2), 0)],
+    numpy=np.power, weak=True, x=_power_x, y=_power_y,
+)  # fmt: skip
+def power(x: Any, y: Any) -> Any:
+    """x to the power y, elementwise; ``y`` may be a plain number.
+
+    Gradients: dx = g y x^(y-1), which is 0 where y = 0; dy = g x^y log x, which is 0 where x = 0
+    and nan where x < 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.power(tg.Tensor([1.0, 3.0]), 2).tolist()
+    [1.0, 9.0]
+    """
+    return x**y  # the operator: it has fast paths for small exponents that np.power has not
+
+
+# Roots, exponentials, logarithms
+
+sqrt = ufunc(np.sqrt, "The square root.", cases=POSITIVE, x=lambda g, out: g / (2 * out))
+cbrt = ufunc(
+    np.cbrt, "The cube root.", cases=REAL, analytic=False, x=lambda g, out: g / (3 * out * out)
+)
+exp = ufunc(np.exp, "e to the power x.", cases=REAL, x=lambda g, out: g * out)
+exp2 = ufunc(np.exp2, "2 to the power x.", cases=REAL, x=lambda g, out: g * out * LN2)
+expm1 = ufunc(np.expm1, "exp(x) - 1, precise near 0.", cases=REAL, x=lambda g, out: g * (out + 1))
+log = ufunc(np.log, "The natural logarithm.", cases=POSITIVE, x=lambda g, x: g / x)
+log2 = ufunc(np.log2, "The logarithm to base 2.", cases=POSITIVE, x=lambda g, x: g / (x * LN2))
+log10 = ufunc(np.log10, "The logarithm to base 10.", cases=POSITIVE, x=lambda g, x: g / (x * LN10))
+log1p = ufunc(np.log1p, "log(1 + x), precise near 0.", cases=POSITIVE, x=lambda g, x: g / (1 + x))
+logaddexp = ufunc(
+    np.logaddexp, "log(exp(x) + exp(y)) without overflow.", cases=PAIRS, analytic=False,
+    x=lambda g, x, out: g * np.exp(x - out), y=lambda g, y, out: g * np.exp(y - out),
+)  # fmt: skip
+
+# Trigonometric and hyperbolic functions
+
+sin = ufunc(np.sin, "The sine of x (radians).", cases=REAL, x=lambda g, x: g * np.cos(x))
+cos = ufunc(np.cos, "The cosine of x (radians).", cases=REAL, x=lambda g, x: -g * np.sin(x))
+tan = ufunc(np.tan, "The tangent of x (radians).", cases=UNIT, x=lambda g, out: g * (1 + out * out))
+arcsin = ufunc(np.arcsin, "Inverse sine.", cases=UNIT, x=lambda g, x: g / np.sqrt(1 - x * x))
+arccos = ufunc(np.arccos, "Inverse cosine.", cases=UNIT, x=lambda g, x: -g / np.sqrt(1 - x * x))
+arctan = ufunc(np.arctan, "Inverse tangent.", cases=REAL, x=lambda g, x: g / (1 + x * x))
+arctan2 = ufunc(
+    np.arctan2, "The angle of the point (y, x): arctan2(x, y) has its height first, as NumPy's.",
+    cases=PAIRS, analytic=False,
+    x=lambda g, x, y: g * y / (x * x + y * y), y=lambda g, x, y: -g * x / (x * x + y * y),
+)  # fmt: skip
+hypot = ufunc(
+    np.hypot, "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0.",
+    cases=PAIRS, analytic=False,
+    x=lambda g, x, out: g * x / np.where(out == 0, 1, out),
+    y=lambda g, y, out: g * y / np.where(out == 0, 1, out),
+)  # fmt: skip
+sinh = ufunc(np.sinh, "Hyperbolic sine.", cases=REAL, x=lambda g, x: g * np.cosh(x))
+cosh = ufunc(np.cosh, "Hyperbolic cosine.", cases=REAL, x=lambda g, x: g * np.sinh(x))
+tanh = ufunc(np.tanh, "Hyperbolic tangent.", cases=REAL, x=lambda g, out: g * (1 - out * out))
+arcsinh = ufunc(np.arcsinh, "Inverse sinh.", cases=REAL, x=lambda g, x: g / np.sqrt(x * x + 1))
+arccosh = ufunc(
+    np.arccosh, "Inverse cosh.", cases=ABOVE_ONE, x=lambda g, x: g / np.sqrt((x - 1) * (x + 1))
+)
+arctanh = ufunc(np.arctanh, "Inverse tanh.", cases=UNIT, x=lambda g, x: g / (1 - x * x))
+
+# With kinks and steps
+
+abs = ufunc(
+    np.absolute, "The absolute value. At 0 the gradient is 0.",
+    cases=REAL, name="abs", analytic=False, x=lambda g, x: g * np.sign(x),
+)  # fmt: skip
+sign = ufunc(
+    np.sign, "-1, 0 or 1. Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
+)
+maximum = ufunc(
+    np.maximum, "The larger of x and y, nan where either is. Equal operands share the gradient.",
+    cases=DISTINCT_PAIRS, analytic=False,
+    x=lambda g, x, y: _winner(g, x, y), y=lambda g, x, y: _winner(g, y, x),
+)  # fmt: skip
+minimum = ufunc(
+    np.minimum, "The smaller of x and y, nan where either is. Equal operands share the gradient.",
+    cases=DISTINCT_PAIRS, analytic=False,
+    x=lambda g, x, y: _winner(g, y, x), y=lambda g, x, y: _winner(g, x, y),
+)  # fmt: skip
+
+
+def _winner(g: Any, larger: Any, smaller: Any) -> Any:
+    """The gradient of the operand that won: all of it, half on a tie, none otherwise."""
+    return g * (larger > smaller) + g * 0.5 * (larger == smaller)
+
+
+@op(
+    cases=[
+        case(booleans(3, 4), normal(3, 4), normal(3, 4)), case(booleans(3, 1), normal(4), 0.0),
+        case(booleans(4), normal(), normal(2, 4)), case(booleans(0, 2), normal(2), normal()),
+    ],
+    numpy=np.where, weak=True,
+    x=lambda g, condition: np.where(condition, g, 0),
+    y=lambda g, condition: np.where(condition, 0, g),
+)  # fmt: skip
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """``x`` where ``condition`` holds, else ``y``; all three broadcast.
+
+    Gradients: each branch gets g where it was taken and exactly 0 elsewhere, so that a nan or inf
+    in the gradient of the branch not taken does not come through.
+
+    >>> import tinygrad_np as tg
+    >>> tg.where([True, False], tg.Tensor([1.0, 2.0]), 0.0).tolist()
+    [1.0, 0.0]
+    """
+    return np.where(condition, x, y)
+
+
+@op(
+    cases=[
+        case(distinct(3, 4), -0.3, 0.3), case(distinct(5), 0.0, None), case(distinct(5), None, 0.2),
+        case(distinct(), -1.0, 1.0), case(distinct(0, 2), -1.0, 1.0),
+    ],
+    numpy=np.clip, analytic=False, weak=True,
+    x=lambda g, x, a_min, a_max: np.where(_inside(x, a_min, a_max), g, 0),
+)  # fmt: skip
+def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Value:
+    """``x`` limited to the range from ``a_min`` to ``a_max``; None leaves a side open.
+
+    The bounds are constants (for bounds with a gradient use ``maximum`` and ``minimum``).
+    Gradient: g where a_min <= x <= a_max, else exactly 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.clip(tg.Tensor([-2.0, 0.5, 2.0]), -1, 1).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    return np.clip(x, a_min, a_max)
+
+
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    above = x == x if low is None else x >= low  # noqa: PLR0124  # not nan, and x's shape
+    return above if high is None else above & (x <= high)
+
+
+@op(
+    cases=[case(normal(3, 4), "float64"), case(normal(), "float64")], weak=False,
+    numpy=(), x=lambda g: g,
+)  # fmt: skip
+def astype(x: Value, dtype: Any, copy: bool = True) -> Value:
+    """``x`` in another dtype. The gradient comes back in x's own; integer results are constants.
+
+    >>> import tinygrad_np as tg
+    >>> tg.astype(tg.Tensor([1.5]), "float32").dtype
+    dtype('float32')
+    """
+    return x.astype(dtype, copy=copy)
+
+
+# Questions: comparisons and tests have no gradient; their results are boolean constants
+
+_ASK: dict[str, Any] = {"analytic": False}
+greater = ufunc(np.greater, "x > y.", cases=DISTINCT_PAIRS, **_ASK)
+greater_equal = ufunc(np.greater_equal, "x >= y.", cases=DISTINCT_PAIRS, **_ASK)
+less = ufunc(np.less, "x < y.", cases=DISTINCT_PAIRS, **_ASK)
+less_equal = ufunc(np.less_equal, "x <= y.", cases=DISTINCT_PAIRS, **_ASK)
+equal = ufunc(np.equal, "x == y.", cases=DISTINCT_PAIRS, **_ASK)
+not_equal = ufunc(np.not_equal, "x != y.", cases=DISTINCT_PAIRS, **_ASK)
+logical_not = ufunc(np.logical_not, "not x.", cases=REAL, **_ASK)
+logical_and = ufunc(np.logical_and, "x and y.", cases=DISTINCT_PAIRS, **_ASK)
+logical_or = ufunc(np.logical_or, "x or y.", cases=DISTINCT_PAIRS, **_ASK)
+_MASKS = [case(booleans(3, 4), booleans(3, 4)), case(booleans(4), True)]
+bitwise_and = ufunc(np.bitwise_and, "x & y: of masks and integers.", cases=_MASKS, **_ASK)
+bitwise_or = ufunc(np.bitwise_or, "x | y: of masks and integers.", cases=_MASKS, **_ASK)
+invert = ufunc(np.invert, "~x: of masks and integers.", cases=[case(booleans(3, 4))], **_ASK)
+isnan = ufunc(np.isnan, "Whether x is nan.", cases=REAL, **_ASK)
+isfinite = ufunc(np.isfinite, "Whether x is neither nan nor infinite.", cases=REAL, **_ASK)

@@ -1,0 +1,104 @@
+"""Picking elements: NumPy's indexing in all its forms, and what is built on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..cases import booleans, case, distinct, integers, normal
+from ..op import OPS, Value, composite, op
+from ..shapes import Shape
+from ..tensor import Operand, Tensor, plain
+
+_CASES = [
+    case(normal(5), 2),
+    case(normal(5, 3), slice(None, None, -2)),
+    case(normal(3, 4), (Ellipsis, 1)),
+    case(normal(3, 4), (None, slice(1, 3), -1)),
+    case(normal(5, 2), np.array([0, 3, 3, 0])),
+    case(normal(4, 3), (np.array([0, 0, 2]), np.array([1, 1, 2]))),
+    case(normal(4, 3), (slice(None), [2, 2, 0])),
+    case(normal(3, 2), np.array([True, False, True])),
+    case(normal(3, 2), (np.array([[2, 0], [1, 1]]), None, slice(0, 1))),
+    case(normal(), ()),
+    case(normal(0, 3), slice(0, 2)),
+]
+
+
+@op(cases=_CASES, x=lambda g, x_shape, index: OPS["scatter"](g, index, x_shape))
+def getitem(x: Value, index: Any) -> Value:
+    """``x[index]``: slices, None, Ellipsis, integer and boolean arrays, as in NumPy.
+
+    Gradient: g at the places picked, added up where one was picked more than once.
+
+    >>> import tinygrad_np as tg
+    >>> x = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> x[[0, 0, 2]].sum().backward()
+    >>> x.grad
+    array([2., 0., 1.])
+    """
+    return x[index]
+
+
+@op(
+    cases=[case(normal(2), slice(1, 3), (5,)), case(normal(3), np.array([1, 1, 0]), (4,)),
+           case(normal(2, 2), (slice(None), [0, 2]), (2, 3))],
+    g=lambda g, index: g[index],
+)  # fmt: skip
+def scatter(g: Value, index: Any, shape: Shape) -> Value:
+    """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index]."""
+    out = np.zeros(shape, g.dtype)
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(isinstance(p, int | np.integer | slice | None) or p is Ellipsis for p in parts):
+        out[index] = g
+    else:
+        np.add.at(out, index, g)
+    return out
+
+
+@composite(
+    cases=[case(normal(5), np.array([0, 3, 3])), case(normal(3, 4), np.array([[1, 1], [0, 2]]), axis=1),
+           case(normal(3, 4), 2, axis=-1), case(normal(2, 3), np.array([5, 0]))],
+    numpy=np.take,
+)  # fmt: skip
+def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
+    """The elements at ``indices`` along ``axis`` (None: of x flattened). Repeated ones add up."""
+    x, indices = (x if isinstance(x, Tensor) else np.asarray(x)), np.asarray(plain(indices))
+    if axis is None:
+        return getitem(x.reshape(-1), indices)
+    return getitem(x, (slice(None),) * (axis % x.ndim) + (indices,))
+
+
+@composite(
+    cases=[case(normal(3, 4), integers(4, 3, 2), axis=1), case(normal(3, 4), integers(3, 1, 4), axis=0),
+           case(normal(5), integers(5, 3))],
+    numpy=np.take_along_axis,
+)  # fmt: skip
+def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
+    """For each lane along ``axis``, the elements at this lane's own ``indices``."""
+    x, indices = (x if isinstance(x, Tensor) else np.asarray(x)), np.asarray(plain(indices))
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    if indices.ndim != x.ndim:
+        raise ValueError(
+            f"take_along_axis: x of shape {x.shape} and indices of shape {indices.shape} "
+            "must have the same number of axes"
+        )
+    places = list(np.indices(indices.shape, sparse=True))
+    for i, n in enumerate(x.shape):
+        if n == 1 and i != axis % x.ndim:
+            places[i] = np.zeros_like(places[i])
+    places[axis] = indices
+    return getitem(x, tuple(places))
+
+
+@composite(
+    cases=[case(distinct(3, 4)), case(distinct(3, 4), axis=0), case(distinct(5))], numpy=np.sort
+)
+def sort(x: Operand, axis: int = -1) -> Tensor:
+    """The elements in ascending order along ``axis``; equal ones keep their order.
+
+    Gradient: each element gets the g of the place it went to.
+    """
+    return take_along_axis(x, np.argsort(np.asarray(plain(x)), axis=axis, kind="stable"), axis)

@@ -1,0 +1,304 @@
+"""Linear algebra: products of every kind, parts of matrices, inverse, solve, determinant.
+
+Rules for inverse, solve and determinant: M. Giles, "An extended collection of matrix derivative
+results for forward and reverse mode algorithmic differentiation" (2008).
+"""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import numpy as np
+
+from ..cases import case, normal, regular
+from ..op import OPS, Value, composite, op
+from ..shapes import Shape
+from ..tensor import Operand, Tensor
+from .elementwise import multiply
+from .shape import ravel, reshape, transpose
+
+# Matrix products
+
+MATRICES = [
+    case(normal(3, 4), normal(4, 2)), case(normal(1, 4), normal(4, 2)),
+    case(normal(4), normal(4)), case(normal(4), normal(4, 2)), case(normal(3, 4), normal(4)),
+    case(normal(2, 3, 4), normal(4, 2)), case(normal(3, 4), normal(2, 4, 2)),
+    case(normal(2, 3, 4), normal(2, 4, 2)), case(normal(2, 1, 3, 4), normal(3, 4, 2)),
+    case(normal(4), normal(2, 4, 3)), case(normal(2, 3, 4), normal(4)),
+    case(normal(0, 4), normal(4, 2)), case(normal(3, 0), normal(0, 2)),
+]  # fmt: skip
+
+
+def _matmul_x(g: Any, x_shape: Shape, y: Any) -> Any:
+    if y.ndim == 1:
+        return g[..., None] * y
+    if len(x_shape) == 1:
+        return (y @ g[..., None])[..., 0]
+    return g @ y.mT
+
+
+def _matmul_y(g: Any, x: Any, y_shape: Shape) -> Any:
+    if x.ndim == 1:
+        return x[:, None] * g[..., None, :] if len(y_shape) > 1 else x * g
+    if len(y_shape) == 1:
+        return (x.mT @ g[..., None])[..., 0]
+    if x.shape[-2] == 1:  # one row: an outer product, twice as fast multiplied as by GEMM
+        return x.mT * g
+    return x.mT @ g
+
+
+@op(cases=MATRICES, numpy=np.matmul, x=_matmul_x, y=_matmul_y)
+def matmul(x: Value, y: Value) -> Value:
+    """The matrix product ``x @ y``; stacks of matrices broadcast, a vector counts as row or column.
+
+    Shapes (..., n, k) and (..., k, m) give (..., n, m). Gradients: dx = g yᵀ, dy = xᵀ g.
+
+    >>> import tinygrad_np as tg
+    >>> tg.matmul(tg.Tensor([[1.0, 2.0]]), tg.Tensor([[3.0], [4.0]])).tolist()
+    [[11.0]]
+    """
+    return np.matmul(x, y)
+
+
+@composite(
+    cases=[*MATRICES[:5], case(normal(2, 3, 4), normal(5, 4, 2)), case(normal(), normal(3)), case(normal(2), 3.0)],
+    numpy=np.dot,
+)  # fmt: skip
+def dot(x: Operand, y: Operand) -> Tensor:
+    """NumPy's ``dot``: the product of matrices and vectors, of numbers, or over x's last axis and
+    y's last but one.
+    """
+    dims = np.ndim(x), np.ndim(y)
+    if 0 in dims:
+        return multiply(x, y)
+    if max(dims) <= 2:
+        return matmul(x, y)
+    return tensordot(x, y, (-1, -2 if dims[1] > 1 else -1))
+
+
+@composite(cases=[case(normal(4), normal(4)), case(normal(2, 3), normal(3, 2))], numpy=np.vdot)
+def vdot(x: Operand, y: Operand) -> Tensor:
+    """The sum of the products of all elements, taken in order."""
+    return matmul(ravel(x), ravel(y))
+
+
+@composite(
+    cases=[case(normal(4), normal(4)), case(normal(2, 4), normal(3, 4)), case(normal(), normal(3))],
+    numpy=np.inner,
+)
+def inner(x: Operand, y: Operand) -> Tensor:
+    """The sums of products over the last axes of both."""
+    if 0 in (np.ndim(x), np.ndim(y)):
+        return multiply(x, y)
+    return tensordot(x, y, (-1, -1))
+
+
+@composite(cases=[case(normal(3), normal(4)), case(normal(2, 2), normal(3))], numpy=np.outer)
+def outer(x: Operand, y: Operand) -> Tensor:
+    """All products of an element of x with one of y, both flattened: shape (x.size, y.size)."""
+    return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
+
+
+@composite(
+    cases=[case(normal(2, 3, 4), normal(3, 4, 5)), case(normal(2, 3), normal(3, 2), 1),
+           case(normal(2, 3), normal(4), 0), case(normal(2, 3, 4), normal(4, 2), ([0, 2], [1, 0]))],
+    numpy=np.tensordot,
+)  # fmt: skip
+def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
+    """Sums of products over pairs of axes: the last ``axes`` of x with the first of y, or two lists."""
+    dims, shapes = (np.ndim(x), np.ndim(y)), (np.shape(x), np.shape(y))
+    if isinstance(axes, int | np.integer):
+        first, second = list(range(dims[0] - axes, dims[0])), list(range(axes))
+    else:
+        first, second = (
+            [a % d for a in np.atleast_1d(pick).tolist()]
+            for pick, d in zip(axes, dims, strict=True)
+        )
+    if [shapes[0][a] for a in first] != [shapes[1][a] for a in second]:
+        raise ValueError(
+            f"tensordot: the axes {first} of shape {shapes[0]} and {second} of {shapes[1]} differ in length"
+        )
+    rest_x = [a for a in range(dims[0]) if a not in first]
+    rest_y = [a for a in range(dims[1]) if a not in second]
+    count = int(np.prod([shapes[0][a] for a in first], dtype=int))
+    left = reshape(
+        transpose(x, [*rest_x, *first]),
+        (int(np.prod([shapes[0][a] for a in rest_x], dtype=int)), count),
+    )
+    right = reshape(
+        transpose(y, [*second, *rest_y]),
+        (count, int(np.prod([shapes[1][a] for a in rest_y], dtype=int))),
+    )
+    shape = [shapes[0][a] for a in rest_x] + [shapes[1][a] for a in rest_y]
+    return reshape(matmul(left, right), shape)
+
+
+# Einstein sums
+
+
+def _einsum_operand(
+    g: Any, i: int, operands: tuple[Any, ...], operands_shape: tuple[Shape, ...], subscripts: str
+) -> Any:
+    """The gradient of one operand, itself an Einstein sum: output and operand change places.
+
+    An index that only this operand has is spread by a vector of ones, and one that it has twice
+    is put on the diagonal by an identity matrix.
+    """
+    inputs, output = _explicit(subscripts, operands_shape)
+    target = inputs[i]
+    terms, arrays = [output], [g]
+    for k, operand in enumerate(operands):
+        if k != i:
+            terms.append(inputs[k])
+            arrays.append(operand)
+    free = iter([c for c in string.ascii_letters if c not in "".join([*inputs, output])])
+    wanted, available = "", set("".join(terms))
+    for place, index in enumerate(target):
+        length = operands_shape[i][place]
+        if index in wanted:
+            twin = next(free)
+            terms.append(index + twin)
+            arrays.append(np.eye(length, dtype=g.dtype))
+            wanted += twin
+            continue
+        if index not in available:
+            terms.append(index)
+            arrays.append(np.ones(length, g.dtype))
+        wanted += index
+    return np.einsum(f"{','.join(terms)}->{wanted}", *arrays)
+
+
+def _explicit(subscripts: str, shapes: tuple[Shape, ...]) -> tuple[list[str], str]:
+    """The subscripts with the output written out, and letters in place of every ellipsis."""
+    text = subscripts.replace(" ", "")
+    left, arrow, output = text.partition("->")
+    terms = left.split(",")
+    if not arrow:
+        letters = left.replace(",", "").replace("...", "")
+        output = "..." * ("..." in left) + "".join(
+            sorted(c for c in set(letters) if letters.count(c) == 1)
+        )
+    free = [c for c in string.ascii_letters if c not in text]
+    widths = [
+        len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)
+    ]
+    widest = max([w for w, term in zip(widths, terms, strict=True) if "..." in term], default=0)
+    dots = "".join(free[:widest])
+    terms = [t.replace("...", dots[widest - w :]) for t, w in zip(terms, widths, strict=True)]
+    return terms, output.replace("...", dots)
+
+
+@op(
+    cases=[
+        case("ij,jk->ik", normal(2, 3), normal(3, 4)), case("ij,jk", normal(2, 3), normal(3, 4)),
+        case("ij->", normal(2, 3)), case("ii->i", normal(3, 3)), case("ii", normal(3, 3)),
+        case("iij->j", normal(2, 2, 3)), case("i,ij,j->", normal(2), normal(2, 3), normal(3)),
+        case("...ij,...jk->...ik", normal(2, 2, 3), normal(3, 2)), case("ij->ji", normal(2, 3)),
+        case("i...->...", normal(3, 2)), case("ij,kl->jl", normal(2, 3), normal(4, 2)),
+    ],
+    operands=_einsum_operand, numpy=np.einsum,
+)  # fmt: skip
+def einsum(subscripts: str, *operands: Value) -> Value:
+    """The Einstein sum over any number of operands, as NumPy's: repeated and summed indices too.
+
+    Gradients: Einstein sums in which the operand and the output have changed places.
+
+    >>> import tinygrad_np as tg
+    >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [1.0, 4.0]
+    """
+    return np.einsum(subscripts, *operands, optimize=len(operands) > 2)
+
+
+# Parts of matrices
+
+
+@composite(
+    cases=[case(normal(3, 4)), case(normal(2, 3, 4), 1, 1, 2), case(normal(3, 3), -1)],
+    numpy=np.trace,
+)
+def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The sum of a diagonal."""
+    return OPS["sum"].function(diagonal(x, offset, axis1, axis2), -1)
+
+
+@composite(
+    cases=[case(normal(3, 4)), case(normal(2, 3, 4), 1, 1, 2), case(normal(3, 3), -1)],
+    numpy=np.diagonal,
+)
+def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The elements (i, i + offset) of two axes, as a new last axis. Gradient: g on that diagonal."""
+    shape = np.shape(x)
+    axes = [axis1 % len(shape), axis2 % len(shape)]
+    order = [i for i in range(len(shape)) if i not in axes] + axes
+    rows = np.arange(max(0, min(shape[axis1] + min(offset, 0), shape[axis2] - max(offset, 0))))
+    index = (..., rows - min(offset, 0), rows + max(offset, 0))
+    return OPS["getitem"].function(transpose(x, order), index)
+
+
+@op(
+    cases=[case(normal(3, 4)), case(normal(2, 3, 3), 1)],
+    numpy=np.tril,
+    x=lambda g, k: np.tril(g, k),
+)
+def tril(x: Value, k: int = 0) -> Value:
+    """The part of each matrix on and below the k-th diagonal, zeros above it."""
+    return np.tril(x, k)
+
+
+@op(
+    cases=[case(normal(3, 4)), case(normal(2, 3, 3), 1)],
+    numpy=np.triu,
+    x=lambda g, k: np.triu(g, k),
+)
+def triu(x: Value, k: int = 0) -> Value:
+    """The part of each matrix on and above the k-th diagonal, zeros below it."""
+    return np.triu(x, k)
+
+
+# Inverse, solve, determinant
+
+
+@op(
+    cases=[case(regular(3, 3)), case(regular(2, 3, 3))],
+    numpy=np.linalg.inv,
+    x=lambda g, out: -out.mT @ g @ out.mT,
+)
+def inv(x: Value) -> Value:
+    """The inverse of each square matrix. Gradient: -out ᵀ g out ᵀ. Raises LinAlgError if singular."""
+    return np.linalg.inv(x)
+
+
+def _solve_b(g: Any, a: Any, b_shape: Shape) -> Any:
+    if len(b_shape) > 1:
+        return np.linalg.solve(a.mT, g)
+    return np.linalg.solve(a.mT, g[..., None])[..., 0]
+
+
+def _solve_a(g: Any, a: Any, b_shape: Shape, out: Any) -> Any:
+    back = _solve_b(g, a, b_shape)
+    return -back[..., None] * out[..., None, :] if len(b_shape) == 1 else -back @ out.mT
+
+
+@op(
+    cases=[case(regular(3, 3), normal(3, 2)), case(regular(3, 3), normal(3)),
+           case(regular(2, 3, 3), normal(2, 3, 1)), case(regular(2, 3, 3), normal(3)),
+           case(regular(3, 3), normal(2, 3, 2))],
+    numpy=np.linalg.solve, a=_solve_a, b=_solve_b,
+)  # fmt: skip
+def solve(a: Value, b: Value) -> Value:
+    """The x with a x = b, for each square matrix a; b holds columns, or is one vector.
+
+    Gradients: db = a⁻ᵀ g, da = -db xᵀ. Raises LinAlgError where a matrix is singular.
+    """
+    return np.linalg.solve(a, b)
+
+
+@op(
+    cases=[case(regular(3, 3)), case(regular(2, 2, 2))], numpy=np.linalg.det,
+    x=lambda g, x, out: (g * out)[..., None, None] * np.linalg.inv(x).mT,
+)  # fmt: skip
+def det(x: Value) -> Value:
+    """The determinant of each square matrix. Gradient: g det(x) x⁻ᵀ; LinAlgError if singular."""
+    return np.linalg.det(x)

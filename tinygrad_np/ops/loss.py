@@ -1,0 +1,169 @@
+"""Loss functions. ``reduction`` is "mean", "sum" or "none", over the rows (or elements)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..cases import Case, case, integers, normal, probabilities
+from ..op import OPS, Value, op
+from ..shapes import Shape
+
+
+def _reduced(losses: Any, reduction: str) -> Any:
+    match reduction:
+        case "mean":
+            return losses.sum() / losses.size if losses.size else _refuse_empty(losses)
+        case "sum":
+            return losses.sum()
+        case "none":
+            return losses
+    raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum', 'none'")
+
+
+def _refuse_empty(losses: Any) -> Any:
+    raise ValueError(f"the mean over no rows is not defined: the losses have shape {losses.shape}")
+
+
+def _share(g: Any, count: int, reduction: str) -> Any:
+    """The gradient that each of ``count`` losses receives."""
+    return g / count if reduction == "mean" else g
+
+
+# Classification
+
+
+def _array(labels: Any) -> Any:
+    return labels if hasattr(labels, "dtype") else np.asarray(labels)
+
+
+def _check_labels(labels: Any, shape: Shape) -> bool:
+    """Whether labels are class numbers (True) or rows of probabilities; ValueError if neither."""
+    if labels.dtype.kind in "iu" and labels.shape == shape[:-1]:
+        # Seen as unsigned, a negative label is huge: one pass finds both kinds of stray.
+        if labels.size and int(labels.astype(np.uint64).max()) >= shape[-1]:
+            raise ValueError(
+                f"labels must lie in 0..{shape[-1] - 1} (there are {shape[-1]} classes), "
+                f"got {int(labels.min())}..{int(labels.max())}"
+            )
+        return True
+    if labels.shape != shape:
+        raise ValueError(
+            f"labels of shape {labels.shape}, {labels.dtype}, do not fit logits of shape {shape}: "
+            f"give integer class numbers of shape {shape[:-1]}, or one-hot rows of shape {shape}"
+        )
+    total = labels.sum(axis=-1)
+    if not (np.abs(total - 1) < 1e-3).all():
+        raise ValueError(
+            "each row of one-hot (or probability) labels must add up to 1, but the rows' sums go "
+            f"from {total.min()} to {total.max()}"
+        )
+    return False
+
+
+def _softmax_cross_entropy_logits(g: Any, logits: Any, labels: Any, reduction: str) -> Any:
+    excess = OPS["softmax"](logits) - _one_hot(labels, logits)
+    count = max(1, excess.size // excess.shape[-1])
+    if reduction == "none":
+        return excess * g[..., None]
+    return excess * (g / count if reduction == "mean" else g)
+
+
+def _one_hot(labels: Any, logits: Any) -> Any:
+    labels = _array(labels)
+    if labels.ndim == logits.ndim:
+        return labels.astype(logits.dtype, copy=False)
+    return (labels[..., None] == np.arange(logits.shape[-1])).astype(logits.dtype)
+
+
+_LABELS: list[Case] = [
+    case(normal(3, 4), integers(4, 3)), case(normal(3, 4), integers(4, 3), "sum"),
+    case(normal(3, 4), integers(4, 3), "none"), case(normal(3, 4), probabilities(3, 4)),
+    case(normal(2, 3, 4), integers(4, 2, 3), "none"), case(normal(1, 4), integers(4, 1)),
+    case(normal(4), probabilities(4)),
+]  # fmt: skip
+
+
+@op(cases=_LABELS, logits=_softmax_cross_entropy_logits)
+def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -> Value:
+    """The cross-entropy of softmax(logits) against labels, as one op: it neither overflows nor
+    takes the log of 0.
+
+    ``logits`` (..., classes) are unnormalised; ``labels`` are class numbers (...) or one-hot (or
+    probability) rows (..., classes) and get no gradient. Gradient: (softmax - one-hot) g / rows.
+    Raises ValueError for labels out of range, of another shape, or rows that do not add up to 1.
+
+    >>> import tinygrad_np as tg
+    >>> tg.softmax_cross_entropy(tg.Tensor([[0.0, 0.0]]), [1]).item()
+    0.6931471805599453
+    """
+    labels = _array(labels)
+    indexed = _check_labels(labels, logits.shape)
+    shifted = logits - np.max(logits.real, axis=-1, keepdims=True)
+    total = np.log(np.sum(np.exp(shifted), axis=-1))
+    if indexed:
+        picked = np.take_along_axis(shifted, labels[..., None].astype(np.intp), axis=-1)[..., 0]
+        return _reduced(total - picked, reduction)
+    picked = np.sum(shifted * _one_hot(labels, logits.real), axis=-1)
+    return _reduced(total - picked, reduction)
+
+
+_BINARY: list[Case] = [
+    case(normal(3, 4), probabilities(3, 4)), case(normal(3), probabilities(3), "sum"),
+    case(normal(3, 4), probabilities(3, 4), "none"), case(normal(3), normal(3)),
+]  # fmt: skip
+
+
+def _fit(name: str, x: Any, y: Any) -> None:
+    """Refuse to broadcast: (n,) against (n, 1) would silently make n² losses."""
+    if x.shape != y.shape:
+        raise ValueError(
+            f"{name} of shape {x.shape} and targets of shape {y.shape} must have the same shape: "
+            "reshape one of them"
+        )
+
+
+@op(
+    cases=_BINARY, analytic=False,
+    logits=lambda g, logits, targets, reduction: (
+        (OPS["sigmoid"](logits) - targets) * _share(g, logits.size, reduction)
+    ),
+    targets=lambda g, logits, reduction: -logits * _share(g, logits.size, reduction),
+)  # fmt: skip
+def binary_cross_entropy_with_logits(
+    logits: Value, targets: Value, reduction: str = "mean"
+) -> Value:
+    """The cross-entropy of sigmoid(logits) against targets in [0, 1], without overflow.
+
+    Both of one shape. Gradients: (sigmoid(logits) - targets) g / n; -logits g / n.
+    """
+    _fit("logits", logits, targets)
+    losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+    return _reduced(losses, reduction)
+
+
+# Regression
+
+
+@op(
+    cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), "sum"), case(normal(3), normal(3), "none")],
+    predictions=lambda g, predictions, targets, reduction: (
+        2 * (predictions - targets) * _share(g, predictions.size, reduction)
+    ),
+    targets=lambda g, predictions, targets, reduction: (
+        2 * (targets - predictions) * _share(g, predictions.size, reduction)
+    ),
+)  # fmt: skip
+def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Value:
+    """The squared differences, averaged (or added up) over all elements. Both of one shape.
+
+    Gradients: ±2 (predictions - targets) g / n.
+
+    >>> import tinygrad_np as tg
+    >>> tg.mse_loss(tg.Tensor([1.0, 2.0]), tg.Tensor([1.0, 4.0])).item()
+    2.0
+    """
+    _fit("predictions", predictions, targets)
+    difference = predictions - targets
+    return _reduced(difference * difference, reduction)

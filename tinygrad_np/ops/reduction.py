@@ -1,0 +1,336 @@
+"""Reductions and running reductions along axes, with NumPy's names and keywords."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+
+from ..cases import (
+    Case, booleans, case, distinct, normal, positive, reductions, uniform,
+)  # fmt: skip
+from ..op import OPS, Value, composite, op
+from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+
+
+def _count(shape: Shape, axis: Axis) -> int:
+    """How many elements go into one element of the result."""
+    count = 1
+    for i in normalize_axes(axis, len(shape)):
+        count *= shape[i]
+    return count
+
+
+@op(cases=reductions(normal), numpy=np.sum, x=lambda g, x_shape, axis: spread(g, x_shape, axis))
+def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The sum along ``axis`` (None: all axes). Gradient: g, spread over the axes summed.
+
+    >>> import tinygrad_np as tg
+    >>> tg.sum(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).tolist()
+    [4.0, 6.0]
+    """
+    return x.sum(axis=axis, keepdims=keepdims)  # np.sum(x) costs half a microsecond more
+
+
+@op(
+    cases=reductions(normal), numpy=np.mean,
+    x=lambda g, x_shape, axis: spread(g / _count(x_shape, axis), x_shape, axis),
+)  # fmt: skip
+def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged."""
+    return np.mean(x, axis=axis, keepdims=keepdims)
+
+
+def _centered(x: Any, axis: Axis) -> Any:
+    return x - x.mean(axis=axis, keepdims=True)
+
+
+@op(
+    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1), case(distinct(3, 4), ddof=1)],
+    numpy=np.var,
+    x=lambda g, x, axis, ddof: (
+        spread(g * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
+    ),
+)  # fmt: skip
+def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
+    """The variance along ``axis``, divided by n - ``ddof``. Gradient: 2 g (x - mean) / (n - ddof).
+
+    Raises ValueError where n - ddof is not positive: the variance would be nan or infinite.
+    """
+    _check_ddof(x, axis, ddof)
+    centered = x - np.mean(x, axis=axis, keepdims=True)
+    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / (
+        _count(x.shape, axis) - ddof
+    )
+
+
+@op(
+    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1), case(distinct(3, 4), ddof=1)],
+    numpy=np.std,
+    x=lambda g, x, out, axis, ddof: (
+        spread(g / _unless_zero(out) / (_count(x.shape, axis) - ddof), x.shape, axis)
+        * _centered(x, axis)
+    ),
+)  # fmt: skip
+def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
+    """The standard deviation along ``axis``. Gradient: g (x - mean) / ((n - ddof) std), 0 at std 0.
+
+    Raises ValueError where n - ddof is not positive.
+    """
+    _check_ddof(x, axis, ddof)
+    centered = x - np.mean(x, axis=axis, keepdims=True)
+    total = np.sum(centered * centered, axis=axis, keepdims=keepdims)
+    return np.sqrt(total / (_count(x.shape, axis) - ddof))
+
+
+def _check_ddof(x: Any, axis: Axis, ddof: float) -> None:
+    if _count(x.shape, axis) <= ddof:
+        raise ValueError(
+            f"{_count(x.shape, axis)} elements along axis={axis} and ddof={ddof} leave "
+            "no degree of freedom: reduce over more elements or lower ddof"
+        )
+
+
+def _unless_zero(x: Any) -> Any:
+    """``x`` with 1 in place of 0: what is divided by it is 0 there, too."""
+    return np.where(x == 0, 1, x)
+
+
+# Largest and smallest: elements that tie for the extreme share its gradient
+
+
+def _extreme_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    hits = x == out.reshape(kept_shape(x.shape, axis))
+    share = g / hits.sum(axis=axis).reshape(g.shape).astype(g.dtype)
+    return spread(share, x.shape, axis) * hits
+
+
+_EXTREME: dict[str, Any] = {"cases": reductions(distinct), "analytic": False, "x": _extreme_x}
+
+
+@op(**_EXTREME, numpy=(np.max, np.amax))
+def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The largest element along ``axis``. Elements that tie for it share the gradient equally.
+
+    >>> import tinygrad_np as tg
+    >>> x = tg.Tensor([1.0, 3.0, 3.0], requires_grad=True)
+    >>> tg.max(x).backward()
+    >>> x.grad
+    array([0. , 0.5, 0.5])
+    """
+    return np.max(x, axis=axis, keepdims=keepdims)
+
+
+@op(**_EXTREME, numpy=(np.min, np.amin))
+def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The smallest element along ``axis``. Elements that tie for it share the gradient equally."""
+    return np.min(x, axis=axis, keepdims=keepdims)
+
+
+@op(cases=reductions(normal), x=lambda g, x, out, axis: _logsumexp_x(g, x, out, axis))
+def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """log(sum(exp(x))) along ``axis`` without overflow. Gradient: g exp(x - out), the softmax.
+
+    >>> import tinygrad_np as tg
+    >>> tg.logsumexp(tg.Tensor([1000.0, 1000.0])).item()
+    1000.6931471805599
+    """
+    pivot = np.max(x.real, axis=axis, keepdims=True)  # any pivot does; the real part stays analytic
+    pivot = np.where(np.isfinite(pivot), pivot, 0)
+    with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
+        total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
+    return total if keepdims else np.squeeze(total, axis=normalize_axes(axis, x.ndim))
+
+
+def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    return spread(g, x.shape, axis) * np.exp(x - out.reshape(kept_shape(x.shape, axis)))
+
+
+# Products
+
+
+def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
+    # The product of all the others, from the left and from the right: right with zeros, too.
+    axes = normalize_axes(axis, x.ndim)
+    rest = [i for i in range(x.ndim) if i not in axes]
+    order = [*rest, *axes]
+    lanes = x.transpose(order).reshape(*[x.shape[i] for i in rest], _count(x.shape, axes))
+    others = _before(lanes) * np.flip(_before(np.flip(lanes, -1)), -1)
+    back = others.reshape([x.shape[i] for i in order]).transpose(
+        [order.index(i) for i in range(x.ndim)]
+    )
+    return spread(g, x.shape, axis) * back
+
+
+def _before(x: Any) -> Any:
+    """Along the last axis, the product of all elements before each one."""
+    ones = np.ones((*x.shape[:-1], builtins.min(1, x.shape[-1])), x.dtype)
+    return np.concatenate([ones, np.cumprod(x[..., :-1], axis=-1)], axis=-1)
+
+
+_ZEROS = [case(uniform(0.0, 0.0, 3)), case(uniform(0.0, 0.0, 2, 2), axis=1)]
+
+
+@op(cases=[*reductions(positive), *_ZEROS], numpy=np.prod, x=_prod_x)
+def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """The product along ``axis``. Gradient: g times the product of all other elements.
+
+    It is right at zeros, too: nothing is divided.
+
+    >>> import tinygrad_np as tg
+    >>> x = tg.Tensor([2.0, 0.0, 3.0], requires_grad=True)
+    >>> tg.prod(x).backward()
+    >>> x.grad
+    array([0., 6., 0.])
+    """
+    return np.prod(x, axis=axis, keepdims=keepdims)
+
+
+# Running reductions. The derivative of a running product is a linear recurrence, and that of a
+# linear recurrence is one again: with this one op the family is closed, to any order.
+
+_RUNNING: list[Case] = [
+    case(normal(4)), case(normal(2, 3, 4), axis=1), case(normal(2, 3), axis=-1), case(normal(2, 3)),
+    case(normal(0, 2), axis=0), case(normal()),
+]  # fmt: skip
+
+
+@op(
+    cases=[case(normal(2, 4), normal(2, 4)), case(normal(3), normal(3)), case(normal(2, 0), normal(2, 0))],
+    a=lambda g, a, out: _recurrence_b(g, a) * _shifted(out),
+    b=lambda g, a: _recurrence_b(g, a),
+)  # fmt: skip
+def linear_recurrence(a: Value, b: Value) -> Value:
+    """y[k] = a[k] y[k-1] + b[k] along the last axis, from y[-1] = 0. Both of one shape.
+
+    Gradients: db is the recurrence run backwards over g, with a shifted by one; da = db y[k-1].
+    """
+    rows = [b[..., 0]] if a.shape[-1] else []
+    for k in range(1, a.shape[-1]):
+        rows.append(a[..., k] * rows[-1] + b[..., k])
+    return np.stack(rows, axis=-1) if rows else np.zeros_like(b)
+
+
+def _shifted(y: Any) -> Any:
+    """``y`` one place later along the last axis, 0 in front."""
+    return np.concatenate([0 * y[..., :1], y[..., :-1]], axis=-1)
+
+
+def _recurrence_b(g: Any, a: Any) -> Any:
+    later = np.concatenate([a[..., 1:], 0 * a[..., :1]], axis=-1)
+    return np.flip(OPS["linear_recurrence"](np.flip(later, -1), np.flip(g, -1)), -1)
+
+
+def _cumsum_x(g: Any, x_shape: Shape, axis: int | None) -> Any:
+    if axis is None:
+        return np.flip(np.cumsum(np.flip(g, 0), 0), 0).reshape(x_shape)
+    return np.flip(np.cumsum(np.flip(g, axis), axis), axis)
+
+
+@op(cases=_RUNNING, numpy=np.cumsum, x=_cumsum_x)
+def cumsum(x: Value, axis: int | None = None) -> Value:
+    """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end."""
+    return np.cumsum(x, axis=axis)
+
+
+def _cumprod_x(g: Any, x: Any, axis: int | None) -> Any:
+    lanes = x.reshape(-1) if axis is None else np.moveaxis(x, axis, -1)
+    weights = g if axis is None else np.moveaxis(g, axis, -1)
+    lanes = _before(lanes) * _recurrence_b(weights, lanes)
+    return lanes.reshape(x.shape) if axis is None else np.moveaxis(lanes, -1, axis)
+
+
+@op(cases=[*_RUNNING, *_ZEROS[:1]], numpy=np.cumprod, x=_cumprod_x)
+def cumprod(x: Value, axis: int | None = None) -> Value:
+    """The running product along ``axis`` (None: of x flattened).
+
+    Gradient: dx[j] = (product before j) · s[j] with s[j] = g[j] + x[j+1] s[j+1], a linear
+    recurrence: right at zeros, too.
+    """
+    return np.cumprod(x, axis=axis)
+
+
+# Norms
+
+
+@op(
+    cases=[*reductions(normal), case(normal(4), ord=1), case(normal(2, 4), ord=3, axis=0),
+           case(normal(2, 4), ord=2, axis=-1), case(distinct(2, 4), ord=np.inf, axis=-1),
+           case(normal(2, 4), ord=1, axis=1), case(normal(2, 2), ord="fro")],
+    numpy=np.linalg.norm, analytic=False,
+    x=lambda g, x, out, ord, axis: _norm_x(g, x, out, ord, axis),
+)  # fmt: skip
+def norm(
+    x: Value, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
+) -> Value:
+    """The p-norm (sum |x|^p)^(1/p) of the vectors along ``axis``, p = ``ord``; None and "fro": 2.
+
+    With None or "fro" the elements along several axes (``axis=None``: all) count as one vector.
+    Another ``ord`` is a positive number or inf and takes one axis: matrix norms are refused.
+    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it.
+
+    >>> import tinygrad_np as tg
+    >>> tg.norm(tg.Tensor([3.0, 4.0])).item()
+    5.0
+    """
+    if ord in (None, "fro"):
+        return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+    if not isinstance(ord, int | float) or ord <= 0:
+        raise ValueError(f"ord={ord!r}: use None, 'fro', inf or a positive number")
+    if x.ndim > 1 and (axis is None or np.size(axis) > 1):
+        raise ValueError(
+            f"ord={ord!r} of a matrix means another norm in NumPy: give one axis to take the norm "
+            "of each vector, or write tg.norm(tg.ravel(x), ord) for the norm of all elements"
+        )
+    if ord == np.inf:
+        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
+    if ord == np.inf:
+        return np.sign(x) * _extreme_x(g, np.abs(x), out, axis)
+    wide = _unless_zero(out).reshape(kept_shape(x.shape, axis))
+    if ord in (None, 2, "fro"):
+        return spread(g, x.shape, axis) * x / wide
+    return spread(g, x.shape, axis) * np.sign(x) * (np.abs(x) / wide) ** (ord - 1)
+
+
+# Questions: no gradient
+
+
+@op(
+    cases=[case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5), 0, True)],
+    numpy=np.argmax,
+)
+def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
+    """The index of the largest element along ``axis``, the first of several. No gradient."""
+    return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@op(
+    cases=[case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5), 0, True)],
+    numpy=np.argmin,
+)
+def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
+    """The index of the smallest element along ``axis``, the first of several. No gradient."""
+    return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@op(
+    cases=[case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)],
+    numpy=np.all,
+)
+def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Whether all elements along ``axis`` are true. No gradient."""
+    return x.all(axis=axis, keepdims=keepdims)
+
+
+@op(
+    cases=[case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)],
+    numpy=np.any,
+)
+def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Whether any element along ``axis`` is true. No gradient."""
+    return x.any(axis=axis, keepdims=keepdims)

@@ -1,0 +1,289 @@
+"""Optimisers, learning-rate schedules, gradient clipping.
+
+An optimiser's rule is a pure function, ``step(parameter, gradient, *state) -> (change, *state)``,
+in plain arithmetic; the base class subtracts the change in place, the one write to a parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .tensor import Array, Tensor
+
+Schedule = Callable[[int], float]
+"""The learning rate at an update, counted from 0."""
+
+
+class Optimizer:
+    """Updates parameters from their gradients; each optimiser is its ``rule`` and its settings.
+
+    ``parameters`` are leaf Tensors that require grad; ``lr`` is a number or a schedule.
+    Parameters whose ``grad`` is None are left alone.
+    """
+
+    slots: tuple[str, ...] = ()
+    """Names of the arrays kept for each parameter."""
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError("an optimiser needs at least one parameter, got none")
+        for parameter in self.parameters:
+            if not (
+                isinstance(parameter, Tensor) and parameter.is_leaf and parameter.requires_grad
+            ):
+                raise TypeError(
+                    f"parameters must be leaf Tensors that require grad, got {parameter!r}"
+                )
+        if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
+            raise ValueError("a parameter was given twice: it would be updated twice a step")
+        if not callable(lr) and not lr >= 0:
+            raise ValueError(f"lr={lr} must not be negative")
+        self.lr = lr
+        self.updates = 0
+        self.state: list[tuple[Array, ...]] = [
+            tuple([np.zeros(p.shape, p.dtype) for _ in self.slots]) for p in self.parameters
+        ]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the update to come."""
+        return float(self.lr(self.updates)) if callable(self.lr) else self.lr
+
+    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        """The change to subtract from a parameter, and the new state."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, in place.
+
+        Raises RuntimeError where no parameter has one: was ``backward`` called?
+        """
+        if all(parameter.grad is None for parameter in self.parameters):
+            raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
+        for i, parameter in enumerate(self.parameters):
+            gradient = parameter.grad
+            if gradient is not None:
+                data = parameter.data
+                change, *state = self.rule(data, gradient, *self.state[i])
+                np.subtract(data, change, out=data)
+                self.state[i] = tuple(state)
+        self.updates += 1
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters:
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of updates and every state array (copied): enough to go on later."""
+        arrays = {
+            f"{i}.{slot}": np.array(array)
+            for i, state in enumerate(self.state)
+            for slot, array in zip(self.slots, state, strict=True)
+        }
+        return {"updates": self.updates, "state": arrays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state_dict``; ValueError where names or shapes differ."""
+        given = dict(state["state"])
+        loaded = []
+        for i, parameter in enumerate(self.parameters):
+            arrays = []
+            for slot in self.slots:
+                array = given.pop(f"{i}.{slot}", None)
+                if array is None or array.shape != parameter.shape:
+                    raise ValueError(
+                        f"state {i}.{slot}: expected shape {parameter.shape}, "
+                        f"got {None if array is None else array.shape}"
+                    )
+                arrays.append(np.array(array, dtype=parameter.dtype))
+            loaded.append(tuple(arrays))
+        if given:
+            raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
+        self.state = loaded
+        self.updates = int(state["updates"])
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum (Polyak 1964), Nesterov's (1983), weight decay.
+
+    With v the velocity and g the gradient plus ``weight_decay`` w: v ← momentum v + g, then
+    w ← w - lr v, or with ``nesterov`` w ← w - lr (g + momentum v): PyTorch's formulas.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(1.0, requires_grad=True)
+    >>> opt = tg.optim.SGD([w], lr=0.1)
+    >>> (w * w).backward(); opt.step()
+    >>> w.item()
+    0.8
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if nesterov and not momentum:
+            raise ValueError("nesterov=True needs a momentum above 0")
+        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+        self.slots = ("velocity",) if momentum else ()
+        super().__init__(parameters, lr)
+
+    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        """See the class."""
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        if not self.momentum:
+            return (self.learning_rate * gradient,)
+        velocity = self.momentum * state[0] + gradient
+        ahead = gradient + self.momentum * velocity if self.nesterov else velocity
+        return self.learning_rate * ahead, velocity
+
+
+class Adam(Optimizer):
+    """Adam (Kingma, Ba 2015): steps scaled by running moments of the gradient.
+
+    m ← β₁ m + (1-β₁) g, v ← β₂ v + (1-β₂) g², both corrected for their start at 0, and
+    w ← w - lr m̂ / (√v̂ + eps). ``weight_decay`` adds its multiple of w to g; see ``AdamW``.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(1.0, requires_grad=True)
+    >>> opt = tg.optim.Adam([w], lr=0.1)
+    >>> (w * w).backward(); opt.step()
+    >>> round(w.item(), 6)
+    0.9
+    """
+
+    slots = ("mean", "square")
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas={betas} must lie in [0, 1)")
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        super().__init__(parameters, lr)
+
+    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        """See the class."""
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        return self.adapted(gradient, *state)
+
+    def adapted(self, gradient: Any, mean: Any, square: Any) -> tuple[Any, ...]:
+        """Adam's change, without weight decay."""
+        (first, second), count = self.betas, self.updates + 1
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * (gradient * gradient)
+        scale = self.learning_rate / (1 - first**count)
+        root = np.sqrt(square) / math.sqrt(1 - second**count) + self.eps
+        return scale * mean / root, mean, square
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): w also shrinks by lr · decay · w."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        """See the class."""
+        change, *state_after = self.adapted(gradient, *state)
+        return change + (self.learning_rate * self.weight_decay) * parameter, *state_after
+
+
+# Learning-rate schedules: functions of the update's number
+
+
+def constant(lr: float) -> Schedule:
+    """The same rate always."""
+    return lambda update: lr
+
+
+def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
+    """``lr`` times ``factor`` once more after every ``every`` updates.
+
+    >>> [step_decay(1.0, 2, 0.5)(i) for i in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    return lambda update: lr * factor ** (update // every)
+
+
+def cosine(lr: float, updates: int, final: float = 0.0) -> Schedule:
+    """From ``lr`` down to ``final`` along half a cosine (Loshchilov, Hutter 2017)."""
+
+    def rate(update: int) -> float:
+        done = min(update / updates, 1.0)
+        return final + (lr - final) * (1 + math.cos(math.pi * done)) / 2
+
+    return rate
+
+
+def one_cycle(
+    lr: float, updates: int, warmup: float = 0.3, start: float = 1 / 25, final: float = 1e-4
+) -> Schedule:
+    """Up to ``lr`` in the first part ``warmup`` of the updates, then down, along half cosines.
+
+    It begins at ``lr * start`` and ends at ``lr * start * final``. (Smith, Topin 2018.)
+    """
+    up = max(1.0, warmup * updates - 1)
+    down = max(1.0, updates - 1 - up)
+
+    def rate(update: int) -> float:
+        if update <= up:
+            low, high, done = lr, lr * start, update / up
+        else:
+            low, high, done = lr * start * final, lr, min(1.0, (update - up) / down)
+        if update <= up:
+            return high + (low - high) * (1 - math.cos(math.pi * done)) / 2
+        return low + (high - low) * (1 + math.cos(math.pi * done)) / 2
+
+    return rate
+
+
+# Gradient clipping
+
+
+def _gradients(parameters: Iterable[Tensor]) -> Sequence[tuple[Tensor, Array]]:
+    return [(p, p.grad) for p in parameters if p.grad is not None]
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients down together so that their joint 2-norm is at most ``max_norm``.
+
+    Returns the norm before; raises ValueError where it is nan or infinite. (Pascanu et al. 2013.)
+    """
+    found = _gradients(parameters)
+    total = math.sqrt(math.fsum(float(np.sum(np.square(g, dtype=np.float64))) for _, g in found))
+    if not math.isfinite(total):
+        raise ValueError(f"the gradients' norm is {total}: they cannot be clipped")
+    if total > max_norm:
+        for parameter, gradient in found:
+            parameter.grad = gradient * (max_norm / total)
+    return total
+
+
+def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> None:
+    """Limit each element of each gradient to ±``max_value``."""
+    for parameter, gradient in _gradients(parameters):
+        parameter.grad = np.clip(gradient, -max_value, max_value)

@@ -1,0 +1,59 @@
+"""The default random generator, and dropout, whose mask is drawn here and not inside an op."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .cases import case, normal
+from .op import composite
+from .ops.layer import masked
+from .tensor import Operand, Tensor
+
+_generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> np.random.Generator:
+    """Start the default generator anew from ``seed``; return it.
+
+    >>> from tinygrad_np import random
+    >>> random.manual_seed(0).random() == random.manual_seed(0).random()
+    True
+    """
+    global _generator
+    _generator = np.random.default_rng(seed)
+    return _generator
+
+
+def default_generator() -> np.random.Generator:
+    """The generator used wherever none is passed; seed it with ``manual_seed``."""
+    return _generator
+
+
+@composite(
+    cases=[case(normal(3, 4), 0.5, rng=7), case(normal(3), 0.0), case(normal(3), 0.5, False)]
+)
+def dropout(
+    x: Operand,
+    p: float = 0.5,
+    training: bool = True,
+    rng: np.random.Generator | int | None = None,
+) -> Tensor:
+    """Inverted dropout: each element is set to 0 with probability ``p``, the rest grow by 1 / (1-p).
+
+    In expectation nothing changes, so that at test time (``training=False``) x passes unchanged.
+    ``rng`` is the generator the mask is drawn from (or a seed; None: the default generator).
+    Gradient: g mask / (1 - p). (Srivastava et al. 2014.)
+
+    Raises ValueError unless 0 <= p < 1.
+
+    >>> import tinygrad_np as tg
+    >>> tg.dropout(tg.Tensor([1.0, 1.0, 1.0, 1.0]), 0.5, rng=1).tolist()
+    [2.0, 2.0, 0.0, 2.0]
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: p={p} must be at least 0 and below 1")
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if not training or p == 0:
+        return x
+    generator = default_generator() if rng is None else np.random.default_rng(rng)
+    return masked(x, generator.random(x.shape) >= p, p)

@@ -1,0 +1,699 @@
+"""The Tensor: an ndarray, its gradient, and the node that remembers where it came from.
+
+Operators and methods call the ops by name through ``ops``, a namespace that ``op.py`` fills as the
+ops are defined: so this floor needs nothing from the floors above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import graph
+from .graph import Node
+from .shapes import Axis, Shape
+
+Array = NDArray[Any]
+Function = Callable[..., Any]
+TensorFunction = Callable[..., "Tensor"]
+Operand = Any
+"""What an op takes for an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
+
+
+class _Ops:
+    """The ops' functions as attributes, added by ``op.py``."""
+
+    def __getattr__(self, name: str) -> TensorFunction:
+        raise AttributeError(f"no op is called {name!r}: was tinygrad_np.ops imported?")
+
+
+ops = _Ops()
+NUMPY: dict[Function, Function] = {}
+"""NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
+
+
+class Tensor:
+    """An array whose operations are remembered, so that gradients can be computed.
+
+    ``data`` is anything ``np.asarray`` takes, of a real, integer, boolean or complex dtype.
+    A Tensor that requires grad owns its array, because optimisers write to it; any other shares
+    its memory with the ndarray it was given. Only real floating dtypes can require grad.
+
+    Raises TypeError for data that is not numeric, for a Tensor (use ``detach``), and where
+    ``requires_grad`` meets integers, booleans or complex numbers.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True, name="w")
+    >>> loss = (w * w).sum()
+    >>> loss.backward()
+    >>> w.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = ("__weakref__", "_data", "_name", "_node")
+
+    _data: Array
+    _node: Node | None
+    _name: str | None
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("Tensor is not made for subclassing: hold one as an attribute instead")
+
+    def __init__(
+        self,
+        data: ArrayLike,
+        requires_grad: bool = False,
+        dtype: DTypeLike | None = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(data, Tensor):
+            raise TypeError(
+                "Tensor(tensor) would cut the graph without a word: "
+                "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
+            )
+        array = np.asarray(data, dtype=dtype)
+        if array.dtype.kind not in "fiubc":
+            raise TypeError(
+                f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}"
+            )
+        self._data = array
+        self._node = None
+        self._name = name
+        if requires_grad:
+            self.requires_grad = True
+
+    # What it is
+
+    @property
+    def data(self) -> Array:
+        """The array itself, not a copy. Set it to replace the values, e.g. ``w.data -= step``."""
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike) -> None:
+        if value is self._data:
+            return
+        if isinstance(value, Tensor):
+            raise TypeError("tensor.data is an ndarray: assign other.data, not the Tensor")
+        node = self._node
+        array = np.asarray(value)
+        if node is not None and node.op is not None:
+            raise ValueError(
+                "this Tensor was computed: its graph holds the old values, and gradients would "
+                "be wrong. Replace the data of leaves only, or work on tensor.detach()"
+            )
+        if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
+            raise ValueError(
+                f"data of shape {array.shape}, {array.dtype} cannot replace {self._label()}: a "
+                "Tensor that requires grad keeps its shape and dtype. Make a new Tensor instead"
+            )
+        self._data = array
+
+    @property
+    def grad(self) -> Array | None:
+        """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
+        return None if self._node is None else self._node.grad
+
+    @grad.setter
+    def grad(self, value: ArrayLike | None) -> None:
+        if self._node is None:
+            if value is not None:
+                raise ValueError(f"{self._label()} does not require grad: it cannot hold one")
+            return
+        if value is not None:
+            array = np.asarray(value)
+            if array.shape != self.shape:
+                raise ValueError(f"a gradient of shape {array.shape} for {self._label()}")
+            value = array.astype(self.dtype, copy=False)
+        self._node.grad = value
+
+    @property
+    def shape(self) -> Shape:
+        """The lengths of the axes."""
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The elements' NumPy dtype."""
+        return self._data.dtype
+
+    @property
+    def name(self) -> str | None:
+        """A name for messages, tables and drawings."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._name = name
+        if self._node is not None:
+            self._node.name = name
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this Tensor. Can be switched on and off on leaves."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if bool(value) == self.requires_grad:
+            return
+        if not self.is_leaf:
+            raise ValueError("requires_grad of a computed Tensor cannot be changed: use detach()")
+        if not value:
+            self._node = None
+            return
+        if self.dtype.kind != "f":
+            raise TypeError(
+                f"only real floating-point Tensors can require grad, this one is {self.dtype}: "
+                "write Tensor(data, dtype=np.float32, requires_grad=True)"
+            )
+        self._data = np.array(self._data)
+        self._node = Node(None, (), (), self.shape, self.dtype)
+        self._node.name = self._name
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this Tensor was made by hand, not computed by a recorded op."""
+        return self._node is None or self._node.op is None
+
+    def _label(self) -> str:
+        """For messages: name, dtype and shape in a few words."""
+        name = f" {self._name!r}" if self._name else ""
+        return f"Tensor{name} of shape {self.shape}, {self.dtype}"
+
+    def __repr__(self) -> str:
+        body = np.array2string(self._data, separator=", ", prefix="Tensor(", threshold=50)
+        facts = [f"shape={self.shape}", f"dtype={self.dtype}"] if self.ndim else [f"{self.dtype}"]
+        if self._name:
+            facts.append(f"name={self._name!r}")
+        if self._node is not None:
+            facts.append("requires_grad" if self._node.op is None else f"op={self._node.op.name}")
+        return f"Tensor({body}, {', '.join(facts)})"
+
+    # Gradients
+
+    def backward(
+        self,
+        gradient: ArrayLike | Tensor | None = None,
+        create_graph: bool = False,
+        retain_graph: bool | None = None,
+    ) -> None:
+        """Add d self / d leaf to ``leaf.grad`` for every leaf that this Tensor depends on.
+
+        ``gradient`` (this Tensor's shape) weighs the elements and may be left out for a scalar.
+        The graph is released on the way unless ``retain_graph``. ``create_graph`` runs the rules
+        as recorded ops and keeps the graph; ``.grad`` is an ndarray all the same: use ``grad()``
+        for gradients that can be differentiated again.
+
+        Raises RuntimeError where there is no graph or it was already consumed, ValueError for a
+        non-scalar without ``gradient`` or a gradient of another shape.
+
+        >>> import tinygrad_np as tg
+        >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+        >>> (x ** 2).backward(gradient=[1.0, 10.0])
+        >>> x.grad
+        array([ 2., 40.])
+        """
+        retain = create_graph if retain_graph is None else retain_graph or create_graph
+        node, start = seed(self, gradient)
+        if create_graph:
+            with graph.enable_grad():
+                lifted = graph.backward({node: wrap(start, None)}, lift=lift, retain=True)
+            found = {leaf: np.array(plain(value)) for leaf, value in lifted.items()}
+        else:
+            found = graph.backward({node: start}, retain=retain)
+        graph.accumulate(found)
+
+    def zero_grad(self) -> None:
+        """Forget the accumulated gradient (``.grad`` becomes None)."""
+        if self._node is not None:
+            self._node.grad = None
+
+    def detach(self) -> Tensor:
+        """The same array, without its past: gradients stop here."""
+        return wrap(self._data, None)
+
+    # Back to plain NumPy and Python
+
+    def numpy(self) -> Array:
+        """The array itself: the same as ``data``."""
+        return self._data
+
+    def item(self) -> Any:
+        """The one element as a Python number. Raises ValueError where there are more."""
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists."""
+        return self._data.tolist()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        raise TypeError(
+            f"a {self._label()} does not turn into an ndarray by itself, because its graph would "
+            "be lost without a word: write tensor.data (or tensor.detach() to stay a Tensor); "
+            "to join Tensors, use tg.stack or tg.concatenate"
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d Tensor")
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d Tensor")
+        return (self[i] for i in range(len(self)))
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    # Copies: of leaves and constants. A computed Tensor's copy would need a copy of its graph.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        copy = Tensor.__new__(Tensor)
+        copy.__setstate__(self.__getstate__())
+        copy._data = copy._data.copy()
+        memo[id(self)] = copy
+        return copy
+
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self.is_leaf:
+            raise TypeError(
+                f"a computed Tensor cannot be copied or pickled, its graph cannot travel: "
+                f"use tensor.detach() ({self._label()})"
+            )
+        return {
+            "data": self._data,
+            "name": self._name,
+            "requires_grad": self.requires_grad,
+            "grad": self.grad,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._node = None
+        self._name = state["name"]
+        self._data = state["data"]
+        self.requires_grad = state["requires_grad"]
+        self.grad = None if state["grad"] is None else np.array(state["grad"])
+
+    # NumPy's protocols: np.tanh(tensor), ndarray + tensor, np.concatenate([tensor, ...])
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
+        if keywords.get("out") is not None:
+            raise TypeError(
+                f"np.{ufunc.__name__} cannot write its result into an array where a Tensor takes "
+                "part (array += tensor does that too): the graph would be lost. "
+                "Write array = array + tensor, or use tensor.data"
+            )
+        function = NUMPY.get(ufunc)
+        if method != "__call__" or function is None:
+            call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            raise TypeError(
+                f"np.{call} has no gradient here: use one of tg.OPS, or tensor.data where no "
+                "gradient is needed"
+            )
+        return function(*inputs, **keywords)
+
+    def __array_function__(
+        self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        function = NUMPY.get(func)
+        if function is None:
+            module = (getattr(func, "__module__", None) or "numpy").replace("numpy", "np")
+            raise TypeError(
+                f"{module}.{func.__name__} has no gradient here: use one of tg.OPS, or tensor.data "
+                "where no gradient is needed"
+            )
+        return function(*args, **kwargs)
+
+    # Operators
+
+    __hash__ = object.__hash__
+
+    def __add__(self, other: Operand) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Operand) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Operand) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Operand) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Operand) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: Operand) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: Operand) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        return ops.divide(other, self)
+
+    def __floordiv__(self, other: Operand) -> Tensor:
+        return ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Operand) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __mod__(self, other: Operand) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Operand) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
+    def __pow__(self, other: Operand) -> Tensor:
+        return ops.power(self, other)
+
+    def __rpow__(self, other: Operand) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: Operand) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Operand) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return ops.positive(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __lt__(self, other: Operand) -> Tensor:
+        return ops.less(self, other)
+
+    def __le__(self, other: Operand) -> Tensor:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Operand) -> Tensor:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Operand) -> Tensor:
+        return ops.greater_equal(self, other)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as NumPy's
+        return ops.equal(self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.not_equal(self, other)
+
+    def __invert__(self) -> Tensor:
+        return ops.invert(self)
+
+    def __and__(self, other: Operand) -> Tensor:
+        return ops.bitwise_and(self, other)
+
+    def __rand__(self, other: Operand) -> Tensor:
+        return ops.bitwise_and(other, self)
+
+    def __or__(self, other: Operand) -> Tensor:
+        return ops.bitwise_or(self, other)
+
+    def __ror__(self, other: Operand) -> Tensor:
+        return ops.bitwise_or(other, self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, plain(index))
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "a Tensor cannot be changed in place, its graph may need the old values: use "
+            "tg.where(mask, value, tensor), or write to a leaf's array, tensor.data[index] = value"
+        )
+
+    # Method forms of the common ops; the functions of the same name document them
+
+    @property
+    def T(self) -> Tensor:
+        """The Tensor with its axes in reverse order."""
+        return ops.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The Tensor with its last two axes swapped: the transpose of each matrix."""
+        if self.ndim < 2:
+            raise ValueError(f"mT needs at least two axes; this is a {self._label()}")
+        return ops.swapaxes(self, -1, -2)
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.sum``."""
+        return ops.sum(self, axis, keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.mean``."""
+        return ops.mean(self, axis, keepdims)
+
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.prod``."""
+        return ops.prod(self, axis, keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.max``."""
+        return ops.max(self, axis, keepdims)
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.min``."""
+        return ops.min(self, axis, keepdims)
+
+    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        """See ``tg.var``."""
+        return ops.var(self, axis, ddof, keepdims)
+
+    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        """See ``tg.std``."""
+        return ops.std(self, axis, ddof, keepdims)
+
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.all``."""
+        return ops.all(self, axis, keepdims)
+
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.any``."""
+        return ops.any(self, axis, keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.argmax``."""
+        return ops.argmax(self, axis, keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.argmin``."""
+        return ops.argmin(self, axis, keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """See ``tg.cumsum``."""
+        return ops.cumsum(self, axis)
+
+    def cumprod(self, axis: int | None = None) -> Tensor:
+        """See ``tg.cumprod``."""
+        return ops.cumprod(self, axis)
+
+    def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor:
+        """See ``tg.clip``."""
+        return ops.clip(self, a_min, a_max)
+
+    def dot(self, other: Operand) -> Tensor:
+        """See ``tg.dot``."""
+        return ops.dot(self, other)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """See ``tg.trace``."""
+        return ops.trace(self, offset, axis1, axis2)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """See ``tg.diagonal``."""
+        return ops.diagonal(self, offset, axis1, axis2)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """See ``tg.reshape``; takes ``reshape(2, 3)`` and ``reshape((2, 3))``, as ndarrays do."""
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def ravel(self) -> Tensor:
+        """See ``tg.ravel``."""
+        return ops.ravel(self)
+
+    def flatten(self) -> Tensor:
+        """See ``tg.ravel``."""
+        return ops.ravel(self)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """See ``tg.transpose``; takes the axes as ndarrays do."""
+        return ops.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """See ``tg.swapaxes``."""
+        return ops.swapaxes(self, axis1, axis2)
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """See ``tg.squeeze``."""
+        return ops.squeeze(self, axis)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        """See ``tg.repeat``."""
+        return ops.repeat(self, repeats, axis)
+
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        """See ``tg.take``."""
+        return ops.take(self, indices, axis)
+
+    def sort(self, axis: int = -1) -> Tensor:
+        """The Tensor sorted, as a new one: see ``tg.sort``."""
+        return ops.sort(self, axis)
+
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
+        """See ``tg.astype``."""
+        return ops.astype(self, dtype, copy)
+
+    def square(self) -> Tensor:
+        """See ``tg.square``."""
+        return ops.square(self)
+
+    def sqrt(self) -> Tensor:
+        """See ``tg.sqrt``."""
+        return ops.sqrt(self)
+
+    def abs(self) -> Tensor:
+        """See ``tg.abs``."""
+        return ops.abs(self)
+
+    def exp(self) -> Tensor:
+        """See ``tg.exp``."""
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        """See ``tg.log``."""
+        return ops.log(self)
+
+    def tanh(self) -> Tensor:
+        """See ``tg.tanh``."""
+        return ops.tanh(self)
+
+    def sigmoid(self) -> Tensor:
+        """See ``tg.sigmoid``."""
+        return ops.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """See ``tg.relu``."""
+        return ops.relu(self)
+
+    def softmax(self, axis: int = -1) -> Tensor:
+        """See ``tg.softmax``."""
+        return ops.softmax(self, axis)
+
+    def log_softmax(self, axis: int = -1) -> Tensor:
+        """See ``tg.log_softmax``."""
+        return ops.log_softmax(self, axis)
+
+    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``tg.logsumexp``."""
+        return ops.logsumexp(self, axis, keepdims)
+
+
+def wrap(data: Array, node: Node | None) -> Tensor:
+    """A Tensor around an array and its node, with no check: for ops, which know what they do."""
+    tensor = Tensor.__new__(Tensor)
+    tensor._data = data
+    tensor._node = node
+    tensor._name = None
+    return tensor
+
+
+def plain(value: Any) -> Any:
+    """A Tensor's array, whatever else unchanged; also inside tuples and lists (an index, say)."""
+    if isinstance(value, Tensor):
+        return value._data
+    if isinstance(value, tuple | list) and any(_holds_tensor(item) for item in value):
+        return type(value)([plain(item) for item in value])
+    return value
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or (
+        isinstance(value, tuple | list) and any(_holds_tensor(item) for item in value)
+    )
+
+
+def lift(node: Node) -> tuple[Any, ...]:
+    """A node's saved values for rules that are to be recorded: arrays of the graph as Tensors.
+
+    Inputs keep their own past, the output has the node itself; constants stay as they are. The
+    order is that of ``op.py``: one entry per parent, then the output, then constants.
+    """
+    saved, parents = node.saved, node.parents
+    assert saved is not None
+    count = len(parents)
+    inputs = [
+        value if parent is None or value is None else wrap(value, parent)
+        for value, parent in zip(saved, parents, strict=False)
+    ]
+    out = saved[count]
+    return (*inputs, None if out is None else wrap(out, node), *saved[count + 1 :])
+
+
+def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:
+    """A Tensor's node with the gradient a backward pass starts from, checked; 1 for a scalar."""
+    label = tensor._label()
+    node = tensor._node
+    if node is None:
+        if tensor.dtype.kind != "f":
+            why = f"it is of dtype {tensor.dtype}; only real floating-point Tensors have gradients"
+        else:
+            why = (
+                "neither it nor anything it was computed from requires grad (or it was computed "
+                "inside no_grad()). Make a leaf with Tensor(data, requires_grad=True)"
+            )
+        raise RuntimeError(f"no graph leads to this {label}: {why}")
+    if gradient is None:
+        if tensor.size != 1:
+            raise ValueError(
+                f"the non-scalar {label} needs a gradient of the same shape to start from: write "
+                "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
+            )
+        return node, np.ones(tensor.shape, tensor.dtype)
+    array = np.asarray(plain(gradient))
+    if array.shape != tensor.shape:
+        raise ValueError(f"the gradient has shape {array.shape}, but it belongs to a {label}")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"the gradient must hold real numbers, got dtype {array.dtype}")
+    return node, array.astype(tensor.dtype, copy=False)
