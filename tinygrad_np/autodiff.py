@@ -13,6 +13,10 @@ from . import graph
 from .graph import Node, Rule
 from .tensor import Operand, Tensor, lift, plain, seed, wrap
 
+__all__ = [
+    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
+]  # fmt: skip
+
 Scalar = Callable[..., Tensor]
 
 
@@ -275,7 +279,7 @@ class _Checkpoint:
         return (functools.partial(self.gradient, i) for i in range(count))
 
     def gradient(self, i: int, g: Any, saved: Any) -> Any:
-        """The gradient of input ``i``; those of all inputs are computed when the first is asked for."""
+        """The gradient of input ``i``; all are computed when the first is asked for."""
         if self.done is None or self.done[0] is not g:
             self.done = (g, self.compute(g))
         return self.done[1][i]

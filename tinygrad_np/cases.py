@@ -141,13 +141,13 @@ def pairs(first: Callable[..., Sample], second: Callable[..., Sample] | None = N
     ]
 
 
-def positive(*shape: int) -> Sample:
+def above_zero(*shape: int) -> Sample:
     """Numbers between 0.2 and 3."""
     return uniform(0.2, 3.0, *shape)
 
 
 PAIRS = pairs(normal)
-POSITIVE_PAIRS = pairs(positive)
+POSITIVE_PAIRS = pairs(above_zero)
 DISTINCT_PAIRS = pairs(distinct, normal)
 
 AXES: tuple[dict[str, Any], ...] = (

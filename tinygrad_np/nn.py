@@ -169,8 +169,9 @@ def he_normal(gain: float = math.sqrt(2)) -> Initializer:
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
-    """U(±gain √(6 / (in + out))), for tanh and sigmoid. Glorot, Bengio, "Understanding the
-    difficulty of training deep feedforward neural networks" (2010).
+    """U(±gain √(6 / (in + out))), for tanh and sigmoid.
+
+    Glorot, Bengio, "Understanding the difficulty of training deep feedforward networks" (2010).
     """
 
     def draw(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -69,7 +69,7 @@ class Op:
     analytic: bool = True
     composite: bool = False
     weak: bool = False
-    function: Function = field(default=lambda: None, repr=False)
+    function: TensorFunction = field(default=wrap, repr=False)  # set when it is registered
 
     @property
     def differentiable(self) -> bool:
@@ -157,7 +157,7 @@ def ufunc(
 def composite(
     *, cases: Sequence[Case], numpy: Function | Sequence[Function] = (), analytic: bool = True
 ) -> Callable[[F], F]:
-    """Decorator for a function written in terms of ops: no rules, but cases, and in the registry."""
+    """Decorator for a function written in terms of ops: no rules of its own, but cases."""
 
     def define(forward: F) -> F:
         code = forward.__code__

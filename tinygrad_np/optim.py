@@ -33,9 +33,7 @@ class Optimizer:
         if not self.parameters:
             raise ValueError("an optimiser needs at least one parameter, got none")
         for parameter in self.parameters:
-            if not (
-                isinstance(parameter, Tensor) and parameter.is_leaf and parameter.requires_grad
-            ):
+            if not parameter.requires_grad or not parameter.is_leaf:
                 raise TypeError(
                     f"parameters must be leaf Tensors that require grad, got {parameter!r}"
                 )
@@ -194,7 +192,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): w also shrinks by lr · decay · w."""
+    """Adam with decoupled weight decay: w also shrinks by lr decay w. (Loshchilov, Hutter 2019.)"""
 
     def __init__(
         self,

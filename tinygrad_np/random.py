@@ -9,7 +9,7 @@ from .op import composite
 from .ops.layer import masked
 from .tensor import Operand, Tensor
 
-_generator = np.random.default_rng()
+_default = {"generator": np.random.default_rng()}
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -19,14 +19,13 @@ def manual_seed(seed: int) -> np.random.Generator:
     >>> random.manual_seed(0).random() == random.manual_seed(0).random()
     True
     """
-    global _generator
-    _generator = np.random.default_rng(seed)
-    return _generator
+    _default["generator"] = np.random.default_rng(seed)
+    return _default["generator"]
 
 
 def default_generator() -> np.random.Generator:
     """The generator used wherever none is passed; seed it with ``manual_seed``."""
-    return _generator
+    return _default["generator"]
 
 
 @composite(
@@ -38,7 +37,7 @@ def dropout(
     training: bool = True,
     rng: np.random.Generator | int | None = None,
 ) -> Tensor:
-    """Inverted dropout: each element is set to 0 with probability ``p``, the rest grow by 1 / (1-p).
+    """Inverted dropout: elements become 0 with probability ``p``, the rest grow by 1 / (1 - p).
 
     In expectation nothing changes, so that at test time (``training=False``) x passes unchanged.
     ``rng`` is the generator the mask is drawn from (or a seed; None: the default generator).
@@ -52,8 +51,8 @@ def dropout(
     """
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p={p} must be at least 0 and below 1")
-    x = x if isinstance(x, Tensor) else Tensor(x)
+    tensor = x if isinstance(x, Tensor) else Tensor(x)
     if not training or p == 0:
-        return x
+        return tensor
     generator = default_generator() if rng is None else np.random.default_rng(rng)
-    return masked(x, generator.random(x.shape) >= p, p)
+    return masked(tensor, generator.random(tensor.shape) >= p, p)

@@ -1,8 +1,11 @@
 """The ops: rules only, a file per family. ``tinygrad_np.OPS`` lists them all."""
 
-from . import activation, constant, elementwise, indexing, layer, linalg, loss, reduction, shape
-
-__all__ = [
-    "activation", "constant", "elementwise", "indexing", "layer", "linalg", "loss", "reduction",
-    "shape",
-]  # fmt: skip
+from . import constant as constant
+from .activation import *
+from .elementwise import *
+from .indexing import *
+from .layer import *
+from .linalg import *
+from .loss import *
+from .reduction import *
+from .shape import *

@@ -10,6 +10,12 @@ import numpy as np
 from ..cases import REAL, case, normal, uniform
 from ..op import OPS, Value, composite, op
 from ..tensor import Operand, Tensor
+from .elementwise import multiply
+
+__all__ = [
+    "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "sigmoid", "silu",
+    "softmax", "softplus",
+]  # fmt: skip
 
 
 @op(cases=REAL, x=lambda g, out: g * out * (1 - out))
@@ -82,7 +88,7 @@ def gelu(x: Value) -> Value:
 @composite(cases=REAL)
 def silu(x: Operand) -> Tensor:
     """x sigmoid(x), also called swish. (Elfwing, Uchibe, Doya 2017.)"""
-    return x * sigmoid(x)
+    return multiply(x, sigmoid(x))
 
 
 @op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](x))
@@ -115,6 +121,6 @@ def softmax(x: Value, axis: int = -1) -> Value:
 
 @op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
 def log_softmax(x: Value, axis: int = -1) -> Value:
-    """log(softmax(x)) along ``axis``, precise where softmax underflows. Gradient: g - softmax Σg."""
+    """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
     shifted = x - np.max(x.real, axis=axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

@@ -11,10 +11,80 @@ from typing import Any
 import numpy as np
 
 from ..cases import (
-    ABOVE_ONE, DISTINCT_PAIRS, PAIRS, POSITIVE, POSITIVE_PAIRS, REAL, UNIT,
-    booleans, case, distinct, normal, pairs, positive,
+    ABOVE_ONE,
+    DISTINCT_PAIRS,
+    PAIRS,
+    POSITIVE,
+    POSITIVE_PAIRS,
+    REAL,
+    UNIT,
+    above_zero,
+    booleans,
+    case,
+    distinct,
+    normal,
+    pairs,
 )  # fmt: skip
 from ..op import Value, op, ufunc
+
+__all__ = [
+    "abs",
+    "add",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "astype",
+    "bitwise_and",
+    "bitwise_or",
+    "cbrt",
+    "clip",
+    "cos",
+    "cosh",
+    "divide",
+    "equal",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor_divide",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "invert",
+    "isfinite",
+    "isnan",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "not_equal",
+    "positive",
+    "power",
+    "reciprocal",
+    "remainder",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "where",
+]  # fmt: skip
 
 LN2, LN10 = math.log(2), math.log(10)
 
@@ -27,20 +97,20 @@ multiply = ufunc(
     np.multiply, "The product x * y.", cases=PAIRS, x=lambda g, y: g * y, y=lambda g, x: g * x
 )
 divide = ufunc(
-    np.divide, "The quotient x / y.", cases=pairs(normal, positive),
+    np.divide, "The quotient x / y.", cases=pairs(normal, above_zero),
     x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y,
 )  # fmt: skip
 negative = ufunc(np.negative, "-x.", cases=REAL, x=lambda g: -g)
-positive_ = ufunc(np.positive, "+x: a copy.", cases=REAL, name="positive", x=lambda g: g)
+positive = ufunc(np.positive, "+x: a copy.", cases=REAL, x=lambda g: g)
 reciprocal = ufunc(np.reciprocal, "1 / x.", cases=POSITIVE, x=lambda g, out: -g * out * out)
 square = ufunc(np.square, "The square of x.", cases=REAL, x=lambda g, x: g * 2 * x)
 floor_divide = ufunc(
     np.floor_divide, "The largest integer not above x / y. Its gradient is 0, as of any step.",
-    cases=pairs(normal, positive), analytic=False, x=lambda g: g * 0, y=lambda g: g * 0,
+    cases=pairs(normal, above_zero), analytic=False, x=lambda g: g * 0, y=lambda g: g * 0,
 )  # fmt: skip
 remainder = ufunc(
     np.remainder, "x - floor(x / y) * y, with the sign of y.",
-    cases=pairs(normal, positive), analytic=False,
+    cases=pairs(normal, above_zero), analytic=False,
     x=lambda g: g, y=lambda g, x, y: -g * np.floor_divide(x, y),
 )  # fmt: skip
 
@@ -189,7 +259,7 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Value:
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
-    above = x == x if low is None else x >= low  # noqa: PLR0124  # not nan, and x's shape
+    above = x == x if low is None else x >= low  # not nan, in x's shape
     return above if high is None else above & (x <= high)
 
 

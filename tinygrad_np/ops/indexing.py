@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import booleans, case, distinct, integers, normal
+from ..cases import case, distinct, integers, normal
 from ..op import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
+
+__all__ = [
+    "getitem", "scatter", "sort", "take", "take_along_axis",
+]  # fmt: skip
 
 _CASES = [
     case(normal(5), 2),
@@ -58,7 +62,8 @@ def scatter(g: Value, index: Any, shape: Shape) -> Value:
 
 
 @composite(
-    cases=[case(normal(5), np.array([0, 3, 3])), case(normal(3, 4), np.array([[1, 1], [0, 2]]), axis=1),
+    cases=[case(normal(5), np.array([0, 3, 3])),
+           case(normal(3, 4), np.array([[1, 1], [0, 2]]), axis=1),
            case(normal(3, 4), 2, axis=-1), case(normal(2, 3), np.array([5, 0]))],
     numpy=np.take,
 )  # fmt: skip
@@ -71,7 +76,8 @@ def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
 
 
 @composite(
-    cases=[case(normal(3, 4), integers(4, 3, 2), axis=1), case(normal(3, 4), integers(3, 1, 4), axis=0),
+    cases=[case(normal(3, 4), integers(4, 3, 2), axis=1),
+           case(normal(3, 4), integers(3, 1, 4), axis=0),
            case(normal(5), integers(5, 3))],
     numpy=np.take_along_axis,
 )  # fmt: skip

@@ -9,6 +9,10 @@ import numpy as np
 from ..cases import booleans, case, normal
 from ..op import Value, op
 
+__all__ = [
+    "linear",
+]  # fmt: skip
+
 
 def _flat(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
@@ -16,7 +20,8 @@ def _flat(x: Any) -> Any:
 
 @op(
     cases=[case(normal(3, 4), normal(2, 4), normal(2)), case(normal(3, 4), normal(2, 4)),
-           case(normal(4), normal(2, 4), normal(2)), case(normal(2, 3, 4), normal(2, 4), normal(2))],
+           case(normal(4), normal(2, 4), normal(2)),
+           case(normal(2, 3, 4), normal(2, 4), normal(2))],
     x=lambda g, weight: g @ weight,
     weight=lambda g, x: _flat(g).mT @ _flat(x),
     bias=lambda g: g,

@@ -18,6 +18,11 @@ from ..tensor import Operand, Tensor
 from .elementwise import multiply
 from .shape import ravel, reshape, transpose
 
+__all__ = [
+    "det", "diagonal", "dot", "einsum", "inner", "inv", "matmul", "outer", "solve", "tensordot",
+    "trace", "tril", "triu", "vdot",
+]  # fmt: skip
+
 # Matrix products
 
 MATRICES = [
@@ -62,13 +67,12 @@ def matmul(x: Value, y: Value) -> Value:
 
 
 @composite(
-    cases=[*MATRICES[:5], case(normal(2, 3, 4), normal(5, 4, 2)), case(normal(), normal(3)), case(normal(2), 3.0)],
+    cases=[*MATRICES[:5], case(normal(2, 3, 4), normal(5, 4, 2)), case(normal(), normal(3)),
+           case(normal(2), 3.0)],
     numpy=np.dot,
 )  # fmt: skip
 def dot(x: Operand, y: Operand) -> Tensor:
-    """NumPy's ``dot``: the product of matrices and vectors, of numbers, or over x's last axis and
-    y's last but one.
-    """
+    """NumPy's ``dot``: ``matmul`` up to two axes, then sums over x's last and y's last but one."""
     dims = np.ndim(x), np.ndim(y)
     if 0 in dims:
         return multiply(x, y)
@@ -106,7 +110,7 @@ def outer(x: Operand, y: Operand) -> Tensor:
     numpy=np.tensordot,
 )  # fmt: skip
 def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
-    """Sums of products over pairs of axes: the last ``axes`` of x with the first of y, or two lists."""
+    """Sums of products over pairs of axes: x's last ``axes`` with y's first, or two lists."""
     dims, shapes = (np.ndim(x), np.ndim(y)), (np.shape(x), np.shape(y))
     if isinstance(axes, int | np.integer):
         first, second = list(range(dims[0] - axes, dims[0])), list(range(axes))
@@ -117,7 +121,8 @@ def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
         )
     if [shapes[0][a] for a in first] != [shapes[1][a] for a in second]:
         raise ValueError(
-            f"tensordot: the axes {first} of shape {shapes[0]} and {second} of {shapes[1]} differ in length"
+            f"tensordot: the axes {first} of shape {shapes[0]} and {second} of shape {shapes[1]} "
+            "differ in length"
         )
     rest_x = [a for a in range(dims[0]) if a not in first]
     rest_y = [a for a in range(dims[1]) if a not in second]
@@ -228,7 +233,7 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor
     numpy=np.diagonal,
 )
 def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The elements (i, i + offset) of two axes, as a new last axis. Gradient: g on that diagonal."""
+    """The elements (i, i + offset) of two axes, as a new last axis. Gradient: g, put back."""
     shape = np.shape(x)
     axes = [axis1 % len(shape), axis2 % len(shape)]
     order = [i for i in range(len(shape)) if i not in axes] + axes
@@ -266,7 +271,7 @@ def triu(x: Value, k: int = 0) -> Value:
     x=lambda g, out: -out.mT @ g @ out.mT,
 )
 def inv(x: Value) -> Value:
-    """The inverse of each square matrix. Gradient: -out ᵀ g out ᵀ. Raises LinAlgError if singular."""
+    """The inverse of each square matrix. Gradient: -outᵀ g outᵀ. LinAlgError if singular."""
     return np.linalg.inv(x)
 
 
@@ -288,7 +293,7 @@ def _solve_a(g: Any, a: Any, b_shape: Shape, out: Any) -> Any:
     numpy=np.linalg.solve, a=_solve_a, b=_solve_b,
 )  # fmt: skip
 def solve(a: Value, b: Value) -> Value:
-    """The x with a x = b, for each square matrix a; b holds columns, or is one vector.
+    """The x with a @ x = b, for each square matrix a; b holds columns, or is one vector.
 
     Gradients: db = a⁻ᵀ g, da = -db xᵀ. Raises LinAlgError where a matrix is singular.
     """
@@ -300,5 +305,8 @@ def solve(a: Value, b: Value) -> Value:
     x=lambda g, x, out: (g * out)[..., None, None] * np.linalg.inv(x).mT,
 )  # fmt: skip
 def det(x: Value) -> Value:
-    """The determinant of each square matrix. Gradient: g det(x) x⁻ᵀ; LinAlgError if singular."""
+    """Each square matrix's determinant.
+
+    Gradient: g det(x) x⁻ᵀ; LinAlgError where x is singular.
+    """
     return np.linalg.det(x)

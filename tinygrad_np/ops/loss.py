@@ -10,6 +10,10 @@ from ..cases import Case, case, integers, normal, probabilities
 from ..op import OPS, Value, op
 from ..shapes import Shape
 
+__all__ = [
+    "binary_cross_entropy_with_logits", "mse_loss", "softmax_cross_entropy",
+]  # fmt: skip
+
 
 def _reduced(losses: Any, reduction: str) -> Any:
     match reduction:
@@ -87,8 +91,7 @@ _LABELS: list[Case] = [
 
 @op(cases=_LABELS, logits=_softmax_cross_entropy_logits)
 def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -> Value:
-    """The cross-entropy of softmax(logits) against labels, as one op: it neither overflows nor
-    takes the log of 0.
+    """The cross-entropy of softmax(logits) against labels, as one op that never takes log 0.
 
     ``logits`` (..., classes) are unnormalised; ``labels`` are class numbers (...) or one-hot (or
     probability) rows (..., classes) and get no gradient. Gradient: (softmax - one-hot) g / rows.
@@ -147,7 +150,8 @@ def binary_cross_entropy_with_logits(
 
 
 @op(
-    cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), "sum"), case(normal(3), normal(3), "none")],
+    cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), "sum"),
+           case(normal(3), normal(3), "none")],
     predictions=lambda g, predictions, targets, reduction: (
         2 * (predictions - targets) * _share(g, predictions.size, reduction)
     ),

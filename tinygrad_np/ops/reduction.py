@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 
 from ..cases import (
-    Case, booleans, case, distinct, normal, positive, reductions, uniform,
+    Case,
+    above_zero,
+    booleans,
+    case,
+    distinct,
+    normal,
+    reductions,
+    uniform,
 )  # fmt: skip
-from ..op import OPS, Value, composite, op
+from ..op import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+
+__all__ = [
+    "all", "any", "argmax", "argmin", "cumprod", "cumsum", "linear_recurrence", "logsumexp",
+    "max", "mean", "min", "norm", "prod", "std", "sum", "var",
+]  # fmt: skip
 
 
 def _count(shape: Shape, axis: Axis) -> int:
@@ -47,7 +59,8 @@ def _centered(x: Any, axis: Axis) -> Any:
 
 
 @op(
-    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1), case(distinct(3, 4), ddof=1)],
+    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1),
+           case(distinct(3, 4), ddof=1)],
     numpy=np.var,
     x=lambda g, x, axis, ddof: (
         spread(g * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
@@ -66,7 +79,8 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
 
 @op(
-    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1), case(distinct(3, 4), ddof=1)],
+    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1),
+           case(distinct(3, 4), ddof=1)],
     numpy=np.std,
     x=lambda g, x, out, axis, ddof: (
         spread(g / _unless_zero(out) / (_count(x.shape, axis) - ddof), x.shape, axis)
@@ -172,7 +186,7 @@ def _before(x: Any) -> Any:
 _ZEROS = [case(uniform(0.0, 0.0, 3)), case(uniform(0.0, 0.0, 2, 2), axis=1)]
 
 
-@op(cases=[*reductions(positive), *_ZEROS], numpy=np.prod, x=_prod_x)
+@op(cases=[*reductions(above_zero), *_ZEROS], numpy=np.prod, x=_prod_x)
 def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The product along ``axis``. Gradient: g times the product of all other elements.
 
@@ -197,7 +211,8 @@ _RUNNING: list[Case] = [
 
 
 @op(
-    cases=[case(normal(2, 4), normal(2, 4)), case(normal(3), normal(3)), case(normal(2, 0), normal(2, 0))],
+    cases=[case(normal(2, 4), normal(2, 4)), case(normal(3), normal(3)),
+           case(normal(2, 0), normal(2, 0))],
     a=lambda g, a, out: _recurrence_b(g, a) * _shifted(out),
     b=lambda g, a: _recurrence_b(g, a),
 )  # fmt: skip

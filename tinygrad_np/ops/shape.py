@@ -12,11 +12,18 @@ from ..op import OPS, Value, composite, op
 from ..shapes import Axis, Shape
 from ..tensor import Operand, Tensor
 
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "flip", "hstack", "moveaxis", "pad", "ravel",
+    "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "transpose",
+    "vstack",
+]  # fmt: skip
+
 # One array, its elements in another arrangement
 
 
 @op(
-    cases=[case(normal(3, 4), (2, 6)), case(normal(3, 4), -1), case(normal(), (1, 1)), case(normal(0, 3), (3, 0))],
+    cases=[case(normal(3, 4), (2, 6)), case(normal(3, 4), -1), case(normal(), (1, 1)),
+           case(normal(0, 3), (3, 0))],
     numpy=np.reshape, x=lambda g, x_shape: g.reshape(x_shape),
 )  # fmt: skip
 def reshape(x: Value, shape: Any) -> Value:
@@ -78,7 +85,7 @@ def moveaxis(x: Value, source: Any, destination: Any) -> Value:
 )  # fmt: skip
 def squeeze(x: Value, axis: Axis = None) -> Value:
     """Without the axes of length 1, or without those named in ``axis``."""
-    return np.squeeze(x, axis)  # type: ignore[arg-type]  # NumPy's stubs know no sequence of axes
+    return np.squeeze(x, axis)
 
 
 @op(
@@ -111,11 +118,15 @@ def flip(x: Value, axis: Axis = None) -> Value:
 @op(
     cases=[case(normal(5), 2), case(normal(3, 4), 1, 0), case(normal(3, 4), (1, -2), (0, 1))],
     numpy=np.roll,
-    x=lambda g, shift, axis: np.roll(g, tuple([-n for n in shift]) if np.ndim(shift) else -shift, axis),
+    x=lambda g, shift, axis: np.roll(g, _negated(shift), axis),
 )  # fmt: skip
 def roll(x: Value, shift: Any, axis: Any = None) -> Value:
     """The elements shifted along ``axis``; those pushed out at the end come in at the front."""
     return np.roll(x, shift, axis)
+
+
+def _negated(shift: Any) -> Any:
+    return tuple([-n for n in shift]) if np.ndim(shift) else -shift
 
 
 # Several arrays to one
@@ -128,7 +139,8 @@ def _part(g: Any, i: int, arrays_shape: tuple[Shape, ...], axis: int) -> Any:
 
 
 @op(
-    cases=[case(normal(2, 3), normal(1, 3)), case(normal(2, 1), normal(2, 3), normal(2, 0), axis=-1)],
+    cases=[case(normal(2, 3), normal(1, 3)),
+           case(normal(2, 1), normal(2, 3), normal(2, 0), axis=-1)],
     arrays=_part,
 )  # fmt: skip
 def joined(*arrays: Value, axis: int = 0) -> Value:
@@ -217,7 +229,8 @@ def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 
 
 @composite(
-    cases=[case(normal(3, 2), 2), case(normal(3, 2), 2, axis=1), case(normal(3), [1, 0, 2], axis=0)],
+    cases=[case(normal(3, 2), 2), case(normal(3, 2), 2, axis=1),
+           case(normal(3), [1, 0, 2], axis=0)],
     numpy=np.repeat,
 )  # fmt: skip
 def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
@@ -285,4 +298,4 @@ def pad(x: Operand, pad_width: Any, mode: str = "constant", constant_values: flo
     for axis, (before, after) in enumerate(widths):
         index = np.pad(np.arange(np.shape(x)[axis]), (before, after), mode)  # type: ignore[call-overload]
         x = OPS["take"].function(x, index, axis)
-    return x
+    return x if isinstance(x, Tensor) else Tensor(x)
