@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
@@ -182,23 +183,11 @@ def _register(
         )
         for value in (*record.inputs, "out")
     }
-    function: TensorFunction = _factory(
-        record.parameters,
-        getattr(getattr(forward, "__code__", None), "co_argcount", len(record.parameters)),
-        record.variadic,
-        record.inputs if not record.variadic else (),
-        extras,
-    )(record, record.forward, reads, _TOOLS)
-    function.__code__ = function.__code__.replace(co_name=record.name, co_qualname=record.name)
-    function.__name__ = function.__qualname__ = record.name
-    function.__doc__ = doc or (forward and forward.__doc__)
-    function.__module__ = getattr(forward, "__module__", __name__)
-    if forward is not None:
-        function.__defaults__ = forward.__defaults__
-        function.__kwdefaults__ = forward.__kwdefaults__
-    record.function = function
+    record.function = _function(record, extras, reads)
+    record.function.__doc__ = doc or (forward and forward.__doc__)
+    record.function.__module__ = getattr(forward, "__module__", __name__)
     _enter(record, numpy)
-    return function
+    return record.function
 
 
 def _enter(record: Op, numpy: Function | Sequence[Function]) -> None:
@@ -296,114 +285,114 @@ class _Repeated:
 
 # The functions people call. They are generated, as dataclasses generate __init__: one op call has
 # to cost less than a microsecond over NumPy's own, and a function with the op's true signature,
-# no *args and no loops over them, is what that takes (half the time of a general one).
+# no *args and no loops over them, is what that takes (half the time of a general one). To compile
+# one takes 0.3 ms, so that this waits for the first call: 100 ops would double the import time.
 
 
-@functools.cache
-def _factory(
-    parameters: tuple[str, ...],
-    positional: int,
-    variadic: str | None,
-    inputs: tuple[str, ...],
-    extras: tuple[str, ...],
-) -> Function:
-    """A function that makes op functions of this signature; shared by all ops that have it."""
-    namespace: dict[str, Any] = {}
-    exec(_source(parameters, positional, variadic, inputs, extras), namespace)
-    factory: Function = namespace["factory"]
-    return factory
+def _function(record: Op, extras: tuple[str, ...], reads: dict[str, int]) -> TensorFunction:
+    """The op's function, whose code is compiled when it is first called."""
+    namespace = {**_TOOLS, "_op": record, "_forward": record.forward}
+    namespace.update({f"_reads_{name}": bits for name, bits in reads.items()})
+
+    def compile_code() -> None:
+        exec(_source(record, extras), namespace)
+        code = namespace["call"].__code__
+        function.__code__ = code.replace(co_name=record.name, co_qualname=record.name)
+
+    namespace["_compile"] = compile_code
+    function = types.FunctionType(_first_call.__code__, namespace, record.name)
+    function.__defaults__ = getattr(record.forward, "__defaults__", None)
+    function.__kwdefaults__ = getattr(record.forward, "__kwdefaults__", None)
+    return function
 
 
-def _source(
-    parameters: tuple[str, ...],
-    positional: int,
-    variadic: str | None,
-    inputs: tuple[str, ...],
-    extras: tuple[str, ...],
-) -> str:
+def _first_call(*args: Any, **kwargs: Any) -> Any:
+    _compile()  # type: ignore[name-defined]  # noqa: F821  # both names are in the op's namespace
+    return _op.function(*args, **kwargs)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _source(record: Op, extras: tuple[str, ...]) -> str:
+    """The Python text of an op's function. Names of its own begin with an underscore."""
+    parameters, variadic = record.parameters, record.variadic
+    inputs = () if variadic else record.inputs
+    positional = getattr(getattr(record.forward, "__code__", None), "co_argcount", len(parameters))
     star = [f"*{variadic}"] if variadic else ["*"] if positional < len(parameters) else []
-    signature = ", ".join([*parameters[:positional], *star, *parameters[positional:]])
-    call = ", ".join(
-        [
-            *parameters[:positional],
-            *([f"*{variadic}"] if variadic else []),
-            *(f"{name}={name}" for name in parameters[positional:]),
-        ]
-    )
-    lines: list[str] = []
+    signature = [*parameters[:positional], *star, *parameters[positional:]]
+    call = [
+        *parameters[:positional],
+        *star,
+        *(f"{name}={name}" for name in parameters[positional:]),
+    ]
+    lines = []
     for name in parameters:
         if name in inputs:
             lines += [
-                f"if type({name}) is Tensor: {name}_node = {name}._node; {name} = {name}._data",
-                f"else: {name}_node = None; {name} = operand(op, {name!r}, {name})",
+                f"if type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
+                f"else: _node_{name} = None; {name} = _operand(_op, {name!r}, {name})",
             ]
         else:
-            lines.append(f"if type({name}) is Tensor: {name} = constant(op, {name!r}, {name})")
+            lines.append(f"if type({name}) is _Tensor: {name} = _constant(_op, {name!r}, {name})")
     if variadic:
         lines += [
-            f"nodes = tuple([x._node if type(x) is Tensor else None for x in {variadic}])",
-            f"{variadic} = tuple([x._data if type(x) is Tensor else operand(op, {variadic!r}, x)"
-            f" for x in {variadic}])",
+            f"_nodes = tuple([x._node if type(x) is _Tensor else None for x in {variadic}])",
+            f"{variadic} = tuple([x._data if type(x) is _Tensor else "
+            f"_operand(_op, {variadic!r}, x) for x in {variadic}])",
         ]
-        recorded, nodes = "any(nodes)", "nodes"
-        kept = [f"*({variadic} if reads_{variadic} else [None] * len(nodes))"]
-        operands = variadic
+        recorded, nodes, operands = "any(_nodes)", "_nodes", variadic
+        kept = [f"*({variadic} if _reads_{variadic} else [None] * len(_nodes))"]
     else:
-        recorded = "not (" + " is ".join([f"{name}_node" for name in inputs] + ["None"]) + ")"
-        nodes = "".join(f"{name}_node, " for name in inputs)
-        # A bit for each input whose rule will run: saved is only what one of these rules reads.
-        bits = [f"({name}_node is not None) << {i}" for i, name in enumerate(inputs)]
-        lines.append(f"needs = {' | '.join(bits) if len(inputs) > 1 else 1}")
-        kept = [f"{name} if needs & reads_{name} else None" for name in inputs]
-        operands = "".join(f"{name}, " for name in inputs)
-    kept.append("out if reads_out else None")
+        # A bit for each input whose rule will run: kept is only what one of these rules reads.
+        bits = [f"(_node_{name} is not None) << {i}" for i, name in enumerate(inputs)]
+        lines.append(f"_needs = {' | '.join(bits) or 0}")
+        recorded = "_needs"
+        nodes, operands = (
+            f"({''.join(f'{prefix}{name}, ' for name in inputs)})" for prefix in ("_node_", "")
+        )
+        kept = [f"{name} if _needs & _reads_{name} else None" for name in inputs]
+    kept.append("_out if _reads_out else None")
     for extra in extras:
         base = extra.removesuffix("_shape")
         if base == variadic:
             kept.append(f"tuple([x.shape for x in {variadic}])")
         else:
             kept.append(f"{base}.shape" if base in inputs and base != extra else extra)
-    names = (*inputs, variadic, "out") if variadic else (*inputs, "out")
-    body = "\n        ".join(lines)
-    if not inputs and not variadic:
-        record = "return wrap(out, None)"
-    else:
-        record = f"""if {recorded}:
-            mode = recording()
-            if mode is not False and is_real(op, out):
-                node = Node(op, ({nodes}), ({", ".join(kept)},), out.shape, out.dtype)
-                if mode is not True: mode.observe(node, ({operands}), out)
-                return wrap(out, node)
-        return wrap(out, None)"""
+    body = "\n    ".join(lines)
     return f"""
-def factory(op, forward, reads, tools):
-    {", ".join(tools for tools in _TOOLS)}, = tools.values()
-    {"; ".join(f"reads_{name} = reads[{name!r}]" for name in names)}
-    def call({signature}):
-        {body}
-        try:
-            out = forward({call})
-        except Exception as error:
-            failed(op, error, dict({", ".join(f"{name}={name}" for name in parameters)}))
-        if type(out) is not ndarray: out = asarray(out)
-        {record}
-    return call
+def call({", ".join(signature)}):
+    {body}
+    try:
+        _out = _forward({", ".join(call)})
+    except Exception as error:
+        _failed(_op, error, dict({", ".join(f"{name}={name}" for name in parameters)}))
+    if type(_out) is not _ndarray: _out = _asarray(_out)
+    if {recorded}:
+        _mode = _recording()
+        _dtype = _out.dtype
+        if _mode and (_dtype is _float32 or _dtype is _float64 or _is_real(_op, _dtype)):
+            _node = _Node(_op, {nodes}, ({", ".join(kept)},), _out.shape, _dtype)
+            if _mode is not True: _mode.observe(_node, {operands}, _out)
+            return _wrap(_out, _node)
+    return _wrap(_out, None)
 """
 
 
 def _operand(record: Op, name: str, value: Any) -> Any:
     """An input that is no Tensor, as the forward function gets it; TypeError if it is no number."""
-    if isinstance(value, np.ndarray | np.generic):
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
         if value.dtype.kind in "fiubc":
-            return value
-    elif isinstance(value, int | float | complex):
+            return value if isinstance(value, np.generic) else np.asarray(value)
+    elif kind in _NUMBERS:
         return value if record.weak else np.asarray(value)
     elif value is None and _is_optional(record, name):
         return value
     elif isinstance(value, list | tuple):
         return np.asarray(value)
-    kind = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
-    raise TypeError(f"{record.name}: {name} must be a Tensor, an array or a number, got {kind}")
+    found = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
+    raise TypeError(f"{record.name}: {name} must be a Tensor, an array or a number, got {found}")
+
+
+_NUMBERS = frozenset([int, float, bool, complex])
 
 
 def _is_optional(record: Op, name: str) -> bool:
@@ -422,9 +411,9 @@ def _constant(record: Op, name: str, value: Tensor) -> Any:
     return value.data
 
 
-def _is_real(record: Op, out: Any) -> bool:
+def _is_real(record: Op, dtype: np.dtype[Any]) -> bool:
     """Whether a result has a gradient: integers and booleans are constants, complex an error."""
-    kind = out.dtype.kind
+    kind = dtype.kind
     if kind == "c":
         raise TypeError(
             f"{record.name} gives complex numbers: gradients are for real ones only. "
@@ -450,7 +439,8 @@ def _failed(record: Op, error: Exception, arguments: dict[str, Any]) -> NoReturn
 
 
 _TOOLS: dict[str, Any] = {
-    "Tensor": Tensor, "Node": Node, "ndarray": np.ndarray, "asarray": np.asarray, "wrap": wrap,
-    "recording": recording.get, "operand": _operand, "constant": _constant, "is_real": _is_real,
-    "failed": _failed,
+    "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": np.asarray,
+    "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
+    "_is_real": _is_real, "_failed": _failed,
+    "_float32": np.dtype(np.float32), "_float64": np.dtype(np.float64),
 }  # fmt: skip

@@ -9,7 +9,9 @@ from .op import composite
 from .ops.layer import masked
 from .tensor import Operand, Tensor
 
-_default = {"generator": np.random.default_rng()}
+_default: dict[
+    str, np.random.Generator
+] = {}  # made when first needed: numpy.random is slow to import
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -25,6 +27,8 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def default_generator() -> np.random.Generator:
     """The generator used wherever none is passed; seed it with ``manual_seed``."""
+    if not _default:
+        _default["generator"] = np.random.default_rng()
     return _default["generator"]
 
 

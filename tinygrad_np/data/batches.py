@@ -1,5 +1,7 @@
 """One epoch of batches."""
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Iterator
 from typing import Any
