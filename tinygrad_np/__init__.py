@@ -20,6 +20,8 @@ from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
 from .graph import no_grad as no_grad
+from .numerical import directional_derivative as directional_derivative
+from .numerical import numerical_gradient as numerical_gradient
 from .op import OPS as OPS
 from .op import Op as Op
 from .op import composite as composite

@@ -1,0 +1,278 @@
+"""Numerical derivatives, the independent witnesses: complex step and differences.
+
+- The complex step, imag f(x + ih) / h with h = 1e-30, subtracts nothing and is as precise as f
+  itself. It needs f to be analytic. (Squire, Trapp 1998; Martins, Sturdza, Alonso 2003.)
+- Central differences, (f(x + h) - f(x - h)) / 2h, extrapolated to h = 0 with an error estimate:
+  about ten digits for any smooth f. (Richardson 1911; Ridders 1982.)
+- Plain central differences, about seven to ten digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import graph
+from .graph import Node
+from .tensor import Array, Tensor, plain, wrap
+
+Method = Literal["auto", "complex", "richardson", "central"]
+
+METHODS = ("auto", "complex", "richardson", "central")
+COMPLEX_STEP = 1e-30
+FIRST_STEP = 2.0**-6  # powers of two: x + h and the division by h are exact more often
+CENTRAL_STEP = 2.0**-17  # about the cube root of float64's precision
+LEVELS = 16  # halvings of the first step at most, down to 5e-7
+
+
+def numerical_gradient(
+    f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto"
+) -> Array:
+    """The gradient of a scalar function at ``x``, from the function's values alone.
+
+    ``x`` is a Tensor, an array of any shape or a number; ``f`` takes it and returns one number, as
+    a Tensor, an array or a float. The result has x's shape, in float64.
+
+    "auto" traces f once and takes the complex step where every op it meets is ``analytic`` in the
+    registry, else "richardson"; "central" is the plain difference. Steps are scaled to each
+    element. f may also ignore its argument and read ``x`` where it stands, as in
+    ``numerical_gradient(lambda w: loss(), w)``: a Tensor's array is replaced, an ndarray's elements
+    are changed during the calls, and both are put back, also when f raises.
+
+    Raises ValueError where f does not return one real number, where "complex" is asked of an f
+    that is not analytic, and for an unknown method; TypeError for complex x.
+
+    >>> import tinygrad_np as tg
+    >>> tg.numerical_gradient(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()
+    [3.0, 12.0]
+    >>> tg.numerical_gradient(lambda x: np.prod(x), np.array([1.0, 2.0])).round(9).tolist()
+    [2.0, 1.0]
+    """
+    return probe(f, x, method).gradient()[0]
+
+
+def directional_derivative(
+    f: Callable[[Any], Any], x: Tensor | ArrayLike, direction: ArrayLike, method: Method = "auto"
+) -> float:
+    """The derivative of f(x + t direction) by t at 0: one projection of the gradient.
+
+    It costs a few calls of f however large x is: for large inputs compare it with
+    ``(gradient * direction).sum()``. Otherwise like ``numerical_gradient``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.directional_derivative(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 0.5])
+    9.0
+    """
+    found = probe(f, x, method)
+    array = np.asarray(plain(direction), dtype=found.origin.dtype)
+    if array.shape != found.origin.shape:
+        raise ValueError(f"a direction of shape {array.shape} for x of shape {found.origin.shape}")
+    return found.along(array)[0]
+
+
+def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto") -> Probe:
+    """The Probe for a function of one argument, which may take a Tensor or only arrays."""
+    if isinstance(x, Tensor):
+        return Probe(lambda: f(x), x, method)
+    array = np.asarray(x)
+    tensor = Tensor(array)
+    try:
+        traced = Probe(lambda: f(tensor), tensor, method)
+    except (TypeError, AttributeError):  # f is made for arrays: np.asarray(tensor), array += tensor
+        traced = None
+    if traced is not None and traced.connected:
+        return traced
+    if array.dtype.kind != "f" or not array.flags.writeable:
+        array = np.array(array, dtype=np.result_type(array, np.float64))
+    argument = array if traced is None else wrap(array, None)
+    return Probe(lambda: f(argument), array, method)
+
+
+class Probe:
+    """A function's value for other values of one of its arguments, and derivatives from those.
+
+    ``call`` reads the argument where it stands: a Tensor, whose array is replaced during a call, or
+    an ndarray, written in place. ``record`` lets calls record their graphs, for functions that
+    compute gradients inside. ``connected`` tells whether the result's graph leads to the argument,
+    ``method`` what "auto" came to.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        argument: Tensor | Array,
+        method: Method = "auto",
+        *,
+        record: bool = False,
+    ) -> None:
+        if method not in METHODS:
+            raise ValueError(f"method={method!r} is none of {', '.join(map(repr, METHODS))}")
+        array = plain(argument)
+        if array.dtype.kind == "c":
+            raise TypeError(f"numerical derivatives are by real numbers, but x is {array.dtype}")
+        self.call, self.argument, self.record = call, argument, record
+        self.origin: Array = np.array(array, dtype=np.result_type(array, np.float64))
+        self.nodes: list[Node] = []
+        self.connected = False
+        value = self._trace()
+        if np.iscomplexobj(value):
+            raise ValueError(f"f must return a real number, got {value}")
+        self.value = float(value)
+        self.method: Method = "richardson"
+        self.method = self._choose(method)
+
+    def _trace(self) -> Any:
+        """The value at the origin; with a Tensor, also the graph that leads from it."""
+        if not isinstance(self.argument, Tensor):
+            return self.at(self.origin)
+        leaf = Node(None, (), (), self.origin.shape, self.origin.dtype)
+        with graph.enable_grad(), _replaced(self.argument, self.origin, leaf):
+            out = self.call()
+        if isinstance(out, Tensor) and out._node is not None:
+            order = graph.reachable([out._node])
+            self.connected = leaf in order
+            if self.connected:
+                between = graph._leading_to([leaf], order)
+                self.nodes = [node for node in order if node in between and node is not leaf]
+        return _number(out)
+
+    def _choose(self, method: Method) -> Method:
+        if method in ("richardson", "central"):
+            return method
+        names = {n.op.name for n in self.nodes if not getattr(n.op, "analytic", False) and n.op}
+        analytic = self.connected and not names and not self.record
+        if method == "complex":
+            if not analytic:
+                what = ", ".join(sorted(names)) or "what f does outside the graph"
+                raise ValueError(
+                    f"the complex step is for analytic functions only, and not for {what}: "
+                    "use method='richardson'"
+                )
+            return method
+        return "complex" if analytic and self._confirms_complex() else "richardson"
+
+    def _confirms_complex(self) -> bool:
+        """Whether one difference agrees: f may do things that its graph does not show."""
+        self.method = "complex"
+        direction = np.cos(np.arange(self.origin.size) + 1.0).reshape(self.origin.shape)
+        try:
+            derivative = self.along(direction)[0]
+        except (ValueError, TypeError):  # somewhere the imaginary part was dropped or refused
+            return False
+        self.method = "richardson"
+        other, error = self.along(direction)
+        return abs(derivative - other) <= 1e-6 * max(abs(derivative), abs(other)) + 10 * error
+
+    def at(self, values: Array) -> Any:
+        """f's value where the argument has these values."""
+        values = np.array(values)  # f may keep it, or write to it
+        if not isinstance(self.argument, Tensor):
+            with _written(self.argument, values), graph.no_grad():
+                return _number(self.call())
+        leaf = Node(None, (), (), values.shape, values.dtype) if self.record else None
+        mode = graph.enable_grad() if self.record else graph.no_grad()
+        with mode, _replaced(self.argument, values, leaf), np.errstate(all="ignore"):
+            return _number(self.call())
+
+    def along(self, direction: Array) -> tuple[float, float]:
+        """The derivative of f along a direction, and an estimate of its error."""
+
+        def value(t: Any) -> Any:
+            return self.at(self.origin + t * direction)
+
+        if self.method == "complex":
+            result = value(1j * COMPLEX_STEP)
+            if not isinstance(result, complex | np.complexfloating):
+                raise ValueError("f drops the imaginary part: use method='richardson'")
+            precision = float(np.finfo(self.origin.dtype).eps)
+            return float(result.imag) / COMPLEX_STEP, 8 * precision * abs(self.value)
+        # No element moves by more than the step times its own size (or 1, if it is smaller).
+        size = np.abs(self.origin)
+        reach = float(np.max(np.abs(direction) / np.maximum(size, 1.0), initial=0.0))
+        unit = 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
+        if self.method == "central":
+            step = CENTRAL_STEP * unit
+            derivative = float((value(step) - value(-step)) / (2 * step))
+            return derivative, 2.0**-52 * abs(self.value) / step
+        found = _extrapolated(value, FIRST_STEP * unit)
+        # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
+        moved = direction != 0
+        reach = float(np.max((np.abs(direction) / np.where(size > 0, size, 1.0))[moved], initial=0))
+        small = FIRST_STEP * 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 0.0
+        if not found[1] <= 1e-7 * abs(found[0]) and 0 < small < FIRST_STEP * unit:
+            found = min(found, _extrapolated(value, small), key=lambda pair: pair[1])
+        return found
+
+    def gradient(self) -> tuple[Array, Array]:
+        """The derivatives by every element, and estimates of their errors."""
+        pairs = np.empty((2, self.origin.size), self.origin.dtype)
+        direction = np.zeros_like(self.origin)
+        for i in range(self.origin.size):
+            direction.flat[i] = 1
+            pairs[:, i] = self.along(direction)
+            direction.flat[i] = 0
+        gradient, errors = pairs.reshape(2, *self.origin.shape)
+        return gradient, errors
+
+
+def _extrapolated(value: Callable[[float], Any], step: float) -> tuple[float, float]:
+    """The derivative at 0 by Ridders' method: differences with halved steps, extrapolated to 0."""
+    best, error, largest = math.nan, math.inf, 0.0
+    last: list[float] = []
+    for _ in range(LEVELS):
+        right, left = float(value(step)), float(value(-step))
+        row = [(right - left) / (2 * step)]
+        if math.isfinite(row[0]):
+            largest = max(largest, abs(right), abs(left))
+            for order, coarse in enumerate(last[:4], 1):
+                row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
+                estimate = max(abs(row[-1] - row[-2]), abs(row[-1] - coarse))
+                if estimate < error:
+                    best, error = row[-1], estimate
+            rounding = 2.0**-52 * largest / step
+            if error <= max(1e-12 * abs(best), rounding):
+                return best, error + rounding
+            last = row
+        else:
+            last = []
+        step /= 2
+    return best, error + 2.0**-52 * largest / step
+
+
+def _number(out: Any) -> Any:
+    """What f returned, as one number."""
+    array = np.asarray(plain(out))
+    if array.size != 1 or array.dtype.kind not in "fiubc":
+        raise ValueError(
+            f"f must return one number, got {type(out).__name__} of shape {array.shape}, "
+            f"{array.dtype}: reduce it first, for example by (weights * out).sum()"
+        )
+    return array.reshape(())[()]
+
+
+@contextmanager
+def _replaced(tensor: Tensor, values: Array, node: Node | None) -> Iterator[None]:
+    """Inside, the Tensor holds other values, and has the node given in place of its own."""
+    kept = tensor._data, tensor._node
+    tensor._data, tensor._node = values, node
+    try:
+        yield
+    finally:
+        tensor._data, tensor._node = kept
+
+
+@contextmanager
+def _written(array: Array, values: Array) -> Iterator[None]:
+    """Inside, the array's elements have other values."""
+    kept = array.copy()
+    array[...] = values
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        array[...] = kept
