@@ -73,6 +73,5 @@ def step(p: Parameters, x: Array, labels: Array, lr: float = 0.1) -> float:
     """One update of gradient descent, in place; the loss before it."""
     loss, gradients = loss_and_gradients(p, x, labels)
     for name, gradient in gradients.items():
-        gradient *= lr
-        p[name] -= gradient
+        p[name] -= lr * gradient
     return loss

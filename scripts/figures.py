@@ -1,0 +1,150 @@
+"""Every picture that the scripts draw, with Matplotlib and without its global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+
+BLUE, RED, GREY = "#1f5fa8", "#c62828", "#666666"
+DPI = 120
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _plain(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title and axis labels, a light grid, no box."""
+    axes.set_title(title, loc="left", fontsize=12)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def curves(path: Path, title: str, rows: Sequence[Any]) -> None:
+    """Loss and accuracies by epoch; ``rows`` are the ``Metrics`` of the run, at least one."""
+    epochs = [row.epoch for row in rows]
+    marker = "o" if len(rows) < 3 else None
+    figure = _figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    left.plot(epochs, [row.train_loss for row in rows], color=BLUE, marker=marker)
+    _plain(left, "Training loss", "epoch", "mean cross-entropy over the epoch")
+    left.set_ylim(bottom=0)
+    last = rows[-1]
+    for name, style, color in (("train", "-", BLUE), ("test", "--", RED)):
+        values = [100 * getattr(row, f"{name}_accuracy") for row in rows]
+        label = f"{name}: {values[-1]:.2f}% at the end"
+        right.plot(epochs, values, style, color=color, marker=marker, label=label)
+    _plain(right, "Accuracy", "epoch", "% of all images")
+    right.set_ylim(top=101)
+    right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.set_xlim(0, max(last.epoch, 1))
+    _save(figure, path)
+
+
+# Sheets of digits are laid out in screen pixels: one pixel of an image covers 3 × 3 of them
+
+SCALE, GAP, CAPTION, TITLE, COLUMNS = 3, 12, 24, 36, 10
+
+
+def _sheet_size(images: Array, count: int) -> tuple[int, int]:
+    """Width and height in screen pixels of so many digits, with a title above."""
+    height, width = SCALE * images.shape[1], SCALE * images.shape[2]
+    rows = -(-count // COLUMNS)
+    return GAP + COLUMNS * (width + GAP), TITLE + rows * (height + CAPTION) + GAP
+
+
+def _page(width: int, height: int) -> tuple[Figure, Axes]:
+    """A figure, and axes all over it that count screen pixels from its upper left corner."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.autoscale(False)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return figure, axes
+
+
+def _sheet(
+    axes: Axes, top: int, title: str, images: Array, captions: Sequence[str], marked: Array
+) -> None:
+    """Digits, ten a row, each with its caption above; those marked are framed in red."""
+    from matplotlib.patches import Rectangle
+
+    height, width = SCALE * images.shape[1], SCALE * images.shape[2]
+    axes.text(GAP, top + TITLE / 2, title, fontsize=11, va="center")
+    for i, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
+        left = GAP + i % COLUMNS * (width + GAP)
+        upper = top + TITLE + i // COLUMNS * (height + CAPTION) + CAPTION - 4
+        color = RED if mark else "black"
+        axes.text(
+            left + width / 2, upper - 3, caption, color=color, fontsize=9, ha="center", va="bottom"
+        )
+        axes.imshow(
+            image, cmap="gray_r", vmin=0, vmax=max(image.max(), 1e-9), interpolation="nearest",
+            aspect="auto", extent=(left, left + width, upper + height, upper),
+        )  # fmt: skip
+        axes.add_patch(
+            Rectangle(
+                (left, upper), width, height, fill=False, edgecolor=RED if mark else "#bbbbbb",
+                linewidth=2 if mark else 0.6,
+            )
+        )  # fmt: skip
+
+
+def contact_sheet(path: Path, title: str, images: Array, labels: Array) -> None:
+    """Digits (n, height, width), ten a row, each with its label above."""
+    figure, axes = _page(*_sheet_size(images, len(images)))
+    _sheet(axes, 0, title, images, [str(n) for n in labels], np.zeros(len(images), bool))
+    _save(figure, path)
+
+
+def predictions(path: Path, images: Array, labels: Array, predicted: Array, sure: Array) -> None:
+    """The first 30 images with what the network takes them for, and its 30 surest mistakes.
+
+    ``images`` (n, height, width); ``labels``, ``predicted`` and ``sure`` (the score or probability
+    of the prediction) are (n,). Mistakes are framed in red, and say what the image is.
+    """
+    surest = np.argsort(-sure, kind="stable")
+    mistakes = surest[predicted[surest] != labels[surest]]
+    rate = 100 * len(mistakes) / len(labels)
+    first = np.arange(min(30, len(labels)))
+    parts = [("The first test digits, and what the network takes them for", first)]
+    if len(mistakes):
+        title = f"Its surest mistakes, of {len(mistakes):,} among {len(labels):,} test digits"
+        parts.append((f"{title} ({rate:.2f}%)", mistakes[:30]))
+    sizes = [_sheet_size(images, len(rows)) for _, rows in parts]
+    figure, axes = _page(sizes[0][0], sum(height for _, height in sizes))
+    top = 0
+    for (title, rows), (_, height) in zip(parts, sizes, strict=True):
+        wrong = predicted[rows] != labels[rows]
+        captions = [
+            f"{predicted[i]}, is {labels[i]}" if miss else str(predicted[i])
+            for i, miss in zip(rows, wrong, strict=True)
+        ]
+        _sheet(axes, top, title, images[rows], captions, wrong)
+        top += height
+    _save(figure, path)

@@ -1,0 +1,55 @@
+"""Draw a contact sheet of MNIST digits with their labels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from scripts import figures
+from tinygrad_np.data import load_mnist
+
+EXAMPLES = """examples:
+  python -m scripts.show_digits --out digits.png
+  python -m scripts.show_digits --out fives.png --digit 5 --count 60 --split test
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.show_digits",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG to write")
+    parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
+    parser.add_argument("--digit", type=int, choices=range(10), help="only this digit")
+    parser.add_argument("--split", choices=["train", "test"], default="train", help="of which set")
+    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.count <= 1000:
+        parser.error(f"--count {options.count}: a sheet holds 1 to 1000 digits")
+    try:
+        train, test = load_mnist(flatten=False, normalize=False, dtype=np.uint8, path=options.data)
+        images, labels = train if options.split == "train" else test
+        which = np.arange(len(labels))
+        if options.digit is not None:
+            which = np.flatnonzero(labels == options.digit)
+        which = which[: options.count]
+        of = "" if options.digit is None else f" of the digit {options.digit}"
+        title = f"MNIST, {options.split} set: the first {len(which)} images{of}"
+        figures.contact_sheet(options.out, title, images[which], labels[which])
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(which)} digits drawn to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
