@@ -53,7 +53,8 @@ class Op:
     """One op: what it computes, how it is differentiated, and on what it is tried.
 
     ``gradients`` holds the rules as they were written, by input; ``rules`` the same as the engine
-    calls them, in the order of ``inputs``. ``analytic`` says that the forward function is complex
+    calls them, in the order of ``inputs``; ``extras`` names what they read beside inputs and output,
+    in the order of the saved values. ``analytic`` says that the forward function is complex
     differentiable and runs on complex arrays (so the complex step may be used on it). ``composite``
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
     they are, so that these do not widen the dtype.
@@ -70,6 +71,8 @@ class Op:
     analytic: bool = True
     composite: bool = False
     weak: bool = False
+    extras: tuple[str, ...] = ()
+    residual: tuple[str, Function] | None = None
     function: TensorFunction = field(default=wrap, repr=False)  # set when it is registered
 
     @property
@@ -88,8 +91,10 @@ class Op:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""
-        run = self.function if any(isinstance(arg, Tensor) for arg in args) else self.forward
-        return run(*args, **kwargs)
+        if any(isinstance(arg, Tensor) for arg in args):
+            return self.function(*args, **kwargs)
+        result = self.forward(*args, **kwargs)
+        return result[0] if self.residual else result
 
     def __str__(self) -> str:
         head = f"{self.name}({', '.join(self.parameters)})"
@@ -106,6 +111,7 @@ def op(
     numpy: Function | Sequence[Function] = (),
     analytic: bool = True,
     weak: bool = False,
+    residual: tuple[str, Function] | None = None,
     name: str | None = None,
     **gradients: Function,
 ) -> Callable[[Function], TensorFunction]:
@@ -116,6 +122,10 @@ def op(
     for all, ``lambda g, i, xs, ...``. ``numpy`` names the NumPy functions that shall call this op
     when they meet a Tensor. ``cases`` are sample calls, from which the op's checks are generated;
     ``analytic=False`` says that the forward function is not complex differentiable.
+
+    ``residual=(name, f)`` is for a value that the forward pass has at hand and the rules want: the
+    forward function returns it second, rules read it by name, and where the rules are recorded
+    ``f(*inputs)`` computes it again, as a Tensor with its own past.
 
     Raises TypeError where there are no cases, a rule names something the op does not have, or
     the name is taken.
@@ -128,6 +138,7 @@ def op(
         record = Op(
             name or forward.__name__, forward, tuple(cases), tuple(gradients),
             code.co_varnames[:count], variadic, gradients, analytic=analytic, weak=weak,
+            residual=residual,
         )  # fmt: skip
         return _register(record, forward, numpy)
 
@@ -176,7 +187,7 @@ def composite(
 def _register(
     record: Op, forward: Function | None, numpy: Function | Sequence[Function], doc: str = ""
 ) -> TensorFunction:
-    extras = _connect(record)
+    record.extras = extras = _connect(record)
     reads = {
         value: sum(
             1 << i for i, rule in enumerate(record.gradients.values()) if value in _reads(rule)
@@ -227,7 +238,8 @@ def _connect(record: Op) -> tuple[str, ...]:
     """Tie the rules to their places among the saved values; return the names of the extras."""
     shapes = [f"{name}_shape" for name in record.inputs]
     constants = [name for name in record.parameters if name not in record.inputs]
-    known = {*record.inputs, "out", *shapes, *constants}
+    residual = [record.residual[0]] if record.residual else []
+    known = {*record.inputs, "out", *shapes, *constants, *residual}
     extras: list[str] = []
     for name, rule in record.gradients.items():
         for read in _reads(rule)[1 if record.variadic else 0 :]:
@@ -240,6 +252,7 @@ def _connect(record: Op) -> tuple[str, ...]:
                 extras.append(read)
         if name not in (*record.parameters, record.variadic):
             raise TypeError(f"op {record.name!r} has a rule for {name!r}, but no such input")
+    extras += residual  # last, where ``lift`` looks for it
     if record.variadic:
         record.rules = _Repeated(record.gradients[record.variadic], record.variadic, extras)
     else:
@@ -352,7 +365,9 @@ def _source(record: Op, extras: tuple[str, ...]) -> str:
     kept.append("_out if _reads_out else None")
     for extra in extras:
         base = extra.removesuffix("_shape")
-        if base == variadic:
+        if record.residual and extra == record.residual[0]:
+            kept.append("_residual")
+        elif base == variadic:
             kept.append(f"tuple([x.shape for x in {variadic}])")
         else:
             kept.append(f"{base}.shape" if base in inputs and base != extra else extra)
@@ -361,7 +376,7 @@ def _source(record: Op, extras: tuple[str, ...]) -> str:
 def call({", ".join(signature)}):
     {body}
     try:
-        _out = _forward({", ".join(call)})
+        {"_out, _residual" if record.residual else "_out"} = _forward({", ".join(call)})
     except Exception as error:
         _failed(_op, error, dict({", ".join(f"{name}={name}" for name in parameters)}))
     if type(_out) is not _ndarray: _out = _asarray(_out)

@@ -43,8 +43,8 @@ class Optimizer:
             raise ValueError(f"lr={lr} must not be negative")
         self.lr = lr
         self.updates = 0
-        self.state: list[tuple[Array, ...]] = [
-            tuple([np.zeros(p.shape, p.dtype) for _ in self.slots]) for p in self.parameters
+        self.state: list[list[Array]] = [
+            [np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters
         ]
 
     @property
@@ -61,15 +61,17 @@ class Optimizer:
 
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
-        if all(parameter.grad is None for parameter in self.parameters):
-            raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
+        idle = 0
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
-            if gradient is not None:
-                data = parameter.data
-                change, *state = self.rule(data, gradient, *self.state[i])
-                np.subtract(data, change, out=data)
-                self.state[i] = tuple(state)
+            if gradient is None:
+                idle += 1
+                continue
+            data = parameter.data
+            change, *self.state[i] = self.rule(data, gradient, *self.state[i])
+            np.subtract(data, change, data)
+        if idle == len(self.parameters):
+            raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         self.updates += 1
 
     def zero_grad(self) -> None:
@@ -100,7 +102,7 @@ class Optimizer:
                         f"got {None if array is None else array.shape}"
                     )
                 arrays.append(np.array(array, dtype=parameter.dtype))
-            loaded.append(tuple(arrays))
+            loaded.append(arrays)
         if given:
             raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
         self.state = loaded

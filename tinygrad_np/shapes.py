@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,14 +57,15 @@ def unbroadcast(gradient: Any, shape: Shape) -> Any:
     >>> unbroadcast(np.ones((5, 3, 4)), (3, 1)).tolist()
     [[20.0], [20.0], [20.0]]
     """
-    extra = gradient.ndim - len(shape)
-    stretched = tuple([i + extra for i, n in enumerate(shape) if n == 1])
-    axes = tuple(range(extra)) + tuple([i for i in stretched if gradient.shape[i] != 1])
-    if extra < 0 or any(
-        n not in (1, m) for n, m in zip(shape, gradient.shape[extra:], strict=True)
-    ):
-        raise ValueError(
-            f"a gradient of shape {gradient.shape} does not fit an input of shape {shape}"
-        )
-    total = gradient.sum(axis=axes)
+    total = gradient.sum(axis=_stretched(gradient.shape, shape))
     return total if total.shape == shape else total.reshape(shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def _stretched(large: Shape, shape: Shape) -> tuple[int, ...]:
+    """The axes of ``large`` along which ``shape`` was broadcast."""
+    extra = len(large) - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, large[extra:], strict=True)):
+        raise ValueError(f"a gradient of shape {large} does not fit an input of shape {shape}")
+    inner = [i + extra for i, n in enumerate(shape) if n == 1 and large[i + extra] != 1]
+    return (*range(extra), *inner)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import graph
 from .graph import Node
+from .record import backward_pass
 from .shapes import Axis, Shape
 
 Array = NDArray[Any]
@@ -33,6 +35,8 @@ class _Ops:
 ops = _Ops()
 NUMPY: dict[Function, Function] = {}
 """NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
+NAMED: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+"""The living Tensors that were given a name: drawings know constants, which have no node, by it."""
 
 
 class Tensor:
@@ -82,6 +86,8 @@ class Tensor:
         self._data = array
         self._node = None
         self._name = name
+        if name is not None:
+            NAMED[id(self)] = self
         if requires_grad:
             self.requires_grad = True
 
@@ -158,6 +164,7 @@ class Tensor:
     @name.setter
     def name(self, name: str | None) -> None:
         self._name = name
+        NAMED[id(self)] = self
         if self._node is not None:
             self._node.name = name
 
@@ -230,7 +237,7 @@ class Tensor:
         retain = create_graph if retain_graph is None else retain_graph or create_graph
         node, start = seed(self, gradient)
         if create_graph:
-            with graph.enable_grad():
+            with backward_pass():
                 lifted = graph.backward({node: wrap(start, None)}, lift=lift, retain=True)
             found = {leaf: np.array(plain(value)) for leaf, value in lifted.items()}
         else:
@@ -668,13 +675,19 @@ def lift(node: Node) -> tuple[Any, ...]:
         for value, parent in zip(saved, parents, strict=False)
     ]
     out = saved[count]
-    return (*inputs, None if out is None else wrap(out, node), *saved[count + 1 :])
+    extras = list(saved[count + 1 :])
+    residual = getattr(node.op, "residual", None)
+    if residual is not None:
+        extras[-1] = residual[1](*inputs)
+    return (*inputs, None if out is None else wrap(out, node), *extras)
 
 
 def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:
     """A Tensor's node with the gradient a backward pass starts from, checked; 1 for a scalar."""
-    label = tensor._label()
     node = tensor._node
+    if node is not None and gradient is None and tensor.size == 1:
+        return node, np.ones(tensor.shape, tensor.dtype)
+    label = tensor._label()
     if node is None:
         if tensor.dtype.kind != "f":
             why = f"it is of dtype {tensor.dtype}; only real floating-point Tensors have gradients"
@@ -685,12 +698,10 @@ def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Arr
             )
         raise RuntimeError(f"no graph leads to this {label}: {why}")
     if gradient is None:
-        if tensor.size != 1:
-            raise ValueError(
-                f"the non-scalar {label} needs a gradient of the same shape to start from: write "
-                "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
-            )
-        return node, np.ones(tensor.shape, tensor.dtype)
+        raise ValueError(
+            f"the non-scalar {label} needs a gradient of the same shape to start from: write "
+            "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
+        )
     array = np.asarray(plain(gradient))
     if array.shape != tensor.shape:
         raise ValueError(f"the gradient has shape {array.shape}, but it belongs to a {label}")

@@ -115,12 +115,12 @@ def softmax(x: Value, axis: int = -1) -> Value:
     >>> tg.softmax(tg.Tensor([1000.0, 1000.0])).tolist()
     [0.5, 0.5]
     """
-    powers = np.exp(x - np.max(x.real, axis=axis, keepdims=True))
-    return powers / np.sum(powers, axis=axis, keepdims=True)
+    powers = np.exp(x - x.real.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
 
 
 @op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
 def log_softmax(x: Value, axis: int = -1) -> Value:
     """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
-    shifted = x - np.max(x.real, axis=axis, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    shifted = x - x.real.max(axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))

@@ -264,7 +264,7 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 
 
 @op(
-    cases=[case(normal(3, 4), "float64"), case(normal(), "float64")], weak=False,
+    cases=[case(normal(3, 4), "float64"), case(normal(), "float64")], analytic=False,
     numpy=(), x=lambda g: g,
 )  # fmt: skip
 def astype(x: Value, dtype: Any, copy: bool = True) -> Value:
