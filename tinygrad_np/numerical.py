@@ -162,7 +162,11 @@ class Probe:
         direction = np.cos(np.arange(self.origin.size) + 1.0).reshape(self.origin.shape)
         try:
             derivative = self.along(direction)[0]
-        except (ValueError, TypeError):  # somewhere the imaginary part was dropped or refused
+        except (
+            ValueError,
+            TypeError,
+            np.exceptions.ComplexWarning,
+        ):  # somewhere the imaginary part was dropped or refused
             return False
         self.method = "richardson"
         other, error = self.along(direction)

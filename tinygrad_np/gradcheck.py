@@ -1,0 +1,494 @@
+"""Gradient checks: autograd against numerical derivatives, in a report that says what differs.
+
+``gradcheck`` checks any function; ``check_op`` an op of the registry on one of its sample calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import graph
+from .autodiff import grad, leaf
+from .cases import Case, Sample
+from .graph import Node
+from .numerical import Method, Probe, _replaced
+from .op import Op
+from .tensor import Array, Tensor, plain
+
+TOLERANCES = {("complex", 1): 1e-12, ("richardson", 1): 1e-7, ("richardson", 2): 1e-6}
+"""Relative errors allowed in float64, by method and order; "central": ten times Richardson's."""
+FEWER_DIGITS = {"float32": (1e-4, 1e-3), "float16": (3e-2, 1e-1)}
+"""The same where the least precise array of the graph is of this dtype, for orders 1 and 2."""
+FULL_SIZE = 1000  # inputs with more elements are checked along random directions
+DIRECTIONS = 5
+SMALL = 1e-2  # relative errors of elements smaller than this part of the largest are in its terms
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One input's derivatives of one order: the largest difference, where it is, what is there."""
+
+    input: str
+    shape: tuple[int, ...]
+    dtype: str
+    order: int
+    method: str
+    absolute: float
+    relative: float
+    allowed: float
+    where: str
+    autograd: float
+    numerical: float
+    passed: bool
+
+
+class GradcheckError(AssertionError):
+    """A gradient check failed; the message is the report's table, ``report`` the report."""
+
+    def __init__(self, report: GradcheckReport) -> None:
+        super().__init__(f"\n{report}")
+        self.report = report
+
+
+@dataclass(frozen=True)
+class GradcheckReport:
+    """What a gradient check found: true if all derivatives agree, and printed as a table.
+
+    ``notes`` name the kinks that were met, inputs without influence, and differences that could
+    not be measured.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return all(c.passed for c in self.comparisons)
+
+    @property
+    def worst(self) -> Comparison:
+        """The comparison that comes nearest to, or goes farthest over, what is allowed."""
+
+        def excess(c: Comparison) -> float:
+            return c.relative / c.allowed if math.isfinite(c.relative) else math.inf
+
+        return max(self.comparisons, key=excess)
+
+    def __str__(self) -> str:
+        failed = sum(not c.passed for c in self.comparisons)
+        count = len(self.comparisons)
+        lines = [
+            f"gradcheck: {failed} of {count} derivatives differ"
+            if failed
+            else f"gradcheck: all {count} derivatives agree"
+        ]
+        rows = [
+            ("", "input", "shape", "dtype", "order", "method", "abs error", "rel error", "allowed",
+             "where", "autograd", "numerical")
+        ]  # fmt: skip
+        rows += [
+            ("ok" if c.passed else "WRONG", c.input, str(c.shape), c.dtype, str(c.order), c.method,
+             f"{c.absolute:.1e}", f"{c.relative:.1e}", f"{c.allowed:.0e}", c.where,
+             f"{c.autograd:.10g}", f"{c.numerical:.10g}")
+            for c in self.comparisons
+        ]  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def gradcheck(
+    f: Callable[..., Any],
+    inputs: Tensor | ArrayLike | Sequence[Tensor | ArrayLike],
+    order: int = 1,
+    *,
+    weights: ArrayLike | str | None = None,
+    method: Method = "auto",
+    directions: int | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+    raises: bool = True,
+) -> GradcheckReport:
+    """Compare the gradients of ``f(*inputs)`` with numerical ones; ``order=2`` the second, too.
+
+    ``inputs`` is one array or a tuple or list of them. Arrays and Tensors that require grad are
+    checked, other Tensors are passed on as they are. f returns a scalar Tensor, or one (or
+    several) of any shape with ``weights`` for its elements: an array, or "random". Labels,
+    masks and seeds belong into a closure: ``lambda x: loss(x, labels)``.
+
+    The numerical derivatives are computed in float64, by the complex step where f is analytic and
+    by extrapolated differences elsewhere (see ``numerical_gradient``). Inputs of more than 1,000
+    elements are compared along random ``directions``; give a number to do so for all. The
+    allowed error is 1e-12 for the complex step, 1e-7 for differences, 1e-6 at second order, and
+    1e-4 where float32 takes part; ``rtol`` overrides it. Elements below 1% of an array's largest
+    are measured by that.
+
+    At a kink (relu at 0, maximum at a tie) every value between the derivatives on both sides is
+    right; the report's notes name the op. Returns the report; raises GradcheckError where it is
+    false, unless ``raises=False``.
+
+    Raises ValueError where f returns no scalar and there are no weights, is nan, or differs from
+    call to call, and for inputs of length 0; TypeError for integers and where f returns no Tensor.
+
+    >>> import tinygrad_np as tg
+    >>> bool(tg.gradcheck(lambda x, y: (tg.tanh(x) @ y).sum(), [np.ones((2, 3)), np.ones(3)]))
+    True
+    """
+    if order not in (1, 2):
+        raise ValueError(f"order={order}: gradcheck compares derivatives of order 1 and 2")
+    rng = np.random.default_rng(seed)
+    arguments, checked = _arguments(f, inputs)
+    scalar = _scalar(lambda: f(*arguments), weights, rng)
+    notes: list[str] = []
+    settings = _Settings(method, directions, rtol, rng, notes)
+    comparisons = _compare(scalar, checked, 1, settings)
+    if order == 2:
+        tensors = list(checked.values())
+        along = [rng.normal(size=t.shape).astype(t.dtype) for t in tensors]
+
+        def first() -> Tensor:
+            """The first derivatives along random directions: a scalar whose gradient is checked."""
+            gradients = grad(scalar(), tensors, create_graph=True, allow_unused=True)
+            return _total([(g * v).sum() for g, v in zip(gradients, along, strict=True)])
+
+        comparisons += _compare(first, checked, 2, settings)
+    report = GradcheckReport(tuple(comparisons), tuple(dict.fromkeys(notes)))
+    if raises and not report:
+        raise GradcheckError(report)
+    return report
+
+
+def check_op(
+    op: Op, case: Case, order: int = 1, *, seed: int = 0, dtype: Any = np.float64
+) -> GradcheckReport | None:
+    """Check an op's rules on one of its sample calls; None where that call has nothing to check.
+
+    The differentiable inputs of the call are checked together, weighed at random. Integer, boolean
+    and empty ones are not; nor is an op without rules.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.gradcheck import check_op
+    >>> bool(check_op(tg.OPS["tanh"], tg.OPS["tanh"].cases[0], order=2))
+    True
+    """
+    call, inputs = sample_call(op, case, seed=seed, dtype=dtype)
+    inputs = [tensor for tensor in inputs if tensor.size]
+    if not inputs:
+        return None
+    return gradcheck(lambda *_: call(), inputs, order, weights="random", seed=seed, raises=False)
+
+
+def sample_call(
+    op: Op, case: Case, *, seed: int = 0, dtype: Any = np.float64
+) -> tuple[Callable[[], Any], list[Tensor]]:
+    """A sample call of an op, ready to be made, and the Tensors among its arguments.
+
+    Those inputs are Tensors for which the op has a rule (all, for a composite), and which the case
+    draws as smooth; they carry the inputs' names.
+    """
+    args, params = case.draw(seed, dtype)
+    tensors: list[Tensor] = []
+
+    def made(drawn: Any, given: Any, name: str) -> Any:
+        if isinstance(given, list) and any(isinstance(item, Sample) for item in given):
+            return [
+                made(d, g, f"{name}[{i}]")
+                for i, (d, g) in enumerate(zip(drawn, given, strict=True))
+            ]
+        if not (isinstance(given, Sample) and given.smooth):
+            return drawn
+        if not op.composite and name.split("[", maxsplit=1)[0] not in op.gradients:
+            return drawn
+        tensors.append(Tensor(drawn, requires_grad=True, name=name))
+        return tensors[-1]
+
+    names = [*op.parameters[: _positional(op)]]
+    names += [f"{op.variadic}[{i}]" for i in range(len(args) - len(names))]
+    arguments = [made(d, g, n) for d, g, n in zip(args, case.args, names, strict=False)]
+    keywords = {k: made(v, case.params[k], k) for k, v in params.items()}
+    return lambda: op.function(*arguments, **keywords), tensors
+
+
+def _positional(op: Op) -> int:
+    code = getattr(op.forward, "__code__", None)
+    return len(op.parameters) if code is None else code.co_argcount
+
+
+# The function under check
+
+
+def _arguments(f: Callable[..., Any], inputs: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The arguments to call f with, and those among them that are checked, by name."""
+    several = isinstance(inputs, tuple) or (
+        isinstance(inputs, list)
+        and any(np.ndim(plain(item)) or isinstance(item, Tensor) for item in inputs)
+    )
+    given = list(inputs) if several else [inputs]
+    names = _names(f, len(given))
+    arguments: list[Tensor] = []
+    checked: dict[str, Tensor] = {}
+    for name, value in zip(names, given, strict=True):
+        tensor = value if isinstance(value, Tensor) else leaf(value)
+        arguments.append(tensor)
+        if not tensor.requires_grad:
+            continue
+        label = tensor.name or name
+        if not tensor.size:
+            raise ValueError(
+                f"{label} has length 0 (shape {tensor.shape}): there is no derivative to check"
+            )
+        checked[label if label not in checked else f"{label} ({name})"] = tensor
+    if not checked:
+        raise ValueError(
+            "nothing to check: none of the inputs requires grad. Pass arrays, or Tensors made with "
+            "requires_grad=True"
+        )
+    return arguments, checked
+
+
+def _names(f: Callable[..., Any], count: int) -> list[str]:
+    try:
+        kinds = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        kinds = {}.values()
+    names = [p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names if len(names) == count else [f"input {i}" for i in range(count)]
+
+
+def _scalar(
+    call: Callable[[], Any], weights: ArrayLike | str | None, rng: np.random.Generator
+) -> Callable[[], Tensor]:
+    """The function under check as one scalar, after two trial calls."""
+    outs = _checked(call())
+    for out, again in zip(outs, _checked(call()), strict=True):
+        if out.size and not np.isfinite(out.data).all():
+            what = "nan" if np.isnan(out.data).any() else "infinite"
+            raise ValueError(f"f is {what} at these inputs: it has no derivative to check there")
+        if not np.array_equal(out.data, again.data):
+            raise ValueError(
+                "f gave two different results for the same inputs: draw random numbers (dropout's "
+                "mask, say) before the check, or pass a seed instead of a generator"
+            )
+    if weights is None:
+        if len(outs) != 1 or outs[0].size != 1:
+            shapes = ", ".join(str(out.shape) for out in outs)
+            raise ValueError(
+                f"f returns no scalar but shape {shapes}: reduce it, or give weights for its "
+                "elements (an array of that shape, or weights='random')"
+            )
+        drawn = [np.ones(outs[0].shape, outs[0].dtype)]
+    elif isinstance(weights, str):
+        if weights != "random":
+            raise ValueError(f"weights={weights!r}: give an array, or 'random'")
+        drawn = [rng.normal(size=out.shape).astype(out.dtype) for out in outs]
+    else:
+        drawn = [np.asarray(weights)]
+        if len(outs) != 1 or drawn[0].shape != outs[0].shape:
+            raise ValueError(
+                f"weights of shape {drawn[0].shape} for outputs of shape {outs[0].shape}"
+            )
+
+    return lambda: _total([(o * w).sum() for o, w in zip(_outputs(call()), drawn, strict=True)])
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return functools.reduce(Tensor.__add__, parts)
+
+
+def _outputs(out: Any) -> list[Any]:
+    return list(out) if isinstance(out, tuple | list) else [out]
+
+
+def _checked(out: Any) -> list[Tensor]:
+    outs = _outputs(out)
+    for tensor in outs:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"f must return a Tensor (or several), got {type(tensor).__name__}: for gradients "
+                "derived by hand see tg.audit"
+            )
+        if tensor.dtype.kind != "f":
+            raise TypeError(f"f returns {tensor.dtype}: only real floating results have gradients")
+    return outs
+
+
+# The comparison
+
+
+@dataclass
+class _Settings:
+    method: Method
+    directions: int | None
+    rtol: float | None
+    rng: np.random.Generator
+    notes: list[str]
+
+
+def _compare(
+    scalar: Callable[[], Tensor], checked: dict[str, Tensor], order: int, settings: _Settings
+) -> list[Comparison]:
+    with graph.enable_grad():
+        out = scalar()
+    tensors = list(checked.values())
+    if out.requires_grad:
+        gradients = [g.data for g in grad(out, tensors, allow_unused=True)]
+    else:
+        gradients = [np.zeros(t.shape, t.dtype) for t in tensors]
+    return [
+        _compare_one(scalar, name, tensor, gradient, order, settings)
+        for (name, tensor), gradient in zip(checked.items(), gradients, strict=True)
+    ]
+
+
+def _compare_one(
+    scalar: Callable[[], Tensor],
+    name: str,
+    tensor: Tensor,
+    gradient: Array,
+    order: int,
+    settings: _Settings,
+) -> Comparison:
+    """One input: the elements, or projections on random directions, side by side."""
+    method: Method = settings.method if order == 1 else "richardson"
+    probe = Probe(scalar, tensor, method, record=order == 2)
+    count = settings.directions or (DIRECTIONS if tensor.size > FULL_SIZE else 0)
+    if count:
+        ways = [_direction(probe.origin, settings.rng) for _ in range(count)]
+        places = [f"direction {i}" for i in range(count)]
+        ours = np.array([float((gradient * way).sum(dtype=np.float64)) for way in ways])
+    else:
+        ways = _units(probe.origin)
+        places = [str(list(map(int, index))) if index else "" for index in np.ndindex(tensor.shape)]
+        ours = gradient.astype(np.float64).ravel()
+    theirs, errors = np.array([probe.along(way) for way in ways]).reshape(-1, 2).T
+    allowed = settings.rtol or _allowed(probe, order, gradient.dtype)
+    size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * _largest(theirs))
+    absolute = np.abs(ours - theirs)
+    vague = (errors > 1e-3 * size) & (errors > 1e-8 * abs(probe.value))
+    # Nothing smaller than the numerical derivative's own error can be told apart.
+    size = np.maximum(size, np.where(vague, 0, errors / allowed)) + np.finfo(np.float64).tiny
+    bad = ~(absolute <= allowed * size) | vague
+    excused = np.zeros_like(bad)
+    for i in np.flatnonzero(bad):
+        where = f"{name} along {places[i]}" if count else f"{name}{places[i]}"
+        kink = _kink(probe, ways[i], float(ours[i]), order)
+        if kink is not None:
+            excused[i] = kink[0]
+            settings.notes.append(f"{where}: {kink[1]}")
+        elif vague[i]:
+            settings.notes.append(
+                f"{where}: the differences do not settle (error {errors[i]:.1e}); f is noisy or "
+                "not continuous here, or changes faster than the steps can follow"
+            )
+    if not probe.connected and order == 1:
+        settings.notes.append(f"{name}: f does not depend on it")
+    bad &= ~excused
+    relative = np.where(excused, 0.0, np.nan_to_num(absolute / size, nan=np.inf))
+    worst = int(np.lexsort((relative, bad))[-1])
+    place = "kink" if excused[worst] else places[worst]
+    return Comparison(
+        name, tensor.shape, str(gradient.dtype), order, probe.method, float(absolute[worst]),
+        float(relative[worst]), allowed, place, float(ours[worst]), float(theirs[worst]),
+        not bad.any(),
+    )  # fmt: skip
+
+
+def _direction(origin: Array, rng: np.random.Generator) -> Array:
+    """A random direction, longer for large elements."""
+    way: Array = rng.normal(size=origin.shape) * np.maximum(np.abs(origin), 1.0)
+    return way / math.sqrt(origin.size)
+
+
+def _units(origin: Array) -> list[Array]:
+    ways = []
+    for i in range(origin.size):
+        way = np.zeros_like(origin)
+        way.flat[i] = 1
+        ways.append(way)
+    return ways
+
+
+def _largest(values: Array) -> float:
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max(initial=0.0))
+
+
+def _allowed(probe: Probe, order: int, dtype: np.dtype[Any]) -> float:
+    """The relative error allowed, by the least precise array that takes part."""
+    precisions = [dtype, *(node.dtype for node in probe.nodes)]
+    coarsest = str(max(precisions, key=lambda d: float(np.finfo(d).eps)))
+    if coarsest in FEWER_DIGITS:
+        return FEWER_DIGITS[coarsest][order - 1]
+    if probe.method == "central":
+        return 10 * TOLERANCES["richardson", order]
+    return TOLERANCES[probe.method, order]
+
+
+# Kinks
+
+
+def _kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, str] | None:
+    """A kink or jump of f: whether it excuses the difference, and what it is; None without one."""
+    reach = float(np.max(np.abs(way) / np.maximum(np.abs(probe.origin), 1.0)))
+    sides = []
+    for step in (2.0**-16 / reach, 2.0**-19 / reach):
+        middle, right, left = (float(probe.at(probe.origin + t * way)) for t in (0.0, step, -step))
+        sides.append(((middle - left) / step, (right - middle) / step))
+    (left, right), steep = sides[1], [max(map(abs, side)) for side in sides]
+    gaps = [abs(after - before) for before, after in sides]
+    noise = 1e-8 * max(1.0, abs(probe.value)) + 1e-4 * steep[0]
+    if not math.isfinite(sum(gaps)):
+        return None
+    source = _source_of_kink(probe, way * (2.0**-16 / reach))
+    if steep[1] > 4 * steep[0] and steep[1] > noise:
+        if order == 1:
+            return False, f"a jump{source}: there is no derivative here"
+        return True, f"a kink{source}: there is no second derivative here"
+    if gaps[1] <= noise or gaps[1] < 0.5 * gaps[0]:
+        return None
+    slack = 1e-4 * gaps[1]
+    between = min(left, right) - slack <= ours <= max(left, right) + slack
+    return between, (
+        f"a kink{source}: the derivative is {left:.6g} on the left and {right:.6g} on the right; "
+        f"autograd's {ours:.6g} lies {'between' if between else 'outside'}"
+    )
+
+
+class _Watch:
+    """Keeps what the forward pass shows: each node, its operands, its output."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Node, tuple[Any, ...], Any]] = []
+
+    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
+        self.seen.append((node, operands, output))
+
+
+def _source_of_kink(probe: Probe, step: Array) -> str:
+    """The first op whose output bends while its operands do not, in words."""
+    assert isinstance(probe.argument, Tensor)
+    passes = []
+    for values in (probe.origin - step, probe.origin, probe.origin + step):
+        watch, origin = _Watch(), Node(None, (), (), values.shape, values.dtype)
+        with graph.observed(watch), _replaced(probe.argument, values, origin):
+            probe.call()
+        passes.append(watch.seen)
+    for (_, _, before), (node, _, here), (_, _, after) in zip(*passes, strict=False):
+        if before.shape != here.shape or here.shape != after.shape or not here.size:
+            continue
+        bend, slope = np.abs(after - 2 * here + before), np.abs(after - before)
+        if bend.max() > 1e-3 * max(float(slope.max()), float(bend.max())) and node.op is not None:
+            index = [int(i) for i in np.unravel_index(int(bend.argmax()), here.shape)]
+            place = f", at element {index} of its output" if index else ""
+            return f" of {node.op.name}{place}"
+    return ""
