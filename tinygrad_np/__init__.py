@@ -16,13 +16,13 @@ from . import optim as optim
 from . import random as random
 from .autodiff import *
 from .cases import case as case
+from .gradcheck import GradcheckError as GradcheckError
+from .gradcheck import GradcheckReport as GradcheckReport
+from .gradcheck import gradcheck as gradcheck
 from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
 from .graph import no_grad as no_grad
-from .gradcheck import GradcheckError as GradcheckError
-from .gradcheck import GradcheckReport as GradcheckReport
-from .gradcheck import gradcheck as gradcheck
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
 from .op import OPS as OPS
