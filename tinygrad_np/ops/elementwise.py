@@ -25,7 +25,7 @@ from ..cases import (
     normal,
     pairs,
 )  # fmt: skip
-from ..op import Value, op, ufunc
+from ..op import OPS, Value, op, ufunc
 
 __all__ = [
     "abs",
@@ -158,7 +158,7 @@ log10 = ufunc(np.log10, "The logarithm to base 10.", cases=POSITIVE, x=lambda g,
 log1p = ufunc(np.log1p, "log(1 + x), precise near 0.", cases=POSITIVE, x=lambda g, x: g / (1 + x))
 logaddexp = ufunc(
     np.logaddexp, "log(exp(x) + exp(y)) without overflow.", cases=PAIRS, analytic=False,
-    x=lambda g, x, out: g * np.exp(x - out), y=lambda g, y, out: g * np.exp(y - out),
+    x=lambda g, x, y: g * OPS["sigmoid"](x - y), y=lambda g, x, y: g * OPS["sigmoid"](y - x),
 )  # fmt: skip
 
 # Trigonometric and hyperbolic functions

@@ -144,7 +144,7 @@ def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 @op(cases=reductions(normal), x=lambda g, x, out, axis: _logsumexp_x(g, x, out, axis))
 def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """log(sum(exp(x))) along ``axis`` without overflow. Gradient: g exp(x - out), the softmax.
+    """log(sum(exp(x))) along ``axis`` without overflow. Gradient: g softmax(x).
 
     >>> import tinygrad_np as tg
     >>> tg.logsumexp(tg.Tensor([1000.0, 1000.0])).item()
@@ -158,7 +158,9 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
-    return spread(g, x.shape, axis) * np.exp(x - out.reshape(kept_shape(x.shape, axis)))
+    # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
+    shares = np.exp(x - out.reshape(kept_shape(x.shape, axis)))
+    return spread(g, x.shape, axis) * shares / shares.sum(axis=axis, keepdims=True)
 
 
 # Products
