@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .shapes import Shape, unbroadcast
+from .tracing import as_array
 
 Rule = Callable[[Any, Any], Any]
 """What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
@@ -210,9 +211,8 @@ def backward(
                 pending[parent] = part
                 if parent.op is None and _is_new(part, gradient, saved):
                     private.add(parent)
-            elif parent in private:
-                earlier += part  # 0-d sums are NumPy scalars, which += replaces: store them back
-                pending[parent] = earlier
+            elif parent in private and type(earlier) is type(part) is np.ndarray:
+                earlier += part
             else:
                 pending[parent] = earlier + part
                 private.add(parent)
@@ -250,4 +250,4 @@ def _where(node: Node, parent: Node) -> str:
 def accumulate(gradients: Mapping[Node, Any]) -> None:
     """Add gradients to their leaves' ``grad``, never writing to an array already handed out."""
     for leaf, gradient in gradients.items():
-        leaf.grad = gradient if leaf.grad is None else np.asarray(leaf.grad + gradient)
+        leaf.grad = gradient if leaf.grad is None else as_array(leaf.grad + gradient)

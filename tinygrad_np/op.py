@@ -41,6 +41,7 @@ from .cases import Case
 from .graph import Node, Rule, recording
 from .source import expression
 from .tensor import NUMPY, Function, Tensor, TensorFunction, wrap
+from .tracing import Traced, as_array
 
 Value = Any
 """What forward functions and rules work on: ndarrays, or Tensors where the rules are recorded."""
@@ -53,8 +54,8 @@ class Op:
     """One op: what it computes, how it is differentiated, and on what it is tried.
 
     ``gradients`` holds the rules as they were written, by input; ``rules`` the same as the engine
-    calls them, in the order of ``inputs``; ``extras`` names what they read beside inputs and output,
-    in the order of the saved values. ``analytic`` says that the forward function is complex
+    calls them, in the order of ``inputs``; ``extras`` names what they read beside inputs and
+    output, in the order of the saved values. ``analytic`` says that the forward function is complex
     differentiable and runs on complex arrays (so the complex step may be used on it). ``composite``
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
     they are, so that these do not widen the dtype.
@@ -403,6 +404,8 @@ def _operand(record: Op, name: str, value: Any) -> Any:
         return value
     elif isinstance(value, list | tuple):
         return np.asarray(value)
+    elif isinstance(value, Traced):
+        return value
     found = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
     raise TypeError(f"{record.name}: {name} must be a Tensor, an array or a number, got {found}")
 
@@ -454,7 +457,7 @@ def _failed(record: Op, error: Exception, arguments: dict[str, Any]) -> NoReturn
 
 
 _TOOLS: dict[str, Any] = {
-    "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": np.asarray,
+    "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": as_array,
     "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
     "_is_real": _is_real, "_failed": _failed,
     "_float32": np.dtype(np.float32), "_float64": np.dtype(np.float64),

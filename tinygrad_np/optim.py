@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import tracing
 from .tensor import Array, Tensor
 
 Schedule = Callable[[int], float]
@@ -52,6 +53,9 @@ class Optimizer:
         """The learning rate of the update to come."""
         return float(self.lr(self.updates)) if callable(self.lr) else self.lr
 
+    def _rate(self) -> Any:
+        return tracing.host(lambda: self.learning_rate)
+
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """The change to subtract from a parameter, and the new state."""
         raise NotImplementedError
@@ -68,11 +72,24 @@ class Optimizer:
                 idle += 1
                 continue
             data = parameter.data
-            change, *self.state[i] = self.rule(data, gradient, *self.state[i])
+            change, *state = self.rule(data, gradient, *self.state[i])
             np.subtract(data, change, data)
+            if state:
+                self._keep(i, state)
         if idle == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
+        tracing.effect(self._count)
+
+    def _count(self) -> None:
         self.updates += 1
+
+    def _keep(self, i: int, state: list[Any]) -> None:
+        """The new state of parameter ``i``: in place where it is traced, for replays to find."""
+        for k, new in enumerate(state):
+            if isinstance(new, tracing.Traced):
+                np.copyto(self.state[i][k], new)
+            else:
+                self.state[i][k] = new
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -142,10 +159,10 @@ class SGD(Optimizer):
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
         if not self.momentum:
-            return (self.learning_rate * gradient,)
+            return (self._rate() * gradient,)
         velocity = self.momentum * state[0] + gradient
         ahead = gradient + self.momentum * velocity if self.nesterov else velocity
-        return self.learning_rate * ahead, velocity
+        return self._rate() * ahead, velocity
 
 
 class Adam(Optimizer):
@@ -185,12 +202,12 @@ class Adam(Optimizer):
 
     def adapted(self, gradient: Any, mean: Any, square: Any) -> tuple[Any, ...]:
         """Adam's change, without weight decay."""
-        (first, second), count = self.betas, self.updates + 1
+        first, second = self.betas
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
-        scale = self.learning_rate / (1 - first**count)
-        root = np.sqrt(square) / math.sqrt(1 - second**count) + self.eps
-        return scale * mean / root, mean, square
+        scale = tracing.host(lambda: self.learning_rate / (1 - first ** (self.updates + 1)))
+        correction = tracing.host(lambda: math.sqrt(1 - second ** (self.updates + 1)))
+        return scale * mean / (np.sqrt(square) / correction + self.eps), mean, square
 
 
 class AdamW(Adam):
@@ -209,7 +226,8 @@ class AdamW(Adam):
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
         change, *state_after = self.adapted(gradient, *state)
-        return change + (self.learning_rate * self.weight_decay) * parameter, *state_after
+        decay = tracing.host(lambda: self.learning_rate * self.weight_decay)
+        return change + decay * parameter, *state_after
 
 
 # Learning-rate schedules: functions of the update's number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import tracing
 from .cases import case, normal
 from .op import composite
 from .ops.layer import masked
@@ -58,5 +59,6 @@ def dropout(
     tensor = x if isinstance(x, Tensor) else Tensor(x)
     if not training or p == 0:
         return tensor
-    generator = default_generator() if rng is None else np.random.default_rng(rng)
-    return masked(tensor, generator.random(tensor.shape) >= p, p)
+    generator = rng if rng is None else np.random.default_rng(rng)
+    draws = tracing.draw(lambda: (generator or default_generator()).random(tensor.shape))
+    return masked(tensor, draws >= p, p)

@@ -17,6 +17,7 @@ from . import graph
 from .graph import Node
 from .record import backward_pass
 from .shapes import Axis, Shape
+from .tracing import as_array
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -78,7 +79,7 @@ class Tensor:
                 "Tensor(tensor) would cut the graph without a word: "
                 "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
             )
-        array = np.asarray(data, dtype=dtype)
+        array = as_array(data, dtype)
         if array.dtype.kind not in "fiubc":
             raise TypeError(
                 f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}"
@@ -105,7 +106,7 @@ class Tensor:
         if isinstance(value, Tensor):
             raise TypeError("tensor.data is an ndarray: assign other.data, not the Tensor")
         node = self._node
-        array = np.asarray(value)
+        array = as_array(value)
         if node is not None and node.op is not None:
             raise ValueError(
                 "this Tensor was computed: its graph holds the old values, and gradients would "
@@ -130,7 +131,7 @@ class Tensor:
                 raise ValueError(f"{self._label()} does not require grad: it cannot hold one")
             return
         if value is not None:
-            array = np.asarray(value)
+            array = as_array(value)
             if array.shape != self.shape:
                 raise ValueError(f"a gradient of shape {array.shape} for {self._label()}")
             value = array.astype(self.dtype, copy=False)
@@ -187,7 +188,7 @@ class Tensor:
                 f"only real floating-point Tensors can require grad, this one is {self.dtype}: "
                 "write Tensor(data, dtype=np.float32, requires_grad=True)"
             )
-        self._data = np.array(self._data)
+        self._data = self._data.copy()
         self._node = Node(None, (), (), self.shape, self.dtype)
         self._node.name = self._name
 
@@ -239,7 +240,7 @@ class Tensor:
         if create_graph:
             with backward_pass():
                 lifted = graph.backward({node: wrap(start, None)}, lift=lift, retain=True)
-            found = {leaf: np.array(plain(value)) for leaf, value in lifted.items()}
+            found = {leaf: plain(value).copy() for leaf, value in lifted.items()}
         else:
             found = graph.backward({node: start}, retain=retain)
         graph.accumulate(found)
@@ -702,7 +703,7 @@ def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Arr
             f"the non-scalar {label} needs a gradient of the same shape to start from: write "
             "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
         )
-    array = np.asarray(plain(gradient))
+    array = as_array(plain(gradient))
     if array.shape != tensor.shape:
         raise ValueError(f"the gradient has shape {array.shape}, but it belongs to a {label}")
     if array.dtype.kind not in "fiub":

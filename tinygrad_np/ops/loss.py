@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tracing
 from ..cases import Case, case, integers, normal, probabilities
 from ..op import OPS, Value, op
 from ..shapes import Shape
@@ -42,28 +43,36 @@ def _array(labels: Any) -> Any:
     return labels if hasattr(labels, "dtype") else np.asarray(labels)
 
 
-def _check_labels(labels: Any, shape: Shape) -> bool:
+def _are_classes(labels: Any, shape: Shape) -> bool:
     """Whether labels are class numbers (True) or rows of probabilities; ValueError if neither."""
     if labels.dtype.kind in "iu" and labels.shape == shape[:-1]:
-        # Seen as unsigned, a negative label is huge: one pass finds both kinds of stray.
-        if labels.size and int(labels.astype(np.uint64).max()) >= shape[-1]:
-            raise ValueError(
-                f"labels must lie in 0..{shape[-1] - 1} (there are {shape[-1]} classes), "
-                f"got {int(labels.min())}..{int(labels.max())}"
-            )
+        tracing.check(_check_classes, labels, shape[-1])
         return True
     if labels.shape != shape:
         raise ValueError(
             f"labels of shape {labels.shape}, {labels.dtype}, do not fit logits of shape {shape}: "
             f"give integer class numbers of shape {shape[:-1]}, or one-hot rows of shape {shape}"
         )
+    tracing.check(_check_rows, labels)
+    return False
+
+
+def _check_classes(labels: Any, classes: int) -> None:
+    # Seen as unsigned, a negative label is huge: one pass finds both kinds of stray.
+    if labels.size and int(labels.astype(np.uint64).max()) >= classes:
+        raise ValueError(
+            f"labels must lie in 0..{classes - 1} (there are {classes} classes), "
+            f"got {int(labels.min())}..{int(labels.max())}"
+        )
+
+
+def _check_rows(labels: Any) -> None:
     total = labels.sum(axis=-1)
     if not (np.abs(total - 1) < 1e-3).all():
         raise ValueError(
             "each row of one-hot (or probability) labels must add up to 1, but the rows' sums go "
             f"from {total.min()} to {total.max()}"
         )
-    return False
 
 
 def _softmax_cross_entropy_logits(
@@ -110,7 +119,7 @@ def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -
     0.6931471805599453
     """
     labels = _array(labels)
-    indexed = _check_labels(labels, logits.shape)
+    indexed = _are_classes(labels, logits.shape)
     shifted = logits - logits.real.max(axis=-1, keepdims=True)
     powers = np.exp(shifted)
     sums = powers.sum(axis=-1, keepdims=True)

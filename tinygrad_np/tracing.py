@@ -1,0 +1,79 @@
+"""Where a tracer listens: what plain NumPy would not show it.
+
+``compile`` traces a function by handing it ``Traced`` arrays, through which it sees NumPy's calls.
+Python's own doings it learns here: numbers computed on the host, random draws, side effects, and
+what the result depends on. Without a tracer each of these costs one look at a ContextVar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Traced:
+    """An array that a tracer hands out in place of an ndarray; see ``compile/symbol.py``."""
+
+    __slots__ = ()
+
+
+class Tracer(Protocol):
+    """Who listens."""
+
+    def host(self, function: Callable[[], float]) -> Any:
+        """A number to be computed anew at each replay, by calling ``function``."""
+
+    def draw(self, function: Callable[[], np.ndarray[Any, Any]]) -> Any:
+        """A random array to be drawn anew at each replay."""
+
+    def effect(self, function: Callable[[], None]) -> None:
+        """Something to be done at each replay."""
+
+    def check(self, function: Callable[..., None], *arrays: Any) -> None:
+        """A check of values, to be made at each replay: it raises or does nothing."""
+
+    def depend(self, owner: Any) -> None:
+        """The trace holds only while this object's plain attributes stay what they are."""
+
+
+active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+
+
+def host(function: Callable[[], float]) -> Any:
+    """The number that ``function`` computes; a traced program computes it again at each run."""
+    tracer = active.get()
+    return function() if tracer is None else tracer.host(function)
+
+
+def draw(function: Callable[[], np.ndarray[Any, Any]]) -> Any:
+    """The random array that ``function`` draws; a traced program draws anew at each run."""
+    tracer = active.get()
+    return function() if tracer is None else tracer.draw(function)
+
+
+def effect(function: Callable[[], None]) -> None:
+    """Do it, and again at each run of a traced program."""
+    tracer = active.get()
+    if tracer is None:
+        function()
+    else:
+        tracer.effect(function)
+
+
+def check(function: Callable[..., None], *arrays: Any) -> None:
+    """Check values, by a function that raises; a traced program checks at each run."""
+    tracer = active.get()
+    if tracer is None:
+        function(*arrays)
+    else:
+        tracer.check(function, *arrays)
+
+
+def as_array(value: Any, dtype: Any = None) -> Any:
+    """``np.asarray``, which leaves traced arrays traced."""
+    if isinstance(value, Traced):
+        return value if dtype is None else value.astype(dtype, copy=False)  # type: ignore[attr-defined]
+    return np.asarray(value, dtype=dtype)
