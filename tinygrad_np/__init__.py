@@ -16,6 +16,7 @@ from . import optim as optim
 from . import random as random
 from .autodiff import *
 from .cases import case as case
+from .draw import draw as draw
 from .gradcheck import GradcheckError as GradcheckError
 from .gradcheck import GradcheckReport as GradcheckReport
 from .gradcheck import gradcheck as gradcheck
@@ -33,6 +34,8 @@ from .op import ufunc as ufunc
 from .ops import *
 from .random import dropout as dropout
 from .random import manual_seed as manual_seed
+from .record import record as record
+from .record import scope as scope
 from .tensor import Tensor as Tensor
 
 __version__ = "0.1.0"

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import graph
 from .graph import Node, Rule
+from .record import backward_pass
 from .tensor import Operand, Tensor, lift, plain, seed, wrap
 
 __all__ = [
@@ -77,7 +78,7 @@ def grad(
     retain = create_graph if retain_graph is None else retain_graph or create_graph
     targets = [tensor._node for tensor in wanted if tensor._node is not None]
     if create_graph:
-        with graph.enable_grad():
+        with backward_pass():
             found = graph.backward(seeds, targets, lift=lift, retain=True)
     else:
         found = graph.backward(seeds, targets, retain=retain)

@@ -13,6 +13,7 @@ from . import random
 from .ops import activation
 from .ops.elementwise import tanh
 from .ops.layer import linear
+from .record import is_recorded, scope, scope_owner
 from .tensor import Array, Operand, Tensor
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], Array]
@@ -42,8 +43,14 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward method")
 
     def __call__(self, *args: Any) -> Any:
-        """Run ``forward``."""
-        return self.forward(*args)
+        """Run ``forward``; under ``tg.record()``, as a scope of its own."""
+        if not is_recorded():
+            return self.forward(*args)
+        outer = scope_owner()
+        names = outer.children() if outer is not None else ()
+        name = next((name for name, child in names if child is self), type(self).__name__)
+        with scope(name, owner=self):
+            return self.forward(*args)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside this one, by name."""

@@ -1,0 +1,56 @@
+"""The graph, drawn: ``draw`` for pictures and pages, ``trace_table`` for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from ..tensor import Tensor
+from .fold import fold
+from .walk import Names, walk
+
+if TYPE_CHECKING:
+    from .render import Drawing
+
+SHOW = ("shape", "value", "grad", "rule", "bytes")
+
+
+def draw(
+    tensors: Tensor | Iterable[Tensor],
+    *,
+    show: Collection[str] = SHOW,
+    rankdir: str = "LR",
+    collapse: bool | str | Iterable[str] = True,
+    max_nodes: int | None = 200,
+    names: Names = None,
+) -> Drawing:
+    """The graph that leads to one or several Tensors, as a ``graphviz.Digraph``.
+
+    ``show`` says what to tell of each op: its output's shape and dtype, the range of its values,
+    the norm of its gradient (after ``backward``), the rules that carry the gradient back (on the
+    edges), the bytes that the graph keeps for it. Values and gradients of computed Tensors are
+    known in full after ``with tg.record():`` around the forward pass.
+
+    Repeated blocks are folded into one unless ``collapse`` is False; with the names of scopes
+    each of these becomes one box. Over ``max_nodes`` (None: no limit) scopes become boxes, and
+    then the middle is left out: the drawing says so. ``names`` is a module, or a dict from names
+    to Tensors and arrays.
+
+    Raises TypeError for what is no Tensor, ValueError for a Tensor without a graph, for a word in
+    ``show`` that is not known, and for a scope that is not there.
+
+    >>> import tinygrad_np as tg
+    >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
+    >>> drawing = tg.draw(tg.tanh(W).sum(), show=("shape", "rule"))
+    >>> "dx = g * (1 - out * out)" in drawing.source
+    True
+    """
+    show = (show,) if isinstance(show, str) else tuple(show)
+    if unknown := set(show).difference(SHOW):
+        raise ValueError(f"show: {sorted(unknown)} unknown, choose among {', '.join(SHOW)}")
+    if rankdir not in ("LR", "RL", "TB", "BT"):
+        raise ValueError(f"rankdir={rankdir!r} is none of 'LR', 'RL', 'TB', 'BT'")
+    from .dot import digraph
+
+    vertices, notes = fold(walk(tensors, names, "grad" in show), collapse, max_nodes)
+    return digraph(vertices, show, rankdir, notes)

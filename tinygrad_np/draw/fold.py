@@ -1,0 +1,218 @@
+"""Fewer vertices: repeated blocks become one, scopes become boxes, the rest is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from .walk import Edge, Vertex
+
+LONGEST_BLOCK = 256
+Path = tuple[str, ...]
+
+
+def fold(
+    vertices: list[Vertex], collapse: bool | str | Iterable[str], max_nodes: int | None
+) -> tuple[list[Vertex], list[str]]:
+    """The vertices to be drawn, and in words what became of the others.
+
+    ``collapse`` False leaves repeated blocks alone; names of scopes make a box of each of them.
+    Over ``max_nodes`` scopes become boxes too, the innermost first, and then the middle goes.
+
+    Raises ValueError for a scope that is not there.
+    """
+    notes: list[str] = []
+    wanted = [] if isinstance(collapse, bool) else [collapse] if isinstance(collapse, str) else collapse
+    for name in wanted:
+        paths = {path for v in vertices for path in _paths(v) if name in (path[-1], "/".join(path))}
+        if not paths:
+            known = sorted({"/".join(path) for v in vertices for path in _paths(v)})
+            raise ValueError(
+                f"there is no scope called {name!r} to collapse: the graph's are {known or 'none'}"
+                + ("" if known else " (with tg.scope(name), or modules called inside tg.record())")
+            )
+        for path in paths:
+            vertices = _collapse(vertices, path)
+    if collapse is not False:
+        vertices = _fold_repeats(vertices, notes)
+    if max_nodes is not None and len(vertices) > max_nodes:
+        paths = {path for v in vertices for path in _paths(v)}
+        for path in sorted(paths, key=lambda path: (-len(path), path)):
+            if len(vertices) > max_nodes:
+                vertices = _collapse(vertices, path)
+        boxes = sum(v.kind == "scope" for v in vertices)
+        if boxes:
+            notes.append(f"more than {max_nodes} nodes: {boxes} scopes drawn as boxes")
+    if max_nodes is not None and len(vertices) > max_nodes:
+        vertices = _leave_out(vertices, max_nodes, notes)
+    return vertices, notes
+
+
+def _paths(vertex: Vertex) -> list[Path]:
+    return [vertex.scope[: i + 1] for i in range(len(vertex.scope))]
+
+
+def _merge(
+    vertices: list[Vertex], into: Mapping[Vertex, Vertex], copy: Mapping[Vertex, int] | None = None
+) -> list[Vertex]:
+    """Absorb vertices into others. Edges go along; between ``copy`` and copy they come again."""
+    copy = copy or {}
+    for vertex in vertices:
+        target = into.get(vertex, vertex)
+        if target is not vertex:
+            if target.kind not in ("scope", "rest"):
+                target.last = vertex.last or vertex.title
+            target.count += vertex.count
+            target.kept += vertex.kept
+            target.values += vertex.values
+            target.gradients += vertex.gradients
+            target.trouble = target.trouble or vertex.trouble
+            if vertex.seconds is not None:
+                target.seconds = (target.seconds or 0.0) + vertex.seconds
+    remaining = list(dict.fromkeys(into.get(vertex, vertex) for vertex in vertices))
+    edges: dict[Vertex, dict[tuple[Vertex, str, bool], Edge]] = {v: {} for v in remaining}
+    for vertex in vertices:
+        target = into.get(vertex, vertex)
+        for edge in vertex.inputs:
+            source = into.get(edge.source, edge.source)
+            again = edge.again or copy.get(vertex, 0) > copy.get(edge.source, copy.get(vertex, 0))
+            if source is not target or again:
+                name = "" if target.kind in ("scope", "rest") else edge.input
+                rule = edge.rule if name else ""
+                edges[target].setdefault((source, name, again), Edge(source, name, rule, again))
+    for vertex in remaining:
+        vertex.inputs = list(edges[vertex].values())
+    return remaining
+
+
+def _box(vertices: list[Vertex], box: Vertex, members: set[Vertex]) -> list[Vertex]:
+    ops = [v for v in vertices if v in members and v.is_op]
+    last = ops[-1]
+    merged = _merge(vertices, dict.fromkeys(members, box))
+    box.shape, box.dtype, box.backward = last.shape, last.dtype, last.backward
+    box.values, box.gradients = last.values, last.gradients
+    box.count = sum(v.count for v in ops)
+    box.title = f"{box.title}\n{box.count:,} ops"
+    return merged
+
+
+def _collapse(vertices: list[Vertex], path: Path) -> list[Vertex]:
+    """Put a scope's ops, and whatever they alone use, into one box."""
+    members = {v for v in vertices if v.is_op and v.scope[: len(path)] == path}
+    users: dict[Vertex, set[Vertex]] = {}
+    for vertex in vertices:
+        for edge in vertex.inputs:
+            users.setdefault(edge.source, set()).add(vertex)
+    members |= {v for v in vertices if not v.is_op and v in users and users[v] <= members}
+    return _box(vertices, Vertex("scope", path[-1], scope=path[:-1]), members)
+
+
+def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Vertex]:
+    """Draw the beginning and the end alone."""
+    half = max(1, (limit - 1) // 2)
+    middle = vertices[half : max(half + 1, len(vertices) - half)]
+    if not any(v.is_op for v in middle):
+        return vertices
+    box = Vertex("rest", "…")
+    merged = _box(vertices, box, set(middle))
+    notes.append(f"more than {limit} nodes: {box.count:,} ops in the middle are not drawn")
+    return merged
+
+
+# Repeated blocks
+
+
+def _fold_repeats(vertices: list[Vertex], notes: list[str]) -> list[Vertex]:
+    number = 0
+    while found := _longest_repeat([v for v in vertices if v.is_op]):
+        start, length, times = found
+        ops = [v for v in vertices if v.is_op][start : start + length * times]
+        into: dict[Vertex, Vertex] = {}
+        copy: dict[Vertex, int] = {}
+        for i, vertex in enumerate(ops):
+            first = ops[i % length]
+            copy[vertex] = i // length
+            if i >= length:
+                into[vertex] = first
+                for edge, its in zip(vertex.inputs, first.inputs, strict=False):
+                    if not (edge.source.is_op or edge.source in (its.source, into)):
+                        into[edge.source] = its.source
+        into = {old: _end(into, new) for old, new in into.items()}
+        name = _name_block(ops, length, times, chr(ord("A") + number % 26))
+        notes.append(f"{name}: {length} ops each" if length > 1 else name)
+        number += 1
+        vertices = _merge(vertices, into, copy)
+    return vertices
+
+
+def _end(into: Mapping[Vertex, Vertex], vertex: Vertex) -> Vertex:
+    while vertex in into:
+        vertex = into[vertex]
+    return vertex
+
+
+def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
+    """Where the same ops, on inputs of the same shapes, follow each other most: (start, length,
+    times), or None where folding would save fewer than six.
+    """
+    count = len(ops)
+    width = min(6, max((len(v.inputs) for v in ops), default=0))
+    place = {v: i for i, v in enumerate(ops)}
+    numbers: dict[object, int] = {}
+    alike = np.empty(count, np.int64)
+    inputs = np.full((count, width), -1, np.int64)
+
+    def number(*facts: object) -> int:
+        return numbers.setdefault(facts, len(numbers))
+
+    for i, v in enumerate(ops):
+        alike[i] = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(v.inputs))
+        for j, edge in enumerate(v.inputs[:width]):
+            s = edge.source
+            if s in place:
+                inputs[i, j] = place[s]
+            else:
+                inputs[i, j] = -2 - number(s.kind, s.shape, s.dtype, s.kind == "constant" and s.title)
+    best, saved = None, 5
+    for length in range(1, min(count // 3, LONGEST_BLOCK) + 1):
+        a, b = inputs[:-length], inputs[length:]
+        same = (alike[:-length] == alike[length:]) & (
+            (a == b) | ((a >= 0) & (b == a + length))
+        ).all(axis=1)
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            times, slack = divmod(end - begin + length, length)
+            if times >= 3 and length * (times - 1) > saved:
+                starts = range(begin, begin + slack + 1)
+                best = (min(starts, key=lambda i: _joint(ops, i)), length, times)
+                saved = length * (times - 1)
+    return best
+
+
+def _joint(ops: list[Vertex], i: int) -> tuple[int, bool]:
+    """How badly the sequence would be cut before op i: inside a scope, or off its parameters."""
+    shared = len(common([ops[i - 1].scope, ops[i].scope])) if i else 0
+    return shared, not any(edge.source.kind == "parameter" for edge in ops[i].inputs)
+
+
+def common(paths: Iterable[Path]) -> Path:
+    """The scope that several share."""
+    paths, depth = list(paths), 0
+    for level in zip(*paths, strict=False):
+        if len(set(level)) > 1:
+            break
+        depth += 1
+    return paths[0][:depth]
+
+
+def _name_block(ops: list[Vertex], length: int, times: int, letter: str) -> str:
+    """Give the first block a scope of its own: that of its modules, or one made up."""
+    outer = common(v.scope for v in ops)
+    depth = len(outer)
+    first, last = (common(v.scope for v in b)[depth:] for b in (ops[:length], ops[-length:]))
+    named = bool(first and last)
+    name = f"{first[0]} … {last[0]} × {times}" if named else f"block {letter} × {times}"
+    for vertex in ops[:length]:
+        vertex.scope = (*outer, name, *vertex.scope[depth + named :])
+    return name

@@ -1,0 +1,247 @@
+"""The graph as plain records: a vertex for every op, parameter and constant, in order of use."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import graph
+from ..graph import Node
+from ..nn import Module
+from ..record import Record, record_of
+from ..shapes import Shape
+from ..tensor import NAMED, Array, Tensor
+
+Names = Module | Mapping[str, Any] | None
+
+
+@dataclass(eq=False)
+class Edge:
+    """A use of ``source`` as an op's input, and the rule by which its gradient comes back.
+
+    ``again`` marks the way from one of several folded blocks to the next.
+    """
+
+    source: Vertex
+    input: str = ""
+    rule: str = ""
+    again: bool = False
+
+
+@dataclass(eq=False)
+class Vertex:
+    """One thing to draw; ``count`` says for how many of the graph's it stands, once folded.
+
+    ``kind`` is parameter, input, constant, op, output or loss, or for folded ones scope or rest.
+    ``values`` and ``gradients`` hold the arrays that are known; ``kept`` counts the bytes that the
+    graph keeps for this op's rules; ``trouble`` names the first nan or inf.
+    """
+
+    kind: str
+    title: str
+    name: str = ""
+    shape: Shape = ()
+    dtype: str = ""
+    inputs: list[Edge] = field(default_factory=list)
+    scope: tuple[str, ...] = ()
+    backward: bool = False
+    values: list[Array] = field(default_factory=list)
+    gradients: list[Array] = field(default_factory=list)
+    kept: int = 0
+    seconds: float | None = None
+    count: int = 1
+    last: str = ""
+    trouble: str = ""
+    key: str = ""
+
+    @property
+    def is_op(self) -> bool:
+        """Whether it was computed, not given."""
+        return self.kind not in ("parameter", "input", "constant")
+
+
+def walk(
+    tensors: Tensor | Iterable[Tensor], names: Names = None, gradients: bool = True
+) -> list[Vertex]:
+    """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
+
+    Gradients of computed Tensors are worked out anew, where a backward pass has been run and the
+    arrays it needs are still there: kept by ``tg.record()``, or by ``retain_graph``.
+
+    Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
+    """
+    roots = _roots(tensors)
+    nodes = graph.reachable(roots)[::-1]
+    walker = _Walker(names)
+    for node in nodes:
+        walker.visit(node)
+    for node, tensor in roots.items():
+        vertex = walker.vertices[node]
+        _learn(vertex, tensor.data)
+        if node.op is not None:
+            vertex.kind = "output" if tensor.ndim else "loss"
+    if gradients:
+        for node, gradient in _gradients(roots, nodes).items():
+            walker.vertices[node].gradients.append(gradient)
+    order: dict[Vertex, None] = {}
+    for vertex in sorted((walker.vertices[node] for node in nodes), key=lambda v: not v.is_op):
+        for edge in vertex.inputs:
+            order.setdefault(edge.source)
+        order.setdefault(vertex)
+    _find_trouble(list(order))
+    return list(order)
+
+
+def _roots(tensors: Tensor | Iterable[Tensor]) -> dict[Node, Tensor]:
+    roots: dict[Node, Tensor] = {}
+    for tensor in [tensors] if isinstance(tensors, Tensor) else tensors:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"only Tensors can be drawn, got {type(tensor).__name__}")
+        if tensor._node is None:
+            raise ValueError(
+                f"no graph leads to this {tensor._label()}: nothing that it was computed from "
+                "requires grad, or it was computed inside no_grad()"
+            )
+        roots.setdefault(tensor._node, tensor)
+    if not roots:
+        raise ValueError("there is no Tensor to draw")
+    return roots
+
+
+class _Walker:
+    """Makes the vertices, and knows the names."""
+
+    def __init__(self, names: Names) -> None:
+        self.vertices: dict[Node, Vertex] = {}
+        self.constants: dict[int, Vertex] = {}
+        self.counted: set[int] = set()  # arrays whose bytes have been counted
+        self.names = {id(tensor.data): tensor.name for tensor in NAMED.values()}
+        given = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
+        for name, value in given:
+            if isinstance(value, Tensor) and value._node is not None:
+                vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
+                _learn(vertex, value.data)
+            self.names[id(value.data if isinstance(value, Tensor) else value)] = name
+        self.formula = functools.cache(lambda op, name: op.formula(name))
+
+    def visit(self, node: Node) -> None:
+        """Make the node's vertex, and those of the constants it used."""
+        vertex = self.vertices.setdefault(node, Vertex("parameter", ""))
+        vertex.name = vertex.name or node.name or ""
+        vertex.title = vertex.name or "parameter"
+        vertex.shape, vertex.dtype = node.shape, str(node.dtype)
+        if node.op is not None:
+            seen = record_of(node)
+            vertex.kind, vertex.title, vertex.scope = "op", node.op.name, seen.scope
+            vertex.backward, vertex.seconds = seen.backward, seen.seconds
+            _learn(vertex, seen.output)
+            self.connect(node, vertex, seen)
+
+    def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
+        """Add the node's inputs, and learn what its saved values tell."""
+        op: Any = node.op  # an Op as a rule: others have neither inputs nor formulas
+        saved = _saved(node) or ()
+        count = len(node.parents)
+        operands = (*(seen.operands or saved[:count]), *(None,) * count)
+        own: set[int] = set()
+        for i, parent in enumerate(node.parents):
+            name = getattr(op, "variadic", None) or dict(enumerate(getattr(op, "inputs", ()))).get(i, "")
+            if parent is not None:
+                _learn(self.vertices[parent], operands[i])
+                rule = self.formula(op, name) if name else ""
+                vertex.inputs.append(Edge(self.vertices[parent], name, rule))
+                if parent.op is None:
+                    own.add(id(operands[i]))
+            elif operands[i] is not None:
+                vertex.inputs.append(Edge(self.constant(operands[i], ""), name))
+        if saved:
+            _learn(vertex, saved[count])
+            for name, value in zip(getattr(op, "extras", ()), saved[count + 1 :], strict=False):
+                if isinstance(value, np.ndarray):  # labels, indices, masks
+                    vertex.inputs.append(Edge(self.constant(value, name), name))
+        # Parameters are there anyway: it is not the graph that keeps them.
+        vertex.kept = self.bytes_of([value for value in saved if id(value) not in own])
+
+    def constant(self, value: Any, hint: str) -> Vertex:
+        """The vertex of what needs no gradient: data (an input), or a mere number (a constant)."""
+        known = self.constants.get(id(value)) if isinstance(value, np.ndarray) else None
+        if known is not None:
+            return known
+        array = np.asarray(value)
+        name = self.names.get(id(value)) or ""
+        kind = "input" if name or array.ndim else "constant"
+        title = name or hint or ("input" if array.ndim else f"{array.item():.4g}")
+        vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
+        if isinstance(value, np.ndarray):
+            self.constants[id(value)] = vertex
+        return vertex
+
+    def bytes_of(self, saved: Iterable[Any]) -> int:
+        """The bytes of the arrays in saved values, each counted where it is first met."""
+        total = 0
+        for value in saved:
+            if isinstance(value, tuple | list):
+                total += self.bytes_of(value)
+            elif isinstance(value, np.ndarray):
+                owner = value if value.base is None else value.base
+                if id(owner) not in self.counted:
+                    self.counted.add(id(owner))
+                    total += value.nbytes
+        return total
+
+
+def _learn(vertex: Vertex, value: Any) -> None:
+    if value is not None and not vertex.values:
+        vertex.values.append(np.asarray(value))
+
+
+def _saved(node: Node) -> tuple[Any, ...] | None:
+    return record_of(node).saved if node.saved is None else node.saved
+
+
+def _gradients(roots: Mapping[Node, Tensor], nodes: list[Node]) -> dict[Node, Array]:
+    """The leaves' own, and those of the nodes between if they can be worked out."""
+    found = {node: node.grad for node in nodes if node.op is None and node.grad is not None}
+    ops = [node for node in nodes if node.op is not None]
+    seeds = {
+        node: np.ones(node.shape, node.dtype)
+        for node, tensor in roots.items()
+        if tensor.size == 1 and node.op is not None and not record_of(node).backward
+    }
+    if not found or not seeds or any(_saved(n) is None or not hasattr(n.op, "inputs") for n in ops):
+        return found
+    released = [node for node in ops if node.saved is None]
+    try:
+        for node in released:
+            node.saved = _saved(node)
+        with np.errstate(all="ignore"):
+            return {**graph.backward(seeds, ops, retain=True), **found}
+    finally:
+        for node in released:
+            node.saved = None
+
+
+def _find_trouble(order: list[Vertex]) -> None:
+    """Mark where the first nan or inf came up, on the way forward and on the way back."""
+    known = True
+    for vertex in order:
+        known = known and bool(vertex.values)
+        if what := not_finite(vertex.values):
+            vertex.trouble = f"first {what}" if known else f"first {what} seen"
+            break
+    for vertex in reversed(order):
+        if what := not_finite(vertex.gradients):
+            vertex.trouble = vertex.trouble or f"first {what} in a gradient"
+            break
+
+
+def not_finite(arrays: list[Array]) -> str:
+    """``nan`` or ``inf`` where the arrays hold any, else nothing."""
+    for array in arrays:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return "nan" if np.isnan(array).any() else "inf"
+    return ""

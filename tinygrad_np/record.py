@@ -1,0 +1,136 @@
+"""What is remembered of nodes beyond the graph: scopes, values, times. For drawings and tables.
+
+Nothing is remembered unless it is asked for, with ``scope`` or ``record``. What is remembered of a
+node goes when the node goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from . import graph
+from .graph import Node, Observer
+
+
+class Record(NamedTuple):
+    """What is known of one node; None (and ``()``) where nothing was recorded.
+
+    ``seconds`` is the time since the node before it, or since recording began.
+    """
+
+    scope: tuple[str, ...] = ()
+    backward: bool = False
+    operands: tuple[Any, ...] | None = None
+    output: Any = None
+    saved: tuple[Any, ...] | None = None
+    seconds: float | None = None
+
+
+_NOTHING = Record()
+_records: WeakKeyDictionary[Node, Record] = WeakKeyDictionary()
+
+
+def record_of(node: Node) -> Record:
+    """What was recorded of a node; an empty Record where nothing was."""
+    return _records.get(node, _NOTHING)
+
+
+class _Recorder:
+    """The observer behind every context here; ``outer`` is somebody else's, who is told as well."""
+
+    def __init__(self, scope: tuple[str, ...], backward: bool, clock: list[float] | None) -> None:
+        self.scope, self.backward, self.clock = scope, backward, clock
+        self.owner: Any = None
+        self.outer: Observer | None = None
+
+    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
+        """Remember the node."""
+        if self.clock is None:
+            _records[node] = Record(self.scope, self.backward)
+        else:
+            now = time.perf_counter()
+            _records[node] = Record(
+                self.scope, self.backward, operands, output, node.saved, now - self.clock[0]
+            )
+            self.clock[0] = time.perf_counter()
+        if self.outer is not None:
+            self.outer.observe(node, operands, output)
+
+
+def _inner() -> _Recorder:
+    """A recorder that does what the one in force does, and tells whoever it tells."""
+    mode = graph.recording.get()
+    if isinstance(mode, _Recorder):
+        recorder = _Recorder(mode.scope, mode.backward, mode.clock)
+        recorder.owner, recorder.outer = mode.owner, mode.outer
+        return recorder
+    recorder = _Recorder((), False, None)
+    recorder.outer = None if isinstance(mode, bool) else mode
+    return recorder
+
+
+@contextmanager
+def record() -> Iterator[None]:
+    """Remember values, times and scopes of the ops inside, for ``tg.draw`` and ``tg.trace_table``.
+
+    It keeps every intermediate array alive as long as the graph is: meant for a look, not for
+    training. Modules called inside are scopes of their own.
+
+    >>> import tinygrad_np as tg
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> with tg.record():
+    ...     loss = (x * x).sum()
+    >>> "1 … 4" in tg.draw(loss).source
+    True
+    """
+    recorder = _inner()
+    recorder.clock = [time.perf_counter()]
+    with graph.observed(recorder):
+        yield
+
+
+@contextmanager
+def scope(name: str, owner: Any = None) -> Iterator[None]:
+    """Name a part of the network: the ops inside are drawn as a cluster, which can collapse.
+
+    Scopes may be nested, and used again. ``owner`` is the module whose scope this is, if any.
+
+    >>> import tinygrad_np as tg
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.scope("encoder"):
+    ...     h = (x * 2).tanh()
+    >>> "encoder" in tg.draw(h.sum()).source
+    True
+    """
+    if not graph.is_recording():
+        yield
+        return
+    recorder = _inner()
+    recorder.scope += (name,)
+    recorder.owner = owner if owner is not None else recorder.owner
+    with graph.observed(recorder):
+        yield
+
+
+def is_recorded() -> bool:
+    """Whether somebody wants to know the scopes of nodes, here and now."""
+    return isinstance(graph.recording.get(), _Recorder)
+
+
+def scope_owner() -> Any:
+    """The module whose scope this is, the innermost one; None outside of any."""
+    mode = graph.recording.get()
+    return mode.owner if isinstance(mode, _Recorder) else None
+
+
+@contextmanager
+def backward_pass() -> Iterator[None]:
+    """Record, and remember of the nodes inside that they belong to a backward pass."""
+    recorder = _inner()
+    recorder.backward = True
+    with graph.observed(recorder):
+        yield
