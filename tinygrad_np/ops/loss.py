@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import tracing
-from ..cases import Case, case, integers, normal, probabilities
+from ..cases import Case, case, integers, normal, probabilities, uniform
 from ..op import OPS, Value, op
 from ..shapes import Shape
 
@@ -133,8 +133,8 @@ def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -
 
 
 _BINARY: list[Case] = [
-    case(normal(3, 4), probabilities(3, 4)), case(normal(3), probabilities(3), "sum"),
-    case(normal(3, 4), probabilities(3, 4), "none"), case(normal(3), normal(3)),
+    case(normal(3, 4), uniform(0.0, 1.0, 3, 4)), case(normal(3), uniform(0.0, 1.0, 3), "sum"),
+    case(normal(3, 4), uniform(0.0, 1.0, 3, 4), "none"), case(normal(), uniform(0.0, 1.0)),
 ]  # fmt: skip
 
 
