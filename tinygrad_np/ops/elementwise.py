@@ -123,7 +123,9 @@ def _power_x(g: Any, x: Any, y: Any) -> Any:
 
 def _power_y(g: Any, x: Any, out: Any) -> Any:
     # At x = 0 the gradient is 0, not 0 · log 0; at x < 0 there is none, and log says so (nan).
-    return g * out * np.log(np.where(x == 0, 1, x) if hasattr(x, "dtype") else x or 1)
+    if not hasattr(x, "dtype"):  # a plain number, and so its log: it shall not widen the dtype
+        return g * out * float(np.log(x or 1))
+    return g * out * np.log(np.where(x == 0, 1, x))
 
 
 @op(
