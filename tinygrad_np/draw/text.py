@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 
@@ -27,6 +28,21 @@ def bytes_text(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.3g} {unit}"
+
+
+def range_text(first: str, last: str) -> str:
+    """Two names as one.
+
+    >>> range_text("layers.0.weight", "layers.11.weight"), range_text("W", "W")
+    ('layers.0…11.weight', 'W')
+    """
+    if first == last:
+        return first
+    prefix = os.path.commonprefix([first, last]).rstrip("0123456789")
+    suffix = os.path.commonprefix([first[: len(prefix) - 1 : -1], last[: len(prefix) - 1 : -1]])
+    suffix = suffix.rstrip("0123456789")[::-1]
+    end = -len(suffix) or None
+    return f"{prefix}{first[len(prefix) : end]}…{last[len(prefix) : end]}{suffix}"
 
 
 def value_text(arrays: list[Array]) -> str:

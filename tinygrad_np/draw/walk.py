@@ -12,10 +12,12 @@ import numpy as np
 from .. import graph
 from ..graph import Node
 from ..nn import Module
-from ..record import Record, record_of
+from ..op import Op
+from ..record import Record, array_name, record_of
 from ..shapes import Shape
-from ..tensor import NAMED, Array, Tensor
+from ..tensor import Array, Tensor
 
+_word = functools.cache(str)
 Names = Module | Mapping[str, Any] | None
 
 
@@ -38,7 +40,8 @@ class Vertex:
 
     ``kind`` is parameter, input, constant, op, output or loss, or for folded ones scope or rest.
     ``values`` and ``gradients`` hold the arrays that are known; ``kept`` counts the bytes that the
-    graph keeps for this op's rules; ``trouble`` names the first nan or inf.
+    graph keeps for this op's rules; ``bad`` says that nan or inf is among the values or gradients,
+    and ``trouble`` that it came up here.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Vertex:
     seconds: float | None = None
     count: int = 1
     last: str = ""
+    bad: bool = False
     trouble: str = ""
     key: str = ""
 
@@ -65,7 +69,10 @@ class Vertex:
 
 
 def walk(
-    tensors: Tensor | Iterable[Tensor], names: Names = None, gradients: bool = True
+    tensors: Tensor | Iterable[Tensor],
+    names: Names = None,
+    gradients: bool = True,
+    rules: bool = True,
 ) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
 
@@ -76,7 +83,7 @@ def walk(
     """
     roots = _roots(tensors)
     nodes = graph.reachable(roots)[::-1]
-    walker = _Walker(names)
+    walker = _Walker(names, rules)
     for node in nodes:
         walker.visit(node)
     for node, tensor in roots.items():
@@ -115,25 +122,26 @@ def _roots(tensors: Tensor | Iterable[Tensor]) -> dict[Node, Tensor]:
 class _Walker:
     """Makes the vertices, and knows the names."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, rules: bool) -> None:
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
         self.counted: set[int] = set()  # arrays whose bytes have been counted
-        self.names = {id(tensor.data): tensor.name for tensor in NAMED.values()}
+        self.names: dict[int, str] = {}
         given = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
         for name, value in given:
             if isinstance(value, Tensor) and value._node is not None:
                 vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
                 _learn(vertex, value.data)
             self.names[id(value.data if isinstance(value, Tensor) else value)] = name
-        self.formula = functools.cache(lambda op, name: op.formula(name))
+        self.rules = rules
+        self.words: dict[tuple[Any, ...], str] = {}
 
     def visit(self, node: Node) -> None:
         """Make the node's vertex, and those of the constants it used."""
         vertex = self.vertices.setdefault(node, Vertex("parameter", ""))
         vertex.name = vertex.name or node.name or ""
         vertex.title = vertex.name or "parameter"
-        vertex.shape, vertex.dtype = node.shape, str(node.dtype)
+        vertex.shape, vertex.dtype = node.shape, _word(node.dtype)
         if node.op is not None:
             seen = record_of(node)
             vertex.kind, vertex.title, vertex.scope = "op", node.op.name, seen.scope
@@ -143,28 +151,57 @@ class _Walker:
 
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
         """Add the node's inputs, and learn what its saved values tell."""
-        op: Any = node.op  # an Op as a rule: others have neither inputs nor formulas
-        saved = _saved(node) or ()
-        count = len(node.parents)
-        operands = (*(seen.operands or saved[:count]), *(None,) * count)
+        saved, count = _saved(node) or (), len(node.parents)
+        operands = (*(seen.operands or saved[:count]), *(None,) * count)[:count]
+        op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
+        names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
+        extras = dict(zip(op.extras, saved[count + 1 :], strict=False)) if op else {}
         own: set[int] = set()
-        for i, parent in enumerate(node.parents):
-            name = getattr(op, "variadic", None) or dict(enumerate(getattr(op, "inputs", ()))).get(i, "")
+        for i, (parent, operand, name) in enumerate(
+            zip(node.parents, operands, names, strict=True)
+        ):
             if parent is not None:
-                _learn(self.vertices[parent], operands[i])
-                rule = self.formula(op, name) if name else ""
+                _learn(self.vertices[parent], operand)
+                rule = self.rule(op, i, name, node, operands, extras) if op and self.rules else ""
                 vertex.inputs.append(Edge(self.vertices[parent], name, rule))
                 if parent.op is None:
-                    own.add(id(operands[i]))
-            elif operands[i] is not None:
-                vertex.inputs.append(Edge(self.constant(operands[i], ""), name))
+                    own.add(id(operand))
+            elif operand is not None:
+                vertex.inputs.append(Edge(self.constant(operand, ""), name))
         if saved:
             _learn(vertex, saved[count])
-            for name, value in zip(getattr(op, "extras", ()), saved[count + 1 :], strict=False):
-                if isinstance(value, np.ndarray):  # labels, indices, masks
-                    vertex.inputs.append(Edge(self.constant(value, name), name))
+        for name, value in extras.items():
+            computed = op is not None and op.residual is not None and op.residual[0] == name
+            if isinstance(value, np.ndarray) and not computed:  # labels, indices, masks
+                vertex.inputs.append(Edge(self.constant(value, name), name))
         # Parameters are there anyway: it is not the graph that keeps them.
         vertex.kept = self.bytes_of([value for value in saved if id(value) not in own])
+    def rule(
+        self, op: Op, i: int, name: str, node: Node, operands: tuple[Any, ...],
+        extras: Mapping[str, Any],
+    ) -> str:  # fmt: skip
+        """The rule in its own words; where it has several cases, the one that holds here."""
+        if op.gradients[name].__name__ == "<lambda>":
+            if (op, name) not in self.words:
+                self.words[op, name] = op.formula(name)
+            return self.words[op, name]
+        # What is no longer there is replaced by zeros of its shape: cases differ by shape.
+        given = [
+            np.broadcast_to(np.zeros((), p.dtype), p.shape) if v is None and p is not None else v
+            for v, p in zip(operands, node.parents, strict=True)
+        ]
+        out = np.broadcast_to(np.zeros((), node.dtype), node.shape)
+        values = {"g": out, "out": out, "i": i, **extras}
+        if op.variadic:
+            values[op.variadic] = given
+        else:
+            values.update(zip(op.inputs, given, strict=True))
+            values.update({f"{n}_shape": np.shape(v) for n, v in zip(op.inputs, given, strict=True)})
+        shapes = [np.shape(v) for v in given]
+        key = (op, name, tuple(shapes), *(v for v in extras.values() if isinstance(v, str | int)))
+        if key not in self.words:
+            self.words[key] = op.formula(name, values)
+        return self.words[key]
 
     def constant(self, value: Any, hint: str) -> Vertex:
         """The vertex of what needs no gradient: data (an input), or a mere number (a constant)."""
@@ -172,10 +209,10 @@ class _Walker:
         if known is not None:
             return known
         array = np.asarray(value)
-        name = self.names.get(id(value)) or ""
+        name = self.names.get(id(value)) or array_name(value)
         kind = "input" if name or array.ndim else "constant"
         title = name or hint or ("input" if array.ndim else f"{array.item():.4g}")
-        vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
+        vertex = Vertex(kind, title, name, array.shape, _word(array.dtype), values=[array])
         if isinstance(value, np.ndarray):
             self.constants[id(value)] = vertex
         return vertex
@@ -212,7 +249,7 @@ def _gradients(roots: Mapping[Node, Tensor], nodes: list[Node]) -> dict[Node, Ar
         for node, tensor in roots.items()
         if tensor.size == 1 and node.op is not None and not record_of(node).backward
     }
-    if not found or not seeds or any(_saved(n) is None or not hasattr(n.op, "inputs") for n in ops):
+    if not found or not seeds or any(_saved(n) is None or not isinstance(n.op, Op) for n in ops):
         return found
     released = [node for node in ops if node.saved is None]
     try:
@@ -226,20 +263,21 @@ def _gradients(roots: Mapping[Node, Tensor], nodes: list[Node]) -> dict[Node, Ar
 
 
 def _find_trouble(order: list[Vertex]) -> None:
-    """Mark where the first nan or inf came up, on the way forward and on the way back."""
-    known = True
-    for vertex in order:
-        known = known and bool(vertex.values)
-        if what := not_finite(vertex.values):
-            vertex.trouble = f"first {what}" if known else f"first {what} seen"
-            break
-    for vertex in reversed(order):
-        if what := not_finite(vertex.gradients):
-            vertex.trouble = vertex.trouble or f"first {what} in a gradient"
-            break
+    """Mark nan and inf, and where they came up: on the way forward, and else on the way back."""
+    values = {vertex: what for vertex in order if (what := _not_finite(vertex.values))}
+    gradients = {vertex: what for vertex in order if (what := _not_finite(vertex.gradients))}
+    for vertex in (*values, *gradients):
+        vertex.bad = True
+    if values:
+        first = next(iter(values))
+        known = all(vertex.values for vertex in order[: order.index(first)])
+        first.trouble = f"first {values[first]}" + ("" if known else " seen")
+    elif gradients:
+        last = [*gradients][-1]
+        last.trouble = f"first {gradients[last]} gradient"
 
 
-def not_finite(arrays: list[Array]) -> str:
+def _not_finite(arrays: list[Array]) -> str:
     """``nan`` or ``inf`` where the arrays hold any, else nothing."""
     for array in arrays:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
