@@ -1,0 +1,229 @@
+"""What the ops compute: against oracles, at extreme inputs, and all that were promised."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tests.oracles import oracle
+from tests.registry import CALLS, assert_close, listed
+from tinygrad_np.cases import Case
+from tinygrad_np.op import Op
+
+NAMES = """
+add subtract multiply divide negative positive power square sqrt cbrt reciprocal abs sign exp exp2
+expm1 log log2 log10 log1p sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh
+arctanh logaddexp hypot maximum minimum clip where
+sum mean prod max min var std logsumexp cumsum cumprod norm argmax argmin all any
+matmul dot vdot inner outer tensordot einsum trace diagonal tril triu inv solve det
+reshape ravel transpose swapaxes moveaxis squeeze expand_dims broadcast_to concatenate stack split
+hstack vstack repeat tile flip roll pad
+getitem take take_along_axis sort
+sigmoid log_sigmoid relu leaky_relu elu gelu silu softplus softmax log_softmax
+softmax_cross_entropy mse_loss binary_cross_entropy_with_logits linear dropout
+"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_the_op_is_registered_with_cases_and_is_public(name: str) -> None:
+    assert tg.OPS[name].cases
+    assert getattr(tg, name) is tg.OPS[name].function
+    assert tg.OPS[name].differentiable == (name not in ("argmax", "argmin", "all", "any"))
+
+
+@pytest.mark.parametrize(("op", "case"), CALLS)
+def test_forward_against_an_oracle(op: Op, case: Case) -> None:
+    args, params = case.draw()
+    outs = listed(op.function(*args, **params))
+    wide = case.draw(dtype=np.longdouble)
+    # The same numbers: those of float64, widened.
+    wide_args = _as_wide(args, wide[0])
+    wide_params = {name: _as_wide(params[name], value) for name, value in wide[1].items()}
+    if op.name in ("argmax", "argmin", "all", "any") and len(wide_args) == 3:
+        wide_params["keepdims"] = wide_args[2]  # NumPy's third argument is ``out``
+        wide_args = wide_args[:2]
+    expected = listed(oracle(op.name)(*wide_args, **wide_params))
+    assert len(outs) == len(expected)
+    for out, value in zip(outs, expected, strict=True):
+        assert type(out) is tg.Tensor
+        assert out.shape == np.shape(value)
+        assert_close(out.data, value, rtol=2e-14, atol=2e-15)
+
+
+def _as_wide(drawn: Any, like: Any) -> Any:
+    if isinstance(like, np.ndarray) and like.dtype == np.longdouble:
+        return drawn.astype(np.longdouble)
+    if isinstance(like, list | tuple):
+        return type(like)([_as_wide(d, item) for d, item in zip(drawn, like, strict=True)])
+    return drawn
+
+
+# Extreme inputs. pytest makes errors of warnings, NumPy's of overflow among them.
+
+EXTREME = [-1000.0, -88.0, -20.0, -1e-30, 0.0, 1e-30, 20.0, 88.0, 1000.0]
+EXPECTED: dict[str, tuple[Any, Any]] = {
+    "sigmoid": (
+        lambda x: math.exp(-math.log1p(math.exp(-x))) if x > -700 else 0.0,
+        lambda x: math.exp(-abs(x)) / (1 + math.exp(-abs(x))) ** 2,
+    ),
+    "softplus": (
+        lambda x: max(x, 0) + math.log1p(math.exp(-abs(x))),
+        lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
+    ),
+    "log_sigmoid": (
+        lambda x: min(x, 0) - math.log1p(math.exp(-abs(x))),
+        lambda x: 1 / (1 + math.exp(x)) if x < 700 else 0.0,
+    ),
+    "silu": (
+        lambda x: x / (1 + math.exp(-x)) if x > -700 else 0.0,
+        lambda x: (1 + math.exp(-x) * (1 + x)) / (1 + math.exp(-x)) ** 2 if x > -300 else 0.0,
+    ),
+    "gelu": (
+        lambda x: x * 0.5 * (1 + math.tanh(0.7978845608028654 * (x + 0.044715 * x**3))),
+        lambda x: 0.5 + 0.7978845608028654 * x if abs(x) < 1 else float(x > 0),
+    ),
+    "elu": (lambda x: x if x > 0 else math.expm1(x), lambda x: 1.0 if x > 0 else math.exp(x)),
+    "tanh": (math.tanh, lambda x: 1 / math.cosh(x) ** 2 if abs(x) < 300 else 0.0),
+    "relu": (lambda x: max(x, 0), lambda x: float(x > 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_activations_at_extreme_inputs(name: str, dtype: str) -> None:
+    value, derivative = EXPECTED[name]
+    x = tg.Tensor(EXTREME, requires_grad=True, dtype=dtype)
+    out = tg.OPS[name].function(x)
+    (first,) = tg.grad([out], [x], [np.ones(x.shape)], create_graph=True)
+    if first.requires_grad:  # the second derivative must not overflow either
+        first.backward(np.ones(x.shape))
+        assert x.grad is not None
+        assert np.isfinite(x.grad).all()
+    precision = {"float32": 1e-6, "float64": 1e-14}[dtype]
+    tiny = float(np.finfo(dtype).tiny)
+    exact = [float(v) for v in x.data]
+    assert np.allclose(out.data, [value(v) for v in exact], precision, tiny)
+    # Absolute: 1 - tanh² and the like have no relative precision where they are nearly 0.
+    assert np.allclose(first.data, [derivative(v) for v in exact], precision, precision)
+
+
+@pytest.mark.parametrize("size", [88.0, 1000.0, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_softmax_family_at_extreme_inputs(dtype: str, size: float) -> None:
+    def leaf() -> tg.Tensor:
+        return tg.Tensor([[size, -size, 0.0], [-size, -size, -size]], True, dtype)
+
+    third = 1 / 3
+    log3 = math.log(3)
+    size = float(np.asarray(size, dtype))
+    x = leaf()
+    tg.softmax(x).sum().backward()
+    assert_close(tg.softmax(x).data, [[1, 0, 0], [third] * 3], 1e-6, 1e-30)
+    x = leaf()
+    out = tg.log_softmax(x)
+    out.sum().backward()
+    assert_close(out.data, [[0, -2 * size, -size], [-log3] * 3], 1e-6, 1e-30)
+    assert_close(x.grad, [[-2, 1, 1], [0, 0, 0]], 1e-6, 1e-6)
+    x = leaf()
+    out = tg.logsumexp(x, axis=1)
+    out.sum().backward()
+    assert_close(out.data, [size, -size + log3], 1e-6)
+    assert_close(x.grad, [[1, 0, 0], [third] * 3], 1e-5, 1e-30)
+    for labels in (np.array([1, 2]), np.eye(3, dtype=dtype)[[1, 2]]):
+        x = leaf()
+        out = tg.softmax_cross_entropy(x, labels, "none")
+        out.sum().backward()
+        assert_close(out.data, [2 * size, log3], 1e-6)
+        expected = [[1, -1, 0], [third, third, third - 1]]
+        assert_close(x.grad, expected, 1e-6, 1e-30)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_binary_cross_entropy_at_extreme_inputs(dtype: str) -> None:
+    logits = tg.Tensor([-1000.0, 1000.0, -1000.0, 1000.0, 0.0], True, dtype)
+    targets = np.array([0.0, 1.0, 1.0, 0.0, 1.0], dtype)
+    out = tg.binary_cross_entropy_with_logits(logits, targets, "none")
+    out.sum().backward()
+    assert_close(out.data, [0, 0, 1000, 1000, math.log(2)], 1e-6)
+    assert_close(logits.grad, [0, 0, -1, 1, -0.5], 1e-6)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e30])
+def test_logaddexp_at_extreme_inputs(size: float) -> None:
+    x, y = tg.Tensor([size, size, -size], True), tg.Tensor([size, -size, size], True)
+    out = tg.logaddexp(x, y)
+    out.sum().backward()
+    assert_close(out.data, [size + math.log(2), size, size])
+    assert_close([x.grad, y.grad], [[0.5, 1, 0], [0.5, 0, 1]])
+
+
+def test_gelu_is_near_the_exact_one() -> None:
+    x = np.linspace(-5, 5, 201)
+    exact = [v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x]
+    assert np.abs(tg.gelu(x).data - exact).max() < 5e-4
+
+
+# No nan from the branch not taken, ties and zeros, all as documented
+
+
+def gradient_at(f: Any, x: Any) -> list[Any]:
+    tensor = tg.Tensor(x, requires_grad=True, dtype=float)
+    f(tensor).sum().backward()
+    assert tensor.grad is not None
+    return tensor.grad.tolist()  # type: ignore[no-any-return]
+
+
+def test_where_lets_no_nan_through() -> None:
+    x = tg.Tensor([1.0, 1.0, 1.0], requires_grad=True)
+    tg.where([False, True, False], x, 0.0).backward(np.array([np.inf, 2.0, np.nan]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 2, 0]
+
+
+def test_clip_lets_no_nan_through() -> None:
+    x = tg.Tensor([-2.0, 0.0, 2.0], requires_grad=True)
+    tg.clip(x, -1, 1).backward(np.array([np.inf, 3.0, np.nan]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "expected"),
+    [
+        (tg.relu, [0.0, -0.0], [0, 0]),
+        (tg.abs, [0.0], [0]),
+        (tg.sign, [0.0, 3.0], [0, 0]),
+        (tg.leaky_relu, [0.0], [0.01]),
+        (tg.max, [2.0, 1.0, 2.0], [0.5, 0, 0.5]),
+        (tg.min, [2.0, 1.0, 1.0, 1.0], [0, 1 / 3, 1 / 3, 1 / 3]),
+        (lambda x: tg.maximum(x, x), [1.0], [1]),
+        (lambda x: tg.minimum(x, 1.0), [1.0], [0.5]),
+        (lambda x: tg.clip(x, 0, 1), [0.0, 1.0], [1, 1]),
+        (lambda x: tg.power(x, 2), [0.0], [0]),
+        (lambda x: tg.power(x, 1), [0.0], [1]),
+        (lambda x: tg.power(x, 0), [0.0, 2.0], [0, 0]),
+        (lambda x: tg.power(x, 3), [-2.0], [12]),
+        (lambda x: tg.power(0.0, x), [2.0], [0]),
+        (tg.norm, [0.0, 0.0], [0, 0]),
+        (lambda x: tg.norm(x, 3), [0.0, 0.0], [0, 0]),
+        (lambda x: tg.norm(x, 1), [0.0, -3.0], [0, -1]),
+        (lambda x: tg.norm(x, np.inf), [2.0, -2.0], [0.5, -0.5]),
+        (tg.std, [1.0, 1.0], [0, 0]),
+        (lambda x: tg.hypot(x, 0.0), [0.0], [0]),
+        (tg.prod, [0.0, 3.0, 2.0], [6, 0, 0]),
+        (tg.prod, [0.0, 0.0, 2.0], [0, 0, 0]),
+        (tg.cumprod, [2.0, 0.0, 3.0], [1, 8, 0]),
+        (tg.sort, [3.0, 1.0, 1.0], [1, 1, 1]),
+    ],
+)  # fmt: skip
+def test_gradients_at_kinks_ties_and_zeros(f: Any, x: list[float], expected: list[float]) -> None:
+    assert gradient_at(f, x) == pytest.approx(expected)
+
+
+def test_sort_is_stable() -> None:
+    x = tg.Tensor([2.0, 1.0, 2.0, 1.0], requires_grad=True)
+    tg.sort(x).backward(np.array([1.0, 2.0, 3.0, 4.0]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [3, 1, 4, 2]

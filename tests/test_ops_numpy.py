@@ -1,0 +1,131 @@
+"""NumPy's own functions on Tensors: each reaches the op of its name, with NumPy's keywords."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tests.registry import gradients, identifier, listed
+from tinygrad_np.cases import Case
+from tinygrad_np.gradcheck import sample_call
+from tinygrad_np.op import Op
+from tinygrad_np.tensor import NUMPY, plain
+
+BY_FUNCTION = {
+    function: op for op in tg.OPS.values() for function in NUMPY if NUMPY[function] is op.function
+}
+CALLS = [
+    pytest.param(function, op, case, id=f"np.{function.__name__}:{identifier(op, case)}")
+    for function, op in BY_FUNCTION.items()
+    for case in op.cases
+]
+# Ours alone: composed of NumPy's, or under a name that NumPy has not.
+NOT_IN_NUMPY = {
+    "astype", "binary_cross_entropy_with_logits", "dropout", "elu", "gelu", "getitem", "joined",
+    "leaky_relu", "linear", "linear_recurrence", "log_sigmoid", "log_softmax", "logsumexp",
+    "masked", "mse_loss", "padded", "relu", "scatter", "sigmoid", "silu", "softmax",
+    "softmax_cross_entropy", "softplus",
+}  # fmt: skip
+
+
+def test_every_op_that_numpy_has_is_reached_from_numpy() -> None:
+    reached = {op.name for op in BY_FUNCTION.values()}
+    assert {op.name for op in tg.OPS.values()} - reached == NOT_IN_NUMPY
+
+
+@pytest.mark.parametrize(("function", "op", "case"), CALLS)
+def test_numpy_functions_give_tensors_with_gradients(
+    function: Callable[..., Any], op: Op, case: Case
+) -> None:
+    call, inputs = sample_call(op, case)
+    expected = listed(call())
+    if not op.differentiable:
+        args, params = case.draw()
+        made = [tg.Tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+    else:
+        made, params = _arguments(op, case, inputs)
+    if not isinstance(function, np.ufunc) and op.name != "einsum":
+        # NumPy has ``out`` and the like between: after the arrays, everything goes by name.
+        count = next((i for i, a in enumerate(made) if not _is_array(a)), len(made))
+        count = max(count, {"where": 3, "dot": 2}.get(op.name, 1))
+        params = {**dict(zip(op.parameters[count:], made[count:], strict=False)), **params}
+        made = made[:count]
+    outs = listed(function(*made, **params))
+    assert all(type(out) is tg.Tensor for out in outs)
+    for out, value in zip(outs, expected, strict=True):
+        np.testing.assert_array_equal(out.data, value.data)
+        assert out.requires_grad == value.requires_grad
+    if inputs:
+        for one, other in zip(gradients(outs, inputs), gradients(expected, inputs), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, tg.Tensor | np.ndarray | list)
+
+
+def _arguments(op: Op, case: Case, inputs: list[tg.Tensor]) -> tuple[list[Any], dict[str, Any]]:
+    """The call's arguments as the op itself gets them: caught on their way in."""
+    caught: dict[str, Any] = {}
+
+    def catch(*args: Any, **params: Any) -> Any:
+        caught.update(args=list(args), params=params)
+
+    catcher = Op(
+        op.name, op.forward, op.cases, op.inputs, op.parameters, op.variadic, op.gradients,
+        composite=op.composite, function=catch,
+    )  # fmt: skip
+    call, tensors = sample_call(catcher, case)
+    call()
+    same = dict(zip(map(id, tensors), inputs, strict=True))
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, list):
+            return [swap(item) for item in value]
+        return same.get(id(value), value)
+
+    return swap(caught["args"]), caught["params"]
+
+
+# Questions about Tensors, answered by NumPy as for their arrays
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (np.shape, (2, 2)), (np.ndim, 2), (np.size, 4),
+        (np.zeros_like, [[0, 0], [0, 0]]), (np.ones_like, [[1, 1], [1, 1]]),
+        (np.argsort, [[1, 0], [1, 0]]), (np.count_nonzero, 4),
+        (np.floor, [[1, -2], [0, -1]]), (np.ceil, [[2, -1], [1, 0]]), (np.rint, [[2, -1], [0, 0]]),
+        (np.trunc, [[1, -1], [0, 0]]), (np.signbit, [[False, True], [False, True]]),
+        (np.isinf, [[False, False], [False, False]]), (np.isrealobj, True),
+    ],
+)  # fmt: skip
+def test_questions_are_answered_without_a_graph(function: Any, expected: Any) -> None:
+    x = tg.Tensor([[1.5, -1.25], [0.25, -0.5]], requires_grad=True)
+    found = function(x)
+    assert not isinstance(found, tg.Tensor)
+    assert np.array_equal(found, expected)
+
+
+def test_comparisons_of_arrays_with_tensors() -> None:
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    assert np.allclose(x, [1.0, 2.0])
+    assert np.array_equal(x, np.array([1.0, 2.0]))
+    assert plain(np.array([0.0, 3.0]) < x).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: np.fft.fft(x), lambda x: np.linalg.svd(x), lambda x: np.gcd(x, x),
+        lambda x: np.add.reduce(x), lambda x: np.add.outer(x, x), lambda x: np.median(x),
+        lambda x: np.modf(x),
+    ],
+)  # fmt: skip
+def test_numpy_functions_without_a_rule_are_refused_by_name(call: Any) -> None:
+    x = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    with pytest.raises(TypeError, match=r"np\.[\w.]+ has no gradient here.*tensor\.data"):
+        call(x)
