@@ -142,7 +142,7 @@ def test_memory_comes_back_by_reference_counting(op: Op, case: Case, create_grap
 def test_leaves_are_freed() -> None:
     leaf = tg.Tensor(1.0, requires_grad=True)
     out = leaf * 2
-    watched = [weakref.ref(leaf), weakref.ref(leaf._node), weakref.ref(out._node)]
+    watched: list[Any] = [weakref.ref(leaf), weakref.ref(leaf._node), weakref.ref(out._node)]
     gc.disable()
     try:
         del leaf, out
@@ -154,7 +154,7 @@ def test_leaves_are_freed() -> None:
 def test_a_tensor_that_no_rule_reads_is_freed_at_once() -> None:
     x = tg.Tensor(np.ones(3), requires_grad=True)
     between = x + 1
-    array = weakref.ref(between.data)
+    array: Any = weakref.ref(between.data)
     out = between + 2
     del between
     assert array() is None
