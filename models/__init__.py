@@ -12,6 +12,10 @@ Factory = Callable[..., Module]
 
 MODELS: dict[str, str] = {
     "three_layer": "models.three_layer:ThreeLayer",
+    "relu_sgd": "models.two_layer:ReluNetwork",
+    "dropout_sgd": "models.two_layer:DropoutNetwork",
+    "dropout_minibatch": "models.two_layer:DropoutNetwork",
+    "tanh_softmax_minibatch": "models.two_layer:TanhNetwork",
 }
 """Where each network is made: ``module:factory``, called as ``factory(rng=seed, dtype=dtype)``."""
 

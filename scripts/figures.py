@@ -148,3 +148,24 @@ def predictions(path: Path, images: Array, labels: Array, predicted: Array, sure
         _sheet(axes, top, title, images[rows], captions, wrong)
         top += height
     _save(figure, path)
+
+
+def errors(path: Path, name: str, panels: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> None:
+    """Training and test error by epoch, one panel beside the other, as the second seed draws them.
+
+    A panel is a title and rows (epoch, train error, train accuracy, test error, test accuracy).
+    """
+    figure = _figure(10, 4)
+    figure.suptitle(name, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    left, *others = figure.subplots(1, len(panels), sharex=True, sharey=True)
+    for axes, (title, rows) in zip([left, *others], panels, strict=True):
+        epochs, train, _, test, accuracy = zip(*rows, strict=True)
+        marker = "o" if len(rows) < 3 else None
+        axes.plot(epochs, train, color=BLUE, marker=marker, label="training error (dropout on)")
+        axes.plot(epochs, test, color=RED, marker=marker, label="test error")
+        _plain(axes, f"{title}: test accuracy {accuracy[-1]:.4g}", "epoch", "")
+        axes.legend(frameon=False)
+    left.set_ylabel("mean squared error of an image")
+    left.set_ylim(bottom=0)
+    left.set_xlim(left=0)
+    _save(figure, path)

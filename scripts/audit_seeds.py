@@ -1,0 +1,116 @@
+"""Audit the update rules that the second seed document prints, and the hand-derived true ones.
+
+Each of its four networks is taken as the document starts it, with its first batch. What the
+document adds to the weights is held against the gradient of what the network is meant to descend:
+half the squared error, and for the last network the cross-entropy, averaged over the batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import models
+import tinygrad_np as tg
+from models import two_layer_by_hand as by_hand
+from models.two_layer import TanhNetwork, TwoLayer
+from tinygrad_np.data import load_mnist
+
+Array = NDArray[Any]
+
+BATCHES = {"relu_sgd": 1, "dropout_sgd": 1, "dropout_minibatch": 100, "tanh_softmax_minibatch": 100}
+"""How many images each of the document's networks sees at once."""
+
+
+@dataclass
+class Case:
+    """A network, as it starts, and its first batch."""
+
+    name: str
+    network: TwoLayer
+    x: Array
+    one_hot: Array
+    mask: Array | None
+
+    @classmethod
+    def made(cls, name: str, images: Array, labels: Array, *, printed: bool = False) -> Case:
+        """The network called ``name``, with the printed backward pass or the true one."""
+        rng = np.random.RandomState(1)
+        network: Any = models.factory(name)(rng=rng, printed=printed)
+        x, t = images[: BATCHES[name]], labels[: BATCHES[name]]
+        return cls(name, network, x, np.eye(10)[t], network.draw_mask(x))
+
+    def scores(self, W1: Any, W2: Any) -> tg.Tensor:
+        """The network's scores, with these weights."""
+        self.network.W1, self.network.W2 = W1, W2
+        return self.network.forward(self.x, self.mask)
+
+    def objective(self, W1: Any, W2: Any) -> tg.Tensor:
+        """What the code descends."""
+        return self.network.objective(self.scores(W1, W2), self.one_hot)
+
+    def meant(self, W1: Any, W2: Any) -> tg.Tensor:
+        """What it is meant to descend: the last network divides by the batch size once, not twice."""
+        if isinstance(self.network, TanhNetwork):
+            return tg.softmax_cross_entropy(self.scores(W1, W2), self.one_hot)
+        return self.objective(W1, W2)
+
+
+def audit_printed(name: str, images: Array, labels: Array) -> tg.AuditReport:
+    """The audit of the update that the document prints for one of its networks."""
+    true = Case.made(name, images, labels)
+    printed = Case.made(name, images, labels, printed=True)
+    weights = printed.network.W1, printed.network.W2
+    printed.objective(*weights).backward()
+    updates = {"W1": weights[0].grad, "W2": weights[1].grad}
+    return tg.audit(true.meant, true.network.state_dict(), updates)
+
+
+def audit_twin(name: str, images: Array, labels: Array) -> tg.AuditReport:
+    """The audit of the gradients derived by hand in ``models.two_layer_by_hand``."""
+    case = Case.made(name, images, labels)
+    weights = case.network.state_dict()
+    return tg.audit(case.objective, weights, twin(case, weights))
+
+
+def twin(case: Case, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The gradients of a case by hand."""
+    p = dict(weights)
+    if case.mask is None:
+        return by_hand.relu_network(p, case.x, case.one_hot)[1]
+    tanh = isinstance(case.network, TanhNetwork)
+    function = by_hand.tanh_network if tanh else by_hand.dropout_network
+    return function(p, case.x, case.one_hot, case.mask)[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 1 where a true twin is not found right."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.audit_seeds",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
+    options = parser.parse_args(arguments)
+    try:
+        (images, labels), _ = load_mnist(dtype=np.float64, path=options.data)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    clean = True
+    for name in BATCHES:
+        print(f"{name}, as printed\n{audit_printed(name, images, labels)}\n")
+        report = audit_twin(name, images, labels)
+        print(f"{name}, derived by hand\n{report}\n")
+        clean &= bool(report)
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

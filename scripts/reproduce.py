@@ -1,0 +1,103 @@
+"""Reproduce the second seed document's tables, digit for digit, and compare them with the print."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts import figures
+from scripts.reproduction import EXPERIMENTS, HEADER, TABLES, Images, load_images, run
+
+EXAMPLES = f"""tables: {", ".join(EXPERIMENTS)}; all takes some minutes.
+
+examples:
+  python -m scripts.reproduce all
+  python -m scripts.reproduce relu_sgd --epochs 31 --out runs/short
+  python -m scripts.reproduce all --true-gradient
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 where every row is identical."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.reproduce",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help="which table, or all")
+    add("--epochs", type=int, metavar="N", help="only the first N epochs (default: all)")
+    add("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR",
+        help="where to write (default: runs/reproduce)")  # fmt: skip
+    add("--true-gradient", action="store_true",
+        help="train the twins instead, with the gradient that autograd finds")  # fmt: skip
+    add("--data", metavar="DIR", help="folder of the four MNIST files")
+    options = parser.parse_args(arguments)
+    if options.epochs is not None and options.epochs < 1:
+        parser.error(f"--epochs {options.epochs}: at least 1")
+    names = list(EXPERIMENTS) if options.name == "all" else [options.name]
+    try:
+        images = load_images(options.data)
+        options.out.mkdir(parents=True, exist_ok=True)
+        same = [
+            reproduce(name, images, options.epochs, options.out, printed=not options.true_gradient)
+            for name in names
+        ]
+    except (OSError, ValueError) as error:
+        print(
+            "\n".join(["error: " + str(error), *getattr(error, "__notes__", [])]), file=sys.stderr
+        )
+        return 1
+    return 0 if all(same) else 1
+
+
+def reproduce(
+    name: str, images: Images, epochs: int | None, out: Path, *, printed: bool = True
+) -> bool:
+    """Run one experiment; write its table and picture; say whether all rows are as recorded."""
+    from tqdm import tqdm
+
+    experiment = EXPERIMENTS[name]
+    epochs = min(epochs or experiment.epochs, experiment.epochs)
+    label = name if printed else f"{name}_true"
+    start = time.perf_counter()
+    with tqdm(
+        run(experiment, images, epochs, printed=printed), desc=label, total=epochs, unit=" epochs",
+        leave=False, disable=not sys.stderr.isatty(),
+    ) as passes:  # fmt: skip
+        rows = [str(row) for row in passes if row]
+    seconds = time.perf_counter() - start
+    (out / f"{label}.csv").write_text("\n".join([HEADER, *rows, ""]))
+    recorded = read_table(TABLES / f"{label}.csv")
+    differing = [(row, old) for row, old in zip(rows, recorded, strict=False) if row != old]
+    print(f"{label}: {len(rows) - len(differing)}/{len(rows)} rows identical, {seconds:.1f} s")
+    for row, old in differing:
+        print(f"  recorded {old}\n  now      {row}")
+    draw(name, out)
+    return not differing
+
+
+def read_table(path: Path) -> list[str]:
+    """The rows of a table, without its header."""
+    return path.read_text().splitlines()[1:]
+
+
+def draw(name: str, out: Path) -> None:
+    """The errors by epoch, as printed and with the true gradient beside.
+
+    What was not run into ``out`` is drawn from the tables recorded in the repository.
+    """
+    panels = []
+    for label, title in ((name, "As printed"), (f"{name}_true", "With the true gradient")):
+        path = out / f"{label}.csv"
+        rows = read_table(path if path.exists() else TABLES / path.name)
+        panels.append((title, [[float(figure) for figure in row.split(",")] for row in rows]))
+    figures.errors(out / f"{name}.png", name, panels)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

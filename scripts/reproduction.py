@@ -1,0 +1,133 @@
+"""The second seed document's experiments: four networks, 1,000 images, a row every 10 epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tinygrad_np as tg
+from models.two_layer import DropoutNetwork, ReluNetwork, TanhNetwork, TwoLayer
+from tinygrad_np.data import load_mnist
+
+Array = NDArray[Any]
+
+TABLES = Path(__file__).parents[1] / "tests" / "tables"
+"""The tables as the document prints them, one CSV file each."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One of the tables: a network, how it is trained, and for how long."""
+
+    network: type[TwoLayer]
+    rate: float
+    epochs: int
+    batch_size: int = 1
+    updates: int = 1
+    """For each batch. All but the first go back through the same graph, whose weights have changed
+    under it since: the output's delta is frozen, and the hidden layer's is computed anew."""
+    dropout: bool = True
+
+
+EXPERIMENTS = {
+    "relu_sgd": Experiment(ReluNetwork, 0.005, 400, dropout=False),
+    "dropout_sgd": Experiment(DropoutNetwork, 0.005, 400),
+    "dropout_minibatch": Experiment(DropoutNetwork, 0.001, 400, batch_size=100, updates=100),
+    "tanh_softmax_minibatch": Experiment(TanhNetwork, 2, 350, batch_size=100),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one epoch's training pass, dropout on, and of the test set after it."""
+
+    epoch: int
+    train_error: float
+    train_accuracy: float
+    test_error: float
+    test_accuracy: float
+
+    def __str__(self) -> str:
+        """As the document prints it: errors cut to five characters."""
+        return (
+            f"{self.epoch},{str(self.train_error)[:5]},{self.train_accuracy},"
+            f"{str(self.test_error)[:5]},{self.test_accuracy}"
+        )
+
+
+HEADER = "epoch,train_error,train_accuracy,test_error,test_accuracy"
+
+
+@dataclass(frozen=True)
+class Images:
+    """The first 1,000 training images and all test images, with one-hot labels; float64."""
+
+    x_train: Array
+    t_train: Array
+    x_test: Array
+    t_test: Array
+
+
+def load_images(path: str | None = None) -> Images:
+    """MNIST as the document uses it."""
+    (x_train, t_train), (x_test, t_test) = load_mnist(one_hot=True, dtype=np.float64, path=path)
+    return Images(x_train[:1000], t_train[:1000], x_test, t_test)
+
+
+def figures_of(outputs: Array, one_hot: Array) -> tuple[float, float]:
+    """The mean of the squared errors of the images, and the share that is right."""
+    error = np.square(one_hot - outputs).sum() / len(outputs)
+    right = int(np.sum(outputs.argmax(axis=1) == one_hot.argmax(axis=1)))
+    return float(error), right / len(outputs)
+
+
+def run(
+    experiment: Experiment, images: Images, epochs: int | None = None, *, printed: bool = True
+) -> Iterator[Row | None]:
+    """Train for the experiment's epochs, or the first so many; yield once an epoch.
+
+    A Row comes every 10 epochs and at the experiment's last one, None in between. With ``printed``
+    the backward pass is the document's, otherwise the gradient; all else is the same.
+    """
+    rng = np.random.RandomState(1)
+    network = experiment.network(rng, printed=printed)
+    optimizer = tg.optim.SGD(network.parameters(), experiment.rate)
+    for epoch in range(min(epochs or experiment.epochs, experiment.epochs)):
+        scores = train_epoch(experiment, network, optimizer, images, rng)
+        if epoch % 10 and epoch != experiment.epochs - 1:
+            yield None
+            continue
+        train = figures_of(network.outputs(scores), images.t_train)
+        with tg.no_grad():
+            tested = network.outputs(network(images.x_test).data)
+        yield Row(epoch, *train, *figures_of(tested, images.t_test))
+
+
+def train_epoch(
+    experiment: Experiment,
+    network: TwoLayer,
+    optimizer: tg.optim.Optimizer,
+    images: Images,
+    rng: np.random.RandomState,
+) -> Array:
+    """One pass over the training images in order; the scores that it met, (1000, 10)."""
+    x_all, t_all = images.x_train, images.t_train
+    scores = np.empty_like(t_all)
+    mask = None
+    for start in range(0, len(x_all), experiment.batch_size):
+        rows = slice(start, start + experiment.batch_size)
+        if experiment.dropout:
+            mask = rng.randint(2, size=(experiment.batch_size, network.hidden))
+        out = network(x_all[rows], mask)
+        scores[rows] = out.data
+        objective = network.objective(out, t_all[rows])
+        for left in reversed(range(experiment.updates)):
+            optimizer.zero_grad()
+            objective.backward(retain_graph=left > 0)
+            optimizer.step()
+    return scores

@@ -1,0 +1,85 @@
+"""The second seed document's training loops in plain NumPy, image by image: a baseline to time.
+
+They compute what the document's code computes, in its order; ``scripts.reproduction`` computes the
+same through autograd. Every function trains one epoch in place, and returns its error and hits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .reproduction import Experiment, Images
+
+Array = NDArray[Any]
+Weights = tuple[Array, Array]
+
+
+def start(experiment: Experiment) -> tuple[np.random.RandomState, Weights]:
+    """The generator, and the weights drawn from it."""
+    rng = np.random.RandomState(1)
+    hidden, (a, b) = experiment.network.hidden, experiment.network.ranges
+    return rng, (2 * a * rng.random((784, hidden)) - a, 2 * b * rng.random((hidden, 10)) - b)
+
+
+def relu(x: Array) -> Array:
+    """Zero where negative, the way the document writes it."""
+    return (x >= 0) * x
+
+
+def softmax(x: Array) -> Array:
+    """Probabilities of the rows."""
+    powers = np.exp(x)
+    return powers / np.sum(powers, axis=1, keepdims=True)
+
+
+def hits(outputs: Array, one_hot: Array) -> int:
+    """How many rows are right, counted row by row."""
+    return sum(
+        int(np.argmax(outputs[k : k + 1]) == np.argmax(one_hot[k : k + 1]))
+        for k in range(len(outputs))
+    )
+
+
+def train_epoch(
+    name: str, experiment: Experiment, weights: Weights, images: Images, rng: np.random.RandomState
+) -> tuple[float, int]:
+    """One epoch of the experiment called ``name``."""
+    w1, w2 = weights
+    n, rate, soft = experiment.batch_size, experiment.rate, name == "tanh_softmax_minibatch"
+    error, right = 0.0, 0
+    for i in range(0, len(images.x_train), n):
+        x, t = images.x_train[i : i + n], images.t_train[i : i + n]
+        h = np.tanh(x.dot(w1)) if soft else relu(x.dot(w1))
+        if experiment.dropout:
+            mask = rng.randint(2, size=h.shape)
+            h *= mask * 2
+        y = softmax(h.dot(w2)) if soft else h.dot(w2)
+        error += np.sum((t - y) ** 2)
+        right += hits(y, t)
+        for _ in range(experiment.updates):
+            delta2 = (t - y) / n if n > 1 else t - y
+            if soft:
+                delta2 /= n
+            delta1 = delta2.dot(w2.T) * ((1 - h**2) if soft else (h >= 0))
+            if experiment.dropout:
+                delta1 *= mask
+            w2 += rate * h.T.dot(delta2)
+            w1 += rate * x.T.dot(delta1)
+    return float(error), right
+
+
+def evaluate(name: str, weights: Weights, images: Images) -> tuple[float, int]:
+    """Error and hits on the test images, one image at a time."""
+    w1, w2 = weights
+    error, right = 0.0, 0
+    for i in range(len(images.x_test)):
+        x, t = images.x_test[i : i + 1], images.t_test[i : i + 1]
+        y = relu(x.dot(w1)).dot(w2)
+        if name == "tanh_softmax_minibatch":
+            y = softmax(y)
+        error += np.sum((t - y) ** 2)
+        right += hits(y, t)
+    return float(error), right

@@ -1,0 +1,215 @@
+"""The seed documents' networks: gradients by autograd, by hand and numerically agree."""
+
+import numpy as np
+import pytest
+
+import models
+import tinygrad_np as tg
+from models import three_layer_by_hand, two_layer_by_hand
+from models.three_layer import ThreeLayer
+from models.two_layer import DropoutNetwork, ReluNetwork, TanhNetwork
+from tinygrad_np import nn
+from tinygrad_np.data import load_mnist
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Six training images in float64, their labels, and the same one-hot."""
+    (x, t), _ = load_mnist(dtype=np.float64)
+    return x[:6], t[:6], np.eye(10)[t[:6]]
+
+
+def trained(make, x, labels, steps=30):
+    """A network of float64 some updates away from its start, so that no gradient is tiny."""
+    net = make(rng=0, dtype=np.float64)
+    optimizer = tg.optim.SGD(net.parameters(), 0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net.loss(x, labels).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return net
+
+
+def relative(a, b):
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def check_three_ways(net, loss, value, by_hand):
+    """Autograd to hand within 1e-12, numerical within 1e-7, both relative to the largest."""
+    out = loss()
+    out.backward()
+    assert abs(out.item() - value) <= 1e-12 * abs(value)
+    assert sorted(by_hand) == sorted(name for name, _ in net.named_parameters())
+    rng = np.random.default_rng(0)
+    for name, parameter in net.named_parameters():
+        assert relative(parameter.grad, by_hand[name]) < 1e-12, name
+        if parameter.size <= 1000:
+            numerical = tg.numerical_gradient(lambda _: loss(), parameter)
+            assert relative(numerical, by_hand[name]) < 1e-7, name
+        for _ in range(20):
+            direction = rng.normal(size=parameter.shape)
+            along = tg.directional_derivative(lambda _: loss(), parameter, direction)
+            assert abs(along - (by_hand[name] * direction).sum()) < 1e-7 * abs(along), name
+
+
+# The first seed's network
+
+
+def test_three_layer_gradients_three_ways(digits):
+    x, labels, _ = digits
+    net = trained(ThreeLayer, x, labels)
+    value, by_hand = three_layer_by_hand.loss_and_gradients(net.state_dict(), x, labels)
+    check_three_ways(net, lambda: net.loss(x, labels), value, by_hand)
+
+
+def test_three_layer_is_the_first_seeds_network():
+    net = ThreeLayer(rng=3)
+    shapes = {name: parameter.shape for name, parameter in net.named_parameters()}
+    assert shapes == {
+        "W1": (784, 50), "b1": (50,), "W2": (50, 100), "b2": (100,), "W3": (100, 10), "b3": (10,)
+    }  # fmt: skip
+    assert [parameter.name for parameter in net.parameters()] == list(shapes)
+    assert {parameter.dtype.name for parameter in net.parameters()} == {"float32"}
+    assert abs(net.W1.data.std() - 0.01) < 2e-4
+    assert not net.b1.data.any() and not net.b2.data.any() and not net.b3.data.any()
+
+
+def test_the_hand_written_step_takes_autograds_way(digits):
+    x, labels, _ = digits
+    net = ThreeLayer(rng=0, dtype=np.float64)
+    by_hand = net.state_dict()
+    optimizer = tg.optim.SGD(net.parameters(), 0.5)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = net.loss(x, labels)
+        loss.backward()
+        optimizer.step()
+        assert three_layer_by_hand.step(by_hand, x, labels, 0.5) == pytest.approx(loss.item())
+    for name, parameter in net.named_parameters():
+        assert relative(parameter.data, by_hand[name]) < 1e-12
+
+
+# The second seed's networks
+
+
+def test_relu_network_gradients_three_ways(digits):
+    x, labels, one_hot = digits
+    net = trained(ReluNetwork, x, labels)
+    value, by_hand = two_layer_by_hand.relu_network(net.state_dict(), x, one_hot)
+    check_three_ways(net, lambda: net.objective(net(x), one_hot), value, by_hand)
+
+
+@pytest.mark.parametrize(
+    ("make", "hand"),
+    [
+        (DropoutNetwork, two_layer_by_hand.dropout_network),
+        (TanhNetwork, two_layer_by_hand.tanh_network),
+    ],
+)
+def test_dropout_networks_gradients_three_ways(make, hand, digits):
+    x, labels, one_hot = digits
+    net = trained(make, x, labels)
+    mask = np.random.default_rng(1).integers(2, size=(len(x), net.hidden))
+    value, by_hand = hand(net.state_dict(), x, one_hot, mask)
+    check_three_ways(net, lambda: net.objective(net(x, mask), one_hot), value, by_hand)
+
+
+@pytest.mark.parametrize("make", [ReluNetwork, DropoutNetwork, TanhNetwork])
+def test_printed_rules_leave_the_training_pass_alone_and_change_its_gradient(make, digits):
+    x, _, one_hot = digits
+    right, wrong = (make(rng=0, printed=printed) for printed in (False, True))
+    mask = None
+    if make is not ReluNetwork:
+        mask = np.random.default_rng(1).integers(2, size=(len(x), right.hidden))
+    outs = [net(x, mask) for net in (right, wrong)]
+    np.testing.assert_array_equal(outs[0].data, outs[1].data)
+    for net, out in zip((right, wrong), outs, strict=True):
+        net.objective(out, one_hot).backward()
+    np.testing.assert_array_equal(right.W2.grad, wrong.W2.grad)
+    assert relative(wrong.W1.grad, right.W1.grad) > 0.1
+
+
+def test_printed_relu_masks_nothing(digits):
+    x, _, one_hot = digits
+    net = ReluNetwork(rng=0, printed=True)
+    h = np.maximum(x @ net.W1.data, 0)
+    delta = (h @ net.W2.data - one_hot) / len(x)
+    net.objective(net(x), one_hot).backward()
+    assert relative(net.W1.grad, x.T @ (delta @ net.W2.data.T)) < 1e-12
+
+
+def test_printed_dropout_forgets_the_factor(digits):
+    x, _, one_hot = digits
+    net = DropoutNetwork(rng=0, printed=True)
+    mask = np.random.default_rng(1).integers(2, size=(len(x), net.hidden))
+    h = np.maximum(x @ net.W1.data, 0) * mask * 2
+    delta = (h @ net.W2.data - one_hot) / len(x)
+    net.objective(net(x, mask), one_hot).backward()
+    assert relative(net.W1.grad, x.T @ (delta @ net.W2.data.T * mask)) < 1e-12
+
+
+def test_printed_tanh_is_differentiated_after_scaling(digits):
+    x, _, one_hot = digits
+    net = TanhNetwork(rng=0, printed=True)
+    mask = np.random.default_rng(1).integers(2, size=(len(x), net.hidden))
+    h = np.tanh(x @ net.W1.data) * mask * 2
+    scores = h @ net.W2.data
+    delta = (tg.softmax(scores).data - one_hot) / len(x) ** 2
+    net.objective(net(x, mask), one_hot).backward()
+    by_hand = x.T @ (delta @ net.W2.data.T * (1 - h**2) * mask)
+    assert relative(net.W1.grad, by_hand) < 1e-12
+
+
+def test_printed_tanh_network_is_tested_with_relu(digits):
+    x, _, _ = digits
+    right, wrong = (TanhNetwork(rng=0, printed=printed) for printed in (False, True))
+    a = x @ right.W1.data
+    np.testing.assert_allclose(right(x).data, np.tanh(a) @ right.W2.data)
+    np.testing.assert_allclose(wrong(x).data, np.maximum(a, 0) @ wrong.W2.data)
+
+
+def test_printed_rules_are_not_among_the_proven_ops():
+    assert not {"relu_of_output", "dropout_unscaled", "tanh_dropout"} & set(tg.OPS)
+
+
+def test_dropout_networks_drop_while_training_only(digits):
+    x, labels, one_hot = digits
+    net = DropoutNetwork(rng=0)
+    assert net.loss(x, labels).item() != net.loss(x, labels).item()
+    net.eval()
+    expected = np.square(net(x).data - one_hot).sum() / (2 * len(x))
+    assert net.loss(x, labels).item() == pytest.approx(expected)
+
+
+# Looking them up
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_by_name(name, digits):
+    x, labels, _ = digits
+    net = models.factory(name)(rng=0, dtype=np.float32)
+    assert isinstance(net, nn.Module)
+    assert net(x.astype(np.float32)).shape == (6, 10)
+    loss = net.loss(x.astype(np.float32), labels)
+    loss.backward()
+    assert loss.dtype == np.float32
+    assert {parameter.grad.dtype.name for parameter in net.parameters()} == {"float32"}
+
+
+def test_a_model_of_ones_own():
+    assert models.factory("tinygrad_np.nn:Linear") is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("four_layer", "no model called 'four_layer': choose one of three_layer"),
+        ("no_such_module:Net", "cannot be imported: No module named 'no_such_module'"),
+        ("tinygrad_np.nn:Nothing", "cannot be imported"),
+        ("tinygrad_np:__version__", "is a str: a class or function is needed"),
+    ],
+)
+def test_a_model_that_is_not_there(name, message):
+    with pytest.raises(ValueError, match=message):
+        models.factory(name)
