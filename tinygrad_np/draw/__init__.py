@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..tensor import Tensor
 from .fold import fold
+from .table import trace_table as trace_table
 from .walk import Names, walk
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Collection
 from .fold import Path, common
 from .render import Drawing
-from .text import bytes_text, gradient_text, range_text, shape_text, value_text
-from .walk import Edge, Vertex
+from .text import bytes_text, gradient_text, shape_text, title_text, value_text
+from .walk import FOLDED, Edge, Vertex
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, lightened to different greys;
 # the shapes tell the kinds apart once more.
@@ -20,8 +20,8 @@ STYLES: dict[str, dict[str, str]] = {
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
     "output": {"shape": "box", "peripheries": "2", "fillcolor": "#a9d3ee"},
     "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", "fontcolor": "white"},
-    "scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
-    "rest": {"shape": "box", "style": "dashed"},
+    "collapsed scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
+    "left out": {"shape": "box", "style": "dashed"},
     "nan or inf": {"shape": "box", "fillcolor": "#c02000", "fontcolor": "white", "color": "black"},
 }
 GRAPH = {
@@ -66,8 +66,11 @@ def digraph(
             clusters[path[:-1]] += [*lines, "\t}\n"]
     for vertex in vertices:
         for edge in vertex.inputs:
+            ends = (edge.source.key, vertex.key)
+            if edge.again:  # drawn from its head to its tail, or dot would lay the block out backwards
+                ends = (vertex.key, edge.source.key)
             attributes = _attributes(_edge(vertex, edge, show))
-            drawing.body.append(f"\t{edge.source.key} -> {vertex.key} [{attributes}]\n")
+            drawing.body.append(f"\t{ends[0]} -> {ends[1]} [{attributes}]\n")
     _legend(drawing, vertices, show, notes)
     return drawing
 
@@ -123,9 +126,7 @@ def _look(kind: str, shaped: str, trouble: bool) -> str:
 
 
 def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
-    title = range_text(vertex.title, vertex.last) if vertex.last else vertex.title
-    if vertex.is_op and vertex.name:
-        title = f"{vertex.name}: {title}"
+    title = title_text(vertex)
     lines = [f" {scope} · {title} " if scope else f" {title} "]  # room for bold type
     if vertex.trouble:
         lines.insert(0, vertex.trouble.upper())
@@ -142,10 +143,10 @@ def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
 
 def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
     style: dict[str, str] = {}
-    if not edge.rule and vertex.kind not in ("scope", "rest"):
+    if not edge.rule and vertex.kind not in FOLDED:
         style["style"] = "dashed"
     if edge.again:
-        style.update(style="bold", tooltip="from each block to the next")
+        style.update(style="bold", dir="back", tooltip="from each block to the next")
     elif "rule" in show and edge.input:
         several = len(vertex.inputs) > 1
         text = edge.rule if edge.rule and not several else edge.input * several
@@ -178,10 +179,12 @@ def _legend(
     kept = sum(vertex.kept for vertex in vertices)
     if "bytes" in show and kept:
         lines.append(f"the graph keeps {bytes_text(kept)} beside the parameters")
+    if any(edge.again for vertex in vertices for edge in vertex.inputs):
+        lines.append("bold edges: from each folded block to the next")
     if "rule" in show:
         lines.append("on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)")
     if "grad" in show and any(vertex.gradients for vertex in vertices):
-        lines.append("‖g‖: 2-norm of the gradient")
+        lines.append("|g|: 2-norm of the gradient")
     drawing.graph_attr["label"] = _quote("\n".join(lines))[1:-1]
     body = _cluster("cluster_legend", {"label": "legend", "style": "dotted"})
     for kind in reversed(STYLES):  # dot puts the last one first

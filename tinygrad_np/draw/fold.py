@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .walk import Edge, Vertex
+from .walk import FOLDED, Edge, Vertex
 
 LONGEST_BLOCK = 256
 Path = tuple[str, ...]
@@ -41,7 +41,7 @@ def fold(
         for path in sorted(paths, key=lambda path: (-len(path), path)):
             if len(vertices) > max_nodes:
                 vertices = _collapse(vertices, path)
-        boxes = sum(v.kind == "scope" for v in vertices)
+        boxes = sum(v.kind == "collapsed scope" for v in vertices)
         if boxes:
             notes.append(f"more than {max_nodes} nodes: {boxes} scopes drawn as boxes")
     if max_nodes is not None and len(vertices) > max_nodes:
@@ -61,7 +61,7 @@ def _merge(
     for vertex in vertices:
         target = into.get(vertex, vertex)
         if target is not vertex:
-            if target.kind not in ("scope", "rest"):
+            if target.kind not in FOLDED:
                 target.last = vertex.last or vertex.title
             target.count += vertex.count
             target.kept += vertex.kept
@@ -79,7 +79,7 @@ def _merge(
             source = into.get(edge.source, edge.source)
             again = edge.again or copy.get(vertex, 0) > copy.get(edge.source, copy.get(vertex, 0))
             if source is not target or again:
-                name = "" if target.kind in ("scope", "rest") else edge.input
+                name = "" if target.kind in FOLDED else edge.input
                 rule = edge.rule if name else ""
                 edges[target].setdefault((source, name, again), Edge(source, name, rule, again))
     for vertex in remaining:
@@ -106,7 +106,7 @@ def _collapse(vertices: list[Vertex], path: Path) -> list[Vertex]:
         for edge in vertex.inputs:
             users.setdefault(edge.source, set()).add(vertex)
     members |= {v for v in vertices if not v.is_op and v in users and users[v] <= members}
-    return _box(vertices, Vertex("scope", path[-1], scope=path[:-1]), members)
+    return _box(vertices, Vertex("collapsed scope", path[-1], scope=path[:-1]), members)
 
 
 def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Vertex]:
@@ -115,7 +115,7 @@ def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Ver
     middle = vertices[half : max(half + 1, len(vertices) - half)]
     if not any(v.is_op for v in middle):
         return vertices
-    box = Vertex("rest", "…")
+    box = Vertex("left out", "…")
     merged = _box(vertices, box, set(middle))
     notes.append(f"more than {limit} nodes: {box.count:,} ops in the middle are not drawn")
     return merged

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..shapes import Shape
 from ..tensor import Array
+from .walk import Vertex
 
 
 def shape_text(shape: Shape) -> str:
@@ -45,6 +46,12 @@ def range_text(first: str, last: str) -> str:
     return f"{prefix}{first[len(prefix) : end]}…{last[len(prefix) : end]}{suffix}"
 
 
+def title_text(vertex: Vertex) -> str:
+    """What a vertex is called: an op by its own name, if it has one, and its op's."""
+    title = range_text(vertex.title, vertex.last) if vertex.last else vertex.title
+    return f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
+
+
 def value_text(arrays: list[Array]) -> str:
     """The one number, or the smallest and the largest; nan and inf are counted beside."""
     flat = [array.ravel() for array in arrays if array.size]
@@ -58,7 +65,7 @@ def value_text(arrays: list[Array]) -> str:
         if count
     ]
     if finite.size:
-        low, high = _number(finite.min()), _number(finite.max())
+        low, high = number_text(finite.min()), number_text(finite.max())
         strange.insert(0, low if low == high else f"{low} … {high}")
     return ", ".join(strange)
 
@@ -68,10 +75,11 @@ def gradient_text(gradients: list[Array]) -> str:
     with np.errstate(over="ignore", invalid="ignore"):
         norms = [float(np.linalg.norm(g.astype(np.float64).ravel())) for g in gradients]
     if any(map(math.isnan, norms)):
-        return "‖g‖ nan"
-    low, high = _number(min(norms)), _number(max(norms))
-    return f"‖g‖ {low}" if low == high else f"‖g‖ {low} … {high}"
+        return "|g| nan"
+    low, high = number_text(min(norms)), number_text(max(norms))
+    return f"|g| {low}" if low == high else f"|g| {low} … {high}"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """Three digits."""
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e+").replace("-", "−")

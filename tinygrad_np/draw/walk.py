@@ -19,6 +19,7 @@ from ..tensor import Array, Tensor
 
 _word = functools.cache(str)
 Names = Module | Mapping[str, Any] | None
+FOLDED = ("collapsed scope", "left out")
 
 
 @dataclass(eq=False)
@@ -38,7 +39,7 @@ class Edge:
 class Vertex:
     """One thing to draw; ``count`` says for how many of the graph's it stands, once folded.
 
-    ``kind`` is parameter, input, constant, op, output or loss, or for folded ones scope or rest.
+    ``kind`` is parameter, input, constant, op, output or loss, or one of ``FOLDED``.
     ``values`` and ``gradients`` hold the arrays that are known; ``kept`` counts the bytes that the
     graph keeps for this op's rules; ``bad`` says that nan or inf is among the values or gradients,
     and ``trouble`` that it came up here.
@@ -167,7 +168,7 @@ class _Walker:
                 if parent.op is None:
                     own.add(id(operand))
             elif operand is not None:
-                vertex.inputs.append(Edge(self.constant(operand, ""), name))
+                vertex.inputs.append(Edge(self.constant(operand, name), name))
         if saved:
             _learn(vertex, saved[count])
         for name, value in extras.items():
@@ -211,7 +212,8 @@ class _Walker:
         array = np.asarray(value)
         name = self.names.get(id(value)) or array_name(value)
         kind = "input" if name or array.ndim else "constant"
-        title = name or hint or ("input" if array.ndim else f"{array.item():.4g}")
+        hint = hint if len(hint) > 1 else "input"  # x and y say nothing
+        title = name or (hint if array.ndim else f"{array.item():.4g}")
         vertex = Vertex(kind, title, name, array.shape, _word(array.dtype), values=[array])
         if isinstance(value, np.ndarray):
             self.constants[id(value)] = vertex

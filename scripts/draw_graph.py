@@ -1,0 +1,106 @@
+"""Draw the graph of a network's loss on a batch of MNIST: SVG, HTML, DOT, and with `dot` PNG and PDF."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import models
+import tinygrad_np as tg
+from scripts.training import loss_of
+from tinygrad_np.data import load_mnist
+from tinygrad_np.draw import SHOW
+from tinygrad_np.nn import Module
+
+EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory
+
+examples:
+  python -m scripts.draw_graph three_layer --out graph.svg --grad --rules
+  python -m scripts.draw_graph relu_sgd --out graph.html --grad --rules
+"""
+
+
+def write_graph(
+    path: Path,
+    model: Module,
+    x: NDArray[Any],
+    labels: NDArray[Any],
+    show: Collection[str] = SHOW,
+    rankdir: str = "LR",
+) -> None:
+    """Draw one step of training on this batch, in the format that the path's suffix names.
+
+    The parameters' gradients are what they were. Raises ValueError for an unknown suffix, and
+    RuntimeError where a format needs the program `dot` and there is none.
+    """
+    parameters = model.parameters()
+    before = [parameter.grad for parameter in parameters]
+    try:
+        with tg.record():
+            loss = loss_of(model, x, labels)
+        if "grad" in show:
+            model.zero_grad()
+            loss.backward()
+        names = {"x": x, "labels": labels, **dict(model.named_parameters())}
+        drawing = tg.draw(loss, show=show, rankdir=rankdir, names=names)
+    finally:
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = gradient
+    match path.suffix:
+        case ".html":
+            drawing.to_html(path)
+        case ".gv" | ".dot":
+            path.write_text(drawing.source, encoding="utf-8")
+        case ".svg" | ".png" | ".pdf":
+            path.write_bytes(drawing.pipe(path.suffix[1:]))
+        case _:
+            raise ValueError(f"{path}: the suffix must be .svg, .html, .gv, .dot, .png or .pdf")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    show = [word for word in SHOW if word not in ("grad", "rule")]
+    show += ["grad"] * options.grad + ["rule"] * options.rules
+    try:
+        make: Any = models.factory(options.model)
+        takes = inspect.signature(make).parameters
+        model = make(rng=np.random.default_rng(options.seed)) if "rng" in takes else make()
+        (x, labels), _ = load_mnist(path=options.data)
+        count = options.batch_size
+        write_graph(options.out, model, x[:count], labels[:count], show, options.rankdir)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(options.out)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.draw_graph",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", help="which network (see below)")
+    add("--out", type=Path, required=True, metavar="FILE", help="the suffix names the format")
+    add("--grad", action="store_true", help="run backward, show the gradients' norms")
+    add("--rules", action="store_true", help="write each op's gradient rules on the edges")
+    add("--rankdir", choices=["LR", "TB"], default="LR", help="direction (default: LR)")
+    add("--batch-size", type=int, default=100, metavar="N", help="images (default: 100)")
+    add("--seed", type=int, default=0, help="of the weights (default: 0)")
+    add("--data", metavar="DIR", help="folder of the four MNIST files")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
