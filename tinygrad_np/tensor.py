@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import graph
 from .graph import Node
-from .record import backward_pass
+from .record import backward_pass, name_array
 from .shapes import Axis, Shape
 from .tracing import as_array
 
@@ -36,8 +35,6 @@ class _Ops:
 ops = _Ops()
 NUMPY: dict[Function, Function] = {}
 """NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
-NAMED: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
-"""The living Tensors that were given a name: drawings know constants, which have no node, by it."""
 
 
 class Tensor:
@@ -88,7 +85,7 @@ class Tensor:
         self._node = None
         self._name = name
         if name is not None:
-            NAMED[id(self)] = self
+            name_array(array, name)
         if requires_grad:
             self.requires_grad = True
 
@@ -165,7 +162,8 @@ class Tensor:
     @name.setter
     def name(self, name: str | None) -> None:
         self._name = name
-        NAMED[id(self)] = self
+        if name is not None:
+            name_array(self._data, name)
         if self._node is not None:
             self._node.name = name
 
