@@ -14,12 +14,17 @@ from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import random as random
+from .audit import AuditReport as AuditReport
+from .audit import audit as audit
 from .autodiff import *
 from .cases import case as case
 from .draw import draw as draw
+from .draw import trace_table as trace_table
 from .gradcheck import GradcheckError as GradcheckError
 from .gradcheck import GradcheckReport as GradcheckReport
 from .gradcheck import gradcheck as gradcheck
+from .compile import CompileError as CompileError
+from .compile import compile as compile
 from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording

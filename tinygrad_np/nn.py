@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import random
+from . import random, tracing
 from .ops import activation
 from .ops.elementwise import tanh
 from .ops.layer import linear
@@ -44,6 +44,7 @@ class Module:
 
     def __call__(self, *args: Any) -> Any:
         """Run ``forward``; under ``tg.record()``, as a scope of its own."""
+        tracing.depend(self)
         if not is_recorded():
             return self.forward(*args)
         outer = scope_owner()

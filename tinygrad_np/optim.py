@@ -65,6 +65,7 @@ class Optimizer:
 
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
+        tracing.depend(self)
         idle = 0
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
@@ -72,10 +73,11 @@ class Optimizer:
                 idle += 1
                 continue
             data = parameter.data
-            change, *state = self.rule(data, gradient, *self.state[i])
+            state = tracing.items(self.state[i])
+            change, *after = self.rule(data, gradient, *state)
             np.subtract(data, change, data)
-            if state:
-                self._keep(i, state)
+            if after:
+                self._keep(i, state, after)
         if idle == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         tracing.effect(self._count)
@@ -83,13 +85,13 @@ class Optimizer:
     def _count(self) -> None:
         self.updates += 1
 
-    def _keep(self, i: int, state: list[Any]) -> None:
+    def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
         """The new state of parameter ``i``: in place where it is traced, for replays to find."""
-        for k, new in enumerate(state):
-            if isinstance(new, tracing.Traced):
-                np.copyto(self.state[i][k], new)
-            else:
-                self.state[i][k] = new
+        if any(isinstance(array, tracing.Traced) for array in new):
+            for target, array in zip(old, new, strict=True):
+                np.copyto(target, array)
+        else:
+            self.state[i] = new
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

@@ -8,7 +8,7 @@ from . import tracing
 from .cases import case, normal
 from .op import composite
 from .ops.layer import masked
-from .tensor import Operand, Tensor
+from .tensor import Array, Operand, Tensor
 
 _default: dict[
     str, np.random.Generator
@@ -59,6 +59,10 @@ def dropout(
     tensor = x if isinstance(x, Tensor) else Tensor(x)
     if not training or p == 0:
         return tensor
-    generator = rng if rng is None else np.random.default_rng(rng)
-    draws = tracing.draw(lambda: (generator or default_generator()).random(tensor.shape))
-    return masked(tensor, draws >= p, p)
+    shape = tensor.shape
+
+    def draw() -> Array:
+        generator = default_generator() if rng is None else np.random.default_rng(rng)
+        return generator.random(shape)
+
+    return masked(tensor, tracing.draw(draw) >= p, p)

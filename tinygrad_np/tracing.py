@@ -35,6 +35,9 @@ class Tracer(Protocol):
     def check(self, function: Callable[..., None], *arrays: Any) -> None:
         """A check of values, to be made at each replay: it raises or does nothing."""
 
+    def item(self, items: list[Any], index: int) -> Any:
+        """The array at a place in a list, which may be replaced between replays."""
+
     def depend(self, owner: Any) -> None:
         """The trace holds only while this object's plain attributes stay what they are."""
 
@@ -63,6 +66,12 @@ def effect(function: Callable[[], None]) -> None:
         tracer.effect(function)
 
 
+def items(arrays: list[Any]) -> list[Any]:
+    """The arrays of a list that outlives the call: a traced program looks there at each run."""
+    tracer = active.get()
+    return arrays if tracer is None else [tracer.item(arrays, i) for i in range(len(arrays))]
+
+
 def check(function: Callable[..., None], *arrays: Any) -> None:
     """Check values, by a function that raises; a traced program checks at each run."""
     tracer = active.get()
@@ -70,6 +79,13 @@ def check(function: Callable[..., None], *arrays: Any) -> None:
         function(*arrays)
     else:
         tracer.check(function, *arrays)
+
+
+def depend(owner: Any) -> None:
+    """A traced program is traced anew when this object's plain attributes have changed."""
+    tracer = active.get()
+    if tracer is not None:
+        tracer.depend(owner)
 
 
 def as_array(value: Any, dtype: Any = None) -> Any:

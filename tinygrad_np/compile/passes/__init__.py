@@ -1,0 +1,15 @@
+"""What makes a program faster, one transformation a file: each takes a Program and changes it."""
+
+from collections.abc import Callable
+
+from ..program import Program
+from . import algebra, batch_sum, common, constant, dead, gemm, outer, scale
+
+Pass = Callable[[Program], int]
+"""Changes the program in place; returns how many calls it changed or removed."""
+
+EXACT: tuple[Pass, ...] = (dead.run, constant.run, algebra.run, common.run, dead.run)
+"""Passes after which every result is the same to the last bit."""
+
+REORDERING: tuple[Pass, ...] = (outer.run, scale.run, gemm.run, batch_sum.run, dead.run)
+"""Passes that change the order of additions and multiplications, and so the last digits."""

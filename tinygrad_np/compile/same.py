@@ -1,0 +1,75 @@
+"""Whether two traced runs did the same: what differs cannot be replayed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .program import Call, Program, Value
+
+
+def difference(first: Program, second: Program) -> str | None:
+    """What the second run did otherwise, with its line; None if both are the same."""
+    pairs: dict[Value, Value] = dict(zip(first.inputs, second.inputs, strict=True))
+    for a, b in zip(first.calls, second.calls, strict=False):
+        if a.kind != b.kind or not _same_function(a.function, b.function):
+            return _told(b, f"the second run calls {b.name} where the first called {a.name}")
+        found = _compare((a.args, a.kwargs), (b.args, b.kwargs), pairs)
+        if found:
+            return _told(b, found)
+        if a.out is not None and b.out is not None:
+            pairs[a.out] = b.out
+    if len(first.calls) != len(second.calls):
+        longer = max(first.calls, second.calls, key=len)
+        last = longer[min(len(first.calls), len(second.calls))]
+        return _told(last, f"one run makes {len(first.calls)} calls, the other {len(second.calls)}")
+    found = _compare(first.result, second.result, pairs)
+    return None if found is None else f"the results differ in more than values: {found}"
+
+
+def _told(call: Call, what: str) -> str:
+    return (
+        f"this function cannot be replayed, because it does not do the same at each call: {what}. "
+        "Pass what changes as an array argument, and draw random numbers by tg.dropout"
+        f"\n    at {call.line}"
+    )
+
+
+def _same_function(a: Any, b: Any) -> bool:
+    return a is b or (
+        getattr(a, "__code__", a) is getattr(b, "__code__", b) and getattr(a, "__code__", None) is not None
+    ) or a == b  # fmt: skip
+
+
+def _compare(a: Any, b: Any, pairs: dict[Value, Value]) -> str | None:
+    if isinstance(a, Value) and isinstance(b, Value):
+        return _compare_values(a, b, pairs)
+    if type(a) is not type(b):
+        return f"{type(a).__name__} became {type(b).__name__}"
+    if isinstance(a, tuple | list):
+        if len(a) != len(b):
+            return f"{len(a)} items became {len(b)}"
+        return next((f for x, y in zip(a, b, strict=True) if (f := _compare(x, y, pairs))), None)
+    if isinstance(a, dict):
+        return _compare(list(a.items()), list(b.items()), pairs)
+    if isinstance(a, slice):
+        return _compare((a.start, a.stop, a.step), (b.start, b.stop, b.step), pairs)
+    equal = a is b or a == b or (isinstance(a, float) and a != a and b != b)
+    return None if equal else f"{a!r} became {b!r}"
+
+
+def _compare_values(a: Value, b: Value, pairs: dict[Value, Value]) -> str | None:
+    if a in pairs:
+        return None if pairs[a] is b else "another array is used"
+    if a.source != b.source or a.shape != b.shape or a.dtype != b.dtype:
+        return f"{a!r} of {a.dtype}{a.shape} became {b!r} of {b.dtype}{b.shape}"
+    if a.source == "external" and not a.where.same(b.where):
+        if not np.array_equal(a.where.get(), b.where.get(), equal_nan=a.dtype.kind == "f"):
+            return "a Tensor is made anew in each call, with other values"
+        b.source, b.where = "constant", b.where.get()
+    elif a.source == "constant" and a.where is not b.where:
+        if not np.array_equal(a.where, b.where, equal_nan=a.dtype.kind == "f"):
+            return "an array that is no argument is made anew in each call, with other values"
+    pairs[a] = b
+    return None
