@@ -20,7 +20,7 @@ Mask = Array | None
 class TwoLayer(nn.Module):
     """What the networks share: weights W1 and W2, drawn in this order from U(-a, a).
 
-    ``rng`` is anything with a method ``random(shape)``, or a seed. With ``printed`` the backward
+    ``rng`` is a generator of either kind, or a seed. With ``printed`` the backward
     pass is the one the seed document prints its tables with, and not the gradient.
     """
 
@@ -33,7 +33,7 @@ class TwoLayer(nn.Module):
         dtype: DTypeLike = np.float64,
         printed: bool = False,
     ) -> None:
-        self.rng = rng if hasattr(rng, "random") else np.random.default_rng(rng)
+        self.rng = rng if isinstance(rng, np.random.RandomState) else np.random.default_rng(rng)
         self.printed = printed
         shapes = (784, self.hidden), (self.hidden, 10)
         w1, w2 = (

@@ -31,8 +31,9 @@ def relu(x: Array) -> Array:
 
 def softmax(x: Array) -> Array:
     """Probabilities of the rows."""
-    powers = np.exp(x)
-    return powers / np.sum(powers, axis=1, keepdims=True)
+    powers: Array = np.exp(x)
+    total: Array = np.sum(powers, axis=1, keepdims=True)
+    return powers / total
 
 
 def hits(outputs: Array, one_hot: Array) -> int:

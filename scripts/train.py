@@ -171,7 +171,7 @@ def _run(
     ):  # fmt: skip
 
         def on_update(loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
             bar.update(recipe.batch_size)
 
         table = csv.writer(file, lineterminator="\n")
@@ -189,7 +189,7 @@ def _run(
             ])  # fmt: skip
             file.flush()
             bar.write(
-                f"{row.epoch:6g} {row.train_loss:8.4f} {row.train_accuracy:8.2%} "
+                f"{row.epoch:6g} {row.train_loss:8.5g} {row.train_accuracy:8.2%} "
                 f"{row.test_accuracy:8.2%} {row.seconds:8.2f}"
             )
     updates = sum(row.seconds for row in rows)

@@ -1,7 +1,11 @@
 """The seed documents' networks: gradients by autograd, by hand and numerically agree."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
@@ -11,15 +15,18 @@ from models.two_layer import DropoutNetwork, ReluNetwork, TanhNetwork
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist
 
+Array = NDArray[Any]
+Digits = tuple[Array, Array, Array]
+
 
 @pytest.fixture(scope="module")
-def digits():
+def digits() -> Digits:
     """Six training images in float64, their labels, and the same one-hot."""
     (x, t), _ = load_mnist(dtype=np.float64)
     return x[:6], t[:6], np.eye(10)[t[:6]]
 
 
-def trained(make, x, labels, steps=30):
+def trained(make: Callable[..., Any], x: Array, labels: Array, steps: int = 30) -> Any:
     """A network of float64 some updates away from its start, so that no gradient is tiny."""
     net = make(rng=0, dtype=np.float64)
     optimizer = tg.optim.SGD(net.parameters(), 0.05)
@@ -31,11 +38,13 @@ def trained(make, x, labels, steps=30):
     return net
 
 
-def relative(a, b):
-    return np.abs(a - b).max() / np.abs(b).max()
+def relative(a: Array, b: Array) -> float:
+    return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def check_three_ways(net, loss, value, by_hand):
+def check_three_ways(
+    net: nn.Module, loss: Callable[[], tg.Tensor], value: float, by_hand: dict[str, Array]
+) -> None:
     """Autograd to hand within 1e-12, numerical within 1e-7, both relative to the largest."""
     out = loss()
     out.backward()
@@ -43,6 +52,7 @@ def check_three_ways(net, loss, value, by_hand):
     assert sorted(by_hand) == sorted(name for name, _ in net.named_parameters())
     rng = np.random.default_rng(0)
     for name, parameter in net.named_parameters():
+        assert parameter.grad is not None
         assert relative(parameter.grad, by_hand[name]) < 1e-12, name
         if parameter.size <= 1000:
             numerical = tg.numerical_gradient(lambda _: loss(), parameter)
@@ -56,14 +66,14 @@ def check_three_ways(net, loss, value, by_hand):
 # The first seed's network
 
 
-def test_three_layer_gradients_three_ways(digits):
+def test_three_layer_gradients_three_ways(digits: Digits) -> None:
     x, labels, _ = digits
     net = trained(ThreeLayer, x, labels)
     value, by_hand = three_layer_by_hand.loss_and_gradients(net.state_dict(), x, labels)
     check_three_ways(net, lambda: net.loss(x, labels), value, by_hand)
 
 
-def test_three_layer_is_the_first_seeds_network():
+def test_three_layer_is_the_first_seeds_network() -> None:
     net = ThreeLayer(rng=3)
     shapes = {name: parameter.shape for name, parameter in net.named_parameters()}
     assert shapes == {
@@ -75,7 +85,7 @@ def test_three_layer_is_the_first_seeds_network():
     assert not net.b1.data.any() and not net.b2.data.any() and not net.b3.data.any()
 
 
-def test_the_hand_written_step_takes_autograds_way(digits):
+def test_the_hand_written_step_takes_autograds_way(digits: Digits) -> None:
     x, labels, _ = digits
     net = ThreeLayer(rng=0, dtype=np.float64)
     by_hand = net.state_dict()
@@ -93,7 +103,7 @@ def test_the_hand_written_step_takes_autograds_way(digits):
 # The second seed's networks
 
 
-def test_relu_network_gradients_three_ways(digits):
+def test_relu_network_gradients_three_ways(digits: Digits) -> None:
     x, labels, one_hot = digits
     net = trained(ReluNetwork, x, labels)
     value, by_hand = two_layer_by_hand.relu_network(net.state_dict(), x, one_hot)
@@ -107,7 +117,9 @@ def test_relu_network_gradients_three_ways(digits):
         (TanhNetwork, two_layer_by_hand.tanh_network),
     ],
 )
-def test_dropout_networks_gradients_three_ways(make, hand, digits):
+def test_dropout_networks_gradients_three_ways(
+    make: Callable[..., Any], hand: Callable[..., Any], digits: Digits
+) -> None:
     x, labels, one_hot = digits
     net = trained(make, x, labels)
     mask = np.random.default_rng(1).integers(2, size=(len(x), net.hidden))
@@ -116,7 +128,9 @@ def test_dropout_networks_gradients_three_ways(make, hand, digits):
 
 
 @pytest.mark.parametrize("make", [ReluNetwork, DropoutNetwork, TanhNetwork])
-def test_printed_rules_leave_the_training_pass_alone_and_change_its_gradient(make, digits):
+def test_printed_rules_leave_the_training_pass_alone_and_change_its_gradient(
+    make: Callable[..., Any], digits: Digits
+) -> None:
     x, _, one_hot = digits
     right, wrong = (make(rng=0, printed=printed) for printed in (False, True))
     mask = None
@@ -130,18 +144,18 @@ def test_printed_rules_leave_the_training_pass_alone_and_change_its_gradient(mak
     assert relative(wrong.W1.grad, right.W1.grad) > 0.1
 
 
-def test_printed_relu_masks_nothing(digits):
+def test_printed_relu_masks_nothing(digits: Digits) -> None:
     x, _, one_hot = digits
-    net = ReluNetwork(rng=0, printed=True)
+    net: Any = ReluNetwork(rng=0, printed=True)
     h = np.maximum(x @ net.W1.data, 0)
     delta = (h @ net.W2.data - one_hot) / len(x)
     net.objective(net(x), one_hot).backward()
     assert relative(net.W1.grad, x.T @ (delta @ net.W2.data.T)) < 1e-12
 
 
-def test_printed_dropout_forgets_the_factor(digits):
+def test_printed_dropout_forgets_the_factor(digits: Digits) -> None:
     x, _, one_hot = digits
-    net = DropoutNetwork(rng=0, printed=True)
+    net: Any = DropoutNetwork(rng=0, printed=True)
     mask = np.random.default_rng(1).integers(2, size=(len(x), net.hidden))
     h = np.maximum(x @ net.W1.data, 0) * mask * 2
     delta = (h @ net.W2.data - one_hot) / len(x)
@@ -149,9 +163,9 @@ def test_printed_dropout_forgets_the_factor(digits):
     assert relative(net.W1.grad, x.T @ (delta @ net.W2.data.T * mask)) < 1e-12
 
 
-def test_printed_tanh_is_differentiated_after_scaling(digits):
+def test_printed_tanh_is_differentiated_after_scaling(digits: Digits) -> None:
     x, _, one_hot = digits
-    net = TanhNetwork(rng=0, printed=True)
+    net: Any = TanhNetwork(rng=0, printed=True)
     mask = np.random.default_rng(1).integers(2, size=(len(x), net.hidden))
     h = np.tanh(x @ net.W1.data) * mask * 2
     scores = h @ net.W2.data
@@ -161,7 +175,7 @@ def test_printed_tanh_is_differentiated_after_scaling(digits):
     assert relative(net.W1.grad, by_hand) < 1e-12
 
 
-def test_printed_tanh_network_is_tested_with_relu(digits):
+def test_printed_tanh_network_is_tested_with_relu(digits: Digits) -> None:
     x, _, _ = digits
     right, wrong = (TanhNetwork(rng=0, printed=printed) for printed in (False, True))
     a = x @ right.W1.data
@@ -169,11 +183,11 @@ def test_printed_tanh_network_is_tested_with_relu(digits):
     np.testing.assert_allclose(wrong(x).data, np.maximum(a, 0) @ wrong.W2.data)
 
 
-def test_printed_rules_are_not_among_the_proven_ops():
+def test_printed_rules_are_not_among_the_proven_ops() -> None:
     assert not {"relu_of_output", "dropout_unscaled", "tanh_dropout"} & set(tg.OPS)
 
 
-def test_dropout_networks_drop_while_training_only(digits):
+def test_dropout_networks_drop_while_training_only(digits: Digits) -> None:
     x, labels, one_hot = digits
     net = DropoutNetwork(rng=0)
     assert net.loss(x, labels).item() != net.loss(x, labels).item()
@@ -186,18 +200,18 @@ def test_dropout_networks_drop_while_training_only(digits):
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_every_model_by_name(name, digits):
+def test_every_model_by_name(name: str, digits: Digits) -> None:
     x, labels, _ = digits
-    net = models.factory(name)(rng=0, dtype=np.float32)
-    assert isinstance(net, nn.Module)
+    net: Any = models.factory(name)(rng=0, dtype=np.float32)
     assert net(x.astype(np.float32)).shape == (6, 10)
     loss = net.loss(x.astype(np.float32), labels)
     loss.backward()
     assert loss.dtype == np.float32
     assert {parameter.grad.dtype.name for parameter in net.parameters()} == {"float32"}
+    assert isinstance(net, nn.Module)
 
 
-def test_a_model_of_ones_own():
+def test_a_model_of_ones_own() -> None:
     assert models.factory("tinygrad_np.nn:Linear") is nn.Linear
 
 
@@ -210,6 +224,6 @@ def test_a_model_of_ones_own():
         ("tinygrad_np:__version__", "is a str: a class or function is needed"),
     ],
 )
-def test_a_model_that_is_not_there(name, message):
+def test_a_model_that_is_not_there(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         models.factory(name)

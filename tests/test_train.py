@@ -1,0 +1,253 @@
+"""scripts.train and scripts.show_digits: what they write, that a run can be repeated, errors."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from models.three_layer import ThreeLayer
+from scripts import show_digits, train, training
+from tinygrad_np import nn
+from tinygrad_np.data import load_mnist, write_idx
+from tinygrad_np.data.folder import DataSet
+
+FILES = {"config.json", "curves.png", "metrics.csv", "predictions.png"}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    """A small part of MNIST, float32."""
+    (x, t), (x_test, t_test) = load_mnist()
+    return (x[:3000], t[:3000]), (x_test[:1000], t_test[:1000])
+
+
+class Small(nn.Module):
+    """A linear network for tests; it takes neither ``rng`` nor ``dtype``, and has no loss."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(784, 10)
+
+    def forward(self, x: Any) -> tg.Tensor:
+        return self.layer.forward(x)
+
+
+def no_module() -> int:
+    return 7
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+# The whole command
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a run of 400 updates: one epoch."""
+    out = tmp_path_factory.mktemp("run") / "deep" / "three_layer"
+    arguments = ["three_layer", "--iterations", "400", "--optimizer", "adam", "--lr", "0.003"]
+    assert train.main([*arguments, "--out", str(out)]) == 0
+    yield out
+    shutil.rmtree(out)
+
+
+def test_a_run_writes_its_files(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == FILES
+    for name in ("curves.png", "predictions.png"):
+        assert (run / name).read_bytes().startswith(PNG)
+
+
+def test_a_run_learns(run: Path) -> None:
+    (row,) = rows(run / "metrics.csv")
+    assert list(row) == ["epoch", "train_loss", "train_accuracy", "test_accuracy"]
+    assert row["epoch"] == 1
+    assert row["train_accuracy"] > 0.85
+    assert row["test_accuracy"] > 0.85
+
+
+def test_a_run_says_how_to_repeat_it(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    expected = {
+        "model": "three_layer", "optimizer": "adam", "lr": 0.003, "batch_size": 150,
+        "iterations": 400, "seed": 0, "dtype": "float32", "replacement": True,
+    }  # fmt: skip
+    assert {name: config[name] for name in expected} == expected
+    assert config["versions"]["numpy"] == np.__version__
+    assert config["versions"]["tinygrad_np"] == tg.__version__
+
+
+def test_a_run_of_ones_own_model(tmp_path: Path, capsys: Any) -> None:
+    arguments = [f"{__name__}:Small", "--iterations", "3", "--out", str(tmp_path)]
+    assert train.main(arguments) == 0
+    assert rows(tmp_path / "metrics.csv")[0]["epoch"] == pytest.approx(3 / 400, rel=1e-4)
+    out, err = capsys.readouterr()
+    assert "layer  Linear  weight" in out
+    assert "3 updates took" in out
+    assert not err  # no progress bar where there is no terminal
+
+
+# The loop
+
+
+def trained(data: DataSet, seed: int, iterations: int, **options: Any) -> Any:
+    rng = tg.manual_seed(seed)
+    net = ThreeLayer(rng)
+    optimizer = tg.optim.Adam(net.parameters(), 0.003)
+    table = list(
+        training.train(
+            net, optimizer, data, iterations=iterations, batch_size=100, rng=rng, **options
+        )
+    )
+    return net.state_dict(), [(r.epoch, r.train_loss, r.test_accuracy) for r in table]
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(digits: DataSet) -> None:
+    weights, table = trained(digits, 5, 40)
+    again, table_again = trained(digits, 5, 40)
+    other, table_other = trained(digits, 6, 40)
+    assert table == table_again
+    assert table != table_other
+    for name, value in weights.items():
+        np.testing.assert_array_equal(value, again[name])
+        assert not np.array_equal(value, other[name])
+
+
+def test_a_row_comes_after_every_epoch_and_at_the_end(digits: DataSet) -> None:
+    _, table = trained(digits, 0, 75, replacement=True)
+    assert [epoch for epoch, _, _ in table] == [1, 2, 2.5]
+    losses = [loss for _, loss, _ in table]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_every_update_is_told(digits: DataSet) -> None:
+    losses: list[float] = []
+    _, table = trained(digits, 0, 35, on_update=losses.append)
+    assert len(losses) == 35
+    assert [loss for _, loss, _ in table] == [np.mean(losses[:30]), np.mean(losses[30:])]
+
+
+def test_batches_are_augmented(digits: DataSet) -> None:
+    seen: list[Any] = []
+
+    def blank(x: Any, rng: np.random.Generator) -> Any:
+        seen.append(x)
+        return x * 0
+
+    weights, _ = trained(digits, 0, 2, augment=blank)
+    assert [x.shape for x in seen] == [(100, 784)] * 2
+    start = ThreeLayer(tg.manual_seed(0)).state_dict()
+    np.testing.assert_array_equal(weights["W1"], start["W1"])  # no gradient where no pixel is lit
+    assert not np.array_equal(weights["b3"], start["b3"])
+
+
+def test_a_loss_that_is_no_number_stops_the_run(digits: DataSet) -> None:
+    def poison(x: Any, rng: np.random.Generator) -> Any:
+        return x * np.float32(np.nan)
+
+    with pytest.raises(FloatingPointError, match="became nan at update 1: a smaller learning rate"):
+        trained(digits, 0, 5, augment=poison)
+
+
+def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: DataSet) -> None:
+    net = Small()
+    x, labels = digits[1]
+    hits = np.argmax(x @ net.layer.weight.data.T, axis=1) == labels
+    assert training.accuracy(net, x, labels) == hits.mean()
+    assert training.accuracy(net, x[:1], labels[:1]) == hits[0]
+    assert net.training
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["four_layer"], "there is no model called 'four_layer'"),
+        ([f"{__name__}:no_module"], "made a int, not a tinygrad_np.nn.Module"),
+        ([f"{__name__}:Small", "--dtype", "float64"], "float32, but --dtype is float64"),
+        (["three_layer", "--data", "no/such/folder"], "no such folder"),
+        (["relu_sgd", "--lr", "1e30"], "the loss became"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_errors_are_told_in_a_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: Any
+) -> None:
+    assert train.main([*arguments, "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_training(
+    tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert train.main(["three_layer", "--out", str(tmp_path / "file" / "run")]) == 1
+    out, err = capsys.readouterr()
+    assert "file" in err
+    assert "epoch" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["three_layer", "--iterations", "0"], ["three_layer", "--epochs", "x"],
+        ["three_layer", "--iterations", "5", "--epochs", "1"], ["three_layer", "--lr", "-1"],
+        ["three_layer", "--lr", "nan"], ["three_layer", "--batch-size", "60001"],
+        ["three_layer", "--seed", "-1"], ["three_layer", "--optimizer", "lbfgs"],
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(arguments: list[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        train.main(arguments)
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_help_has_examples(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["--help"])
+    assert stopped.value.code == 0
+    assert "python -m scripts.train three_layer --iterations 400" in capsys.readouterr().out
+
+
+# Showing digits
+
+
+def test_show_digits(tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "sheets" / "digits.png"
+    assert show_digits.main(["--out", str(out), "--count", "25"]) == 0
+    assert out.read_bytes().startswith(PNG)
+    assert "25 digits drawn" in capsys.readouterr().out
+
+
+def test_show_digits_of_one_kind(tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "fives.png"
+    arguments = ["--out", str(out), "--digit", "5", "--count", "30", "--split", "test"]
+    assert show_digits.main(arguments) == 0
+    assert "30 digits drawn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", ["0", "1001"])
+def test_show_digits_refuses_a_sheet_of_no_size(count: str, tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        show_digits.main(["--out", str(tmp_path / "digits.png"), "--count", count])
+    assert "a sheet holds 1 to 1000 digits" in capsys.readouterr().err
+
+
+def test_show_digits_without_its_files(tmp_path: Path, capsys: Any) -> None:
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((2, 28, 28), np.uint8))
+    arguments = ["--out", str(tmp_path / "digits.png"), "--data", str(tmp_path)]
+    assert show_digits.main(arguments) == 1
+    assert "error: " in capsys.readouterr().err
