@@ -56,7 +56,7 @@ class Case:
         return self.network.objective(self.scores(W1, W2), self.one_hot)
 
     def meant(self, W1: Any, W2: Any) -> tg.Tensor:
-        """What it is meant to descend: the last network divides by the batch size once, not twice."""
+        """What it is meant to descend: the last one divides by the batch size once, not twice."""
         if isinstance(self.network, TanhNetwork):
             return tg.softmax_cross_entropy(self.scores(W1, W2), self.one_hot)
         return self.objective(W1, W2)

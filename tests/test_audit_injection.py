@@ -6,21 +6,20 @@ hand below, with a switch at every place where people slip.
 
 Some mistakes are the same as others, number for number. They count as the simpler kind: −1 times
 a gradient is a "sign"; a mean for a sum, or dropout's mask applied twice, a "factor" (the inverse
-of the batch size, 1 / (1 − p)); relu's mask applied twice is no mistake at all.
+of the batch size, 1 / (1 − p)); relu's mask applied twice is no mistake at
+all. A slip that leaves nothing of a gradient, because only dead units were left, is a "path": such
+draws are drawn again.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pytest
 
 import tinygrad_np as tg
-from tinygrad_np.audit import audit
 from tinygrad_np.ops.layer import masked
 
 Array = Any
@@ -31,8 +30,12 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-ACTIVATIONS = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
-SLOPES = {  # from the layer's input z and output h
+ACTIVATIONS: dict[str, Any] = {
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+}
+SLOPES: dict[str, Any] = {  # from the layer's input z and output h
     "sigmoid": lambda z, h: h * (1 - h),
     "tanh": lambda z, h: 1 - h**2,
     "relu": lambda z, h: z > 0,
@@ -109,8 +112,7 @@ class Network:
             gradient = slip(f"dW{layer}", seen.T @ delta)
             gradients[f"W{layer}"] = slip(
                 f"W{layer}",
-                slip(f"main{layer}", gradient)
-                + slip(f"decay{layer}", self.decay * w[f"W{layer}"]),
+                slip(f"main{layer}", gradient) + slip(f"decay{layer}", self.decay * w[f"W{layer}"]),
             )
             gradients[f"b{layer}"] = slip(f"b{layer}", slip(f"db{layer}", delta).sum(axis=0))
             if layer == 1:
@@ -145,8 +147,14 @@ def few(net: Network, value: Any) -> Any:
     return value
 
 
-def extra_mask(net: Network, layer: int) -> Change:
+def extra_mask(layer: int) -> Change:
+    """relu's mask on another activation."""
     return lambda net, slope: slope * (net.z[layer] > 0)
+
+
+def input_before(layer: int, what: str) -> Change:
+    """The next layer's input as it was before the activation ("z"), or before dropout ("h")."""
+    return lambda net, value: getattr(net, what)[layer]
 
 
 def slope_at(layer: int, what: str) -> Change:
@@ -166,7 +174,8 @@ def slope_at(layer: int, what: str) -> Change:
 
 LAYERS = (1, 2, 3)
 HIDDEN = (1, 2)
-SLIPS: list[tuple[str, str, Change, dict[str, Any]]] = []
+Slip = tuple[str, str, Change, dict[str, Any]]
+SLIPS: list[Slip] = []
 """The kind, the step it is made at, the change, and what the network must have for it."""
 
 
@@ -191,7 +200,6 @@ for layer in LAYERS:
     add("path", f"main{layer}", lambda net, value: 0 * value, decay=0.1)
     add("elements", f"W{layer}", few)
 for layer in HIDDEN:
-    other = 3 - layer
     add("transpose", f"weight{layer + 1}", lambda net, value: value.T, square=True)
     add("mask", f"slope{layer}", lambda net, slope: 1.0, act="relu", layer=layer)
     add("mask", f"slope{layer}", lambda net, slope: slope * 0 + 1, act="relu", layer=layer, p=0.3)
@@ -199,34 +207,122 @@ for layer in HIDDEN:
     add("factor", f"dropout{layer}", lambda net, mask: mask * (1 - net.p), p=0.5)
     add("factor", f"dropout{layer}", lambda net, mask: mask / (1 - net.p), p=0.25)
     for smooth in ("sigmoid", "tanh"):
-        add("mask", f"slope{layer}", extra_mask(None, layer), act=smooth, layer=layer)  # type: ignore[arg-type]
+        add("mask", f"slope{layer}", extra_mask(layer), act=smooth, layer=layer)
         add("value", f"slope{layer}", slope_at(layer, "twice"), act=smooth, layer=layer)
         add("value", f"slope{layer}", slope_at(layer, "input"), act=smooth, layer=layer)
         add("value", f"slope{layer}", slope_at(layer, "scaled"), act=smooth, layer=layer, p=0.5)
         add("derivative", f"slope{layer}", lambda net, slope: 1.0, act=smooth, layer=layer)
-    add("value", f"input{layer + 1}", lambda net, value, i=layer: net.z[i])
-    add("value", f"input{layer + 1}", lambda net, value, i=layer: net.h[i], p=0.4)
+    add("value", f"input{layer + 1}", input_before(layer, "z"))
+    add("value", f"input{layer + 1}", input_before(layer, "h"), p=0.4)
 add("path", "skip", lambda net, value: 0 * value, skip=True)
 
 
-def made(seed: int, step: str, change: Change, needs: dict[str, Any]) -> tuple[Network, Arrays]:
-    """A network that has what the slip needs, and gradients that differ by it."""
-    needs = dict(needs)
-    kind, layer = needs.pop("act", None), needs.pop("layer", 0)
+def network(rng: np.random.Generator, needs: dict[str, Any]) -> Network:
+    """A network that has what a slip needs."""
+    net = Network(rng, **{k: v for k, v in needs.items() if k not in ("act", "layer")})
+    if "act" in needs:
+        net.kinds[needs["layer"] - 1] = needs["act"]
+    return net
+
+
+def slipped(net: Network, slips: dict[str, Change]) -> Arrays:
+    """The gradients by hand, with these changes at these steps."""
+    return net.by_hand(lambda name, v: slips[name](net, v) if name in slips else v)[0]
+
+
+def shows(kind: str, wrong: Arrays, true: Arrays) -> bool:
+    """Whether a slip changes a gradient, and leaves something of it."""
+    names = [name for name in true if wrong[name].shape == true[name].shape]
+    apart = [np.abs(wrong[n] - true[n]).max() > 1e-4 * np.abs(true[n]).max() for n in names]
+    nothing = [not wrong[n].any() and true[n].any() for n in names]
+    return (len(names) < len(true) or any(apart)) and (kind == "path" or not any(nothing))
+
+
+def drawn(seed: int, slip: Slip) -> tuple[Network, Arrays]:
+    """A network, and its gradients with the slip in them, so that it shows."""
+    kind, step, change, needs = slip
     for attempt in range(100):
-        net = Network(np.random.default_rng([seed, attempt]), **needs)
-        if kind:
-            net.kinds[layer - 1] = kind
-        wrong, _ = net.by_hand(lambda name, value: change(net, value) if name == step else value)
-        true, _ = net.by_hand(right)
-        same = [
-            wrong[name].shape == true[name].shape
-            and np.abs(wrong[name] - true[name]).max() <= 1e-4 * np.abs(true[name]).max()
-            for name in true
-        ]
-        if not all(same):
+        net = network(np.random.default_rng([seed, attempt]), needs)
+        wrong = slipped(net, {step: change})
+        if shows(kind, wrong, slipped(net, {})):
             return net, wrong
-    raise AssertionError(f"{step}: no network shows this mistake")
+    raise AssertionError(f"{kind} at {step}: no network shows it")
 
 
-TRIALS = 6
+TRIALS = 4
+
+
+def test_each_kind_of_mistake_is_named() -> None:
+    """At every layer where it applies: all found, 95 of 100 named, with what they explain."""
+    misnamed, trials = [], 0
+    for number, slip in enumerate(SLIPS):
+        for trial in range(TRIALS):
+            net, wrong = drawn(1000 * number + trial, slip)
+            report = tg.audit(net.loss, net.weights, wrong)
+            assert not report, f"{slip[0]} at {slip[1]} was not found"
+            true = slipped(net, {})
+            for name, verdict in ((v.name, v) for v in report.verdicts):
+                same = wrong[name].shape == true[name].shape and np.allclose(
+                    wrong[name], true[name], 1e-9, 1e-12
+                )
+                assert verdict.right == same
+            trials += 1
+            if [mistake.kind for mistake in report.mistakes] != [slip[0]]:
+                misnamed.append(f"{slip[:2]}: {report}")
+    assert trials > 350
+    assert len(misnamed) <= 0.05 * trials, "\n\n".join(misnamed)
+
+
+def test_every_kind_is_tried_at_every_layer() -> None:
+    layers = {kind: {step[-1] for k, step, _, _ in SLIPS if k == kind} for kind, *_ in SLIPS}
+    for kind in ("factor", "sign", "transpose", "sum", "path", "elements"):
+        assert layers[kind] >= {"1", "2", "3"}, kind
+    for kind in ("mask", "derivative", "value"):
+        assert layers[kind] >= {"1", "2"}, kind
+
+
+def test_no_false_alarm_on_correct_gradients() -> None:
+    for seed in range(1000):
+        rng = np.random.default_rng(seed)
+        net = Network(
+            rng,
+            p=float(rng.choice([0, 0.3, 0.5])),
+            decay=float(rng.choice([0, 0.1])),
+            skip=bool(rng.integers(2)),
+        )
+        report = tg.audit(net.loss, net.weights, slipped(net, {}))
+        assert report, f"seed {seed}:\n{report}"
+
+
+def test_two_mistakes_at_once() -> None:
+    """Both are found, or a simpler explanation that gives the same numbers."""
+    explained, rng = 0, np.random.default_rng(0)
+    compatible = [slip for slip in SLIPS if not slip[3].keys() - {"p"}]
+    for seed in range(60):
+        picked = [compatible[i] for i in rng.choice(len(compatible), 2, replace=False)]
+        net = Network(np.random.default_rng(seed), p=0.4)
+        wrong = slipped(net, {step: change for _, step, change, _ in picked})
+        report = tg.audit(net.loss, net.weights, wrong)
+        assert not report
+        kinds = [mistake.kind for mistake in report.mistakes]
+        explained += "unknown" not in kinds and len(kinds) <= 2
+    assert explained >= 54
+
+
+def test_the_first_wrong_delta_is_named() -> None:
+    """With deltas, the walk from the loss down stops at the layer of the slip, and at its rule."""
+    for layer in HIDDEN:
+        for seed in range(10):
+            net = Network(np.random.default_rng(seed))
+            net.kinds[layer - 1] = "tanh"
+
+            def slip(name: str, value: Any, at: str = f"slope{layer}") -> Any:
+                return 1.0 if name == at else value
+
+            gradients, deltas = net.by_hand(slip)
+            report = tg.audit(net.loss, net.weights, gradients, deltas=deltas)
+            assert report.first is not None and report.first.name == f"z{layer}"
+            assert [m.kind for m in report.mistakes] == ["derivative"]
+            assert report.mistakes[0].rule == "tanh: dx = g * (1 - out * out)"
+            alone = tg.audit(net.loss, net.weights, deltas=deltas)
+            assert alone.first is not None and alone.first.name == f"z{layer}"

@@ -16,6 +16,8 @@ Fitted = tuple[Array | None, str, str]
 
 def fit(given: Array, true: Array) -> Fitted:
     """The gradient in the shape of the true one. Of several ways the one that makes it right."""
+    if given.shape == true.shape:
+        return given, "", ""
     ways = list(_ways(given, true))
     right = [way for way in ways if way[0] is not None and _near(way[0], true, true)]
     if right or ways:

@@ -6,6 +6,7 @@ signs and lost paths are not here: ``search`` solves for them.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +24,7 @@ NEAREST = 24
 
 def hypotheses(trace: Trace, node: Node) -> list[Mistake]:
     """All mistakes to try at ``node``."""
-    kinds = (_transposed, _unmasked, _masked, _unsummed, _misplaced)
+    kinds = (_transposed, _unmasked, _masked, _unsummed, _misplaced, _forgotten)
     return [mistake for kind in kinds for mistake in kind(trace, node)]
 
 
@@ -60,17 +61,17 @@ def _unmasked(trace: Trace, node: Node) -> Iterator[Mistake]:
             continue
         if len(levels) == 2 and levels[0] == -levels[1]:
             words = f"the sign in the rule of {label} is missing"
-            yield Mistake("sign", node, slot, _replaced(lambda g, s=levels[1]: g * s), words)
+            yield Mistake("sign", node, slot, _replaced_by(levels[1]), words)
         elif len(levels) <= 2:
             words = f"the mask of {label} is missing"
-            yield Mistake("mask", node, slot, _replaced(lambda g: g), words)
+            yield Mistake("mask", node, slot, _replaced_by(1.0), words)
             scale = levels[-1] if levels[-1] not in (0, 1) else levels[0]
             if scale not in (0, 1):
                 words = f"the mask of {label} is missing, only its factor {scale:.6g} is there"
-                yield Mistake("mask", node, slot, _replaced(lambda g, s=scale: g * s), words)
+                yield Mistake("mask", node, slot, _replaced_by(scale), words)
         else:
             words = f"the derivative of {label} is missing"
-            yield Mistake("derivative", node, slot, _replaced(lambda g: g), words)
+            yield Mistake("derivative", node, slot, _replaced_by(1.0), words)
             words = f"the derivative of {label} is multiplied twice"
             yield Mistake("derivative", node, slot, _also(factor), words)
 
@@ -80,7 +81,7 @@ def _masked(trace: Trace, node: Node) -> Iterator[Mistake]:
     label = trace.labels[node]
     for name, mask in trace.masks(node.shape):
         words = f"the gradient of {label} is multiplied by {name}"
-        yield Mistake("mask", node, None, lambda g, m=mask: g * m, words)
+        yield Mistake("mask", node, None, functools.partial(np.multiply, mask), words)
 
 
 _DIAGONAL: dict[str, Callable[[Any, Any], Any]] = {
@@ -112,29 +113,39 @@ def _misplaced(trace: Trace, node: Node) -> Iterator[Mistake]:
     """A rule that reads another array of the same shape in the place of the right one."""
     label = trace.labels[node]
     for slot in _slots(node):
-        rule, words = rules_of(node)[slot], trace.rule_words(node, slot)
         for place, array in enumerate(node.saved or ()):
             if not isinstance(array, np.ndarray) or not array.ndim:
                 continue
-            if not _reads(rule, node, place, array):
+            if not _reads(rules_of(node)[slot], node, place, array):
                 continue
-            pure = _pure(node, place)
-            own = trace.label_of(array)
-            alike = trace.alike(array, node, NEAREST)
+            own, alike = trace.label_of(array), trace.alike(array, node, NEAREST)
             for name, value in alike:
-                said = f"the rule of {label} ({words}) reads {name}, not {own}"
-                yield Mistake("value", node, slot, _reading(place, value), said)
-            for name, value in [(own, array), *alike] if pure else []:
-                said = f"the derivative of {label} is taken at {name}, not at its input"
+                instead = "its own result" if own == label else own
+                words = f"the rule of {label} reads {name} in place of {instead}"
+                yield Mistake("value", node, slot, _reading(place, value), words)
+            forward = _unary(node, place)
+            if forward is None:
+                continue
+            for name, value in [(own, array), *alike]:
+                words = f"the derivative of {label} is taken at {name} in place of its input"
                 with np.errstate(all="ignore"):
-                    yield Mistake("value", node, slot, _reading(place, pure(value)), said)
+                    result = forward(value)
+                yield Mistake("value", node, slot, _reading(place, result), words)
 
 
-def _pure(node: Node, place: int) -> Callable[[Array], Array] | None:
-    """The forward function of an elementwise op, if ``place`` is where its result is saved."""
+def _forgotten(trace: Trace, node: Node) -> Iterator[Mistake]:
+    """One use of a Tensor that has several."""
+    for slot in _slots(node):
+        parent = _parent(node, slot)
+        if len(trace.users[parent]) > 1:
+            words = f"the gradient of {trace.labels[parent]} that comes from {trace.labels[node]}"
+            yield Mistake("path", node, slot, _also(0.0), f"{words} is missing")
+
+
+def _unary(node: Node, place: int) -> Callable[[Array], Array] | None:
+    """The forward function of an op of one argument, if ``place`` is where its result is saved."""
     op = OPS.get(node.op.name) if node.op else None
-    unary = op is not None and len(op.parameters) == 1 and place == 1
-    return op.forward if op is not None and unary else None
+    return op.forward if op is not None and len(op.parameters) == 1 and place == 1 else None
 
 
 def _reads(rule: Rule, node: Node, place: int, array: Array) -> bool:
@@ -161,11 +172,11 @@ def _reading(place: int, value: Array) -> Callable[[Rule], Rule]:
     return change
 
 
-def _replaced(function: Callable[[Any], Any]) -> Callable[[Rule], Rule]:
-    return lambda rule: lambda g, saved: function(g)
+def _replaced_by(number: float) -> Callable[[Rule], Rule]:
+    return lambda rule: lambda g, saved: g * number
 
 
-def _also(factor: Array) -> Callable[[Rule], Rule]:
+def _also(factor: Array | float) -> Callable[[Rule], Rule]:
     return lambda rule: lambda g, saved: rule(g, saved) * factor
 
 

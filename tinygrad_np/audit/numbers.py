@@ -28,9 +28,9 @@ def known_numbers(trace: Trace) -> list[Known]:
         for slot, parent in enumerate(node.parents):
             scale = _mask_scale(trace, node, slot) if parent is not None else None
             if scale is not None:
-                what = f"what the mask of {trace.labels[node]} multiplies with"
-                found += [(scale, what, node), (1 / scale, f"1 / ({what})", node)]
-                found += [(1 / scale, f"1 − p of {trace.labels[node]}", node)]
+                label = trace.labels[node]
+                found.append((scale, f"what the mask of {label} multiplies with", node))
+                found.append((1 / scale, f"1 − p for the mask of {label}", node))
         for axis, length in enumerate(node.shape):
             lengths.setdefault(length, f"the length of axis {axis} of {trace.labels[node]}")
         size = int(np.prod(node.shape))
@@ -48,23 +48,24 @@ def _mask_scale(trace: Trace, node: Node, slot: int) -> float | None:
     return float(levels[1]) if len(levels) == 2 and levels[0] == 0 and levels[1] != 1 else None
 
 
-def name_factor(number: float, known: list[Known]) -> tuple[float, str, float, Node | None]:
-    """A factor as people would write it: its exact value, words, cost, and the node it belongs to.
+def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, str, float, bool]:
+    """A factor as people would write it: exact value, words, cost, and whether it is at home.
 
-    The cost is 1 for a number that can be named, more for a product of two, most for any other.
+    The cost is 1 for a number that can be named, more for a product of two, most for any other. Of
+    several masks the one nearest to ``site`` is meant; at home is a mask's factor at its own node.
     """
-    for value, words in PLAIN.items():
-        if _close(number, value):
-            hits = [hit for hit in known if _close(value, hit[0]) and (hit[2] or "batch" in hit[1])]
-            same = " or ".join(dict.fromkeys(what for _, what, _ in hits))
-            node = next((place for _, _, place in hits if place), None)
-            return value, f"{words} ({same})" if same else words, 1.0, node
-    for cost, table in ((1.0, known), (1.4, list(_products(known)))):
+    for table, cost in ((known, 1.0), (list(_products(known)), 1.4)):
         hits = [hit for hit in table if _close(number, hit[0])]
+        plain = next((v for v in PLAIN if _close(number, v)), None) if cost == 1 else None
+        if plain is not None:  # which other number it happens to be is said of the likely ones
+            hits = [hit for hit in hits if hit[2] or "batch" in hit[1]]
+        hits.sort(key=lambda hit: abs(hit[2].tick - site.tick) if hit[2] else 0)
+        home = bool(hits) and hits[0][2] is site
+        if plain is not None:
+            return plain, PLAIN[plain] + (f" ({hits[0][1]})" if hits else ""), cost, home
         if hits:
-            value, words, node = hits[0]
-            return value, f"{value:.6g} ({words})", cost, node
-    return number, f"{number:.6g}", 1.6, None
+            return hits[0][0], f"{hits[0][0]:.6g} ({hits[0][1]})", cost, home
+    return number, f"{number:.6g}", 1.6, False
 
 
 def _products(known: list[Known]) -> Iterator[Known]:

@@ -98,10 +98,11 @@ class AuditReport:
 
     def __str__(self) -> str:
         rows = [("gradient", "shape", "difference", "relative", "at", "given", "true", "verdict")]
-        for v in self.verdicts:
-            numbers = [f"{v.difference:.1e}", f"{v.relative:.1e}", str(v.at)]
-            numbers += [f"{v.given:.6g}", f"{v.true:.6g}"]
-            rows.append((v.name, str(v.shape), *numbers, "right" if v.right else v.kind))
+        rows += [
+            (v.name, str(v.shape), f"{v.difference:.1e}", f"{v.relative:.1e}", str(v.at),
+             f"{v.given:.6g}", f"{v.true:.6g}", "right" if v.right else v.kind)
+            for v in self.verdicts
+        ]  # fmt: skip
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

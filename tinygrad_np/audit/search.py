@@ -28,7 +28,7 @@ KINDS = (
 WIDTH = 6
 """How many explanations are followed at once."""
 PAIRS = 3000
-"""How many pairs of mistakes are tried at most where no single one explains a gradient."""
+"""How many pairs of mistakes are tried in all, where no single one explains a gradient."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class Explanation:
         )
 
 
+def _key(explanation: Explanation) -> tuple[Any, ...]:
+    return explanation.key
+
+
 class Search:
     """``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met."""
 
@@ -67,6 +71,7 @@ class Search:
         # Where a gradient cancels to nothing, what is left is rounding of the others.
         largest = max((float(np.max(np.abs(g))) for g in true.values()), default=0.0)
         self.floor = 1e-6 * largest + float(np.finfo(float).tiny)
+        self._pairs_left = PAIRS
         self._tried: dict[Node, list[Mistake]] = {}
 
     @cached_property
@@ -92,16 +97,20 @@ class Search:
 
     def run(self) -> Explanation:
         """The best explanation found."""
-        beam = [self._with(())]
-        best: Explanation | None = None
-        while beam:
-            done = [e for e in beam if not e.wrong]
-            best = min([*done, *([best] if best else [])], key=lambda e: e.key, default=None)
-            open_ = [e for e in beam if e.wrong and (best is None or e.cost + 1 <= best.cost)]
-            grown = [longer for e in open_ for longer in self._longer(e)]
-            beam = sorted(grown, key=lambda e: e.key)[:WIDTH]
-        assert best is not None
-        return best
+        grown, done = [self._with(())], list[Explanation]()
+        while grown:
+            done += [e for e in grown if not e.wrong]
+            limit = min((e.cost for e in done), default=np.inf)
+            left = sorted((e for e in grown if e.wrong and e.cost + 1 <= limit), key=_key)
+            grown = [longer for e in left[:WIDTH] for longer in self._longer(e)]
+        return self._needed(min(done, key=_key))
+
+    def _needed(self, explanation: Explanation) -> Explanation:
+        """The explanation without mistakes that a later one has made superfluous."""
+        for mistake in explanation.mistakes:
+            fewer = self._with(tuple([m for m in explanation.mistakes if m is not mistake]))
+            explanation = explanation if fewer.wrong else fewer
+        return explanation
 
     def _with(self, mistakes: tuple[Mistake, ...]) -> Explanation:
         gradients = self.trace.gradients(mistakes)
@@ -116,18 +125,20 @@ class Search:
 
     def _longer(self, so_far: Explanation) -> list[Explanation]:
         trials = list(self._trials(so_far))
-        found = [t for t in trials if self._helps(t, so_far)]
-        found += [s for s in self._scaled(so_far) if self._helps(s, so_far)]
-        extra = min((e.cost - so_far.cost for e in found), default=9.0)
-        if extra > 1:
-            # One mistake that makes the gradient right up to a factor, and the factor.
-            almost = [t for t in trials if self._proportional(t, so_far)]
-            found += [s for t in almost for s in self._scaled(t) if self._helps(s, so_far)]
-        if not found:
-            found = self._few(so_far)
-        if not found:
-            found = self._pairs(so_far, trials)
-        return found or [self._given_up(so_far)]
+        found = [t for t in (*trials, *self._scaled(so_far)) if self._helps(t, so_far)]
+        if min((e.cost - so_far.cost for e in found), default=9.0) > 1:
+            # One mistake that makes the gradient right up to a factor, or another gradient right,
+            # and the factor that is left.
+            partly = [t for t in trials if self._proportional(t, so_far)]
+            for other in so_far.wrong[1:]:
+                partly += [s for s in self._scaled(so_far, other) if other not in s.wrong]
+            found += [s for t in partly for s in self._scaled(t) if self._helps(s, so_far)]
+        return (
+            found
+            or [few for t in (so_far, *trials) for few in self._few(t) if self._helps(few, so_far)]
+            or self._pairs(so_far, trials)
+            or [self._given_up(so_far)]
+        )
 
     def _candidates(self, so_far: Explanation) -> list[Mistake]:
         """Mistakes that spoil the first wrong target, and no target above it that is right."""
@@ -172,9 +183,11 @@ class Search:
         number = _ratio(self.given[first], gradient)
         return number not in (None, 0.0) and self.fits(first, gradient * number)
 
-    def _scaled(self, so_far: Explanation) -> Iterator[Explanation]:
-        """A constant factor at every place where there is one that explains the first target."""
-        first = so_far.wrong[0]
+    def _scaled(self, so_far: Explanation, by: Node | None = None) -> Iterator[Explanation]:
+        """A constant factor at every place where one explains the first wrong target, or ``by``."""
+        if not so_far.wrong:
+            return
+        first = by or so_far.wrong[0]
         for node, slot in self._places(so_far):
             nothing = Mistake("path", node, slot, _times(0.0, slot), "")
             without = self.trace.gradients((*so_far.mistakes, nothing))
@@ -199,23 +212,24 @@ class Search:
                     yield from uses
 
     def _factor(self, node: Node, slot: int | None, number: float) -> Mistake:
-        label = self.trace.labels[node]
         parent = node if slot is None else node.parents[slot]
         assert parent is not None
         what = f"the gradient of {self.trace.labels[parent]}"
         if slot is not None:
-            what += f", on its way through {label},"
+            what += f" that comes from {self.trace.labels[node]}"
         if abs(number) < 1e-6:
-            change, kind, cost = _times(0.0, slot), "path", 1.0
-            words = f"{what} is missing"
-            return Mistake(kind, node, slot, change, words, cost)
-        value, name, cost, home = name_factor(number, self.known)
+            return Mistake("path", node, slot, _times(0.0, slot), f"{what} is missing")
+        value, name, cost, home = name_factor(number, node, self.known)
         kind = "sign" if value == -1 else "factor"
-        words = f"{what} has the wrong sign" if value == -1 else f"{what} is {name} times the true"
-        return Mistake(kind, node, slot, _times(value, slot), words, cost, home is node)
+        words = (
+            f"{what} has the wrong sign" if value == -1 else f"{what} is {name} times the true one"
+        )
+        return Mistake(kind, node, slot, _times(value, slot), words, cost, home)
 
     def _few(self, so_far: Explanation) -> list[Explanation]:
-        """The first wrong target as given, if it is right but for a few elements, a row, a column."""
+        """The first wrong target as given, if all but a few elements, a row or column is right."""
+        if not so_far.wrong:
+            return []
         first = so_far.wrong[0]
         bad = self.misfits(first, so_far.gradients[first])
         count, places = int(bad.sum()), np.argwhere(bad)
@@ -231,13 +245,12 @@ class Search:
         words += f"{bad.size} elements: {where}{', …' if count > 5 else ''}"
         if lines and count > 1:
             words += f", all at index {lines[0][1]} of axis {lines[0][0]}"
-        return [self._as_given(so_far, "elements", words, 1.7)]
+        return [self._as_given(so_far, "elements", words, 1.7, bad)]
 
     def _pairs(self, so_far: Explanation, trials: list[Explanation]) -> list[Explanation]:
         """Two mistakes that explain the first wrong target together; a factor may be a third."""
         found: list[Explanation] = []
         almost: list[Explanation] = []
-        left = PAIRS
         for trial in trials:
             earlier = trial.mistakes[-1]
             if trial.wrong[:1] != so_far.wrong[:1]:
@@ -245,12 +258,12 @@ class Search:
             for pair in self._trials(trial):
                 if pair.mistakes[-1].place.tick > earlier.place.tick:
                     continue
-                left -= 1
+                self._pairs_left -= 1
                 if self._helps(pair, so_far):
                     found.append(pair)
                 elif self._proportional(pair, so_far):
                     almost.append(pair)
-            if left < 0:
+            if self._pairs_left < 0:
                 break
         if found:
             return found
@@ -258,14 +271,16 @@ class Search:
 
     def _given_up(self, so_far: Explanation) -> Explanation:
         first = so_far.wrong[0]
-        words = f"the gradient of {self.trace.labels[first]} is wrong, and no mistake tried gives it"
-        return self._as_given(so_far, "unknown", words, 3.0)
+        words = f"the gradient of {self.trace.labels[first]} is wrong; no mistake tried explains it"
+        return self._as_given(so_far, "unknown", words, 3.0, np.True_)
 
-    def _as_given(self, so_far: Explanation, kind: str, words: str, cost: float) -> Explanation:
-        """Go on below the first wrong target with the gradient that was given for it."""
+    def _as_given(
+        self, so_far: Explanation, kind: str, words: str, cost: float, where: Any
+    ) -> Explanation:
+        """Go on below the first wrong target with the elements that were given for it."""
         first = so_far.wrong[0]
         given = self.given[first]
-        mistake = Mistake(kind, first, None, lambda g: given, words, cost)
+        mistake = Mistake(kind, first, None, lambda g: np.where(where, given, g), words, cost)
         return self._with((*so_far.mistakes, mistake))
 
 

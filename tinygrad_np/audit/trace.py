@@ -7,6 +7,7 @@ backward pass runs with it as it runs without, and so shows what somebody gets w
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -80,11 +81,8 @@ class Trace:
         loss, named = _parts(returned)
         leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
         self.root = self._checked(loss)
-        self.order = [
-            node
-            for node in graph.reachable([self.root])
-            if node in self.outputs or node in leaves.values()
-        ]
+        found = graph.reachable([self.root])
+        self.order = [node for node in found if node.op is not None or node in leaves.values()]
         targets = {**leaves, **self._intermediate(named, wanted)}
         self.users: dict[Node, list[tuple[Node, int]]] = {}
         for node in self.order:
@@ -165,7 +163,7 @@ class Trace:
         return reach
 
     def _labels(self, leaves: Mapping[str, Node]) -> dict[Node, str]:
-        """A name for every node: its own, or its op's, numbered in the order of the forward pass."""
+        """A name for every node: its own, or its op's, numbered in the forward pass's order."""
         counts = Counter(node.op.name for node in self.order if node.op)
         seen: Counter[str] = Counter()
         labels = {node: name for name, node in leaves.items()}
@@ -179,18 +177,16 @@ class Trace:
 
     def _values(self) -> list[tuple[str, Array]]:
         """Every array of at least one axis that the forward pass met, with a label."""
-        found: dict[int, tuple[str, Array]] = {}
+        found: dict[int, tuple[str, Any]] = {}
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
-                label = f"a constant of {self.labels[node]}" if parent is None else ""
+                label = self.labels.get(parent, "an outer Tensor") if parent else ""
                 found.setdefault(
-                    id(operand), (label or self.labels.get(parent, "an outer Tensor"), operand)
+                    id(operand), (label or f"a constant of {self.labels[node]}", operand)
                 )
             if node in self.outputs:
                 found[id(self.outputs[node])] = (self.labels[node], self.outputs[node])
-        return [
-            pair for pair in found.values() if isinstance(pair[1], np.ndarray) and pair[1].ndim
-        ]
+        return [(name, a) for name, a in found.values() if isinstance(a, np.ndarray) and a.ndim]
 
     def label_of(self, array: Array) -> str:
         """What an array of the forward pass is called."""
@@ -217,10 +213,10 @@ class Trace:
         for node in self.order:
             for slot in range(len(node.parents)):
                 factor = self.factor(node, slot) if node.shape == shape else None
-                if factor is not None and len(levels := np.unique(factor)) == 2:
-                    if levels[0] == 0:
-                        add(f"the mask of {self.labels[node]}", (factor != 0) * 1.0)
-                        add(f"the mask of {self.labels[node]} and its factor", factor * 1.0)
+                levels = np.unique(factor) if factor is not None else np.zeros(0)
+                if factor is not None and len(levels) == 2 and levels[0] == 0:
+                    add(f"the mask of {self.labels[node]}", (factor != 0) * 1.0)
+                    add(f"the mask of {self.labels[node]} and its factor", factor * 1.0)
         for label, value in self.values:
             if value.shape == shape and value.dtype.kind == "f":
                 add(f"the mask {label} > 0", (value > 0) * 1.0)
@@ -268,7 +264,7 @@ class Trace:
         if parent is None or parent.shape != node.shape or not node.shape:
             return None
         rule = rules_of(node)[slot]
-        trial = np.cos(np.arange(1.0, 1 + self.outputs[node].size)).reshape(node.shape)
+        trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
         with np.errstate(all="ignore"):
             factor = np.asarray(rule(np.ones(node.shape), node.saved))
             product = np.asarray(rule(trial, node.saved))
