@@ -31,7 +31,10 @@ class Operation(Protocol):
 
 
 class Observer(Protocol):
-    """Whoever watches the forward pass: sees each node once, with its operands and its output."""
+    """Whoever watches the forward pass: sees each node once, with its operands and its output.
+
+    One that also has a method ``before_rules(node, gradient)`` is told of the backward pass.
+    """
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None: ...
 
@@ -176,6 +179,7 @@ def backward(
     # Arrays that this pass made itself and nothing else refers to: the only ones it writes to.
     private: set[Node] = set()
     found: dict[Node, Any] = {}
+    watcher = getattr(recording.get(), "before_rules", None)
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
@@ -183,8 +187,8 @@ def backward(
         op = node.op
         if (op is None) if wanted is None else (node in wanted):
             found[node] = gradient if node in private else _own(gradient)
-        if op is None:
-            continue
+        if op is None or (leading is not None and leading.isdisjoint(node.parents)):
+            continue  # the way ends here: what lies before is neither needed nor released
         saved = node.saved
         if saved is None:
             raise GraphReleasedError(
@@ -192,6 +196,8 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
+        if watcher is not None:
+            watcher(node, gradient)
         if lift is not None:
             saved = lift(node)
         for parent, rule in zip(node.parents, op.rules, strict=False):
