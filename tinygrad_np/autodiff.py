@@ -272,18 +272,18 @@ class _Checkpoint:
         self.function, self.args, self.rng, self.before = function, args, rng, before
         self.inputs = inputs
         self.outer: list[Node] = []
-        self.done: tuple[Any, list[Any]] | None = None
 
     @property
     def rules(self) -> Iterator[Rule]:
+        found: list[Any] = []  # shared by the rules of one pass, and gone with them
         count = len(self.inputs) + len(self.outer)
-        return (functools.partial(self.gradient, i) for i in range(count))
+        return (functools.partial(self.gradient, found, i) for i in range(count))
 
-    def gradient(self, i: int, g: Any, saved: Any) -> Any:
+    def gradient(self, found: list[Any], i: int, g: Any, saved: Any) -> Any:
         """The gradient of input ``i``; all are computed when the first is asked for."""
-        if self.done is None or self.done[0] is not g:
-            self.done = (g, self.compute(g))
-        return self.done[1][i]
+        if not found:
+            found += self.compute(g)
+        return found[i]
 
     def compute(self, g: Any) -> list[Any]:
         recorded = isinstance(g, Tensor)
@@ -330,6 +330,8 @@ def checkpoint(
     # What the function used of the world outside: its parents there get gradients as well.
     inside = [n for n in graph.reachable([out._node]) if n.tick > start]
     used = {p for n in inside for p in n.parents if p is not None and p.tick < start}
+    if out._node.tick < start:  # it returned something that was there before
+        used.add(out._node)
     op.outer = sorted(used.difference(given), key=lambda n: n.tick)
     node = Node(
         op, (*given, *op.outer), (None,) * (len(given) + len(op.outer) + 1), out.shape, out.dtype
