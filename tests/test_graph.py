@@ -211,6 +211,17 @@ def test_only_the_way_to_the_targets_is_walked() -> None:
     assert log.saved is not None
 
 
+def test_what_lies_before_the_targets_is_not_released() -> None:
+    x = leaf([1.0, 2.0])
+    y = x * x
+    z = tg.exp(y).sum()
+    tg.grad(z, y)
+    y.sum().backward()
+    assert_close(x.grad, [2, 4])
+    # ... nor needed.
+    assert_close(tg.grad((y * 2).sum(), y).data, [2, 2])
+
+
 def test_a_second_backward_pass_is_refused() -> None:
     x = leaf([1.0, 2.0])
     out = (x * x).sum()
