@@ -25,6 +25,7 @@ from .gradcheck import GradcheckReport as GradcheckReport
 from .gradcheck import gradcheck as gradcheck
 from .compile import CompileError as CompileError
 from .compile import compile as compile
+from .debug import debug as debug
 from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording

@@ -1,0 +1,54 @@
+"""Debug mode: the first nan or inf with its line, and arrays changed before the backward pass."""
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tinygrad_np.debug import ChangedArrayError
+
+
+def test_the_first_inf_is_named_with_its_line_and_its_operands() -> None:
+    x = tg.Tensor([4.0, 0.0], requires_grad=True)
+    with np.errstate(all="ignore"), tg.debug(), pytest.raises(FloatingPointError) as caught:
+        tg.sqrt(tg.log(x) * 2)
+    message = str(caught.value)
+    assert "'log'" in message and "inf (1 of 2 elements)" in message
+    assert "in [0, 4]" in message
+    assert "test_debug.py" in message and "test_the_first_inf" in message
+
+
+def test_a_nan_in_a_gradient_is_named() -> None:
+    x = tg.Tensor([0.0, 1.0], requires_grad=True)
+    with np.errstate(all="ignore"), tg.debug(), pytest.raises(FloatingPointError) as caught:
+        (tg.sqrt(x) * 0.0 + tg.sqrt(x * 1.0)).sum().backward()
+    assert "gradient that reaches the op 'multiply'" in str(caught.value)
+
+
+def test_an_array_changed_before_backward_is_found() -> None:
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with tg.debug():
+        loss = (w * w).sum()
+        w.data[0] = 5.0
+        with pytest.raises(ChangedArrayError, match="multiply"):
+            loss.backward()
+
+
+def test_without_debug_mode_the_same_goes_unnoticed() -> None:
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    loss = (w * w).sum()
+    w.data[0] = 5.0
+    loss.backward()
+    assert w.grad is not None and w.grad.tolist() == [10.0, 4.0]
+
+
+def test_sound_code_passes_and_gives_the_same_gradients() -> None:
+    def gradient() -> np.ndarray:
+        w = tg.Tensor(np.linspace(-1, 1, 6).reshape(2, 3), requires_grad=True)
+        tg.softmax_cross_entropy(tg.tanh(w), [0, 2]).backward()
+        assert w.grad is not None
+        return w.grad
+
+    plain = gradient()
+    with tg.debug():
+        np.testing.assert_array_equal(gradient(), plain)
+    assert tg.is_recording()
