@@ -360,45 +360,60 @@ class Tensor:
             )
         return function(*args, **kwargs)
 
-    # Operators
+    # Operators, and the method forms that the functions of the same name document
 
     __hash__ = object.__hash__
 
-    def __add__(self, other: Operand) -> Tensor:
-        return ops.add(self, other)
+    # fmt: off
+    def __add__(self, other: Operand) -> Tensor: return ops.add(self, other)
+    def __radd__(self, other: Operand) -> Tensor: return ops.add(other, self)
+    def __sub__(self, other: Operand) -> Tensor: return ops.subtract(self, other)
+    def __rsub__(self, other: Operand) -> Tensor: return ops.subtract(other, self)
+    def __mul__(self, other: Operand) -> Tensor: return ops.multiply(self, other)
+    def __rmul__(self, other: Operand) -> Tensor: return ops.multiply(other, self)
+    def __truediv__(self, other: Operand) -> Tensor: return ops.divide(self, other)
+    def __rtruediv__(self, other: Operand) -> Tensor: return ops.divide(other, self)
+    def __floordiv__(self, other: Operand) -> Tensor: return ops.floor_divide(self, other)
+    def __rfloordiv__(self, other: Operand) -> Tensor: return ops.floor_divide(other, self)
+    def __mod__(self, other: Operand) -> Tensor: return ops.remainder(self, other)
+    def __rmod__(self, other: Operand) -> Tensor: return ops.remainder(other, self)
+    def __pow__(self, other: Operand) -> Tensor: return ops.power(self, other)
+    def __rpow__(self, other: Operand) -> Tensor: return ops.power(other, self)
+    def __matmul__(self, other: Operand) -> Tensor: return ops.matmul(self, other)
+    def __rmatmul__(self, other: Operand) -> Tensor: return ops.matmul(other, self)
+    def __neg__(self) -> Tensor: return ops.negative(self)
+    def __pos__(self) -> Tensor: return ops.positive(self)
+    def __abs__(self) -> Tensor: return ops.abs(self)
+    def __lt__(self, other: Operand) -> Tensor: return ops.less(self, other)
+    def __le__(self, other: Operand) -> Tensor: return ops.less_equal(self, other)
+    def __gt__(self, other: Operand) -> Tensor: return ops.greater(self, other)
+    def __ge__(self, other: Operand) -> Tensor: return ops.greater_equal(self, other)
+    def __invert__(self) -> Tensor: return ops.invert(self)
+    def __and__(self, other: Operand) -> Tensor: return ops.bitwise_and(self, other)
+    def __rand__(self, other: Operand) -> Tensor: return ops.bitwise_and(other, self)
+    def __or__(self, other: Operand) -> Tensor: return ops.bitwise_or(self, other)
+    def __ror__(self, other: Operand) -> Tensor: return ops.bitwise_or(other, self)
+    def __getitem__(self, index: Any) -> Tensor: return ops.getitem(self, plain(index))
 
-    def __radd__(self, other: Operand) -> Tensor:
-        return ops.add(other, self)
-
-    def __sub__(self, other: Operand) -> Tensor:
-        return ops.subtract(self, other)
-
-    def __rsub__(self, other: Operand) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __mul__(self, other: Operand) -> Tensor:
-        return ops.multiply(self, other)
-
-    def __rmul__(self, other: Operand) -> Tensor:
-        return ops.multiply(other, self)
-
-    def __truediv__(self, other: Operand) -> Tensor:
-        return ops.divide(self, other)
-
-    def __rtruediv__(self, other: Operand) -> Tensor:
-        return ops.divide(other, self)
-
-    def __floordiv__(self, other: Operand) -> Tensor:
-        return ops.floor_divide(self, other)
-
-    def __rfloordiv__(self, other: Operand) -> Tensor:
-        return ops.floor_divide(other, self)
-
-    def __mod__(self, other: Operand) -> Tensor:
-        return ops.remainder(self, other)
-
-    def __rmod__(self, other: Operand) -> Tensor:
-        return ops.remainder(other, self)
+    def cumsum(self, axis: int | None = None) -> Tensor: return ops.cumsum(self, axis)
+    def cumprod(self, axis: int | None = None) -> Tensor: return ops.cumprod(self, axis)
+    def dot(self, other: Operand) -> Tensor: return ops.dot(self, other)
+    def ravel(self) -> Tensor: return ops.ravel(self)
+    def flatten(self) -> Tensor: return ops.ravel(self)
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor: return ops.swapaxes(self, axis1, axis2)
+    def squeeze(self, axis: Axis = None) -> Tensor: return ops.squeeze(self, axis)
+    def sort(self, axis: int = -1) -> Tensor: return ops.sort(self, axis)
+    def square(self) -> Tensor: return ops.square(self)
+    def sqrt(self) -> Tensor: return ops.sqrt(self)
+    def abs(self) -> Tensor: return ops.abs(self)
+    def exp(self) -> Tensor: return ops.exp(self)
+    def log(self) -> Tensor: return ops.log(self)
+    def tanh(self) -> Tensor: return ops.tanh(self)
+    def sigmoid(self) -> Tensor: return ops.sigmoid(self)
+    def relu(self) -> Tensor: return ops.relu(self)
+    def softmax(self, axis: int = -1) -> Tensor: return ops.softmax(self, axis)
+    def log_softmax(self, axis: int = -1) -> Tensor: return ops.log_softmax(self, axis)
+    # fmt: on
 
     def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
         return self // other, self % other
@@ -406,70 +421,17 @@ class Tensor:
     def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
         return other // self, other % self
 
-    def __pow__(self, other: Operand) -> Tensor:
-        return ops.power(self, other)
-
-    def __rpow__(self, other: Operand) -> Tensor:
-        return ops.power(other, self)
-
-    def __matmul__(self, other: Operand) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Operand) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.negative(self)
-
-    def __pos__(self) -> Tensor:
-        return ops.positive(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
-    def __lt__(self, other: Operand) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Operand) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Operand) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Operand) -> Tensor:
-        return ops.greater_equal(self, other)
-
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as NumPy's
         return ops.equal(self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return ops.not_equal(self, other)
 
-    def __invert__(self) -> Tensor:
-        return ops.invert(self)
-
-    def __and__(self, other: Operand) -> Tensor:
-        return ops.bitwise_and(self, other)
-
-    def __rand__(self, other: Operand) -> Tensor:
-        return ops.bitwise_and(other, self)
-
-    def __or__(self, other: Operand) -> Tensor:
-        return ops.bitwise_or(self, other)
-
-    def __ror__(self, other: Operand) -> Tensor:
-        return ops.bitwise_or(other, self)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, plain(index))
-
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
             "a Tensor cannot be changed in place, its graph may need the old values: use "
             "tg.where(mask, value, tensor), or write to a leaf's array, tensor.data[index] = value"
         )
-
-    # Method forms of the common ops; the functions of the same name document them
 
     @property
     def T(self) -> Tensor:
@@ -527,21 +489,9 @@ class Tensor:
         """See ``tg.argmin``."""
         return ops.argmin(self, axis, keepdims)
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        """See ``tg.cumsum``."""
-        return ops.cumsum(self, axis)
-
-    def cumprod(self, axis: int | None = None) -> Tensor:
-        """See ``tg.cumprod``."""
-        return ops.cumprod(self, axis)
-
     def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor:
         """See ``tg.clip``."""
         return ops.clip(self, a_min, a_max)
-
-    def dot(self, other: Operand) -> Tensor:
-        """See ``tg.dot``."""
-        return ops.dot(self, other)
 
     def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """See ``tg.trace``."""
@@ -555,25 +505,9 @@ class Tensor:
         """See ``tg.reshape``; takes ``reshape(2, 3)`` and ``reshape((2, 3))``, as ndarrays do."""
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
 
-    def ravel(self) -> Tensor:
-        """See ``tg.ravel``."""
-        return ops.ravel(self)
-
-    def flatten(self) -> Tensor:
-        """See ``tg.ravel``."""
-        return ops.ravel(self)
-
     def transpose(self, *axes: Any) -> Tensor:
         """See ``tg.transpose``; takes the axes as ndarrays do."""
         return ops.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """See ``tg.swapaxes``."""
-        return ops.swapaxes(self, axis1, axis2)
-
-    def squeeze(self, axis: Axis = None) -> Tensor:
-        """See ``tg.squeeze``."""
-        return ops.squeeze(self, axis)
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
         """See ``tg.repeat``."""
@@ -583,53 +517,9 @@ class Tensor:
         """See ``tg.take``."""
         return ops.take(self, indices, axis)
 
-    def sort(self, axis: int = -1) -> Tensor:
-        """The Tensor sorted, as a new one: see ``tg.sort``."""
-        return ops.sort(self, axis)
-
     def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
         """See ``tg.astype``."""
         return ops.astype(self, dtype, copy)
-
-    def square(self) -> Tensor:
-        """See ``tg.square``."""
-        return ops.square(self)
-
-    def sqrt(self) -> Tensor:
-        """See ``tg.sqrt``."""
-        return ops.sqrt(self)
-
-    def abs(self) -> Tensor:
-        """See ``tg.abs``."""
-        return ops.abs(self)
-
-    def exp(self) -> Tensor:
-        """See ``tg.exp``."""
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        """See ``tg.log``."""
-        return ops.log(self)
-
-    def tanh(self) -> Tensor:
-        """See ``tg.tanh``."""
-        return ops.tanh(self)
-
-    def sigmoid(self) -> Tensor:
-        """See ``tg.sigmoid``."""
-        return ops.sigmoid(self)
-
-    def relu(self) -> Tensor:
-        """See ``tg.relu``."""
-        return ops.relu(self)
-
-    def softmax(self, axis: int = -1) -> Tensor:
-        """See ``tg.softmax``."""
-        return ops.softmax(self, axis)
-
-    def log_softmax(self, axis: int = -1) -> Tensor:
-        """See ``tg.log_softmax``."""
-        return ops.log_softmax(self, axis)
 
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """See ``tg.logsumexp``."""
