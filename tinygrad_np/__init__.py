@@ -9,7 +9,9 @@ array([[ 0.2689, -0.2689],
        [ 0.5379, -0.5379]])
 """
 
-from . import data as data
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
@@ -18,14 +20,14 @@ from .audit import AuditReport as AuditReport
 from .audit import audit as audit
 from .autodiff import *
 from .cases import case as case
+from .compile import CompileError as CompileError
+from .compile import compile as compile
+from .debug import debug as debug
 from .draw import draw as draw
 from .draw import trace_table as trace_table
 from .gradcheck import GradcheckError as GradcheckError
 from .gradcheck import GradcheckReport as GradcheckReport
 from .gradcheck import gradcheck as gradcheck
-from .compile import CompileError as CompileError
-from .compile import compile as compile
-from .debug import debug as debug
 from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
@@ -45,3 +47,13 @@ from .record import scope as scope
 from .tensor import Tensor as Tensor
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import data as data
+
+
+def __getattr__(name: str) -> Any:
+    """Data sets are loaded when they are first asked for: pathlib takes a while to import."""
+    if name == "data":
+        return importlib.import_module(".data", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

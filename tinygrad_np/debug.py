@@ -6,10 +6,11 @@ between the forward pass that saved them and the backward pass that reads them.
 
 from __future__ import annotations
 
-import traceback
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -88,10 +89,12 @@ def _checksum(value: Any) -> int | None:
 def _line() -> str:
     """The innermost line that is not this package's own."""
     package = __name__.rpartition(".")[0]
-    for frame, number in traceback.walk_stack(None):
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name and not name.startswith((package + ".", "numpy.")) and name != "numpy":
-            return f"{frame.f_code.co_filename}:{number} in {frame.f_code.co_name}"
+            return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        frame = frame.f_back
     return "(unknown line)"
 
 

@@ -16,7 +16,7 @@ from .ops.layer import linear
 from .record import is_recorded, scope, scope_owner
 from .tensor import Array, Operand, Tensor
 
-Initializer = Callable[[tuple[int, ...], np.random.Generator], Array]
+Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
 """Draws an array of weights: ``initializer((out, in), rng)``."""
 
 
