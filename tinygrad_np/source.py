@@ -51,7 +51,7 @@ def _returned(function: Callable[..., Any], values: Mapping[str, Any]) -> str | 
 
     def evaluate(node: ast.expr) -> Any:
         code = compile(ast.Expression(node), "<rule>", "eval")
-        return eval(code, function.__globals__, local)
+        return eval(code, {**function.__globals__, **local})  # as globals, comprehensions see them
 
     class Choose(ast.NodeTransformer):
         def visit_IfExp(self, node: ast.IfExp) -> ast.expr:

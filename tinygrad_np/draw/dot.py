@@ -18,7 +18,7 @@ STYLES: dict[str, dict[str, str]] = {
     "constant": {"shape": "plaintext", "fillcolor": "white"},
     "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#eaf4fc"},
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
-    "output": {"shape": "box", "peripheries": "2", "fillcolor": "#a9d3ee"},
+    "output": {"shape": "box", "peripheries": "2", "fillcolor": "#6fb4e0"},
     "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", "fontcolor": "white"},
     "collapsed scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
     "left out": {"shape": "box", "style": "dashed"},

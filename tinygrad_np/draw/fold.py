@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .walk import FOLDED, Edge, Vertex
 
 LONGEST_BLOCK = 256
 Path = tuple[str, ...]
+Numbers = NDArray[np.int64]
 
 
 def fold(
@@ -105,7 +107,7 @@ def _collapse(vertices: list[Vertex], path: Path) -> list[Vertex]:
     for vertex in vertices:
         for edge in vertex.inputs:
             users.setdefault(edge.source, set()).add(vertex)
-    members |= {v for v in vertices if not v.is_op and v in users and users[v] <= members}
+    members |= {v for v in vertices if v.kind in ("parameter", "constant") and users.get(v, {v}) <= members}
     return _box(vertices, Vertex("collapsed scope", path[-1], scope=path[:-1]), members)
 
 
@@ -137,8 +139,9 @@ def _fold_repeats(vertices: list[Vertex], notes: list[str]) -> list[Vertex]:
             if i >= length:
                 into[vertex] = first
                 for edge, its in zip(vertex.inputs, first.inputs, strict=False):
-                    if not (edge.source.is_op or edge.source in (its.source, into)):
-                        into[edge.source] = its.source
+                    own, target = edge.source, its.source
+                    if not own.is_op and own.kind == target.kind and own is not target:
+                        into.setdefault(own, target)
         into = {old: _end(into, new) for old, new in into.items()}
         name = _name_block(ops, length, times, chr(ord("A") + number % 26))
         notes.append(f"{name}: {length} ops each" if length > 1 else name)
@@ -156,13 +159,43 @@ def _end(into: Mapping[Vertex, Vertex], vertex: Vertex) -> Vertex:
 def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
     """Where the same ops, on inputs of the same shapes, follow each other most: (start, length,
     times), or None where folding would save fewer than six.
+
+    The first block may start from anything, the others take each what the one before has made.
     """
-    count = len(ops)
+    alike, inputs, looks = _numbered(ops)
+    best, saved = None, 5
+    for length in range(1, min(len(ops) // 3, LONGEST_BLOCK) + 1):
+        a, b = inputs[:-length], inputs[length:]
+        same = (a == b) | ((a >= 0) & (b == a + length))
+        match = (alike[:-length] == alike[length:]) & same.all(axis=1)
+        bounds = np.flatnonzero(np.diff(np.concatenate(([False], match, [False])).astype(np.int8)))
+        for begin, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True):
+            if end - begin < length or end - begin + length <= saved:
+                continue
+            start = begin
+            for i in range(begin - 1, max(begin - length, 0) - 1, -1):
+                fits = same[i] | ((looks[i] == looks[i + length]) & (a[i] < max(i - length + 1, 0)))
+                if alike[i] != alike[i + length] or not fits.all():
+                    break
+                start = i
+            times, slack = divmod(end - start + length, length)
+            if times >= 3 and length * (times - 1) > saved:
+                starts = range(start, start + slack + 1)
+                best = (min(starts, key=lambda i: _joint(ops, i)), length, times)
+                saved = length * (times - 1)
+    return best
+
+
+def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
+    """Ops as numbers: equal ones for equal ops; each input's place, below 0 if it is no op (and
+    then equal for equal ones); and equal ones for inputs of equal shape.
+    """
     width = min(6, max((len(v.inputs) for v in ops), default=0))
     place = {v: i for i, v in enumerate(ops)}
     numbers: dict[object, int] = {}
-    alike = np.empty(count, np.int64)
-    inputs = np.full((count, width), -1, np.int64)
+    alike = np.empty(len(ops), np.int64)
+    inputs = np.full((len(ops), width), -1, np.int64)
+    looks = np.full((len(ops), width), -1, np.int64)
 
     def number(*facts: object) -> int:
         return numbers.setdefault(facts, len(numbers))
@@ -171,24 +204,10 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
         alike[i] = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(v.inputs))
         for j, edge in enumerate(v.inputs[:width]):
             s = edge.source
-            if s in place:
-                inputs[i, j] = place[s]
-            else:
-                inputs[i, j] = -2 - number(s.kind, s.shape, s.dtype, s.kind == "constant" and s.title)
-    best, saved = None, 5
-    for length in range(1, min(count // 3, LONGEST_BLOCK) + 1):
-        a, b = inputs[:-length], inputs[length:]
-        same = (alike[:-length] == alike[length:]) & (
-            (a == b) | ((a >= 0) & (b == a + length))
-        ).all(axis=1)
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
-        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            times, slack = divmod(end - begin + length, length)
-            if times >= 3 and length * (times - 1) > saved:
-                starts = range(begin, begin + slack + 1)
-                best = (min(starts, key=lambda i: _joint(ops, i)), length, times)
-                saved = length * (times - 1)
-    return best
+            value = s.title if s.kind == "constant" else ""
+            inputs[i, j] = place.get(s, -2 - number(s.kind, s.shape, s.dtype, value))
+            looks[i, j] = number(s.shape, s.dtype)
+    return alike, inputs, looks
 
 
 def _joint(ops: list[Vertex], i: int) -> tuple[int, bool]:

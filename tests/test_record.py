@@ -1,0 +1,126 @@
+"""What is recorded of nodes: scopes, values, times, names; for how long, and what it costs."""
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tinygrad_np import graph, nn
+from tinygrad_np.graph import Node
+from tinygrad_np.record import _array_names, _records, array_name, record_of
+from tinygrad_np.tensor import Tensor
+
+
+def leaf(value: Any) -> Tensor:
+    return Tensor(value, requires_grad=True)
+
+
+def node_of(tensor: Tensor) -> Node:
+    assert tensor._node is not None
+    return tensor._node
+
+
+def test_nothing_is_recorded_unless_asked_for() -> None:
+    before = len(_records)
+    loss = nn.Linear(2, 2)(np.ones((1, 2), np.float32)).sum()
+    loss.backward()
+    assert len(_records) == before
+
+
+def test_a_record_has_operands_output_saved_and_time() -> None:
+    x = leaf([1.0, 2.0])
+    with tg.record():
+        y = tg.exp(x)
+    seen = record_of(node_of(y))
+    assert seen.output is y.data
+    assert seen.operands is not None
+    assert seen.operands[0] is x.data
+    assert seen.saved == node_of(y).saved
+    assert seen.seconds is not None
+    assert seen.seconds > 0
+
+
+def test_records_go_with_their_nodes() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(_records)
+        with tg.record():
+            loss = tg.sum(tg.exp(leaf([1.0, 2.0])))
+        assert len(_records) == before + 2
+        del loss
+        assert len(_records) == before
+    finally:
+        gc.enable()
+
+
+def test_names_go_with_their_arrays() -> None:
+    before = len(_array_names)
+    tensor = Tensor([1.0, 2.0], name="x")
+    assert array_name(tensor.data) == "x"
+    tensor.name = "y"
+    assert array_name(tensor.data) == "y"
+    del tensor
+    assert len(_array_names) == before
+
+
+def test_scopes_nest_and_end() -> None:
+    x = leaf([1.0])
+    with tg.scope("a"):
+        with tg.scope("b"):
+            inner = tg.exp(x)
+        outer = tg.exp(x)
+    after = tg.exp(x)
+    scopes = [record_of(node_of(y)).scope for y in (inner, outer, after)]
+    assert scopes == [("a", "b"), ("a",), ()]
+    assert graph.recording.get() is True
+
+
+def test_a_scope_ends_when_an_error_leaves_it() -> None:
+    with pytest.raises(KeyError), tg.record(), tg.scope("a"):
+        raise KeyError
+    assert graph.recording.get() is True
+
+
+def test_a_scope_does_not_turn_recording_on() -> None:
+    with tg.no_grad(), tg.scope("a"):
+        assert not tg.exp(leaf([1.0])).requires_grad
+        with tg.enable_grad():
+            assert tg.exp(leaf([1.0])).requires_grad
+
+
+def test_modules_are_scopes_while_recording() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Tanh()))
+    x = np.ones((1, 2), np.float32)
+    with tg.record():
+        y = net(x)
+    assert record_of(node_of(y)).scope == ("Sequential", "1", "0")
+    assert record_of(node_of(net(x))).scope == ()
+
+
+def test_other_observers_are_told_too() -> None:
+    class Witness:
+        seen = 0
+
+        def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
+            self.seen += 1
+
+    witness = Witness()
+    with graph.observed(witness), tg.record(), tg.scope("a"):
+        x = leaf([1.0])
+        tg.grad(tg.exp(x), x, create_graph=True)
+    assert witness.seen == 2
+
+
+def test_backward_ops_are_marked_and_forward_ops_are_not() -> None:
+    x = leaf([1.0, 2.0])
+    with tg.record():
+        y = tg.tanh(x)
+        slope = tg.grad(y.sum(), x, create_graph=True)
+        z = slope * 2.0
+    assert not record_of(node_of(y)).backward
+    assert record_of(node_of(slope)).backward
+    assert record_of(node_of(slope)).output is slope.data
+    assert not record_of(node_of(z)).backward
