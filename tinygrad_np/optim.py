@@ -34,7 +34,7 @@ class Optimizer:
         if not self.parameters:
             raise ValueError("an optimiser needs at least one parameter, got none")
         for parameter in self.parameters:
-            if not parameter.requires_grad or not parameter.is_leaf:
+            if not getattr(parameter, "requires_grad", False) or not parameter.is_leaf:
                 raise TypeError(
                     f"parameters must be leaf Tensors that require grad, got {parameter!r}"
                 )
