@@ -1,0 +1,274 @@
+"""Optimisers against their formulas written out, schedules, clipping, state."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tests.registry import assert_close
+from tinygrad_np import optim
+
+STEPS = 7
+
+
+def trajectory(make: Callable[[Any], Any], steps: int = STEPS) -> list[Any]:
+    """Where w goes from (1, -2, 3) on the gradients of Σ cos(w + k): they change sign and size."""
+    w = tg.Tensor([1.0, -2.0, 3.0], requires_grad=True)
+    optimizer = make([w])
+    path = []
+    for k in range(steps):
+        optimizer.zero_grad()
+        tg.cos(w + float(k)).sum().backward()
+        optimizer.step()
+        path.append(w.data.copy())
+    return path
+
+
+def slope(w: Any, k: int) -> Any:
+    return -np.sin(w + k)
+
+
+START = np.array([1.0, -2.0, 3.0])
+
+
+def test_sgd() -> None:
+    w = START.copy()
+    for k, found in enumerate(trajectory(lambda p: optim.SGD(p, lr=0.1))):
+        w = w - 0.1 * slope(w, k)
+        assert_close(found, w, 1e-14)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+def test_sgd_with_momentum_and_weight_decay(nesterov: bool, decay: float) -> None:
+    w, v = START.copy(), np.zeros(3)
+    path = trajectory(lambda p: optim.SGD(p, 0.1, 0.9, nesterov, decay))
+    for k, found in enumerate(path):
+        g = slope(w, k) + decay * w
+        v = 0.9 * v + g
+        w = w - 0.1 * (g + 0.9 * v if nesterov else v)
+        assert_close(found, w, 1e-13)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_and_adamw(decoupled: bool, decay: float) -> None:
+    kind = optim.AdamW if decoupled else optim.Adam
+    path = trajectory(lambda p: kind(p, 0.02, (0.8, 0.95), 1e-6, decay))
+    w, m, v = START.copy(), np.zeros(3), np.zeros(3)
+    for k, found in enumerate(path):
+        g = slope(w, k) + (0 if decoupled else decay * w)
+        m = 0.8 * m + 0.2 * g
+        v = 0.95 * v + 0.05 * g**2
+        m_hat, v_hat = m / (1 - 0.8 ** (k + 1)), v / (1 - 0.95 ** (k + 1))
+        if decoupled:
+            w = w - 0.02 * decay * w
+        w = w - 0.02 * m_hat / (np.sqrt(v_hat) + 1e-6)
+        assert_close(found, w, 1e-12)
+
+
+def test_by_hand() -> None:
+    """Constants worked out on paper, for f(w) = w²/2 from w = 1: the gradient is w."""
+
+    def run(make: Callable[[Any], Any], steps: int) -> float:
+        w = tg.Tensor(1.0, requires_grad=True)
+        optimizer = make([w])
+        for _ in range(steps):
+            w.grad = w.data.copy()
+            optimizer.step()
+        return float(w.item())
+
+    assert run(lambda p: optim.SGD(p, 0.5), 3) == 0.125
+    # v: 1, then 0.5 + 0.5 = 1; w: 0.5, then 0.
+    assert run(lambda p: optim.SGD(p, 0.5, momentum=0.5), 2) == 0.0
+    # v = 1: w = 1 - 0.5 (1 + 0.5) = 0.25; v = 0.75: w = 0.25 - 0.5 (0.25 + 0.375) = -0.0625.
+    assert run(lambda p: optim.SGD(p, 0.5, 0.5, nesterov=True), 2) == -0.0625
+    # g = 1 + 0.2: w = 1 - 0.6.
+    assert run(lambda p: optim.SGD(p, 0.5, weight_decay=0.2), 1) == pytest.approx(0.4)
+    # Adam's first step is lr · sign(g), whatever the betas are.
+    assert run(lambda p: optim.Adam(p, 0.25, eps=0.0), 1) == pytest.approx(0.75)
+    assert run(lambda p: optim.AdamW(p, 0.25, eps=0.0, weight_decay=0.5), 1) == pytest.approx(0.625)
+
+
+def test_updates_are_in_place_and_leave_the_gradient_alone() -> None:
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    array = w.data
+    w.grad = np.array([1.0, 1.0])
+    optim.Adam([w], 0.1, weight_decay=0.5).step()
+    assert w.data is array
+    assert_close(w.grad, [1, 1])
+
+
+def test_float32_stays_float32() -> None:
+    for make in (lambda p: optim.SGD(p, 0.1, 0.9), optim.Adam, optim.AdamW):
+        w = tg.Tensor([1.0], requires_grad=True, dtype=np.float32)
+        optimizer: optim.Optimizer = make([w])
+        for _ in range(3):
+            w.grad = np.array([1.0])
+            optimizer.step()
+        assert w.dtype == np.float32
+        assert all(a.dtype == np.float32 for state in optimizer.state for a in state)
+
+
+def test_parameters_without_gradient_are_left_alone() -> None:
+    a, b = tg.Tensor([1.0], requires_grad=True), tg.Tensor([1.0], requires_grad=True)
+    optimizer = optim.Adam([a, b], 0.1)
+    a.grad = np.array([1.0])
+    optimizer.step()
+    assert a.item() != 1
+    assert b.item() == 1
+    optimizer.zero_grad()
+    assert a.grad is None
+    with pytest.raises(RuntimeError, match=r"no parameter has a gradient.*backward"):
+        optimizer.step()
+
+
+# State
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: optim.SGD(p, 0.1),
+        lambda p: optim.SGD(p, optim.step_decay(0.1, 3), momentum=0.9, nesterov=True),
+        lambda p: optim.Adam(p, optim.cosine(0.1, 10)),
+        lambda p: optim.AdamW(p, 0.1),
+    ],
+)
+def test_training_goes_on_from_a_saved_state(make: Callable[[Any], Any]) -> None:
+    def steps(w: Any, optimizer: Any, start: int, stop: int) -> None:
+        for k in range(start, stop):
+            w.grad = slope(w.data, k)
+            optimizer.step()
+
+    w = tg.Tensor(START, requires_grad=True)
+    optimizer = make([w])
+    steps(w, optimizer, 0, 4)
+    state, half = optimizer.state_dict(), w.data.copy()
+    steps(w, optimizer, 4, 8)
+    again = tg.Tensor(half, requires_grad=True)
+    other = make([again])
+    other.load_state_dict(state)
+    assert other.updates == 4
+    steps(again, other, 4, 8)
+    assert np.array_equal(again.data, w.data)
+    third = make([tg.Tensor(half, requires_grad=True)])
+    third.load_state_dict(state)  # the state was not used up, nor written to
+    assert third.updates == 4
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    w = tg.Tensor(START, requires_grad=True)
+    adam = optim.Adam([w])
+    state = adam.state_dict()
+    with pytest.raises(ValueError, match=r"does not have: 0\.mean, 0\.square"):
+        optim.SGD([w], 0.1).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"0\.velocity: expected shape \(3,\), got None"):
+        optim.SGD([w], 0.1, momentum=0.9).load_state_dict(state)
+    small = tg.Tensor([1.0], requires_grad=True)
+    with pytest.raises(ValueError, match=r"0\.mean: expected shape \(1,\), got \(3,\)"):
+        optim.Adam([small]).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda w: optim.SGD([], 0.1), ValueError, "at least one parameter"),
+        (lambda w: optim.SGD([w, w], 0.1), ValueError, "given twice"),
+        (lambda w: optim.SGD([w], -0.1), ValueError, r"lr=-0\.1 must not be negative"),
+        (lambda w: optim.SGD([w * 2], 0.1), TypeError, "must be leaf Tensors that require grad"),
+        (lambda w: optim.SGD([w.detach()], 0.1), TypeError, "must be leaf Tensors"),
+        (lambda w: optim.SGD([np.ones(3)], 0.1), TypeError, "must be leaf Tensors"),  # type: ignore[list-item]
+        (lambda w: optim.SGD([w], 0.1, nesterov=True), ValueError, "needs a momentum"),
+        (lambda w: optim.Adam([w], betas=(0.9, 1.0)), ValueError, r"must lie in \[0, 1\)"),
+    ],
+)  # fmt: skip
+def test_errors(call: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        call(tg.Tensor(START, requires_grad=True))
+
+
+# Schedules
+
+
+def test_constant_and_step_decay() -> None:
+    assert [optim.constant(0.3)(i) for i in (0, 1, 100)] == [0.3] * 3
+    assert [optim.step_decay(1.0, 3, 0.5)(i) for i in (0, 2, 3, 5, 6)] == [1, 1, 0.5, 0.5, 0.25]
+
+
+def test_cosine() -> None:
+    rate = optim.cosine(1.0, 100, final=0.2)
+    assert rate(0) == 1
+    assert rate(50) == pytest.approx(0.6)
+    assert rate(25) == pytest.approx(0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2)
+    assert rate(100) == rate(1000) == pytest.approx(0.2)
+
+
+def test_one_cycle() -> None:
+    rate = optim.one_cycle(1.0, 100, warmup=0.3)
+    rates = [rate(i) for i in range(100)]
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates[29] == pytest.approx(1.0)  # the last update of the warm-up
+    assert rates[99] == pytest.approx(1 / 25 * 1e-4)
+    assert rate(1000) == pytest.approx(1 / 25 * 1e-4)
+    assert all(a < b for a, b in itertools.pairwise(rates[:30]))
+    assert all(a > b for a, b in itertools.pairwise(rates[29:]))
+
+
+def test_a_schedule_is_asked_once_an_update() -> None:
+    w = tg.Tensor(10.0, requires_grad=True)
+    optimizer = optim.SGD([w], optim.step_decay(1.0, 2, 0.1))
+    path = []
+    for _ in range(4):
+        w.grad = np.array(1.0)
+        path.append(optimizer.learning_rate)
+        optimizer.step()
+    assert path == pytest.approx([1, 1, 0.1, 0.1])
+    assert w.item() == pytest.approx(10 - 2.2)
+
+
+# Clipping
+
+
+def clipped() -> list[tg.Tensor]:
+    a, b, c = (tg.Tensor(np.zeros(n), requires_grad=True) for n in (2, 1, 1))
+    a.grad, b.grad = np.array([3.0, 0.0]), np.array([-4.0])
+    return [a, b, c]
+
+
+def test_clip_grad_norm() -> None:
+    parameters = clipped()
+    assert optim.clip_grad_norm(parameters, 1.0) == pytest.approx(5)
+    assert_close(parameters[0].grad, [0.6, 0])
+    assert_close(parameters[1].grad, [-0.8])
+    assert parameters[2].grad is None
+    assert optim.clip_grad_norm(parameters, 10.0) == pytest.approx(1)
+    assert_close(parameters[0].grad, [0.6, 0])
+
+
+def test_clip_grad_value() -> None:
+    parameters = clipped()
+    optim.clip_grad_value(parameters, 2.0)
+    assert_close(parameters[0].grad, [2, 0])
+    assert_close(parameters[1].grad, [-2])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_gradients_that_are_not_finite_are_refused(bad: float) -> None:
+    parameters = clipped()
+    parameters[0].grad = np.array([bad, 0.0])
+    with pytest.raises(ValueError, match="cannot be clipped"):
+        optim.clip_grad_norm(parameters, 1.0)
+
+
+def test_clipping_keeps_float32() -> None:
+    w = tg.Tensor(np.zeros(2, np.float32), requires_grad=True)
+    w.grad = np.array([30.0, 40.0])
+    optim.clip_grad_norm([w], 1.0)
+    assert w.grad is not None
+    assert w.grad.dtype == np.float32
+    assert_close(w.grad, [0.6, 0.8], 1e-6)
