@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tinygrad_np.nn import Module
 
 Factory = Callable[..., Any]
 """A class or function that makes a ``tinygrad_np.nn.Module``."""
 
 MODELS: dict[str, str] = {
     "three_layer": "models.three_layer:ThreeLayer",
+    "three_layer_relu": "models.three_layer_relu:three_layer_relu",
     "relu_sgd": "models.two_layer:ReluNetwork",
     "dropout_sgd": "models.two_layer:DropoutNetwork",
     "dropout_minibatch": "models.two_layer:DropoutNetwork",
@@ -41,3 +48,21 @@ def factory(name: str) -> Factory:
     if not callable(found):
         raise ValueError(f"{path!r} is a {type(found).__name__}: a class or function is needed")
     return found
+
+
+def make(name: str, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Module:
+    """The network called ``name``; ``rng`` and ``dtype`` are passed on if its factory takes them.
+
+    Raises ValueError where there is none, it is no Module or has nothing to train in ``dtype``.
+    """
+    made = factory(name)
+    takes = inspect.signature(made).parameters
+    given = {"rng": rng, "dtype": np.dtype(dtype)}
+    model = made(**{key: value for key, value in given.items() if key in takes})
+    if not isinstance(model, Module):
+        raise ValueError(f"{name} made a {type(model).__name__}, not a tinygrad_np.nn.Module")
+    found = {parameter.dtype for parameter in model.parameters()}
+    if found != {given["dtype"]}:
+        told = " and ".join(sorted(map(str, found))) or "no dtype: it has none at all"
+        raise ValueError(f"{name} has parameters of {told}; asked for was {given['dtype']}")
+    return model

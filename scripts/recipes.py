@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scripts.augmentation import Augmentation, shifted
+from scripts.training import updates_per_epoch
 from tinygrad_np import optim
 from tinygrad_np.nn import Module
-from tinygrad_np.optim import Optimizer
+from tinygrad_np.optim import Optimizer, Schedule
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": optim.SGD,
@@ -25,7 +27,9 @@ class Recipe:
     """Settings of a training run.
 
     ``epochs`` or ``iterations`` says how long it is: one of them is None. With ``replacement``
-    batches are drawn afresh each time; without, an epoch meets every image once.
+    batches are drawn afresh each time; without, an epoch meets every image once. With
+    ``one_cycle`` the learning rate rises to ``lr`` and falls to almost 0. With ``shifts`` images
+    are moved by up to a pixel. ``relu`` takes ``three_layer_relu`` for ``three_layer``.
     """
 
     optimizer: str = "sgd"
@@ -34,10 +38,34 @@ class Recipe:
     iterations: int | None = 15_000
     epochs: float | None = None
     replacement: bool = True
+    one_cycle: bool = False
+    shifts: bool = False
+    relu: bool = False
 
-    def make_optimizer(self, model: Module) -> Optimizer:
-        """The optimiser of a model's parameters."""
-        return OPTIMIZERS[self.optimizer](model.parameters(), self.lr)
+    def network(self, name: str) -> str:
+        """The name of the network to train where ``name`` is asked for."""
+        return "three_layer_relu" if self.relu and name == "three_layer" else name
+
+    def updates(self, images: int) -> int:
+        """The length of the run, for so many training images."""
+        per_epoch = updates_per_epoch(images, self.batch_size, self.replacement)
+        return self.iterations or round((self.epochs or 1) * per_epoch)
+
+    def make_optimizer(self, model: Module, updates: int) -> Optimizer:
+        """The optimiser of a model's parameters, for so many updates."""
+        rate: float | Schedule = optim.one_cycle(self.lr, updates) if self.one_cycle else self.lr
+        return OPTIMIZERS[self.optimizer](model.parameters(), rate)
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What is done to each batch of images."""
+        return shifted if self.shifts else None
 
 
-RECIPES: dict[str, Recipe] = {"seed": Recipe()}
+RECIPES: dict[str, Recipe] = {
+    "seed": Recipe(),
+    "best": Recipe(
+        optimizer="adamw", lr=0.006, batch_size=100, iterations=None, epochs=20,
+        replacement=False, one_cycle=True, shifts=True, relu=True,
+    ),
+}  # fmt: skip

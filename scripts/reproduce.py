@@ -31,10 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help="which table, or all")
     add("--epochs", type=int, metavar="N", help="only the first N epochs (default: all)")
-    add("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR",
-        help="where to write (default: runs/reproduce)")  # fmt: skip
-    add("--true-gradient", action="store_true",
-        help="train the twins instead, with the gradient that autograd finds")  # fmt: skip
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/reproduce"),
+        metavar="DIR",
+        help="where to write (default: runs/reproduce)",
+    )
+    add(
+        "--true-gradient",
+        action="store_true",
+        help="train the twins instead, with the gradient that autograd finds",
+    )
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     if options.epochs is not None and options.epochs < 1:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_np as tg
+from scripts.augmentation import Augmentation
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
 from tinygrad_np.nn import Module
 from tinygrad_np.optim import Optimizer
 
 Array = NDArray[Any]
-Change = Callable[[Array, np.random.Generator], Array]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def train(
     batch_size: int,
     rng: np.random.Generator,
     replacement: bool = False,
-    augment: Change | None = None,
+    augment: Augmentation | None = None,
     on_update: Callable[[float], None] = lambda loss: None,
 ) -> Iterator[Metrics]:
     """Train for so many updates; yield the figures after every epoch, and at the end.

@@ -12,6 +12,7 @@ import tinygrad_np as tg
 from models import three_layer_by_hand, two_layer_by_hand
 from models.three_layer import ThreeLayer
 from models.two_layer import DropoutNetwork, ReluNetwork, TanhNetwork
+from scripts import training
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist
 
@@ -202,13 +203,24 @@ def test_dropout_networks_drop_while_training_only(digits: Digits) -> None:
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_by_name(name: str, digits: Digits) -> None:
     x, labels, _ = digits
-    net: Any = models.factory(name)(rng=0, dtype=np.float32)
+    net = models.make(name, np.random.default_rng(0))
     assert net(x.astype(np.float32)).shape == (6, 10)
-    loss = net.loss(x.astype(np.float32), labels)
+    loss = training.loss_of(net, x.astype(np.float32), labels)
     loss.backward()
     assert loss.dtype == np.float32
-    assert {parameter.grad.dtype.name for parameter in net.parameters()} == {"float32"}
-    assert isinstance(net, nn.Module)
+    for parameter in net.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == np.float32
+
+
+def test_the_best_recipes_network_has_as_many_parameters_as_the_seeds() -> None:
+    sizes = [
+        sum(
+            parameter.size for parameter in models.make(name, np.random.default_rng(0)).parameters()
+        )
+        for name in ("three_layer", "three_layer_relu")
+    ]
+    assert sizes == [45_360, 45_360]
 
 
 def test_a_model_of_ones_own() -> None:

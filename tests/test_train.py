@@ -174,7 +174,10 @@ def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: Dat
     [
         (["four_layer"], "there is no model called 'four_layer'"),
         ([f"{__name__}:no_module"], "made a int, not a tinygrad_np.nn.Module"),
-        ([f"{__name__}:Small", "--dtype", "float64"], "float32, but --dtype is float64"),
+        (
+            [f"{__name__}:Small", "--dtype", "float64"],
+            "parameters of float32; asked for was float64",
+        ),
         (["three_layer", "--data", "no/such/folder"], "no such folder"),
         (["relu_sgd", "--lr", "1e30"], "the loss became"),
     ],
