@@ -22,6 +22,7 @@ from .autodiff import *
 from .cases import case as case
 from .compile import CompileError as CompileError
 from .compile import compile as compile
+from .config import show_config as show_config
 from .debug import debug as debug
 from .draw import draw as draw
 from .draw import trace_table as trace_table
