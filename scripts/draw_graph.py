@@ -1,4 +1,4 @@
-"""Draw the graph of a network's loss on a batch of MNIST: SVG, HTML, DOT, and with `dot` PNG and PDF."""
+"""Draw the graph of a network's loss on a batch of MNIST: SVG, HTML, DOT, PNG, PDF."""
 
 from __future__ import annotations
 

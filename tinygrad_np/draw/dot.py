@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import textwrap
 from collections.abc import Collection
+
 from .fold import Path, common
 from .render import Drawing
 from .text import bytes_text, gradient_text, shape_text, title_text, value_text
@@ -19,11 +20,16 @@ STYLES: dict[str, dict[str, str]] = {
     "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#eaf4fc"},
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
     "output": {"shape": "box", "peripheries": "2", "fillcolor": "#6fb4e0"},
-    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", "fontcolor": "white"},
+    "loss": {
+        "shape": "box",
+        "style": "filled,diagonals",
+        "fillcolor": "#0072b2",
+        "fontcolor": "white",
+    },
     "collapsed scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
     "left out": {"shape": "box", "style": "dashed"},
     "nan or inf": {"shape": "box", "fillcolor": "#c02000", "fontcolor": "white", "color": "black"},
-}
+}  # fmt: skip
 GRAPH = {
     "fontname": "Arial", "fontsize": "9", "labelloc": "b", "nodesep": "0.12",
     "ranksep": "0.22", "tooltip": " ",
@@ -44,8 +50,9 @@ def digraph(
 ) -> Drawing:
     """The vertices as DOT, in their order, with clusters for the scopes and a legend."""
     drawing = Drawing(
-        "graph", graph_attr={**GRAPH, "rankdir": rankdir}, node_attr=NODE, edge_attr=EDGE
-    )
+        "graph", format="svg", graph_attr={**GRAPH, "rankdir": rankdir}, node_attr=NODE,
+        edge_attr=EDGE,
+    )  # fmt: skip
     drawing.vertices = vertices
     for i, vertex in enumerate(vertices):
         vertex.key = f"n{i}"
@@ -67,7 +74,7 @@ def digraph(
     for vertex in vertices:
         for edge in vertex.inputs:
             ends = (edge.source.key, vertex.key)
-            if edge.again:  # drawn from its head to its tail, or dot would lay the block out backwards
+            if edge.again:  # from head to tail, or dot would lay the block out backwards
                 ends = (vertex.key, edge.source.key)
             attributes = _attributes(_edge(vertex, edge, show))
             drawing.body.append(f"\t{ends[0]} -> {ends[1]} [{attributes}]\n")
@@ -182,7 +189,9 @@ def _legend(
     if any(edge.again for vertex in vertices for edge in vertex.inputs):
         lines.append("bold edges: from each folded block to the next")
     if "rule" in show:
-        lines.append("on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)")
+        lines.append(
+            "on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)"
+        )
     if "grad" in show and any(vertex.gradients for vertex in vertices):
         lines.append("|g|: 2-norm of the gradient")
     drawing.graph_attr["label"] = _quote("\n".join(lines))[1:-1]

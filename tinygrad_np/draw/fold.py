@@ -25,34 +25,34 @@ def fold(
     Raises ValueError for a scope that is not there.
     """
     notes: list[str] = []
-    wanted = [] if isinstance(collapse, bool) else [collapse] if isinstance(collapse, str) else collapse
-    for name in wanted:
-        paths = {path for v in vertices for path in _paths(v) if name in (path[-1], "/".join(path))}
-        if not paths:
-            known = sorted({"/".join(path) for v in vertices for path in _paths(v)})
-            raise ValueError(
-                f"there is no scope called {name!r} to collapse: the graph's are {known or 'none'}"
-                + ("" if known else " (with tg.scope(name), or modules called inside tg.record())")
-            )
-        for path in paths:
-            vertices = _collapse(vertices, path)
+    if not isinstance(collapse, bool):
+        wanted = [collapse] if isinstance(collapse, str) else collapse
+        vertices = _collapse(vertices, {path for name in wanted for path in _found(vertices, name)})
     if collapse is not False:
         vertices = _fold_repeats(vertices, notes)
-    if max_nodes is not None and len(vertices) > max_nodes:
-        paths = {path for v in vertices for path in _paths(v)}
-        for path in sorted(paths, key=lambda path: (-len(path), path)):
-            if len(vertices) > max_nodes:
-                vertices = _collapse(vertices, path)
-        boxes = sum(v.kind == "collapsed scope" for v in vertices)
-        if boxes:
+    depth = max((len(v.scope) for v in vertices), default=0)
+    while max_nodes is not None and len(vertices) > max_nodes and depth:
+        vertices = _collapse(vertices, {v.scope[:depth] for v in vertices if len(v.scope) >= depth})
+        depth -= 1
+        if len(vertices) <= max_nodes or not depth:
+            boxes = sum(v.kind == "collapsed scope" for v in vertices)
             notes.append(f"more than {max_nodes} nodes: {boxes} scopes drawn as boxes")
     if max_nodes is not None and len(vertices) > max_nodes:
         vertices = _leave_out(vertices, max_nodes, notes)
     return vertices, notes
 
 
-def _paths(vertex: Vertex) -> list[Path]:
-    return [vertex.scope[: i + 1] for i in range(len(vertex.scope))]
+def _found(vertices: list[Vertex], name: str) -> set[Path]:
+    """The scopes that are called so."""
+    paths = {v.scope[: i + 1] for v in vertices for i in range(len(v.scope))}
+    found = {path for path in paths if name in (path[-1], "/".join(path))}
+    if not found:
+        known = sorted("/".join(path) for path in paths)
+        raise ValueError(
+            f"there is no scope called {name!r} to collapse: the graph's are {known or 'none'}"
+            + ("" if known else " (with tg.scope(name), or modules called inside tg.record())")
+        )
+    return found
 
 
 def _merge(
@@ -89,26 +89,39 @@ def _merge(
     return remaining
 
 
-def _box(vertices: list[Vertex], box: Vertex, members: set[Vertex]) -> list[Vertex]:
-    ops = [v for v in vertices if v in members and v.is_op]
-    last = ops[-1]
-    merged = _merge(vertices, dict.fromkeys(members, box))
-    box.shape, box.dtype, box.backward = last.shape, last.dtype, last.backward
-    box.values, box.gradients = last.values, last.gradients
-    box.count = sum(v.count for v in ops)
-    box.title = f"{box.title}\n{box.count:,} ops"
+def _put_in_boxes(vertices: list[Vertex], box_of: Mapping[Vertex, Vertex]) -> list[Vertex]:
+    """Merge vertices into boxes, which look like the last op inside."""
+    ops: dict[Vertex, list[Vertex]] = {}
+    for vertex in vertices:
+        if vertex in box_of and vertex.is_op:
+            ops.setdefault(box_of[vertex], []).append(vertex)
+    merged = _merge(vertices, box_of)
+    for box, inside in ops.items():
+        last = inside[-1]
+        box.shape, box.dtype, box.backward = last.shape, last.dtype, last.backward
+        box.values, box.gradients = last.values, last.gradients
+        box.count = sum(v.count for v in inside)
+        box.title = f"{box.title}\n{box.count:,} ops"
     return merged
 
 
-def _collapse(vertices: list[Vertex], path: Path) -> list[Vertex]:
-    """Put a scope's ops, and whatever they alone use, into one box."""
-    members = {v for v in vertices if v.is_op and v.scope[: len(path)] == path}
-    users: dict[Vertex, set[Vertex]] = {}
+def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
+    """Put each scope's ops, and the parameters and constants they alone use, into one box."""
+    boxes = {path: Vertex("collapsed scope", path[-1], scope=path[:-1]) for path in paths}
+    box_of: dict[Vertex, Vertex] = {}
+    users: dict[Vertex, set[Vertex | None]] = {}
     for vertex in vertices:
+        for depth in range(len(vertex.scope), 0, -1):
+            if vertex.scope[:depth] in boxes:
+                box_of[vertex] = boxes[vertex.scope[:depth]]  # the outermost comes last
         for edge in vertex.inputs:
-            users.setdefault(edge.source, set()).add(vertex)
-    members |= {v for v in vertices if v.kind in ("parameter", "constant") and users.get(v, {v}) <= members}
-    return _box(vertices, Vertex("collapsed scope", path[-1], scope=path[:-1]), members)
+            users.setdefault(edge.source, set()).add(box_of.get(vertex))
+    for vertex in vertices:
+        if vertex.kind in ("parameter", "constant") and len(users.get(vertex, ())) == 1:
+            [box] = users[vertex]
+            if box is not None:
+                box_of[vertex] = box
+    return _put_in_boxes(vertices, box_of)
 
 
 def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Vertex]:
@@ -118,7 +131,7 @@ def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Ver
     if not any(v.is_op for v in middle):
         return vertices
     box = Vertex("left out", "…")
-    merged = _box(vertices, box, set(middle))
+    merged = _put_in_boxes(vertices, dict.fromkeys(middle, box))
     notes.append(f"more than {limit} nodes: {box.count:,} ops in the middle are not drawn")
     return merged
 
@@ -157,10 +170,10 @@ def _end(into: Mapping[Vertex, Vertex], vertex: Vertex) -> Vertex:
 
 
 def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
-    """Where the same ops, on inputs of the same shapes, follow each other most: (start, length,
-    times), or None where folding would save fewer than six.
+    """Where the same ops follow each other most: (start, length, times).
 
-    The first block may start from anything, the others take each what the one before has made.
+    None where folding would save fewer than six. Inputs must be of the same shapes; the first block
+    may start from anything, the others take each what the one before has made.
     """
     alike, inputs, looks = _numbered(ops)
     best, saved = None, 5
@@ -187,8 +200,9 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
 
 
 def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
-    """Ops as numbers: equal ones for equal ops; each input's place, below 0 if it is no op (and
-    then equal for equal ones); and equal ones for inputs of equal shape.
+    """Numbers that are equal for equal ops; the inputs' places; and equal ones for equal shapes.
+
+    The place of an input that is no op is a number below 0, equal for equal ones.
     """
     width = min(6, max((len(v.inputs) for v in ops), default=0))
     place = {v: i for i, v in enumerate(ops)}
@@ -201,8 +215,9 @@ def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
         return numbers.setdefault(facts, len(numbers))
 
     for i, v in enumerate(ops):
-        alike[i] = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(v.inputs))
-        for j, edge in enumerate(v.inputs[:width]):
+        edges = [edge for edge in v.inputs if not edge.again]
+        alike[i] = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(edges))
+        for j, edge in enumerate(edges[:width]):
             s = edge.source
             value = s.title if s.kind == "constant" else ""
             inputs[i, j] = place.get(s, -2 - number(s.kind, s.shape, s.dtype, value))

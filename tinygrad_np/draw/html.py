@@ -60,7 +60,7 @@ def _facts(vertex: Vertex, users: list[str]) -> dict[str, Any]:
 
 def _histogram(title: str, arrays: list[Array]) -> dict[str, Any] | None:
     """How often values occur between the smallest and the largest; None for fewer than two."""
-    values = np.concatenate([a.ravel().astype(np.float64) for a in arrays]) if arrays else np.empty(0)
+    values = np.concatenate([np.empty(0), *(array.ravel() for array in arrays)])
     values = values[np.isfinite(values)]
     if values.size < 2:
         return None

@@ -14,7 +14,7 @@ from .walk import Vertex
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
-    """What ``draw`` returns: a ``graphviz.Digraph``, with ``source``, ``save``, ``render``, ``pipe``.
+    """What ``draw`` returns: a ``graphviz.Digraph``, with its ``source``, ``save`` and so on.
 
     Notebooks show it. SVG needs no program beside Python; for PNG and PDF the system's Graphviz
     has to be installed, and RuntimeError says so.
@@ -22,43 +22,37 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
     vertices: list[Vertex]
 
-    def pipe(self, format: str | None = None, *args: Any, **kwargs: Any) -> Any:
+    def pipe(self, format: str | None = None, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""
-        format, encoding = format or "svg", kwargs.pop("encoding", None)
+        format, encoding = format or self.format, kwargs.pop("encoding", None)
         try:
-            data = super().pipe(format, *args, **kwargs)
+            data = super().pipe(format, **kwargs)
         except graphviz.ExecutableNotFound:
             data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
-        if format == "svg":
-            data = _polished(data)
+        data = _polished(data) if format == "svg" else data
         return data.decode(encoding) if encoding else data
 
     def render(
         self,
         filename: str | PathLike[str] | None = None,
-        directory: str | PathLike[str] | None = None,
+        *,
+        outfile: str | PathLike[str] | None = None,
+        format: str | None = None,
         view: bool = False,
         cleanup: bool = False,
-        format: str | None = None,
-        *args: Any,
-        outfile: str | PathLike[str] | None = None,
         **kwargs: Any,
     ) -> str:
-        """Write the DOT text and its picture, return the picture's path; see ``graphviz.Digraph``."""
-        if format is None:
-            format = "svg" if outfile is None else Path(outfile).suffix[1:]
+        """Write the DOT text and the picture, return the picture's path: graphviz's ``render``."""
+        format = format or (Path(outfile).suffix[1:] if outfile else self.format)
         try:
-            path = super().render(
-                filename, directory, False, cleanup, format, *args, outfile=outfile, **kwargs
-            )
+            path = super().render(filename, outfile=outfile, format=format, **kwargs)
             data = Path(path).read_bytes()
         except graphviz.ExecutableNotFound:  # the DOT text is written all the same
             path = os.path.join(self.directory, outfile or f"{self.filename}.{format}")
             data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
-            if cleanup:
-                Path(self.filepath).unlink()
-        if format == "svg":
-            Path(path).write_bytes(_polished(data))
+        Path(path).write_bytes(_polished(data) if format == "svg" else data)
+        if cleanup:
+            Path(self.filepath).unlink()
         if view:
             self._view(path, format=format, quiet=False)
         return str(path)
@@ -89,4 +83,5 @@ def _embedded(source: str, format: str, engine: str) -> bytes:
 def _polished(svg: bytes) -> bytes:
     """Titles in bold, which DOT cannot say, and a font for systems that have no Arial."""
     svg = svg.replace(b'font-family="Arial"', b'font-family="Arial,Helvetica,sans-serif"')
-    return re.sub(rb'(class="node">(?:(?!</g>).)*?<text )', rb'\1font-weight="bold" ', svg, flags=re.S)
+    title = rb'(class="node">(?:(?!</g>).)*?<text )'
+    return re.sub(title, rb'\1font-weight="bold" ', svg, flags=re.DOTALL)

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from ..tensor import Tensor
 from .text import bytes_text, shape_text, title_text
-from .walk import Names, Vertex, walk
+from .walk import Vertex
 
 
-def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> str:
-    """The graph that leads to one or several Tensors: a line per node, in order of execution.
-
-    Numbers in brackets are the lines of an op's inputs. ``kept`` are the bytes that the graph keeps
-    for the op's rules; ``time`` is the time since the op before, which is known of ops that were
-    run inside ``with tg.record():``. Raises TypeError and ValueError as ``draw`` does.
-
-    >>> import tinygrad_np as tg
-    >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
-    >>> print(tg.trace_table(tg.tanh(W).sum()))
-    line  node     inputs  shape   dtype    kept  time
-    0     W                1 × 2   float64
-    1     tanh     [0]     1 × 2   float64  16 B
-    2     sum      [1]     scalar  float64
-    total 2 ops                             16 B
-    """
-    vertices = walk(tensors, names, gradients=False, rules=False)
+def table(vertices: list[Vertex]) -> str:
+    """A line per vertex, in their order, and one for the total."""
     line = {vertex: i for i, vertex in enumerate(vertices)}
     rows = [("line", "node", "inputs", "shape", "dtype", "kept", "time")]
     for vertex, i in line.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
+import re
+from itertools import zip_longest
 
 import numpy as np
 
@@ -34,16 +35,14 @@ def bytes_text(count: int) -> str:
 def range_text(first: str, last: str) -> str:
     """Two names as one.
 
-    >>> range_text("layers.0.weight", "layers.11.weight"), range_text("W", "W")
-    ('layers.0…11.weight', 'W')
+    >>> range_text("layers.0.weight", "layers.11.weight"), range_text("W", "V")
+    ('layers.0…11.weight', 'W … V')
     """
-    if first == last:
-        return first
-    prefix = os.path.commonprefix([first, last]).rstrip("0123456789")
-    suffix = os.path.commonprefix([first[: len(prefix) - 1 : -1], last[: len(prefix) - 1 : -1]])
-    suffix = suffix.rstrip("0123456789")[::-1]
-    end = -len(suffix) or None
-    return f"{prefix}{first[len(prefix) : end]}…{last[len(prefix) : end]}{suffix}"
+    words = [re.split(r"(\d+)", name) for name in (first, last)]
+    pairs = [*zip_longest(*words, fillvalue="")]
+    if any(a != b and not (a.isdigit() and b.isdigit()) for a, b in pairs):
+        return f"{first} … {last}"
+    return "".join(a if a == b else f"{a}…{b}" for a, b in pairs)
 
 
 def title_text(vertex: Vertex) -> str:

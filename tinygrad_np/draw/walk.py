@@ -177,6 +177,7 @@ class _Walker:
                 vertex.inputs.append(Edge(self.constant(value, name), name))
         # Parameters are there anyway: it is not the graph that keeps them.
         vertex.kept = self.bytes_of([value for value in saved if id(value) not in own])
+
     def rule(
         self, op: Op, i: int, name: str, node: Node, operands: tuple[Any, ...],
         extras: Mapping[str, Any],
@@ -196,8 +197,8 @@ class _Walker:
         if op.variadic:
             values[op.variadic] = given
         else:
-            values.update(zip(op.inputs, given, strict=True))
-            values.update({f"{n}_shape": np.shape(v) for n, v in zip(op.inputs, given, strict=True)})
+            for word, value in zip(op.inputs, given, strict=True):
+                values |= {word: value, f"{word}_shape": np.shape(value)}
         shapes = [np.shape(v) for v in given]
         key = (op, name, tuple(shapes), *(v for v in extras.values() if isinstance(v, str | int)))
         if key not in self.words:

