@@ -52,11 +52,13 @@ class Node:
     ``saved`` holds what the op's rules read (see ``op.py``) and is None once released; ``parents``
     has one entry per input, None where that input needs no gradient. Nodes never refer to Tensors
     or to their users: there is no cycle, and memory comes back by reference counting alone.
+    ``record`` is for observers (see ``record.py``), and not set unless there is one.
     """
 
     __slots__ = (
-        "__weakref__", "dtype", "grad", "name", "op", "parents", "saved", "shape", "tick",
+        "__weakref__", "dtype", "grad", "name", "op", "parents", "record", "saved", "shape", "tick",
     )  # fmt: skip
+    record: Any
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,12 +34,12 @@ class Record(NamedTuple):
 
 
 _NOTHING = Record()
-_records: weakref.WeakKeyDictionary[Node, Record] = weakref.WeakKeyDictionary()
 
 
 def record_of(node: Node) -> Record:
     """What was recorded of a node; an empty Record where nothing was."""
-    return _records.get(node, _NOTHING)
+    found: Record = getattr(node, "record", _NOTHING)
+    return found
 
 
 # Constants have no node that could carry a name: their arrays are known by it as long as they live.
@@ -57,38 +58,34 @@ def array_name(array: Any) -> str:
     return _array_names[id(array)][0] if id(array) in _array_names else ""
 
 
+@dataclass(frozen=True)
 class _Recorder:
     """The observer behind every context here; ``outer`` is somebody else's, who is told as well."""
 
-    def __init__(self, scope: tuple[str, ...], backward: bool, clock: list[float] | None) -> None:
-        self.scope, self.backward, self.clock = scope, backward, clock
-        self.owner: Any = None
-        self.outer: Observer | None = None
+    outer: Observer | None = None
+    scope: tuple[str, ...] = ()
+    owner: Any = None
+    backward: bool = False
+    clock: list[float] | None = None  # when the node before was recorded
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Remember the node."""
         if self.clock is None:
-            _records[node] = Record(self.scope, self.backward)
+            node.record = Record(self.scope, self.backward)
         else:
-            now = time.perf_counter()
-            _records[node] = Record(
-                self.scope, self.backward, operands, output, node.saved, now - self.clock[0]
-            )
+            seconds = time.perf_counter() - self.clock[0]
+            node.record = Record(self.scope, self.backward, operands, output, node.saved, seconds)
             self.clock[0] = time.perf_counter()
         if self.outer is not None:
             self.outer.observe(node, operands, output)
 
 
-def _inner() -> _Recorder:
-    """A recorder that does what the one in force does, and tells whoever it tells."""
+def _current() -> _Recorder:
+    """The recorder in force, or one that records nothing and tells the observer in force."""
     mode = graph.recording.get()
     if isinstance(mode, _Recorder):
-        recorder = _Recorder(mode.scope, mode.backward, mode.clock)
-        recorder.owner, recorder.outer = mode.owner, mode.outer
-        return recorder
-    recorder = _Recorder((), False, None)
-    recorder.outer = None if isinstance(mode, bool) else mode
-    return recorder
+        return mode
+    return _Recorder(None if isinstance(mode, bool) else mode)
 
 
 @contextmanager
@@ -105,9 +102,7 @@ def record() -> Iterator[None]:
     >>> "1 … 4" in tg.draw(loss).source
     True
     """
-    recorder = _inner()
-    recorder.clock = [time.perf_counter()]
-    with graph.observed(recorder):
+    with graph.observed(replace(_current(), clock=[time.perf_counter()])):
         yield
 
 
@@ -127,10 +122,9 @@ def scope(name: str, owner: Any = None) -> Iterator[None]:
     if not graph.is_recording():
         yield
         return
-    recorder = _inner()
-    recorder.scope += (name,)
-    recorder.owner = owner if owner is not None else recorder.owner
-    with graph.observed(recorder):
+    outer = _current()
+    owner = outer.owner if owner is None else owner
+    with graph.observed(replace(outer, scope=(*outer.scope, name), owner=owner)):
         yield
 
 
@@ -141,14 +135,11 @@ def is_recorded() -> bool:
 
 def scope_owner() -> Any:
     """The module whose scope this is, the innermost one; None outside of any."""
-    mode = graph.recording.get()
-    return mode.owner if isinstance(mode, _Recorder) else None
+    return _current().owner
 
 
 @contextmanager
 def backward_pass() -> Iterator[None]:
     """Record, and remember of the nodes inside that they belong to a backward pass."""
-    recorder = _inner()
-    recorder.backward = True
-    with graph.observed(recorder):
+    with graph.observed(replace(_current(), backward=True)):
         yield

@@ -183,24 +183,22 @@ class _Walker:
         extras: Mapping[str, Any],
     ) -> str:  # fmt: skip
         """The rule in its own words; where it has several cases, the one that holds here."""
-        if op.gradients[name].__name__ == "<lambda>":
-            if (op, name) not in self.words:
-                self.words[op, name] = op.formula(name)
-            return self.words[op, name]
-        # What is no longer there is replaced by zeros of its shape: cases differ by shape.
-        given = [
-            np.broadcast_to(np.zeros((), p.dtype), p.shape) if v is None and p is not None else v
-            for v, p in zip(operands, node.parents, strict=True)
-        ]
-        out = np.broadcast_to(np.zeros((), node.dtype), node.shape)
-        values = {"g": out, "out": out, "i": i, **extras}
-        if op.variadic:
-            values[op.variadic] = given
-        else:
-            for word, value in zip(op.inputs, given, strict=True):
-                values |= {word: value, f"{word}_shape": np.shape(value)}
-        shapes = [np.shape(v) for v in given]
-        key = (op, name, tuple(shapes), *(v for v in extras.values() if isinstance(v, str | int)))
+        key: tuple[Any, ...] = (op, name)
+        values: dict[str, Any] | None = None
+        if op.gradients[name].__name__ != "<lambda>":
+            # What is no longer there is replaced by zeros of its shape: cases differ by shape.
+            given = [
+                _zeros(parent) if value is None and parent is not None else value
+                for value, parent in zip(operands, node.parents, strict=True)
+            ]
+            words = [op.variadic] if op.variadic else op.inputs
+            values = dict(zip(words, [given] if op.variadic else given, strict=True))
+            values |= {
+                f"{word}_shape": np.shape(values[word]) for word in op.inputs if not op.variadic
+            }
+            values |= {"g": _zeros(node), "out": _zeros(node), "i": i, **extras}
+            key += tuple(map(np.shape, given))
+            key += tuple(value for value in extras.values() if isinstance(value, str | int))
         if key not in self.words:
             self.words[key] = op.formula(name, values)
         return self.words[key]
@@ -232,6 +230,10 @@ class _Walker:
                     self.counted.add(id(owner))
                     total += value.nbytes
         return total
+
+
+def _zeros(node: Node) -> Array:
+    return np.broadcast_to(np.zeros((), node.dtype), node.shape)
 
 
 def _learn(vertex: Vertex, value: Any) -> None:
