@@ -1,0 +1,303 @@
+"""Numerical derivatives: methods, steps, arguments put back, and refusals."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tinygrad_np as tg
+from tests.registry import assert_close
+from tinygrad_np.numerical import Probe, probe
+from tinygrad_np.tensor import Tensor
+
+X = np.array([[0.5, -1.25], [2.0, 0.125]])
+
+
+def cube(x: Any) -> Any:
+    return (x * x * x).sum()
+
+
+# Methods and their precision
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [("auto", 1e-15), ("complex", 1e-15), ("richardson", 1e-11), ("central", 1e-8)],
+)
+def test_methods_have_their_precision(method: Any, precision: float) -> None:
+    found = tg.numerical_gradient(cube, X, method)
+    assert found.dtype == np.float64
+    assert_close(found, 3 * X**2, precision)
+
+
+@pytest.mark.parametrize(
+    ("f", "method"),
+    [
+        (lambda x: tg.tanh(x).sum(), "complex"),
+        (lambda x: tg.softmax_cross_entropy(x, [0, 1]), "complex"),
+        (lambda x: tg.relu(x).sum(), "richardson"),
+        (lambda x: tg.logaddexp(x, 1.0).sum(), "richardson"),
+        (lambda x: x[0, 0] * tg.abs(Tensor([2.0])).sum(), "complex"),  # abs, but not of x
+        (lambda x: tg.checkpoint(tg.sin, x).sum(), "richardson"),  # its inside is not seen
+        (lambda x: tg.astype(x, "float64").sum(), "richardson"),
+        (lambda x: np.sum(x * x), "complex"),  # NumPy's functions reach the ops
+        (lambda x: float((x * x).sum().data), "richardson"),  # no graph to read
+        (lambda x: (x * abs(x.data)).sum(), "richardson"),  # more than the graph shows
+        (lambda x: (x.data**2).sum(), "richardson"),
+    ],
+)  # fmt: skip
+def test_auto_decides_by_the_graph_and_tests_its_decision(f: Any, method: str) -> None:
+    assert probe(f, X).method == method
+
+
+def test_what_the_graph_does_not_show_is_differentiated_all_the_same() -> None:
+    assert_close(tg.numerical_gradient(lambda x: (x * abs(x.data)).sum(), X), 2 * abs(X), 1e-10)
+    assert_close(tg.numerical_gradient(lambda x: (x.detach() * x).sum(), X), 2 * X, 1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-3, 1.0, 1e4, 1e12])
+@pytest.mark.parametrize(
+    ("f", "derivative"),
+    [
+        (np.log, lambda x: 1 / x),
+        (np.sqrt, lambda x: 0.5 / np.sqrt(x)),
+        (np.square, lambda x: 2 * x),
+    ],
+)
+def test_steps_fit_the_argument(f: Any, derivative: Any, scale: float) -> None:
+    x = np.array([1.5, 2.5]) * scale
+    for way in (lambda a: np.sum(f(a)), lambda a: float(np.sum(f(np.asarray(a))))):
+        assert_close(tg.numerical_gradient(way, x), derivative(x), 1e-7)
+
+
+def test_the_derivative_next_to_a_kink_is_one_sided() -> None:
+    x = np.array([1e-3, -1e-3, 1e-4, -1e-5])
+    assert_close(tg.numerical_gradient(lambda x: tg.relu(x).sum(), x), [1, 0, 1, 0], 1e-9, 1e-9)
+
+
+def test_fast_changes_are_followed() -> None:
+    x = np.array([0.3, -2.0])
+    found = tg.numerical_gradient(lambda a: float(np.sin(500 * a).sum()), x)
+    assert_close(found, 500 * np.cos(500 * x), 1e-7)
+
+
+def test_error_estimates_hold() -> None:
+    x = np.linspace(-2, 2, 9) + 0.05
+    gradient, errors = probe(lambda a: float(np.sum(np.exp(np.sin(3 * a)))), x).gradient()
+    true = 3 * np.cos(3 * x) * np.exp(np.sin(3 * x))
+    assert (np.abs(gradient - true) <= 3 * errors).all()
+    assert errors.max() < 1e-9
+
+
+@given(
+    hnp.arrays(
+        float, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), elements=st.floats(-3, 3)
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_arrays_of_any_shape(x: Any) -> None:
+    for method in ("complex", "richardson"):
+        found = tg.numerical_gradient(lambda a: tg.sin(a).sum(), x, method)
+        assert found.shape == x.shape
+        assert_close(found, np.cos(x), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "longdouble", "int64", "bool"])
+def test_arguments_of_any_dtype(dtype: str) -> None:
+    x = np.array([1, 0, 1], dtype)
+    for argument in (x, x.tolist(), Tensor(x)):
+        found = tg.numerical_gradient(lambda a: (a * a * 1.5).sum(), argument)
+        assert found.dtype.kind == "f"
+        assert found.dtype.itemsize >= 8
+        assert_close(found, [3, 0, 3], 1e-12, 1e-12)
+
+
+def test_numbers_and_empty_arrays() -> None:
+    assert tg.numerical_gradient(lambda x: x * x, 3.0) == 6
+    assert tg.numerical_gradient(lambda x: x.sum(), np.ones((0, 2))).shape == (0, 2)
+
+
+# Directions
+
+
+@pytest.mark.parametrize("f", [cube, lambda x: tg.softplus(x).sum(), lambda x: float(np.sum(x**2))])
+def test_directional_derivatives_are_projections_of_the_gradient(f: Any) -> None:
+    direction = np.array([[1.0, -2.0], [0.0, 1e3]])
+    found = tg.directional_derivative(f, X, direction)
+    assert found == pytest.approx((tg.numerical_gradient(f, X) * direction).sum(), rel=1e-9)
+
+
+def test_a_direction_of_zeros() -> None:
+    assert tg.directional_derivative(lambda x: tg.abs(x).sum(), X, np.zeros((2, 2))) == 0
+
+
+def test_directions_of_large_arrays_cost_few_calls() -> None:
+    calls = 0
+
+    def f(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return tg.softplus(x).sum()
+
+    x = np.linspace(-1, 1, 100_000)
+    direction = np.ones_like(x)
+    found = tg.directional_derivative(f, x, direction)
+    assert found == pytest.approx((1 / (1 + np.exp(-x))).sum(), rel=1e-9)
+    assert calls < 20
+
+
+# The argument is put back
+
+
+class Refusal(Exception):
+    pass
+
+
+def after(count: int, f: Any) -> Any:
+    """f, which refuses from its call number ``count`` on."""
+    calls = iter(range(1000))
+
+    def limited(*args: Any) -> Any:
+        if next(calls) >= count:
+            raise Refusal
+        return f(*args)
+
+    return limited
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+@pytest.mark.parametrize("method", ["auto", "richardson", "central"])
+@pytest.mark.parametrize("kind", ["tensor", "leaf", "array", "closure"])
+def test_the_argument_is_put_back_also_when_f_raises(kind: str, method: Any, count: int) -> None:
+    array = X.copy()
+    x: Any = {"tensor": Tensor(array), "leaf": Tensor(array, requires_grad=True)}.get(kind, array)
+    kept = x.data if isinstance(x, Tensor) else x
+    node = getattr(x, "_node", None)
+    f = {"closure": lambda _: float(np.sum(array**2))}.get(kind, cube)
+    with pytest.raises(Refusal):
+        tg.numerical_gradient(after(count, f), x, method)
+    tg.numerical_gradient(f, x, method)
+    assert np.array_equal(array, X)
+    if isinstance(x, Tensor):
+        assert x.data is kept
+        assert np.array_equal(x.data, X)
+        assert x.dtype == np.float64
+        assert x._node is node
+    assert tg.is_recording()
+
+
+def test_f_may_write_to_what_it_is_given() -> None:
+    def rude(x: Any) -> float:
+        total = float(np.sum(x**2))
+        x[...] = 7
+        return total
+
+    array = X.copy()
+    assert_close(tg.numerical_gradient(rude, array), 2 * X, 1e-9)
+    assert np.array_equal(array, X)
+
+
+def test_f_may_ignore_its_argument_and_read_x_where_it_stands() -> None:
+    w = Tensor(X, requires_grad=True)
+    assert_close(tg.numerical_gradient(lambda _: cube(w), w), 3 * X**2, 1e-15)
+    array = X.copy()
+    assert_close(tg.numerical_gradient(lambda _: float(np.sum(array**3)), array), 3 * X**2, 1e-9)
+    assert_close(tg.numerical_gradient(lambda _: Tensor(array**3).sum(), array), 3 * X**2, 1e-9)
+
+
+def test_float32_leaves_are_checked_in_float64() -> None:
+    w = Tensor(X, requires_grad=True, dtype=np.float32)
+    found = tg.numerical_gradient(lambda _: tg.tanh(w).sum(), w)
+    assert_close(found, 1 - np.tanh(X) ** 2, 1e-14)
+    assert w.dtype == np.float32
+    (w * w).sum().backward()
+    assert w.grad is not None
+    assert w.grad.dtype == np.float32
+
+
+def test_read_only_and_strided_arguments() -> None:
+    x = np.arange(12.0).reshape(3, 4)[::2, ::-2]
+    assert_close(tg.numerical_gradient(lambda a: float(np.sum(a**2)), x), 2 * x, 1e-9, 1e-9)
+    x = np.broadcast_to(np.array([1.0, 2.0]), (2, 2))
+    assert_close(tg.numerical_gradient(lambda a: float(np.sum(a**2)), x), 2 * x, 1e-9)
+
+
+def test_no_graph_is_left_behind() -> None:
+    w = Tensor(X, requires_grad=True)
+    tg.numerical_gradient(lambda x: (x * w).sum(), Tensor(X))
+    assert w.grad is None
+
+
+# Refusals
+
+
+def gradient(f: Any, x: Any = X, method: Any = "auto") -> Any:
+    return tg.numerical_gradient(f, x, method)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (
+            lambda: gradient(lambda x: x * 2),
+            ValueError,
+            r"one number, got Tensor of shape \(2, 2\)",
+        ),
+        (
+            lambda: gradient(lambda x: x * 2),
+            ValueError,
+            r"reduce it first.*\(weights \* out\)\.sum",
+        ),
+        (lambda: gradient(lambda x: "one"), ValueError, "one number, got str"),
+        (lambda: gradient(lambda x: None), ValueError, "one number, got NoneType"),
+        (lambda: gradient(cube, X, "simplex"), ValueError, "'simplex' is none of 'auto'"),
+        (lambda: gradient(cube, X * 1j), TypeError, "x is complex128"),
+        (lambda: gradient(lambda x: complex(1)), ValueError, "real number"),
+        (lambda: gradient(lambda x: tg.relu(x).sum(), X, "complex"), ValueError, "not for relu"),
+        (
+            lambda: gradient(lambda x: float(np.sum(x)), X, "complex"),
+            ValueError,
+            "outside the graph",
+        ),
+        (
+            lambda: tg.directional_derivative(cube, X, [1.0, 2.0]),
+            ValueError,
+            r"direction of shape \(2,\) for x of shape \(2, 2\)",
+        ),
+    ],
+)
+def test_errors(call: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_errors_of_f_come_through() -> None:
+    def broken(x: Any) -> Any:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        tg.numerical_gradient(broken, X)
+    with pytest.raises(AttributeError, match="frobnicate"):
+        tg.numerical_gradient(lambda x: x.frobnicate(), X)
+
+
+def test_functions_for_arrays_alone_are_called_with_arrays() -> None:
+    seen: list[type] = []
+
+    def f(x: Any) -> float:
+        seen.append(type(x))
+        return float(np.asarray(x).sum())
+
+    assert_close(tg.numerical_gradient(f, X), np.ones((2, 2)), 1e-12)
+    assert seen[-1] is np.ndarray
+
+
+def test_a_probe_reads_its_argument_where_it_stands() -> None:
+    w = Tensor(X, requires_grad=True)
+    found = Probe(lambda: cube(w), w)
+    assert found.value == cube(w).item()
+    assert found.at(np.zeros((2, 2))) == 0
+    assert [node.op.name for node in found.nodes if node.op] == ["sum", "multiply", "multiply"]
