@@ -27,7 +27,8 @@ TOLERANCES = {("complex", 1): 1e-12, ("richardson", 1): 1e-7, ("richardson", 2):
 """Relative errors allowed in float64, by method and order; "central": ten times Richardson's."""
 FEWER_DIGITS = {"float32": (1e-4, 1e-3), "float16": (3e-2, 1e-1)}
 """The same where the least precise array of the graph is of this dtype, for orders 1 and 2."""
-FULL_SIZE = 1000  # inputs with more elements are checked along random directions
+FULL_SIZE = {1: 1000, 2: 100}
+"""Inputs with more elements are checked along random directions; by order."""
 DIRECTIONS = 5
 SMALL = 1e-2  # relative errors of elements smaller than this part of the largest are in its terms
 
@@ -128,7 +129,8 @@ def gradcheck(
 
     The numerical derivatives are computed in float64, by the complex step where f is analytic and
     by extrapolated differences elsewhere (see ``numerical_gradient``). Inputs of more than 1,000
-    elements are compared along random ``directions``; give a number to do so for all. The
+    elements (100 at second order) are compared along random ``directions``; give a number to do so
+    for all. The
     allowed error is 1e-12 for the complex step, 1e-7 for differences, 1e-6 at second order, and
     1e-4 where float32 takes part; ``rtol`` overrides it. Elements below 1% of an array's largest
     are measured by that.
@@ -361,7 +363,7 @@ def _compare_one(
     """One input: the elements, or projections on random directions, side by side."""
     method: Method = settings.method if order == 1 else "richardson"
     probe = Probe(scalar, tensor, method, record=order == 2)
-    count = settings.directions or (DIRECTIONS if tensor.size > FULL_SIZE else 0)
+    count = settings.directions or (DIRECTIONS if tensor.size > FULL_SIZE[order] else 0)
     if count:
         ways = [_direction(probe.origin, settings.rng) for _ in range(count)]
         places = [f"direction {i}" for i in range(count)]
