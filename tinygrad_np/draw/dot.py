@@ -32,7 +32,7 @@ STYLES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 GRAPH = {
     "fontname": "Arial", "fontsize": "9", "labelloc": "b", "nodesep": "0.12",
-    "ranksep": "0.22", "tooltip": " ",
+    "ranksep": "0.17", "tooltip": " ",
 }  # fmt: skip
 NODE = {
     "fontname": "Arial", "fontsize": "9", "style": "filled", "margin": "0.06,0.03",
@@ -76,7 +76,7 @@ def digraph(
             ends = (edge.source.key, vertex.key)
             if edge.again:  # from head to tail, or dot would lay the block out backwards
                 ends = (vertex.key, edge.source.key)
-            attributes = _attributes(_edge(vertex, edge, show))
+            attributes = _attributes(_edge(vertex, edge, show, rankdir in ("TB", "BT")))
             drawing.body.append(f"\t{ends[0]} -> {ends[1]} [{attributes}]\n")
     _legend(drawing, vertices, show, notes)
     return drawing
@@ -109,7 +109,9 @@ def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
             scopes.setdefault(edge.source, []).append(vertex.scope)
     places = {}
     for vertex in vertices:
-        path = vertex.scope if vertex.is_op else common(scopes.get(vertex, [()]))
+        path = vertex.scope
+        if vertex.kind in ("parameter", "constant"):  # inputs come from outside
+            path = common(scopes.get(vertex, [()]))
         while path and ops[path] < 2:
             path = path[:-1]
         places[vertex] = path
@@ -148,7 +150,7 @@ def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
     return "\n".join(lines)
 
 
-def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
+def _edge(vertex: Vertex, edge: Edge, show: Collection[str], upright: bool) -> dict[str, str]:
     style: dict[str, str] = {}
     if not edge.rule and vertex.kind not in FOLDED:
         style["style"] = "dashed"
@@ -160,7 +162,8 @@ def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
         if edge.rule and several:
             text = f"d{edge.input} = {edge.rule}"
         if text:
-            style["label"] = _wrap(text)
+            label = _wrap(text)
+            style["label"] = textwrap.indent(label, " ") if upright else label
             style["tooltip"] = text
     return style
 
