@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..gradcheck import Comparison
+from ..gradcheck import GradcheckReport
 
 Index = tuple[int, ...]
 
@@ -37,7 +37,6 @@ class Verdict:
 
     ``difference`` is the largest absolute one and stands at index ``at``, where ``given`` and
     ``true`` are the two values; ``relative`` is the difference against the largest element.
-    ``numerical`` compares autograd with a numerical derivative (None for intermediate Tensors).
     ``kind`` joins the kinds of the ``mistakes`` by " + "; it is "" for a right gradient.
     """
 
@@ -49,7 +48,6 @@ class Verdict:
     at: Index
     given: float
     true: float
-    numerical: Comparison | None
     mistakes: tuple[Diagnosis, ...] = ()
 
     @property
@@ -73,13 +71,14 @@ class AuditReport:
     """The verdicts, from the loss down, and the mistakes. True when all gradients are right.
 
     ``report["W1"]`` is the verdict on one of them; ``first`` the first wrong one on the way from
-    the loss down, None if there is none. ``notes`` say what else was noticed. Printed, it is a
-    table and the mistakes with their evidence.
+    the loss down, None if there is none. ``numerical`` is the comparison of autograd with numerical
+    derivatives along random directions: of all inputs together or, where that left doubts, of each.
+    Printed, it is a table and the mistakes with their evidence.
     """
 
     verdicts: tuple[Verdict, ...]
     mistakes: tuple[Diagnosis, ...]
-    notes: tuple[str, ...] = field(default=())
+    numerical: GradcheckReport
 
     def __bool__(self) -> bool:
         return all(verdict.right for verdict in self.verdicts)
@@ -111,4 +110,6 @@ class AuditReport:
         lines += [f"{i}. {mistake}" for i, mistake in enumerate(self.mistakes, 1)]
         if self.first is not None:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
-        return "\n".join([*lines, *self.notes])
+        confirm = "confirm it" if self.numerical else "do not confirm it everywhere"
+        lines.append(f"What is true is autograd's, and differences of f {confirm}.")
+        return "\n".join([*lines, *self.numerical.notes])

@@ -8,7 +8,7 @@ one that explains several of them beats several that explain one each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
+from ..shapes import Shape
 from ..tensor import Array
 from .hypotheses import hypotheses
 from .numbers import known_numbers, name_factor
@@ -29,15 +30,22 @@ WIDTH = 6
 """How many explanations are followed at once."""
 PAIRS = 3000
 """How many pairs of mistakes are tried in all, where no single one explains a gradient."""
+PAIR_ELEMENTS = 200_000_000
+"""The same in elements of arrays, for large graphs: some seconds."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Some mistakes, the gradients they lead to, and the targets that these do not explain."""
+    """Some mistakes, and the targets that they leave unexplained, from the loss down.
+
+    ``almost``: the first of these comes out right but for a constant factor; ``few``: but for a few
+    elements.
+    """
 
     mistakes: tuple[Mistake, ...]
-    gradients: Gradients
     wrong: tuple[Node, ...]
+    almost: bool = False
+    few: bool = False
 
     @property
     def cost(self) -> float:
@@ -65,13 +73,13 @@ class Search:
     def __init__(self, trace: Trace, given: Mapping[Node, Array], rtol: Mapping[Node, float]):
         self.trace, self.given, self.rtol = trace, given, rtol
         self.targets = [node for node in trace.targets.values() if node in given]
-        true = trace.gradients()
-        assert true is not None
-        self.true = true
+        self.true = self.gradients(())
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        largest = max((float(np.max(np.abs(g))) for g in true.values()), default=0.0)
+        largest = max((float(np.max(np.abs(g))) for g in self.true.values()), default=0.0)
         self.floor = 1e-6 * largest + float(np.finfo(float).tiny)
-        self._pairs_left = PAIRS
+        elements = sum(array.size for array in trace.outputs.values())
+        elements += sum(gradient.size for gradient in self.true.values())
+        self._pairs_left = min(PAIRS, PAIR_ELEMENTS // (1 + elements))
         self._tried: dict[Node, list[Mistake]] = {}
 
     @cached_property
@@ -97,13 +105,14 @@ class Search:
 
     def run(self) -> Explanation:
         """The best explanation found."""
-        grown, done = [self._with(())], list[Explanation]()
-        while grown:
-            done += [e for e in grown if not e.wrong]
-            limit = min((e.cost for e in done), default=np.inf)
-            left = sorted((e for e in grown if e.wrong and e.cost + 1 <= limit), key=_key)
-            grown = [longer for e in left[:WIDTH] for longer in self._longer(e)]
-        return self._needed(min(done, key=_key))
+        with np.errstate(all="ignore"):
+            grown, done = [self._with(())], list[Explanation]()
+            while grown:
+                done += [e for e in grown if not e.wrong]
+                limit = min((e.cost for e in done), default=np.inf)
+                left = sorted((e for e in grown if e.wrong and e.cost + 1 <= limit), key=_key)
+                grown = [longer for e in left[:WIDTH] for longer in self._longer(e)]
+            return self._needed(min(done, key=_key))
 
     def _needed(self, explanation: Explanation) -> Explanation:
         """The explanation without mistakes that a later one has made superfluous."""
@@ -112,61 +121,66 @@ class Search:
             explanation = explanation if fewer.wrong else fewer
         return explanation
 
-    def _with(self, mistakes: tuple[Mistake, ...]) -> Explanation:
+    def gradients(self, mistakes: Iterable[Mistake]) -> Gradients:
+        """The gradients that mistakes lead to which are known not to make a rule fail."""
         gradients = self.trace.gradients(mistakes)
         assert gradients is not None
-        return self._explanation(mistakes, gradients)
+        return gradients
+
+    def _with(self, mistakes: tuple[Mistake, ...]) -> Explanation:
+        return self._explanation(mistakes, self.gradients(mistakes))
 
     def _explanation(self, mistakes: tuple[Mistake, ...], gradients: Gradients) -> Explanation:
         wrong = tuple([n for n in self.targets if not self.fits(n, gradients[n])])
-        return Explanation(mistakes, gradients, wrong)
+        if not wrong:
+            return Explanation(mistakes, wrong)
+        first, gradient = wrong[0], gradients[wrong[0]]
+        number = _ratio(self.given[first], gradient)
+        almost = bool(number) and self.fits(first, gradient * number)
+        return Explanation(mistakes, wrong, almost, _are_few(self.misfits(first, gradient)))
 
     # One step: explain the first target that is wrong
 
     def _longer(self, so_far: Explanation) -> list[Explanation]:
-        trials = list(self._trials(so_far))
-        found = [t for t in (*trials, *self._scaled(so_far)) if self._helps(t, so_far)]
+        first = so_far.wrong[0]
+        trials, scaled = list(self._trials(so_far)), list(self._scaled(so_far))
+        found = [e for e in (*trials, *scaled) if self._helps(e, so_far)]
         if min((e.cost - so_far.cost for e in found), default=9.0) > 1:
-            # One mistake that makes the gradient right up to a factor, or another gradient right,
-            # and the factor that is left.
-            partly = [t for t in trials if self._proportional(t, so_far)]
-            for other in so_far.wrong[1:]:
-                partly += [s for s in self._scaled(so_far, other) if other not in s.wrong]
-            found += [s for t in partly for s in self._scaled(t) if self._helps(s, so_far)]
+            # One mistake that makes the gradient right up to a factor, or a factor that makes
+            # another gradient right; and the factor that is left.
+            partly = [t for t in trials if t.almost] + scaled
+            partly = [e for e in partly if e.wrong and e.wrong[0] is first]
+            found += [s for e in partly for s in self._scaled(e) if self._helps(s, so_far)]
+        few = [self._few(e) for e in (so_far, *trials) if e.few] if not found else []
         return (
             found
-            or [few for t in (so_far, *trials) for few in self._few(t) if self._helps(few, so_far)]
+            or [e for e in few if self._helps(e, so_far)]
             or self._pairs(so_far, trials)
             or [self._given_up(so_far)]
         )
 
-    def _candidates(self, so_far: Explanation) -> list[Mistake]:
-        """Mistakes that spoil the first wrong target, and no target above it that is right."""
-        return [m for node in self.trace.order for m in self._at(node) if self._touches(m, so_far)]
-
-    def _at(self, node: Node) -> list[Mistake]:
-        if node not in self._tried:
-            self._tried[node] = hypotheses(self.trace, node)
-        return self._tried[node]
-
-    def _touches(self, mistake: Mistake, so_far: Explanation) -> bool:
-        return self._reaches(mistake.place, so_far)
-
-    def _reaches(self, node: Node, so_far: Explanation) -> bool:
-        first = so_far.wrong[0]
-        above = self.targets[: self.targets.index(first)]
-        reach = self.trace.reach[node]
-        return first in reach and reach.isdisjoint(above)
-
     def _trials(self, so_far: Explanation) -> Iterator[Explanation]:
         """``so_far`` with one more mistake, for every one that changes the first wrong target."""
         first = so_far.wrong[0]
+        before = self.gradients(so_far.mistakes)[first]
         for mistake in self._candidates(so_far):
             gradients = self.trace.gradients((*so_far.mistakes, mistake))
-            if gradients is not None and not np.array_equal(
-                gradients[first], so_far.gradients[first]
-            ):
+            if gradients is not None and not np.array_equal(gradients[first], before):
                 yield self._explanation((*so_far.mistakes, mistake), gradients)
+
+    def _candidates(self, so_far: Explanation) -> Iterator[Mistake]:
+        """Mistakes that spoil the first wrong target, and no target above it."""
+        for node in self.trace.order:
+            if any(p and self._between(p, so_far) for p in (node, *node.parents)):
+                if node not in self._tried:
+                    self._tried[node] = hypotheses(self.trace, node)
+                yield from (m for m in self._tried[node] if self._between(m.place, so_far))
+
+    def _between(self, node: Node, so_far: Explanation) -> bool:
+        """Whether a node's gradient goes on to the first wrong target and to none above it."""
+        first = so_far.wrong[0]
+        reach = self.trace.reach.get(node, frozenset())
+        return first in reach and reach.isdisjoint(self.targets[: self.targets.index(first)])
 
     def _helps(self, longer: Explanation, so_far: Explanation) -> bool:
         """Whether the first wrong target is right now, and those above it still are."""
@@ -175,37 +189,29 @@ class Search:
         place = self.targets.index
         return place(longer.wrong[0]) > place(so_far.wrong[0])
 
-    def _proportional(self, trial: Explanation, so_far: Explanation) -> bool:
-        first = so_far.wrong[0]
-        if not trial.wrong or trial.wrong[0] is not first:
-            return False
-        gradient = trial.gradients[first]
-        number = _ratio(self.given[first], gradient)
-        return number not in (None, 0.0) and self.fits(first, gradient * number)
-
-    def _scaled(self, so_far: Explanation, by: Node | None = None) -> Iterator[Explanation]:
-        """A constant factor at every place where one explains the first wrong target, or ``by``."""
-        if not so_far.wrong:
-            return
-        first = by or so_far.wrong[0]
+    def _scaled(self, so_far: Explanation) -> Iterator[Explanation]:
+        """A constant factor at every place where one explains a target that is wrong."""
+        before = self.gradients(so_far.mistakes)
         for node, slot in self._places(so_far):
             nothing = Mistake("path", node, slot, _times(0.0, slot), "")
             without = self.trace.gradients((*so_far.mistakes, nothing))
+            tried: list[float] = []
             if without is None:
                 continue
-            through = so_far.gradients[first] - without[first]
-            number = _ratio(self.given[first] - without[first], through)
-            if number is None or not self.fits(first, without[first] + number * through):
-                continue
-            mistake = self._factor(node, slot, number)
-            gradients = self.trace.gradients((*so_far.mistakes, mistake))
-            if gradients is not None:
-                yield self._explanation((*so_far.mistakes, mistake), gradients)
+            for target in so_far.wrong:
+                rest = without[target]
+                through = before[target] - rest
+                number = _ratio(self.given[target] - rest, through)
+                if number is None or any(np.isclose(number, tried, 1e-6)):
+                    continue
+                if self.fits(target, rest + number * through):
+                    tried.append(number)
+                    yield self._with((*so_far.mistakes, self._factor(node, slot, number)))
 
     def _places(self, so_far: Explanation) -> Iterator[tuple[Node, int | None]]:
         """Where a factor can stand: at every node, and at each of several uses of one."""
         for node in self.trace.order:
-            if self._reaches(node, so_far):
+            if self._between(node, so_far):
                 yield node, None
                 uses = self.trace.users.get(node, [])
                 if len(uses) > 1:
@@ -226,26 +232,17 @@ class Search:
         )
         return Mistake(kind, node, slot, _times(value, slot), words, cost, home)
 
-    def _few(self, so_far: Explanation) -> list[Explanation]:
-        """The first wrong target as given, if all but a few elements, a row or column is right."""
-        if not so_far.wrong:
-            return []
+    def _few(self, so_far: Explanation) -> Explanation:
+        """The few elements of the first wrong target that are not right, as they were given."""
         first = so_far.wrong[0]
-        bad = self.misfits(first, so_far.gradients[first])
-        count, places = int(bad.sum()), np.argwhere(bad)
-        lines = [
-            (axis, int(places[0, axis]))
-            for axis in range(bad.ndim)
-            if bad.shape[axis] > 2 and bad.ndim > 1 and len(set(places[:, axis].tolist())) == 1
-        ]
-        if count > max(min(3, bad.size // 3), bad.size // 10) and not lines:
-            return []
+        bad = self.misfits(first, self.gradients(so_far.mistakes)[first])
+        places = np.argwhere(bad)
         where = ", ".join(str(tuple(place)) for place in places[:5].tolist())
-        words = f"the gradient of {self.trace.labels[first]} is right but for {count} of "
-        words += f"{bad.size} elements: {where}{', …' if count > 5 else ''}"
-        if lines and count > 1:
-            words += f", all at index {lines[0][1]} of axis {lines[0][0]}"
-        return [self._as_given(so_far, "elements", words, 1.7, bad)]
+        words = f"the gradient of {self.trace.labels[first]} is right but for {len(places)} of "
+        words += f"{bad.size} elements: {where}{', …' if len(places) > 5 else ''}"
+        if len(places) > 1 and (line := _line(places, bad.shape)):
+            words += f", all at {line}"
+        return self._as_given(so_far, "elements", words, 1.7, bad)
 
     def _pairs(self, so_far: Explanation, trials: list[Explanation]) -> list[Explanation]:
         """Two mistakes that explain the first wrong target together; a factor may be a third."""
@@ -261,7 +258,7 @@ class Search:
                 self._pairs_left -= 1
                 if self._helps(pair, so_far):
                     found.append(pair)
-                elif self._proportional(pair, so_far):
+                elif pair.almost and pair.wrong[0] is so_far.wrong[0]:
                     almost.append(pair)
             if self._pairs_left < 0:
                 break
@@ -272,6 +269,8 @@ class Search:
     def _given_up(self, so_far: Explanation) -> Explanation:
         first = so_far.wrong[0]
         words = f"the gradient of {self.trace.labels[first]} is wrong; no mistake tried explains it"
+        if first not in self.trace.users:
+            words = f"f does not depend on {self.trace.labels[first]}: its gradient is 0"
         return self._as_given(so_far, "unknown", words, 3.0, np.True_)
 
     def _as_given(
@@ -282,6 +281,21 @@ class Search:
         given = self.given[first]
         mistake = Mistake(kind, first, None, lambda g: np.where(where, given, g), words, cost)
         return self._with((*so_far.mistakes, mistake))
+
+
+def _are_few(bad: Array) -> bool:
+    """Whether elements are few: three or a tenth, or all in one row or column of several."""
+    count = int(bad.sum())
+    few = count <= max(min(3, bad.size // 3), bad.size // 10)
+    return few or (count <= bad.size // 3 and bool(_line(np.argwhere(bad), bad.shape)))
+
+
+def _line(places: Array, shape: Shape) -> str:
+    """The row or column that places in a matrix have in common, in words; "" if there is none."""
+    for axis, length in enumerate(shape if len(shape) > 1 else ()):
+        if length > 2 and (places[:, axis] == places[0, axis]).all():
+            return f"index {places[0, axis]} of axis {axis}"
+    return ""
 
 
 def _ratio(given: Array, gradient: Array) -> float | None:

@@ -90,16 +90,11 @@ class Trace:
                 if parent is not None:
                     self.users.setdefault(parent, []).append((node, slot))
         # A leaf's gradient is complete after the lowest of its users, a node's before itself.
-        last = {node: min((user.tick for user, _ in uses)) for node, uses in self.users.items()}
-        by_depth = sorted(
-            targets,
-            key=lambda name: (
-                -(last.get(targets[name], 0) - 0.5)
-                if name in leaves
-                else -float(targets[name].tick)
-            ),
-        )
-        self.targets = {name: targets[name] for name in by_depth}
+        depth = {
+            node: min(user.tick for user, _ in uses) - 0.5 for node, uses in self.users.items()
+        }
+        depth.update({node: node.tick for node in self.outputs})
+        self.targets = dict(sorted(targets.items(), key=lambda pair: -depth.get(pair[1], 0.0)))
         self.reach = self._reaches()
         self.labels = self._labels(leaves)
         self.values = self._values()
@@ -121,11 +116,14 @@ class Trace:
                 f"audit: f must return one number, got a {loss._label()}: reduce it first, for "
                 "example by (weights * out).sum()"
             )
-        for node, output in self.outputs.items():
-            if not np.isfinite(output).all():
-                bad = "nan" if np.isnan(output).any() else "inf"
-                name = node.op.name if node.op else "leaf"
-                raise ValueError(f"audit: f gives {bad}: it comes up first in {name!r} of {node!r}")
+        if not np.isfinite(loss.data).all():
+            names = [
+                node.op.name
+                for node, output in self.outputs.items()
+                if node.op is not None and not np.isfinite(output).all()
+            ]
+            first = f": nan or inf comes up first in {names[0]!r}" if names else ""
+            raise ValueError(f"audit: f gives {loss.item()}{first}")
         if loss._node is None:
             raise ValueError(
                 "audit: f's result depends on none of the inputs: does f use its arguments?"
