@@ -21,7 +21,7 @@ FLOORS = {
     "shapes": 0, "tracing": 0,
     "graph": 1, "record": 1,
     "tensor": 2,
-    "cases": 3, "source": 3, "op": 3,
+    "cases": 3, "source": 3, "opcall": 3, "op": 3,
     "ops": 4,
 }  # fmt: skip
 TOP = 5

@@ -29,19 +29,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from . import tensor as tensors
 from .cases import Case
-from .graph import Node, Rule, recording
+from .graph import Rule
+from .opcall import make_function
 from .source import expression
 from .tensor import NUMPY, Function, Tensor, TensorFunction, wrap
-from .tracing import Traced, as_array
 
 Value = Any
 """What forward functions and rules work on: ndarrays, or Tensors where the rules are recorded."""
@@ -189,14 +186,14 @@ def composite(
 def _register(
     record: Op, forward: Function | None, numpy: Function | Sequence[Function], doc: str = ""
 ) -> TensorFunction:
-    record.extras = extras = _connect(record)
+    record.extras = _connect(record)
     reads = {
         value: sum(
             1 << i for i, rule in enumerate(record.gradients.values()) if value in _reads(rule)
         )
         for value in (*record.inputs, "out")
     }
-    record.function = _function(record, extras, reads)
+    record.function = make_function(record, reads)
     record.function.__doc__ = doc or (forward and forward.__doc__)
     record.function.__module__ = getattr(forward, "__module__", __name__)
     _enter(record, numpy)
@@ -296,170 +293,3 @@ class _Repeated:
         values = {self.variadic: saved[:count], "out": saved[count]}
         values.update(zip(self.extras, saved[count + 1 :], strict=True))
         return self.rule(g, i, *[values[read] for read in self.reads])
-
-
-# The functions people call. They are generated, as dataclasses generate __init__: one op call has
-# to cost less than a microsecond over NumPy's own, and a function with the op's true signature,
-# no *args and no loops over them, is what that takes (half the time of a general one). To compile
-# one takes 0.3 ms, so that this waits for the first call: 100 ops would double the import time.
-
-
-def _function(record: Op, extras: tuple[str, ...], reads: dict[str, int]) -> TensorFunction:
-    """The op's function, whose code is compiled when it is first called."""
-    namespace = {**_TOOLS, "_op": record, "_forward": record.forward}
-    namespace.update({f"_reads_{name}": bits for name, bits in reads.items()})
-
-    def compile_code() -> None:
-        exec(_source(record, extras), namespace)
-        code = namespace["call"].__code__
-        function.__code__ = code.replace(co_name=record.name, co_qualname=record.name)
-
-    namespace["_compile"] = compile_code
-    function = types.FunctionType(_first_call.__code__, namespace, record.name)
-    function.__defaults__ = getattr(record.forward, "__defaults__", None)
-    function.__kwdefaults__ = getattr(record.forward, "__kwdefaults__", None)
-    return function
-
-
-def _first_call(*args: Any, **kwargs: Any) -> Any:
-    _compile()  # type: ignore[name-defined]  # noqa: F821  # both names are in the op's namespace
-    return _op.function(*args, **kwargs)  # type: ignore[name-defined]  # noqa: F821
-
-
-def _source(record: Op, extras: tuple[str, ...]) -> str:
-    """The Python text of an op's function. Names of its own begin with an underscore."""
-    parameters, variadic = record.parameters, record.variadic
-    inputs = () if variadic else record.inputs
-    positional = getattr(getattr(record.forward, "__code__", None), "co_argcount", len(parameters))
-    star = [f"*{variadic}"] if variadic else ["*"] if positional < len(parameters) else []
-    signature = [*parameters[:positional], *star, *parameters[positional:]]
-    call = [
-        *parameters[:positional],
-        *star,
-        *(f"{name}={name}" for name in parameters[positional:]),
-    ]
-    lines = []
-    for name in parameters:
-        if name in inputs:
-            lines += [
-                f"if type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
-                f"else: _node_{name} = None; {name} = _operand(_op, {name!r}, {name})",
-            ]
-        else:
-            lines.append(f"if type({name}) is _Tensor: {name} = _constant(_op, {name!r}, {name})")
-    if variadic:
-        lines += [
-            f"_nodes = tuple([x._node if type(x) is _Tensor else None for x in {variadic}])",
-            f"{variadic} = tuple([x._data if type(x) is _Tensor else "
-            f"_operand(_op, {variadic!r}, x) for x in {variadic}])",
-        ]
-        recorded, nodes, operands = "any(_nodes)", "_nodes", variadic
-        kept = [f"*({variadic} if _reads_{variadic} else [None] * len(_nodes))"]
-    else:
-        # A bit for each input whose rule will run: kept is only what one of these rules reads.
-        bits = [f"(_node_{name} is not None) << {i}" for i, name in enumerate(inputs)]
-        lines.append(f"_needs = {' | '.join(bits) or 0}")
-        recorded = "_needs"
-        nodes, operands = (
-            f"({''.join(f'{prefix}{name}, ' for name in inputs)})" for prefix in ("_node_", "")
-        )
-        kept = [f"{name} if _needs & _reads_{name} else None" for name in inputs]
-    kept.append("_out if _reads_out else None")
-    for extra in extras:
-        base = extra.removesuffix("_shape")
-        if record.residual and extra == record.residual[0]:
-            kept.append("_residual")
-        elif base == variadic:
-            kept.append(f"tuple([x.shape for x in {variadic}])")
-        else:
-            kept.append(f"{base}.shape" if base in inputs and base != extra else extra)
-    body = "\n    ".join(lines)
-    return f"""
-def call({", ".join(signature)}):
-    {body}
-    try:
-        {"_out, _residual" if record.residual else "_out"} = _forward({", ".join(call)})
-    except Exception as error:
-        _failed(_op, error, dict({", ".join(f"{name}={name}" for name in parameters)}))
-    if type(_out) is not _ndarray: _out = _asarray(_out)
-    if {recorded}:
-        _mode = _recording()
-        _dtype = _out.dtype
-        if _mode and (_dtype is _float32 or _dtype is _float64 or _is_real(_op, _dtype)):
-            _node = _Node(_op, {nodes}, ({", ".join(kept)},), _out.shape, _dtype)
-            if _mode is not True: _mode.observe(_node, {operands}, _out)
-            return _wrap(_out, _node)
-    return _wrap(_out, None)
-"""
-
-
-def _operand(record: Op, name: str, value: Any) -> Any:
-    """An input that is no Tensor, as the forward function gets it; TypeError if it is no number."""
-    kind = type(value)
-    if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
-        if value.dtype.kind in "fiubc":
-            return value if isinstance(value, np.generic) else np.asarray(value)
-    elif kind in _NUMBERS:
-        return value if record.weak else np.asarray(value)
-    elif value is None and _is_optional(record, name):
-        return value
-    elif isinstance(value, list | tuple):
-        return np.asarray(value)
-    elif isinstance(value, Traced):
-        return value
-    found = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
-    raise TypeError(f"{record.name}: {name} must be a Tensor, an array or a number, got {found}")
-
-
-_NUMBERS = frozenset([int, float, bool, complex])
-
-
-def _is_optional(record: Op, name: str) -> bool:
-    defaults = record.function.__defaults__ or ()
-    place = record.parameters.index(name) - len(record.parameters)
-    return len(defaults) + place >= 0 and defaults[place] is None
-
-
-def _constant(record: Op, name: str, value: Tensor) -> Any:
-    """A Tensor given for something that has no gradient: its array."""
-    if value.requires_grad and record.differentiable:
-        raise TypeError(
-            f"{record.name} has no gradient with respect to {name!r}, but the Tensor given for it "
-            f"requires grad: pass {name}.detach() if it is meant as a constant"
-        )
-    return value.data
-
-
-def _is_real(record: Op, dtype: np.dtype[Any]) -> bool:
-    """Whether a result has a gradient: integers and booleans are constants, complex an error."""
-    kind = dtype.kind
-    if kind == "c":
-        raise TypeError(
-            f"{record.name} gives complex numbers: gradients are for real ones only. "
-            "Use tensor.detach() where no gradient is needed"
-        )
-    return bool(kind == "f")
-
-
-def _failed(record: Op, error: Exception, arguments: dict[str, Any]) -> NoReturn:
-    """Say which op failed, and on what."""
-    lines = [f"{record.name}: {error}"]
-    for name, value in arguments.items():
-        shape = getattr(value, "shape", None)
-        told = repr(value) if shape is None else f"{value.dtype} of shape {shape}"
-        lines.append(f"    {name}: {told if len(told) < 200 else told[:200] + ' …'}")
-    kind = type(error)
-    if kind in (ValueError, TypeError, IndexError, np.linalg.LinAlgError, np.exceptions.AxisError):
-        raise kind("\n".join(lines)) from error
-    if isinstance(error, TypeError):  # NumPy's own subclasses take other arguments
-        raise TypeError("\n".join(lines)) from error
-    error.add_note("\n".join(lines))
-    raise error
-
-
-_TOOLS: dict[str, Any] = {
-    "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": as_array,
-    "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
-    "_is_real": _is_real, "_failed": _failed,
-    "_float32": np.dtype(np.float32), "_float64": np.dtype(np.float64),
-}  # fmt: skip
