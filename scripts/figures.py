@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +56,12 @@ def curves(path: Path, title: str, rows: Sequence[Any]) -> None:
         label = f"{name}: {values[-1]:.2f}% at the end"
         right.plot(epochs, values, style, color=color, marker=marker, label=label)
     _plain(right, "Accuracy", "epoch", "% of all images")
-    right.set_ylim(top=101)
+    lowest = min(min(row.train_accuracy, row.test_accuracy) for row in rows)
+    right.set_ylim(top=100 + 3 * (1 - lowest))  # room for the line at 100
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
         axes.set_xlim(0, max(last.epoch, 1))
+        axes.xaxis.get_major_locator().set_params(integer=last.epoch > 4)
     _save(figure, path)
 
 
@@ -168,4 +170,42 @@ def errors(path: Path, name: str, panels: Sequence[tuple[str, Sequence[Sequence[
     left.set_ylabel("mean squared error of an image")
     left.set_ylim(bottom=0)
     left.set_xlim(left=0)
+    _save(figure, path)
+
+
+def ratios(
+    path: Path, title: str, panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    marked: Container[str],
+) -> None:  # fmt: skip
+    """Times divided by a reference's: a panel for each workload, a row for each library.
+
+    The ratios are (median, low, high); ``marked`` libraries are drawn in blue.
+    """
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    values = [value for panel in panels.values() for three in panel.values() for value in three]
+    figure = _figure(max(9, 2 + 2.6 * len(panels)), 1.4 + 0.32 * len(names))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (workload, panel) in zip(row, panels.items(), strict=True):
+        _plain(axes, "", "", "")
+        axes.set_title(workload, loc="left", fontsize=9)
+        axes.set_xscale("log")
+        axes.axvline(1, color="black", linewidth=0.8)
+        for name, (median, low, high) in panel.items():
+            color, y = BLUE if name in marked else GREY, names.index(name)
+            axes.plot([low, high], [y, y], color=color, linewidth=3, alpha=0.4)
+            axes.plot(median, y, "o", color=color)
+            axes.annotate(
+                f"{median:.2f}", (median, y), xytext=(0, 5), textcoords="offset points",
+                ha="center", fontsize=8, color=color,
+            )  # fmt: skip
+    axes.set_ylim(len(names) - 0.5, -0.7)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(min(values) / 1.5, max(values) * 1.5)
+    low, high = axes.get_xlim()
+    steps = (1,) if high / low > 100 else (1, 2, 5)
+    marks = (step * 10.0**power for power in range(-3, 4) for step in steps)
+    ticks = [mark for mark in marks if low <= mark <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     _save(figure, path)

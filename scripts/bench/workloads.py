@@ -1,0 +1,90 @@
+"""The workloads as data: networks, batch sizes, and the arrays that every library starts from."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+LEARNING_RATE = 0.01
+BATCHES = 4
+"""How many batches take turns, so that no library trains on inputs that never change."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One update of a fully connected network: softmax cross-entropy, biases, plain SGD."""
+
+    name: str
+    sizes: tuple[int, ...]
+    batch: int
+    activation: str
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch}, {self.activation}"
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("W1", (784, 50, 100, 10), 150, "sigmoid"),
+        Workload("W2", (784, 40, 10), 1, "relu"),
+        Workload("W3", (784, 100, 10), 100, "relu"),
+        Workload("W4", (784, 1024, 1024, 10), 512, "relu"),
+    )
+}
+
+GROWTH = {
+    "depth": [
+        Workload(f"{depth} layers of 64, batch 64", (64,) * depth + (10,), 64, "relu")
+        for depth in (2, 8, 32)
+    ],
+    "width": [
+        Workload(f"784-{width}-10, batch 100", (784, width, 10), 100, "relu")
+        for width in (16, 128, 1024)
+    ],
+    "batch": [
+        Workload(f"784-100-10, batch {batch}", (784, 100, 10), batch, "relu")
+        for batch in (1, 16, 256, 1024)
+    ],
+}
+"""Series of workloads of which one measure grows."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A workload's arrays: parameters [W1, b1, W2, b2, ...], W of shape (in, out), and batches."""
+
+    workload: Workload
+    dtype: np.dtype[Any]
+    parameters: list[Array]
+    batches: list[tuple[Array, Array]]
+
+    def copies(self) -> list[Array]:
+        """The initial parameters, to be trained."""
+        return [array.copy() for array in self.parameters]
+
+
+def make_problem(workload: Workload, dtype: str) -> Problem:
+    """The same arrays each time: inputs mostly dark, as digits are; weights N(0, 2 / in)."""
+    rng = np.random.default_rng(0)
+    sizes = workload.sizes
+    parameters = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        parameters.append(rng.normal(0.0, np.sqrt(2 / fan_in), (fan_in, fan_out)).astype(dtype))
+        parameters.append(np.zeros(fan_out, dtype))
+    batches = [
+        (
+            (rng.random((workload.batch, sizes[0])) ** 4).astype(dtype),
+            rng.integers(0, sizes[-1], workload.batch),
+        )
+        for _ in range(BATCHES)
+    ]
+    return Problem(workload, np.dtype(dtype), parameters, batches)
