@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..gradcheck import GradcheckReport
+if TYPE_CHECKING:
+    from ..gradcheck import GradcheckReport
 
 Index = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Diagnosis:
     """One mistake: its ``kind``, ``where`` it was made, what it is in words, and the evidence.
 
@@ -31,7 +33,7 @@ class Diagnosis:
         return "\n   ".join([*lines, self.evidence])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Verdict:
     """One gradient: whether it is right, and where it differs most from autograd's.
 
@@ -66,7 +68,7 @@ class Verdict:
         return "\n".join(mistake.evidence for mistake in self.mistakes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AuditReport:
     """The verdicts, from the loss down, and the mistakes. True when all gradients are right.
 
