@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -130,10 +131,9 @@ def gradcheck(
     The numerical derivatives are computed in float64, by the complex step where f is analytic and
     by extrapolated differences elsewhere (see ``numerical_gradient``). Inputs of more than 1,000
     elements (100 at second order) are compared along random ``directions``; give a number to do so
-    for all. The
-    allowed error is 1e-12 for the complex step, 1e-7 for differences, 1e-6 at second order, and
-    1e-4 where float32 takes part; ``rtol`` overrides it. Elements below 1% of an array's largest
-    are measured by that.
+    for all. The allowed error is 1e-12 for the complex step, 1e-7 for differences, 1e-6 at second
+    order, and 1e-4 (1e-3) where float32 takes part; ``rtol`` overrides it. Elements below 1% of an
+    array's largest are measured by that.
 
     At a kink (relu at 0, maximum at a tie) every value between the derivatives on both sides is
     right; the report's notes name the op. Returns the report; raises GradcheckError where it is
@@ -346,10 +346,15 @@ def _compare(
         gradients = [g.data for g in grad(out, tensors, allow_unused=True)]
     else:
         gradients = [np.zeros(t.shape, t.dtype) for t in tensors]
-    return [
-        _compare_one(scalar, name, tensor, gradient, order, settings)
-        for (name, tensor), gradient in zip(checked.items(), gradients, strict=True)
-    ]
+    with contextlib.ExitStack() as widened:
+        for tensor in tensors:  # all in float64, so that none brings its rounding into f
+            array = tensor.data.astype(np.result_type(tensor, np.float64))
+            origin = Node(None, (), (), array.shape, array.dtype)
+            widened.enter_context(_replaced(tensor, array, origin))
+        return [
+            _compare_one(scalar, name, tensor, gradient, order, settings)
+            for (name, tensor), gradient in zip(checked.items(), gradients, strict=True)
+        ]
 
 
 def _compare_one(
@@ -376,7 +381,7 @@ def _compare_one(
     allowed = settings.rtol or _allowed(probe, order, gradient.dtype)
     size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * _largest(theirs))
     absolute = np.abs(ours - theirs)
-    vague = (errors > 1e-3 * size) & (errors > 1e-8 * abs(probe.value))
+    vague = (errors > 1e-3 * size) & (errors > 2.0**26 * probe.precision * abs(probe.value))
     # Nothing smaller than the numerical derivative's own error can be told apart.
     size = np.maximum(size, np.where(vague, 0, errors / allowed)) + np.finfo(np.float64).tiny
     bad = ~(absolute <= allowed * size) | vague
@@ -442,16 +447,17 @@ def _allowed(probe: Probe, order: int, dtype: np.dtype[Any]) -> float:
 def _kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, str] | None:
     """A kink or jump of f: whether it excuses the difference, and what it is; None without one."""
     reach = float(np.max(np.abs(way) / np.maximum(np.abs(probe.origin), 1.0)))
+    step = 2.0 ** math.floor(math.log2(probe.precision) / 3) / reach
     sides = []
-    for step in (2.0**-16 / reach, 2.0**-19 / reach):
-        middle, right, left = (float(probe.at(probe.origin + t * way)) for t in (0.0, step, -step))
-        sides.append(((middle - left) / step, (right - middle) / step))
+    for h in (step, step / 8):
+        middle, right, left = (float(probe.at(probe.origin + t * way)) for t in (0.0, h, -h))
+        sides.append(((middle - left) / h, (right - middle) / h))
     (left, right), steep = sides[1], [max(map(abs, side)) for side in sides]
     gaps = [abs(after - before) for before, after in sides]
-    noise = 1e-8 * max(1.0, abs(probe.value)) + 1e-4 * steep[0]
+    noise = 64 * probe.precision * abs(probe.value) / (step / 8) + 1e-4 * steep[0]
     if not math.isfinite(sum(gaps)):
         return None
-    source = _source_of_kink(probe, way * (2.0**-16 / reach))
+    source = _source_of_kink(probe, way * step)
     if steep[1] > 4 * steep[0] and steep[1] > noise:
         if order == 1:
             return False, f"a jump{source}: there is no derivative here"

@@ -118,6 +118,7 @@ class Probe:
         self.call, self.argument, self.record = call, argument, record
         self.origin: Array = np.array(array, dtype=np.result_type(array, np.float64))
         self.nodes: list[Node] = []
+        self.precision = _precision(array.dtype if array is argument else np.dtype(np.float64))
         self.connected = False
         value = self._trace()
         if np.iscomplexobj(value):
@@ -139,6 +140,7 @@ class Probe:
             if self.connected:
                 between = graph._leading_to([leaf], order)
                 self.nodes = [node for node in order if node in between and node is not leaf]
+                self.precision = max([self.precision, *(_precision(n.dtype) for n in self.nodes)])
         return _number(out)
 
     def _choose(self, method: Method) -> Method:
@@ -193,8 +195,7 @@ class Probe:
             result = value(1j * COMPLEX_STEP)
             if not isinstance(result, complex | np.complexfloating):
                 raise ValueError("f drops the imaginary part: use method='richardson'")
-            precision = float(np.finfo(self.origin.dtype).eps)
-            return float(result.imag) / COMPLEX_STEP, 8 * precision * abs(self.value)
+            return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
         # No element moves by more than the step times its own size (or 1, if it is smaller).
         size = np.abs(self.origin)
         reach = float(np.max(np.abs(direction) / np.maximum(size, 1.0), initial=0.0))
@@ -202,14 +203,17 @@ class Probe:
         if self.method == "central":
             step = CENTRAL_STEP * unit
             derivative = float((value(step) - value(-step)) / (2 * step))
-            return derivative, 2.0**-52 * abs(self.value) / step
-        found = _extrapolated(value, FIRST_STEP * unit)
+            return derivative, self.precision * abs(self.value) / step
+        found = _extrapolated(value, FIRST_STEP * unit, self.precision)
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
         moved = direction != 0
-        reach = float(np.max((np.abs(direction) / np.where(size > 0, size, 1.0))[moved], initial=0))
+        reach = float(
+            np.max((np.abs(direction) / np.where(size > 1e-200, size, 1.0))[moved], initial=0)
+        )
         small = FIRST_STEP * 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 0.0
         if not found[1] <= 1e-7 * abs(found[0]) and 0 < small < FIRST_STEP * unit:
-            found = min(found, _extrapolated(value, small), key=lambda pair: pair[1])
+            other = _extrapolated(value, small, self.precision)
+            found = min(found, other, key=_uncertainty)
         return found
 
     def gradient(self) -> tuple[Array, Array]:
@@ -224,7 +228,9 @@ class Probe:
         return gradient, errors
 
 
-def _extrapolated(value: Callable[[float], Any], step: float) -> tuple[float, float]:
+def _extrapolated(
+    value: Callable[[float], Any], step: float, precision: float
+) -> tuple[float, float]:
     """The derivative at 0 by Ridders' method: differences with halved steps, extrapolated to 0."""
     best, error, largest = math.nan, math.inf, 0.0
     last: list[float] = []
@@ -238,14 +244,25 @@ def _extrapolated(value: Callable[[float], Any], step: float) -> tuple[float, fl
                 estimate = max(abs(row[-1] - row[-2]), abs(row[-1] - coarse))
                 if estimate < error:
                     best, error = row[-1], estimate
-            rounding = 2.0**-52 * largest / step
+            rounding = precision * largest / step
             if error <= max(1e-12 * abs(best), rounding):
                 return best, error + rounding
             last = row
         else:
             last = []
         step /= 2
-    return best, error + 2.0**-52 * largest / step
+    return best, error + precision * largest / step
+
+
+def _uncertainty(estimate: tuple[float, float]) -> float:
+    """The relative error of a derivative."""
+    derivative, error = estimate
+    return error / (abs(derivative) or 1.0) if math.isfinite(derivative) else math.inf
+
+
+def _precision(dtype: np.dtype[Any]) -> float:
+    """The relative precision of what is computed in a dtype, and taken as a Python float."""
+    return max(float(np.finfo(dtype).eps), 2.0**-52) if dtype.kind == "f" else 2.0**-52
 
 
 def _number(out: Any) -> Any:

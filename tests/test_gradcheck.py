@@ -1,0 +1,513 @@
+"""gradcheck itself: what it finds, names and refuses; the plugin; mutants; the script."""
+
+import configparser
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from scripts import gradcheck as script
+from scripts import mutate
+from tinygrad_np.cases import case, normal
+from tinygrad_np.gradcheck import GradcheckError, GradcheckReport, check_op, gradcheck, sample_call
+from tinygrad_np.tensor import Tensor
+
+ROOT = Path(tg.__file__).parent.parent
+RNG = np.random.default_rng(2)
+A, B = RNG.normal(size=(3, 4)), RNG.normal(size=4)
+
+
+def product(a: Any, b: Any) -> Any:
+    return tg.tanh(a @ b).sum()
+
+
+@pytest.fixture
+def spoiled() -> Iterator[Any]:
+    """An op whose rule forgets the last element, and one that is wrong at second order only."""
+
+    @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 2 * x * (np.arange(x.size) < x.size - 1))
+    def forgetful(x: Any) -> Any:
+        return x * x
+
+    @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 2 * getattr(x, "data", x))
+    def shallow(x: Any) -> Any:
+        return x * x
+
+    yield forgetful, shallow
+    for name in ("forgetful", "shallow"):
+        del tg.OPS[name]
+
+
+# What it finds
+
+
+def test_the_function_is_exported_and_the_module_can_be_imported() -> None:
+    assert tg.gradcheck is gradcheck
+    assert issubclass(tg.GradcheckError, AssertionError)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_right_gradients_pass(order: int) -> None:
+    report = gradcheck(product, [A, B], order)
+    assert report
+    assert [(c.input, c.order) for c in report.comparisons] == [
+        (name, k) for k in range(1, order + 1) for name in "ab"
+    ]
+    first = report.comparisons[0]
+    assert first.method == "complex"
+    assert first.relative <= first.allowed <= 1e-12
+    assert first.shape == (3, 4)
+    assert report.notes == ()
+    assert all(c.allowed <= 1e-6 for c in report.comparisons)
+
+
+def test_a_wrong_rule_is_found_with_the_place_and_both_values(spoiled: Any) -> None:
+    forgetful, _ = spoiled
+    x = np.array([1.0, 2.0, 3.0])
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(lambda w: forgetful(w).sum(), x)
+    report = caught.value.report
+    (found,) = report.comparisons
+    assert (found.input, found.where) == ("w", "[2]")
+    assert found.autograd == 0
+    assert found.numerical == pytest.approx(6.0)
+    assert found.absolute == pytest.approx(6.0)
+    assert found.relative == pytest.approx(1.0)
+    assert not found.passed
+    words = str(caught.value)
+    assert str(report) in words
+    assert "1 of 1 derivatives differ" in words
+    for word in ("WRONG", "w", "(3,)", "float64", "complex", "6.0e+00", "1.0e+00", "1e-12", "[2]"):
+        assert word in words.splitlines()[3]
+    assert report.worst is found
+
+
+def test_raises_false_returns_the_report(spoiled: Any) -> None:
+    report = gradcheck(lambda w: spoiled[0](w).sum(), B, raises=False)
+    assert type(report) is GradcheckReport
+    assert not report
+
+
+def test_a_rule_that_is_right_only_once_is_found_at_second_order(spoiled: Any) -> None:
+    _, shallow = spoiled
+    assert gradcheck(lambda w: shallow(w).sum(), B)
+    report = gradcheck(lambda w: shallow(w).sum(), B, order=2, raises=False)
+    assert [(c.order, c.passed) for c in report.comparisons] == [(1, True), (2, False)]
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-10, 1 - 1e-10])
+def test_small_errors_are_found_by_the_complex_step(factor: float) -> None:
+    @tg.op(cases=[case(normal(3))], x=lambda g, x: g * np.exp(x) * factor)
+    def nearly(x: Any) -> Any:
+        return np.exp(x)
+
+    try:
+        assert not gradcheck(lambda x: nearly(x).sum(), B, raises=False)
+        assert not gradcheck(lambda x: nearly(x).sum(), B, directions=1, raises=False)
+        assert gradcheck(lambda x: nearly(x).sum(), B, rtol=1e-9)
+        assert gradcheck(lambda x: nearly(x).sum(), B, method="richardson")
+    finally:
+        del tg.OPS["nearly"]
+
+
+def test_a_detached_path_is_found() -> None:
+    report = gradcheck(lambda x: (x * Tensor(x.data)).sum(), B, raises=False)
+    assert not report
+    assert report.worst.autograd == pytest.approx(report.worst.numerical / 2)
+
+
+def test_one_wrong_element_in_a_large_input_is_found_along_directions() -> None:
+    x = RNG.normal(size=5000)
+
+    @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 2 * x * (np.arange(x.size) != 4321))
+    def holey(x: Any) -> Any:
+        return x * x
+
+    try:
+        report = gradcheck(lambda x: holey(x).sum(), x, raises=False)
+    finally:
+        del tg.OPS["holey"]
+    assert not report
+    assert report.comparisons[0].where.startswith("direction ")
+    assert gradcheck(lambda x: (x * x).sum(), x)
+
+
+def test_directions_can_be_asked_for_and_seeded() -> None:
+    places = {
+        gradcheck(product, [A, B], directions=3, seed=seed).comparisons[0].autograd
+        for seed in (0, 0, 1)
+    }
+    assert len(places) == 2
+
+
+def test_gradients_at_scale() -> None:
+    for scale in (1e-9, 1e9):
+        assert gradcheck(lambda x, s=scale: tg.sin(x).sum() * s, B, 2)
+        assert gradcheck(lambda x, s=scale: tg.sin(x * s).sum(), B / scale, method="richardson")
+        wrong = gradcheck(
+            lambda x, s=scale: (tg.sin(x) * x.data).sum() * s, B, method="richardson", raises=False
+        )
+        assert not wrong
+
+
+# Inputs and outputs
+
+
+def test_one_array_several_arrays_tensors_and_constants() -> None:
+    w = Tensor(A, requires_grad=True, name="weights")
+    report = gradcheck(lambda w, b, c: (w @ b * c).sum(), (w, B, Tensor(3.0)))
+    assert [c.input for c in report.comparisons] == ["weights", "b"]
+    assert w.grad is None
+    assert np.array_equal(w.data, A)
+    assert gradcheck(lambda x: x * x, 3.0)
+    assert gradcheck(lambda x: (x * x).sum(), [1.0, 2.0])
+    assert gradcheck(lambda x, y: x * y, (1.0, 2.0))
+
+
+def test_parameters_read_from_a_closure() -> None:
+    net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Tanh(), tg.nn.Linear(4, 2, rng=1))
+    x, labels = RNG.normal(size=(5, 3)).astype(np.float32), np.array([0, 1, 1, 0, 1])
+    report = gradcheck(lambda *_: tg.softmax_cross_entropy(net(x), labels), net.parameters(), 2)
+    assert len(report.comparisons) == 8
+    assert {c.dtype for c in report.comparisons} == {"float32"}
+    assert {p.dtype for p in net.parameters()} == {np.dtype(np.float32)}
+
+
+def test_names_of_inputs() -> None:
+    def f(*arrays: Any) -> Any:
+        return sum(a.sum() for a in arrays)
+
+    assert [c.input for c in gradcheck(f, [B, B]).comparisons] == ["input 0", "input 1"]
+    named = [Tensor(B, requires_grad=True, name="w") for _ in range(2)]
+    assert [c.input for c in gradcheck(f, named).comparisons] == ["w", "w (input 1)"]
+
+
+@pytest.mark.parametrize("weights", ["random", np.arange(3.0), [1, 0, 2]])
+def test_weights_for_outputs_of_any_shape(weights: Any) -> None:
+    assert gradcheck(lambda a, b: a @ b, [A, B], 2, weights=weights)
+
+
+def test_several_outputs() -> None:
+    assert gradcheck(lambda a: tg.split(a, 2, axis=1), A, weights="random")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "allowed"), [("float16", 3e-2), ("float32", 1e-4), ("longdouble", 1e-12)]
+)
+def test_tolerances_fit_the_dtype(dtype: str, allowed: float) -> None:
+    x = RNG.normal(size=(3, 4)).astype(dtype)
+    report = gradcheck(lambda x: tg.tanh(x).sum(), x)
+    assert report.comparisons[0].dtype == str(np.dtype(dtype))
+    assert report.comparisons[0].allowed == allowed
+    wrong = gradcheck(lambda x: (tg.tanh(x) * tg.Tensor(1 + 0.1 * x.data)).sum(), x, raises=False)
+    assert not wrong
+
+
+def test_the_least_precise_array_of_the_graph_counts() -> None:
+    report = gradcheck(lambda x: tg.astype(tg.sin(x), np.float32).sum(), A)
+    assert report.comparisons[0].allowed == 1e-4
+
+
+@pytest.mark.parametrize("method", ["complex", "richardson", "central"])
+def test_methods_on_request(method: Any) -> None:
+    report = gradcheck(product, [A, B], method=method)
+    assert {c.method for c in report.comparisons} == {method}
+
+
+def test_an_input_without_influence_is_named() -> None:
+    report = gradcheck(lambda a, b: a.sum(), [A, B])
+    assert report.notes == ("b: f does not depend on it",)
+
+
+# Kinks
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "words"),
+    [
+        (tg.relu, [0.0, 1.0], "x[0]: a kink of relu, at element [0] of its output: the derivative "
+            "is 0 on the left and 1 on the right; autograd's 0 lies between"),
+        (tg.leaky_relu, [0.0, 1.0], "kink of leaky_relu"),
+        (lambda x: tg.max(x), [2.0, 2.0, 1.0], None),  # sharing is the mean of both sides
+        (lambda x: tg.abs(x), [0.0, 1.0], None),  # 0 is the mean of -1 and 1
+        (lambda x: tg.maximum(x * 2, x * 5), [0.0, 1.0], None),
+        (lambda x: tg.clip(x, 0.0, 1.0), [0.0, 1.0], "kink of clip, at element [1]"),
+        (lambda x: tg.tanh(tg.relu(x * 3.0) + x), [0.0, 1.0], "kink of relu, at element [0]"),
+        (lambda x: tg.norm(x), [0.0, 0.0], None),
+        (lambda x: tg.relu(x - 1e-7), [0.0, 1e-7], "x[1]: a kink of relu"),
+    ],
+)  # fmt: skip
+def test_kinks_are_named_and_no_failure(f: Any, x: list[float], words: str | None) -> None:
+    report = gradcheck(lambda x: f(x).sum(), np.array(x))
+    assert report, str(report)
+    if words is not None:
+        assert any(words in note for note in report.notes), report.notes
+        assert words in str(report)
+
+
+def test_a_value_outside_a_kinks_two_sides_is_wrong() -> None:
+    @tg.op(cases=[case(normal(3))], analytic=False, x=lambda g, x: g * np.where(x > 0, 1, -0.5))
+    def crooked(x: Any) -> Any:
+        return np.maximum(x, 0)
+
+    try:
+        report = gradcheck(lambda x: crooked(x).sum(), np.array([0.0, 1.0]), raises=False)
+    finally:
+        del tg.OPS["crooked"]
+    assert not report
+    assert "autograd's -0.5 lies outside" in report.notes[0]
+
+
+def test_kinks_beside_right_and_wrong_elements() -> None:
+    def f(x: Any, factor: Any = 1.0) -> Any:
+        return (tg.relu(x) * x * factor).sum() + tg.relu(x).sum()
+
+    x = np.array([0.0, 1.0, -1.0, 2.0])
+    assert gradcheck(f, x)
+    wrong = gradcheck(lambda x: f(x, Tensor(1 + 0.1 * x.data)), x, raises=False)
+    assert not wrong
+    assert wrong.worst.where in ("[1]", "[3]")
+    assert any("x[0]: a kink of relu" in note for note in wrong.notes)
+
+
+def test_kinks_have_no_second_derivative() -> None:
+    report = gradcheck(lambda x: (tg.relu(x) * 3).sum(), np.array([0.0, 1.0]), order=2)
+    assert any("a kink of relu" in n and "no second derivative" in n for n in report.notes)
+
+
+def test_jumps_have_no_derivative() -> None:
+    with pytest.raises(GradcheckError, match=r"x\[1\]: a jump of floor_divide, at element \[1\]"):
+        gradcheck(lambda x: (x // 1.0).sum(), np.array([0.5, 2.0]))
+
+
+def test_networks_with_relu_pass_wherever_their_kinks_are() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, w, v = rng.normal(size=(8, 5)), rng.normal(size=(5, 6)), rng.normal(size=(6, 2))
+        report = gradcheck(
+            lambda w, v, x=x: tg.relu(x @ w).sum() + (tg.relu(x @ w) @ v).sum(), [w, v]
+        )
+        assert report, str(report)
+
+
+# Refusals
+
+
+def check(f: Any, inputs: Any = B, **keywords: Any) -> Any:
+    return gradcheck(f, inputs, **keywords)
+
+
+def nan_inside(x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return tg.log(x - 5.0).sum()
+
+
+def infinite(x: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return (x * x / 0.0).sum()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: check(lambda x: x * 2), ValueError, r"no scalar but shape \(4,\).*='random'"),
+        (lambda: check(lambda x: x * 2, weights=[1]), ValueError, r"\(1,\) for .* shape \(4,\)"),
+        (lambda: check(lambda x: x.sum(), weights="some"), ValueError, "or 'random'"),
+        (lambda: check(lambda x: x.sum(), [1, 2, 3]), TypeError, r"floating-point.*int64"),
+        (lambda: check(lambda x, n: x.sum(), [B, np.arange(3)]), TypeError, "got int64"),
+        (lambda: check(lambda x: x.sum(), Tensor([1, 2])), ValueError, "nothing to check"),
+        (lambda: check(lambda x: x.sum(), Tensor([1.0])), ValueError, "requires_grad=True"),
+        (lambda: check(lambda x: x.sum(), np.ones((0, 3))), ValueError, r"length 0 .*\(0, 3\)"),
+        (lambda: check(nan_inside), ValueError, "f is nan at these inputs"),
+        (lambda: check(infinite), ValueError, "f is infinite at these inputs"),
+        (lambda: check(lambda x: float(x.sum().data)), TypeError, "return a Tensor.*got float"),
+        (lambda: check(lambda x: x.argmax()), TypeError, "f returns int64"),
+        (lambda: check(lambda x: tg.dropout(x).sum(), np.ones(500)), ValueError, "two different"),
+        (lambda: check(lambda x: x.sum(), order=3), ValueError, "order=3"),
+        (lambda: check(lambda x: x.sum(), method="best"), ValueError, "'best' is none of"),
+        (lambda: check(lambda x: tg.relu(x).sum(), method="complex"), ValueError, "not for relu"),
+    ],
+)  # fmt: skip
+def test_errors(call: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_nan_in_a_gradient_is_a_failure() -> None:
+    @tg.op(cases=[case(normal(3))], x=lambda g, x: g * np.where(x > 0, np.nan, 1))
+    def poisoned(x: Any) -> Any:
+        return x * 1
+
+    try:
+        report = gradcheck(lambda x: poisoned(x).sum(), np.array([-1.0, 1.0]), raises=False)
+    finally:
+        del tg.OPS["poisoned"]
+    assert not report
+    assert report.worst.where == "[1]"
+    assert "nan" in str(report)
+
+
+def test_a_function_that_is_all_noise_is_not_passed() -> None:
+    def noisy(x: Any) -> Any:
+        return (x + np.sin(1e14 * x.data)).sum()
+
+    report = gradcheck(noisy, B, method="richardson", raises=False)
+    assert not report
+    assert any("do not settle" in note or "jump" in note for note in report.notes)
+
+
+# The registry's checks
+
+
+def test_sample_calls_name_their_inputs() -> None:
+    names = {
+        name: [t.name for t in sample_call(tg.OPS[name], tg.OPS[name].cases[0])[1]]
+        for name in ("add", "where", "concatenate", "joined", "einsum", "linear", "argmax")
+    }
+    assert names == {
+        "add": ["x", "y"], "where": ["x", "y"], "concatenate": ["arrays[0]", "arrays[1]"],
+        "joined": ["arrays[0]", "arrays[1]"], "einsum": ["operands[0]", "operands[1]"],
+        "linear": ["x", "weight", "bias"], "argmax": [],
+    }  # fmt: skip
+
+
+def test_check_op_finds_a_wrong_rule(spoiled: Any) -> None:
+    op = tg.OPS["forgetful"]
+    report = check_op(op, op.cases[0])
+    assert report is not None
+    assert not report
+    assert check_op(tg.OPS["argmax"], tg.OPS["argmax"].cases[0]) is None
+
+
+# Mutants
+
+
+def test_every_rule_made_wrong_is_caught(capsys: pytest.CaptureFixture[str]) -> None:
+    rules = sum(len(op.gradients) for op in tg.OPS.values())
+    kept = {name: op.rules for name, op in tg.OPS.items()}
+    assert mutate.main([]) == 0
+    assert (
+        f"{rules}/{rules} rules caught when multiplied by 1.0001: 100%" in capsys.readouterr().out
+    )
+    assert all(op.rules is kept[name] for name, op in tg.OPS.items())
+
+
+def test_a_mutant_that_no_case_reaches_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    @tg.op(cases=[case(normal(0))], x=lambda g: g * 3)
+    def unreached(x: Any) -> Any:
+        return x * 3
+
+    try:
+        assert mutate.main(["unreached", "tanh"]) == 1
+    finally:
+        del tg.OPS["unreached"]
+    out = capsys.readouterr().out
+    assert "not caught: unreached, dx = g * 3" in out
+    assert "1/2 rules" in out
+
+
+def test_a_rule_that_is_wrong_already_stops_the_mutation(
+    spoiled: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mutate.main(["forgetful"]) == 1
+    assert "fail without any mutation" in capsys.readouterr().err
+
+
+# The script
+
+
+def test_the_script_checks_ops_and_networks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.json"
+    names = ["tanh", "relu", "inv", "relu_sgd"]
+    assert script.main([*names, "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "3 ops in" in out
+    assert "1 networks" in out
+    assert "all agree" in out
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["passed"] is True
+    assert [r["name"] for r in found["results"]] == sorted(names, key=[*tg.OPS, "relu_sgd"].index)
+    network = found["results"][-1]
+    assert network["by_hand"].keys() == {"W1", "W2"}
+    assert max(network["by_hand"].values()) <= 1e-12
+    fields = {f.name for f in dataclasses.fields(tg.gradcheck(product, [A, B]).comparisons[0])}
+    assert network["comparisons"][0].keys() == fields
+
+
+def test_the_script_fails_for_a_wrong_rule(
+    spoiled: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.json"
+    assert script.main(["forgetful", "tanh", "--json", str(file)]) == 1
+    out = capsys.readouterr().out
+    assert "WRONG: forgetful" in out
+    assert json.loads(file.read_text(encoding="utf-8"))["passed"] is False
+
+
+def test_the_script_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        script.main(["argmax", "tanh"])
+    assert caught.value.code == 2
+    assert "neither an op with gradients nor a network: argmax" in capsys.readouterr().err
+
+
+def test_the_script_says_where_data_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["relu_sgd", "--data", str(tmp_path)]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
+# The pytest plugin
+
+
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pytest", "-p", "tinygrad_np.pytest_plugin", "-p",
+               "no:cacheprovider", *arguments]  # fmt: skip
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+USERS_TESTS = """
+import numpy as np
+import tinygrad_np as tg
+
+def test_right(gradcheck):
+    report = gradcheck(lambda x: tg.tanh(x).sum(), np.ones(3), directions=1)
+    print("autograd", report.comparisons[0].autograd)
+
+def test_wrong(gradcheck):
+    gradcheck(lambda x: (x * x.data).sum(), np.ones(3), order=2)
+"""
+
+
+def test_the_plugin_gives_a_fixture_with_a_report_and_a_seed(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(USERS_TESTS, encoding="utf-8")
+    drawn = []
+    for arguments in ((), ("--gradcheck-seed=0",), ("--gradcheck-seed=5",)):
+        result = run_pytest(tmp_path, "-rA", *arguments)
+        assert result.returncode == 1
+        assert "1 failed, 1 passed" in result.stdout
+        assert "derivatives differ" in result.stdout
+        assert "WRONG" in result.stdout
+        drawn.append(next(ln for ln in result.stdout.splitlines() if ln.startswith("autograd")))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert "--gradcheck-seed" in run_pytest(tmp_path, "--help").stdout
+
+
+def test_the_plugin_is_an_entry_point() -> None:
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert "tinygrad_np.pytest_plugin" in metadata["options.entry_points"]["pytest11"]
