@@ -157,15 +157,16 @@ def errors(path: Path, name: str, panels: Sequence[tuple[str, Sequence[Sequence[
 
     A panel is a title and rows (epoch, train error, train accuracy, test error, test accuracy).
     """
-    figure = _figure(10, 4)
+    figure = _figure(10, 4.3)
     figure.suptitle(name, x=0.01, ha="left", fontsize=13, fontweight="bold")
     left, *others = figure.subplots(1, len(panels), sharex=True, sharey=True)
     for axes, (title, rows) in zip([left, *others], panels, strict=True):
         epochs, train, _, test, accuracy = zip(*rows, strict=True)
         marker = "o" if len(rows) < 3 else None
-        axes.plot(epochs, train, color=BLUE, marker=marker, label="training error (dropout on)")
+        axes.plot(epochs, train, color=BLUE, marker=marker, label="training error")
         axes.plot(epochs, test, color=RED, marker=marker, label="test error")
-        _plain(axes, f"{title}: test accuracy {accuracy[-1]:.4g}", "epoch", "")
+        end = f"test accuracy {accuracy[-1]:.4g} after epoch {epochs[-1]:g}"
+        _plain(axes, f"{title}\n{end}", "epoch", "")
         axes.legend(frameon=False)
     left.set_ylabel("mean squared error of an image")
     left.set_ylim(bottom=0)

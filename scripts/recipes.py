@@ -69,3 +69,8 @@ RECIPES: dict[str, Recipe] = {
         replacement=False, one_cycle=True, shifts=True, relu=True,
     ),
 }  # fmt: skip
+"""``best`` was chosen on the last 10,000 training images, held out while the other 50,000 were
+trained on for 20 epochs (seeds 1 and 2); the test set had no part in it. Accuracies there: AdamW
+with a highest rate of 0.003: 98.3%, 0.006: 98.5%, 0.01: 98.3%; Nesterov at 0.05: 98.4%, 0.1 and
+0.2: 98.3%; batches of 50 as good as of 100; dropout of 0.1 before the last layer as good as none,
+more of it or before the middle layer worse. So it has no dropout, and is trained on all 60,000."""

@@ -100,10 +100,12 @@ def draw(name: str, out: Path) -> None:
     What was not run into ``out`` is drawn from the tables recorded in the repository.
     """
     panels = []
-    for label, title in ((name, "As printed"), (f"{name}_true", "With the true gradient")):
+    for label, title in ((name, "As printed"), (f"{name}_true", "True gradient")):
         path = out / f"{label}.csv"
-        rows = read_table(path if path.exists() else TABLES / path.name)
-        panels.append((title, [[float(figure) for figure in row.split(",")] for row in rows]))
+        ran = path.exists()
+        rows = read_table(path if ran else TABLES / path.name)
+        figures_of_rows = [[float(figure) for figure in row.split(",")] for row in rows]
+        panels.append((title if ran else f"{title} (as recorded)", figures_of_rows))
     figures.errors(out / f"{name}.png", name, panels)
 
 

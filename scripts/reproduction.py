@@ -75,8 +75,9 @@ class Images:
 
 def load_images(path: str | None = None) -> Images:
     """MNIST as the document uses it."""
-    (x_train, t_train), (x_test, t_test) = load_mnist(one_hot=True, dtype=np.float64, path=path)
-    return Images(x_train[:1000], t_train[:1000], x_test, t_test)
+    (x_train, t_train), (x_test, t_test) = load_mnist(normalize=False, dtype=np.uint8, path=path)
+    one_hot = np.eye(10)
+    return Images(x_train[:1000] / 255, one_hot[t_train[:1000]], x_test / 255, one_hot[t_test])
 
 
 def figures_of(outputs: Array, one_hot: Array) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import pytest
 import tinygrad_np as tg
 from models.three_layer import ThreeLayer
 from scripts import show_digits, train, training
+from scripts.augmentation import shifted
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, write_idx
 from tinygrad_np.data.folder import DataSet
@@ -147,6 +148,42 @@ def test_batches_are_augmented(digits: DataSet) -> None:
     start = ThreeLayer(tg.manual_seed(0)).state_dict()
     np.testing.assert_array_equal(weights["W1"], start["W1"])  # no gradient where no pixel is lit
     assert not np.array_equal(weights["b3"], start["b3"])
+
+
+@pytest.mark.parametrize(("n", "by"), [(100, 1), (9, 1), (4, 1), (60, 2)])
+def test_shifted_images_are_moved_and_nothing_else(n: int, by: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((n, 36), dtype=np.float32)
+    moved = shifted(x, rng, by).reshape(n, 6, 6)
+    framed = np.pad(x.reshape(n, 6, 6), ((0, 0), (by, by), (by, by)))
+    size = 2 * by + 1
+    moves = [
+        [
+            (down, right)
+            for down in range(size)
+            for right in range(size)
+            if np.array_equal(image, frame[down : down + 6, right : right + 6])
+        ]
+        for image, frame in zip(moved, framed, strict=True)
+    ]
+    assert all(len(found) == 1 for found in moves)
+    counts = [moves.count([(i // size, i % size)]) for i in range(size**2)]
+    assert max(counts) - min(counts) <= 1  # every move as often as any other
+    assert moved.dtype == np.float32
+
+
+def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
+    arguments = ["three_layer", "--recipe", "best", "--iterations", "900", "--out", str(tmp_path)]
+    assert train.main(arguments) == 0
+    table = rows(tmp_path / "metrics.csv")
+    assert [row["epoch"] for row in table] == [1, 1.5]
+    assert table[-1]["test_accuracy"] > 0.95
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model"] == "three_layer_relu"
+    assert config["recipe"] == "best"
+    assert config["one_cycle"] is config["shifts"] is True
+    assert config["iterations"] == 900
+    assert config["epochs"] is None
 
 
 def test_a_loss_that_is_no_number_stops_the_run(digits: DataSet) -> None:
