@@ -121,7 +121,7 @@ def test_gzip_of_several_members(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["int64", "float16", "bool", "complex64", "U3"])
 def test_types_that_idx_lacks(tmp_path: Path, dtype: str) -> None:
-    with pytest.raises(TypeError, match=r"IDX cannot hold .*, only uint8, int8.*astype"):
+    with pytest.raises(TypeError, match=r"IDX cannot hold .*, only uint8 .*astype"):
         write_idx(tmp_path / "a", np.zeros(3, dtype=dtype))
     assert not (tmp_path / "a").exists()
 
@@ -190,7 +190,7 @@ DAMAGED = {
     "shorter than the magic number": (b"\0\0\x08", "holds 3 bytes"),
     "text": (b"not an IDX file", "starts with bytes 6e 6f 74 20, expected 00 00"),
     "second byte not zero": (b"\0\1" + GOOD[2:], "starts with bytes 00 01 08 02"),
-    "unknown type": (b"\0\0\x0a\1" + GOOD[4:], "type code 0x0a, expected one of 0x08 uint8"),
+    "unknown type": (b"\0\0\x0a\1" + GOOD[4:], "type code 0x0a, expected one of uint8 (0x08)"),
     "no dimension": (b"\0\0\x08\0", "declares 0 dimensions, expected 1 to 64"),
     "too many dimensions": (header(0x08, *[1] * 65) + b"a", "declares 65 dimensions"),
     "ends in the header": (GOOD[:9], "ends inside the header: 5 bytes of dimensions, expected 8"),
@@ -198,8 +198,8 @@ DAMAGED = {
     "one byte short": (GOOD[:-1], "has 5 bytes after the header"),
     "short for its type": (header(0x0E, 2) + b"a" * 15, "of float64 = 16 bytes"),
     "empty array with bytes": (header(0x08, 0, 3) + b"a", "of uint8 = 0 bytes"),
-    "larger than any array": (header(0x08, 0, 2**32 - 1, 2**32 - 1), "one NumPy can make"),
-    "the largest header": (header(0x0E, *[2**32 - 1] * 64) + b"a", "expected shape|declares shape"),
+    "larger than any array": (header(0x08, 0, 2**32 - 1, 2**32 - 1), "one NumPy can hold"),
+    "the largest header": (header(0x0E, *[2**32 - 1] * 64) + b"a", "has 1 bytes after the header"),
 }
 
 
@@ -211,18 +211,19 @@ def test_damaged(tmp_path: Path, damage: str, compress: bool) -> None:
     file.write_bytes(gzip.compress(content) if compress else content)
     with pytest.raises(IDXError) as caught:
         read_idx(file)
-    assert any(part in str(caught.value) for part in complaint.split("|"))
+    assert complaint in str(caught.value)
     assert str(caught.value).startswith(f"{file}: ")
 
 
 def test_trailing_bytes(tmp_path: Path) -> None:
     file = tmp_path / "a"
+    for content in (GOOD + b"gh", gzip.compress(GOOD + b"gh")):
+        file.write_bytes(content)
+        with pytest.raises(IDXError, match=r"has more bytes after the .*, expected .* = 6 bytes"):
+            read_idx(file)
     file.write_bytes(GOOD + b"gh")
     with pytest.raises(IDXError, match=r"has 8 bytes after the header, expected .* = 6 bytes"):
-        read_idx(file)
-    file.write_bytes(gzip.compress(GOOD + b"gh"))
-    with pytest.raises(IDXError, match=r"has more bytes after the header, expected .* = 6 bytes"):
-        read_idx(file)
+        read_idx(file, mmap=True)
 
 
 def test_gzip_cut_short(tmp_path: Path) -> None:
@@ -315,7 +316,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(IDXError, match="is a folder, expected an IDX file"):
+    with pytest.raises(IDXError, match="is a folder or a device, expected an IDX file"):
         read_idx(tmp_path)
 
 
@@ -423,7 +424,7 @@ def test_one_hot_of_given_classes(folder: Path) -> None:
     ("dtype", "normalize", "error", "complaint"),
     [
         ("uint8", True, ValueError, "fractions, which uint8 cannot hold.*normalize=False"),
-        ("int8", False, ValueError, "holds uint8, which does not fit in int8"),
+        ("int8", False, ValueError, "are uint8, which does not fit in int8"),
         ("bool", False, TypeError, "a float or an integer type, got bool"),
         ("complex64", True, TypeError, "got complex64"),
     ],
@@ -437,7 +438,7 @@ def test_dtypes_that_do_not_suit(
 
 def test_only_bytes_are_divided_by_255(folder: Path) -> None:
     put(folder, TRAIN_IMAGES, np.zeros((5, 2, 3)), "float32")
-    with pytest.raises(ValueError, match="holds float32, but normalize=True divides by 255"):
+    with pytest.raises(ValueError, match="are float32, but normalize=True divides by 255"):
         load_idx_folder(folder)
     assert load_idx_folder(folder, normalize=False)[0][0].dtype == np.float32
 
@@ -445,13 +446,6 @@ def test_only_bytes_are_divided_by_255(folder: Path) -> None:
 def test_plain_files_come_first(folder: Path) -> None:
     write_idx(folder / TRAIN_LABELS, np.full(5, 3, dtype=np.uint8))
     assert load_idx_folder(folder)[0][1].tolist() == [3] * 5
-
-
-def test_names_with_a_dot(folder: Path) -> None:
-    for stem in STEMS:
-        file = folder / f"{stem}.gz"
-        file.rename(folder / file.name.replace("-idx", ".idx"))
-    assert load_idx_folder(folder)[0][0].shape == (5, 6)
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -482,7 +476,11 @@ MISLABELLED = {
     ),
     "fewer labels": (TRAIN_LABELS, np.zeros(4), "has 4 labels, expected 5, one for each image of"),
     "fewer images": (TEST_IMAGES, np.zeros((2, 2, 3)), "has 3 labels, expected 2"),
-    "images of two sizes": (TEST_IMAGES, np.zeros((3, 3, 3)), r"shape \(3, 3\), expected \(2, 3\)"),
+    "images of two sizes": (
+        TEST_IMAGES,
+        np.zeros((3, 3, 3)),
+        r"shape \(3, 3, 3\), expected \(any, 2, 3\)",
+    ),
 }
 
 
@@ -502,7 +500,7 @@ def test_labels_must_be_integers(folder: Path) -> None:
 
 def test_labels_out_of_range(folder: Path) -> None:
     put(folder, TEST_LABELS, [0, 10, 11])
-    with pytest.raises(IDXError, match=r"label 10 at index 1, expected 0 to 9 \(2 of 3 labels"):
+    with pytest.raises(IDXError, match=r"label 10 at index 1, expected 0 to 9 \(2 of 3 are out"):
         load_idx_folder(folder, classes=10)
     put(folder, TEST_LABELS, [0, 1, -1], "int8")
     with pytest.raises(IDXError, match="label -1 at index 2"):
@@ -545,7 +543,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*_: object) -> Path:
         raise OSError("the download was tried")
 
-    monkeypatch.setattr(mnist, "CHECKOUT", tmp_path / "site-packages")
+    monkeypatch.setattr(mnist, "CHECKOUT", str(tmp_path / "site-packages"))
     monkeypatch.setattr(mnist, "fetch", fetch)
 
 
@@ -588,7 +586,7 @@ def test_a_variable_without_files_is_an_error(
 
 def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYGRAD_NP_DATA", "")
-    assert mnist._find(None)[0] == BUNDLED
+    assert mnist._find(None)[0] == str(BUNDLED)
 
 
 def test_a_broken_file_of_the_checkout_is_an_error(
@@ -598,7 +596,7 @@ def test_a_broken_file_of_the_checkout_is_an_error(
     (folder / "data").mkdir()
     (folder / "data" / "mnist").mkdir()
     (folder / f"{TRAIN_IMAGES}.gz").rename(folder / "data" / "mnist" / f"{TRAIN_IMAGES}.gz")
-    monkeypatch.setattr(mnist, "CHECKOUT", folder)
+    monkeypatch.setattr(mnist, "CHECKOUT", str(folder))
     with pytest.raises(FileNotFoundError, match=TRAIN_LABELS):
         load_mnist()
 
@@ -764,18 +762,21 @@ def test_the_data_are_not_written_to(options: dict[str, bool]) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({}, "shuffle=True needs a random generator: pass rng=.*or shuffle=False"),
-        ({"replacement": True}, "replacement=True needs a random generator: pass rng="),
+        ({}, "shuffle=True needs a random generator, got rng=None: pass.*or shuffle=False"),
+        (
+            {"replacement": True},
+            "replacement=True needs a random generator, got rng=None: pass rng=",
+        ),
         ({"replacement": True, "shuffle": False}, "replacement=True needs a random generator"),
     ],
 )
 def test_no_generator(options: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(TypeError, match=complaint):
         batches(X, T, 2, **options)
 
 
 def test_a_seed_is_no_generator() -> None:
-    with pytest.raises(TypeError, match=r"must be a numpy\.random\.Generator, got 0"):
+    with pytest.raises(TypeError, match=r"a random generator, got rng=0: pass rng=np\.random"):
         batches(X, T, 2, rng=0)  # type: ignore[arg-type]
 
 

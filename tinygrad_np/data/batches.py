@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["batches"]
-
 Batch = tuple[NDArray[Any], NDArray[Any]]
 
 
@@ -37,13 +35,8 @@ def batches(
             all; ``shuffle`` and ``drop_last`` then have nothing to say.
         drop_last: leave out the last batch when it is smaller than the others.
 
-    Yields:
-        ``(x_batch, t_batch)`` of shapes (batch_size, ...) and the dtypes of x and t; the last
-        one holds the n % batch_size rows that remain, when some do.
-
-    Raises:
-        ValueError: x and t differ in length or are empty, batch_size is out of range, or
-            ``rng`` is missing. At the call, not at the first batch.
+    Raises, at the call and not at the first batch:
+        ValueError: x and t differ in length or are empty, or batch_size is out of range.
         TypeError: batch_size is no integer, or rng no ``numpy.random.Generator``.
 
     >>> x, t = np.arange(5), np.arange(5) * 10
@@ -52,72 +45,41 @@ def batches(
     [0 1] [ 0 10]
     [2 3] [20 30]
     [4] [40]
-    >>> epoch = batches(x, t, 5, rng=np.random.default_rng(0))
-    >>> sorted(next(epoch)[0].tolist())
-    [0, 1, 2, 3, 4]
     """
-    batch_size = _check(x, t, batch_size)
-    if not (shuffle or replacement):
-        return _in_order(x, t, batch_size, drop_last)
-    if rng is None:
-        option = "replacement" if replacement else "shuffle"
-        raise ValueError(
-            f"{option}=True needs a random generator: pass rng=np.random.default_rng(seed)"
-            + ("" if replacement else ", or shuffle=False to take the rows in order")
-        )
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"rng must be a numpy.random.Generator, got {rng!r}: "
-            "pass rng=np.random.default_rng(seed)"
-        )
-    if replacement:
-        return _with_replacement(x, t, batch_size, rng)
-    return _shuffled(x, t, batch_size, rng, drop_last)
-
-
-def _check(x: NDArray[Any], t: NDArray[Any], batch_size: int) -> int:
+    n = len(x)
     try:
-        batch_size = operator.index(batch_size)
+        size = operator.index(batch_size)
     except TypeError:
         raise TypeError(f"batch_size must be an integer, got {batch_size!r}") from None
-    if len(x) != len(t):
+    if n != len(t):
         raise ValueError(
-            f"x and t must have the same number of rows, got {len(x)} and {len(t)} "
+            f"x and t must have the same number of rows, got {n} and {len(t)} "
             f"(shapes {np.shape(x)} and {np.shape(t)})"
         )
-    if len(x) == 0:
+    if n == 0:
         raise ValueError("x and t are empty: there is nothing to make batches of")
-    if not 1 <= batch_size <= len(x):
-        raise ValueError(
-            f"batch_size must be between 1 and the number of rows, {len(x)}; got {batch_size}"
+    if not 1 <= size <= n:
+        raise ValueError(f"batch_size must be between 1 and the number of rows, {n}; got {size}")
+    if (shuffle or replacement) and not isinstance(rng, np.random.Generator):
+        word = "replacement" if replacement else "shuffle"
+        raise TypeError(
+            f"{word}=True needs a random generator, got rng={rng!r}: pass "
+            "rng=np.random.default_rng(seed)"
+            + ("" if replacement else ", or shuffle=False to take the rows in order")
         )
-    return batch_size
+    stop = n - n % size if replacement or drop_last else n
+    return _epoch(x, t, range(0, stop, size), size, rng, replacement, shuffle)
 
 
-def _starts(n: int, batch_size: int, drop_last: bool) -> range:
-    return range(0, n - n % batch_size if drop_last else n, batch_size)
-
-
-def _in_order(
-    x: NDArray[Any], t: NDArray[Any], batch_size: int, drop_last: bool
-) -> Iterator[Batch]:
-    for start in _starts(len(x), batch_size, drop_last):
-        rows = slice(start, start + batch_size)
-        yield x[rows], t[rows]
-
-
-def _shuffled(
-    x: NDArray[Any], t: NDArray[Any], batch_size: int, rng: np.random.Generator, drop_last: bool
-) -> Iterator[Batch]:
-    order = rng.permutation(len(x))
-    for start in _starts(len(x), batch_size, drop_last):
-        rows = order[start : start + batch_size]
-        yield x[rows], t[rows]
-
-
-def _with_replacement(
-    x: NDArray[Any], t: NDArray[Any], batch_size: int, rng: np.random.Generator
-) -> Iterator[Batch]:
-    for _ in range(len(x) // batch_size):
-        rows = rng.integers(len(x), size=batch_size)
+def _epoch(
+    x: NDArray[Any], t: NDArray[Any], starts: range, size: int, rng: Any,
+    replacement: bool, shuffle: bool,
+) -> Iterator[Batch]:  # fmt: skip
+    order = rng.permutation(len(x)) if shuffle and not replacement else None
+    for start in starts:
+        rows: Any = slice(start, start + size)
+        if replacement:
+            rows = rng.integers(len(x), size=size)
+        elif order is not None:
+            rows = order[rows]
         yield x[rows], t[rows]

@@ -1,7 +1,8 @@
 """MNIST, found or fetched."""
 
+from __future__ import annotations
+
 import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -9,26 +10,17 @@ from numpy.typing import DTypeLike
 from .download import fetch
 from .folder import DataSet, load_idx_folder
 
-__all__ = ["load_mnist"]
-
 VARIABLE = "TINYGRAD_NP_DATA"
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
 # The gzipped files as first published, not those of the repository, which are packed tighter.
-FILES = {
-    "train-images-idx3-ubyte.gz": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
-    ),
+SUMS = {
+    "train-images-idx3": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
+FILES = {f"{name}-ubyte.gz": sha256 for name, sha256 in SUMS.items()}
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -51,24 +43,9 @@ def load_mnist(
     ``path`` and TINYGRAD_NP_DATA they may also be in a subfolder ``mnist``. A folder that is
     named must hold the files: there is no falling through to the next place.
 
-    Args:
-        flatten: make a row of 784 pixels of every image.
-        normalize: divide the pixels by 255, in ``dtype``, which must then be a float.
-        one_hot: give the labels as rows of 0 and 1.
-        dtype: of the images, and of one-hot labels: a float, or an integer that the pixels
-            fit in (``np.uint8`` keeps them as they are in the file).
-        path: the folder that holds the files.
-
-    Returns:
-        ``(x_train, t_train), (x_test, t_test)``. Images have shape (n, 784), or (n, 28, 28)
-        when not flattened. Labels have shape (n,) and dtype int64, or (n, 10) and ``dtype``
-        when one-hot.
-
-    Raises:
-        FileNotFoundError: the folder that was named lacks a file.
-        IDXError: a file is damaged or is not the one its name says.
-        OSError: the files are nowhere, and the download failed.
-        TypeError, ValueError: ``dtype`` does not suit the images or ``normalize``.
+    The other arguments, and what is returned, are as for ``load_idx_folder``, with 784 pixels and
+    10 classes. Raises what it raises, and OSError where the files are nowhere and the download
+    failed.
 
     >>> (x_train, t_train), (x_test, t_test) = load_mnist()
     >>> x_train.shape, x_train.dtype, t_train.shape, t_train.dtype
@@ -79,46 +56,37 @@ def load_mnist(
     folder, origin = _find(path)
     try:
         return load_idx_folder(
-            folder,
-            flatten,
-            normalize,
-            one_hot,
-            dtype,
-            train_shape=(60000, 28, 28),
-            test_shape=(10000, 28, 28),
-            classes=10,
-        )
+            folder, flatten, normalize, one_hot, dtype,
+            train_shape=(60000, 28, 28), test_shape=(10000, 28, 28), classes=10,
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         error.add_note(f"MNIST was read from {folder}, {origin}.")
         raise
 
 
-def _find(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
-    """Return the folder of the files, and how we came to look there."""
+def _find(path: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """The folder of the files, and how we came to look there."""
     if path is not None:
-        return _within(Path(path)), "the path that was given"
+        return _within(os.fspath(path)), "the path that was given"
     if named := os.environ.get(VARIABLE):
-        return _within(Path(named)), f"which the environment variable {VARIABLE} names"
-    bundled = CHECKOUT / "data" / "mnist"
-    if (CHECKOUT / "setup.cfg").is_file() and _holds_any(bundled):
+        return _within(named), f"which the environment variable {VARIABLE} names"
+    bundled = os.path.join(CHECKOUT, "data", "mnist")
+    if os.path.isfile(os.path.join(CHECKOUT, "setup.cfg")) and _holds_any(bundled):
         return bundled, "the folder of the repository"
-    return _download(), "the user's cache"
-
-
-def _within(folder: Path) -> Path:
-    nested = folder / "mnist"
-    return nested if nested.is_dir() and not _holds_any(folder) else folder
-
-
-def _holds_any(folder: Path) -> bool:
-    return any(folder.glob("train-*")) or any(folder.glob("t10k-*"))
-
-
-def _download() -> Path:
     try:
-        return fetch("mnist", FILES, MIRRORS)
+        return os.fspath(fetch("mnist", FILES, MIRRORS)), "the user's cache"
     except OSError as error:
         raise OSError(
             f"{error}\nWithout a network, put the four files of MNIST in a folder and pass it as "
             f"load_mnist(path=...), or set the environment variable {VARIABLE} to it."
         ) from error
+
+
+def _within(folder: str) -> str:
+    nested = os.path.join(folder, "mnist")
+    return nested if os.path.isdir(nested) and not _holds_any(folder) else folder
+
+
+def _holds_any(folder: str) -> bool:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return any(name.startswith(("train-", "t10k-")) for name in names)
