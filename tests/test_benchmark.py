@@ -158,6 +158,15 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| ours, eager |" in text
 
 
+def test_what_the_figures_depend_on_is_told() -> None:
+    found = report.environment()
+    assert found["packages"]["numpy"] == np.__version__
+    assert "busy" not in "".join(report.about(found | {"load": 0.1}))
+    said = "".join(report.about(found | {"load": 3.0, "advice": ["Set it."]}))
+    assert "busy** at the start (load average 3.0)" in said
+    assert "Set it." in said
+
+
 @pytest.mark.parametrize(
     "text",
     [

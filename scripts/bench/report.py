@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def environment() -> dict[str, Any]:
         **tg.show_config(mode="dicts"),
         "python": platform.python_version(),
         "packages": {package: version for package, version in packages if version},
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,  # not on Windows
     }
 
 
@@ -55,6 +57,11 @@ def about(found: dict[str, Any]) -> list[str]:
         "turns, once its losses and parameters have been found equal to those by hand.",
         *found["advice"],
     ]
+    if (found["load"] or 0) > 0.5:
+        text.append(
+            f"**The machine was busy** at the start (load average {found['load']:.1f}): "
+            "measure again when nothing else runs."
+        )
     missing = [library.title for library in LIBRARIES.values() if library.version() is None]
     if missing:
         text.append(
