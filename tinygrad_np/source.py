@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
+LONGEST = 60
+
 
 def expression(function: Callable[..., Any], values: Mapping[str, Any] | None = None) -> str:
     """The body of a lambda as in the source file; of another function its name and arguments.
@@ -20,87 +22,72 @@ def expression(function: Callable[..., Any], values: Mapping[str, Any] | None = 
     'g * (1 - out * out)'
     """
     code = function.__code__
-    arguments = ", ".join(code.co_varnames[: code.co_argcount])
-    if code.co_name != "<lambda>":
-        found = None if values is None else _returned(function, values)
-        return found or f"{code.co_name.lstrip('_')}({arguments})"
+    if code.co_name == "<lambda>":
+        name, text = "λ", _body(function)
+    else:
+        name, text = code.co_name.lstrip("_"), _returned(function, values) if values else ""
+    return text or f"{name}({', '.join(code.co_varnames[: code.co_argcount])})"
+
+
+def _body(function: Callable[..., Any]) -> str:
     try:
-        lambdas = _lambdas("".join(inspect.findsource(function)[0]))
+        bodies = _lambdas("".join(inspect.findsource(function)[0]))
     except (OSError, SyntaxError):  # typed in at a prompt: there is no source to show
-        return f"λ({arguments})"
-    # One line can hold several lambdas: take the innermost whose body holds all of this code.
-    places = [(line, column) for line, _, column, _ in code.co_positions() if line and column]
-    bodies = [node.body for node in lambdas if all(_holds(node.body, place) for place in places)]
-    return ast.unparse(bodies[-1]) if bodies else f"λ({arguments})"
-
-
-def _holds(body: ast.expr, place: tuple[int, int]) -> bool:
-    end = (body.end_lineno or body.lineno, body.end_col_offset or 0)
-    return (body.lineno, body.col_offset) <= place < end
+        return ""
+    # One line can hold several lambdas: the body is where this code's first expression begins.
+    start = min((line, at) for line, _, at, _ in function.__code__.co_positions() if line and at)
+    return ast.unparse(bodies[start]) if start in bodies else ""
 
 
 @functools.lru_cache(maxsize=64)
-def _lambdas(source: str) -> list[ast.Lambda]:
-    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Lambda)]
+def _lambdas(source: str) -> dict[tuple[int, int], ast.expr]:
+    """The bodies of a file's lambdas by the line and column where they begin."""
+    found = [node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Lambda)]
+    return {(body.lineno, body.col_offset): body for body in found}
 
 
-def _returned(function: Callable[..., Any], values: Mapping[str, Any]) -> str | None:
-    """What a function returns for these arguments, local names spelled out while it stays short.
+def _returned(function: Callable[..., Any], values: Mapping[str, Any]) -> str:
+    """What a function returns for these arguments, local names spelled out while that is short.
 
-    None where its way there cannot be followed: it loops, say, or a value it asks for is missing.
+    Nothing where its way there cannot be followed: it loops, say, or a value is missing.
     """
-    local, words = dict(values), dict[str, ast.expr]()
+    words: dict[str, ast.expr] = {}  # what the local names stand for, in terms of the arguments
 
-    def evaluate(node: ast.expr) -> Any:
-        code = compile(ast.Expression(node), "<rule>", "eval")
-        return eval(code, {**function.__globals__, **local})  # as globals, comprehensions see them
+    class Spell(ast.NodeTransformer):
+        """Local names replaced, and conditional expressions by the side that is taken."""
 
-    class Choose(ast.NodeTransformer):
-        def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-            chosen: ast.expr = self.visit(node.body if evaluate(node.test) else node.orelse)
-            return chosen
+        def __init__(self, names: Mapping[str, ast.expr]) -> None:
+            self.names = names
+
+        def visit_Name(self, node: ast.Name) -> ast.expr:
+            return self.names.get(node.id, node)
+
+        def visit_IfExp(self, node: ast.IfExp) -> Any:
+            return self.visit(node.body if holds(node.test) else node.orelse)
+
+    def holds(test: ast.expr) -> bool:
+        text = ast.unparse(Spell(words).visit(test))
+        return bool(eval(text, {**function.__globals__, **values}))
 
     try:
-        rest = _statements(function)
+        definition: Any = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        rest: list[ast.stmt] = definition.body
         while rest:
             match rest.pop(0):
                 case ast.If(test, body, orelse):
-                    rest = [*(body if evaluate(test) else orelse), *rest]
+                    rest = [*(body if holds(test) else orelse), *rest]
                 case ast.Assign([ast.Name(name)], value):
-                    local[name], words[name] = evaluate(value), Choose().visit(value)
+                    words[name] = Spell(words).visit(value)
                 case ast.Return(ast.expr() as value):
-                    return _spelled_out(Choose().visit(value), words)
+                    text = ast.unparse(Spell({}).visit(value))
+                    for name, word in words.items():
+                        longer = ast.unparse(Spell({name: word}).visit(ast.parse(text)))
+                        text = longer if len(longer) <= LONGEST else text
+                    return text
                 case ast.Expr(ast.Constant()):
                     continue
                 case _:
-                    return None
+                    return ""
     except Exception:  # a missing value, most often; or a missing source
         pass
-    return None
-
-
-def _statements(function: Callable[..., Any]) -> list[ast.stmt]:
-    [definition] = ast.parse(_text(function)).body
-    return list(definition.body) if isinstance(definition, ast.FunctionDef) else []
-
-
-@functools.lru_cache(maxsize=256)
-def _text(function: Callable[..., Any]) -> str:
-    return textwrap.dedent(inspect.getsource(function))
-
-
-def _spelled_out(node: ast.expr, words: Mapping[str, ast.expr], longest: int = 60) -> str:
-    """An expression with local names replaced by what they were assigned, while it stays short."""
-
-    class Replace(ast.NodeTransformer):
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def visit_Name(self, node: ast.Name) -> ast.expr:
-            return words[self.name] if node.id == self.name else node
-
-    text = ast.unparse(node)
-    for name in [*words] * len(words):
-        longer = ast.unparse(Replace(name).visit(ast.parse(text, mode="eval").body))
-        text = longer if len(longer) <= longest else text
-    return text
+    return ""
