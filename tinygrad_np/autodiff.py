@@ -13,6 +13,7 @@ from . import graph
 from .graph import Node, Rule
 from .record import backward_pass
 from .tensor import Operand, Tensor, lift, plain, seed, wrap
+from .tracing import as_array
 
 __all__ = [
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
@@ -92,13 +93,13 @@ def grad(
                     "was used? allow_unused=True gives zeros instead"
                 )
             value = np.zeros(tensor.shape, tensor.dtype)
-        results.append(value if isinstance(value, Tensor) else wrap(np.asarray(value), None))
+        results.append(value if isinstance(value, Tensor) else wrap(as_array(value), None))
     return results[0] if single else tuple(results)
 
 
 def leaf(value: Operand) -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values."""
-    array = np.asarray(plain(value))
+    array = as_array(plain(value))
     if array.dtype.kind in "iub":
         raise TypeError(
             f"gradients are for real floating-point inputs, got {array.dtype}: "

@@ -49,12 +49,12 @@ class Optimizer:
         ]
 
     @property
-    def learning_rate(self) -> float:
+    def learning_rate(self) -> Any:
         """The learning rate of the update to come."""
-        return float(self.lr(self.updates)) if callable(self.lr) else self.lr
+        return tracing.host(self._rate)
 
-    def _rate(self) -> Any:
-        return tracing.host(lambda: self.learning_rate)
+    def _rate(self) -> float:
+        return float(self.lr(self.updates)) if callable(self.lr) else self.lr
 
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """The change to subtract from a parameter, and the new state."""
@@ -65,7 +65,7 @@ class Optimizer:
 
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
-        tracing.depend(self)
+        tracing.depend(self, "lr", "state", "updates")
         idle = 0
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
@@ -73,7 +73,7 @@ class Optimizer:
                 idle += 1
                 continue
             data = parameter.data
-            state = tracing.items(self.state[i])
+            state = tracing.items(self.state, i)
             change, *after = self.rule(data, gradient, *state)
             np.subtract(data, change, data)
             if after:
@@ -124,7 +124,7 @@ class Optimizer:
             loaded.append(arrays)
         if given:
             raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
-        self.state = loaded
+        self.state[:] = loaded  # the list stays: replays look into it
         self.updates = int(state["updates"])
 
 
@@ -161,10 +161,10 @@ class SGD(Optimizer):
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
         if not self.momentum:
-            return (self._rate() * gradient,)
+            return (self.learning_rate * gradient,)
         velocity = self.momentum * state[0] + gradient
         ahead = gradient + self.momentum * velocity if self.nesterov else velocity
-        return self._rate() * ahead, velocity
+        return self.learning_rate * ahead, velocity
 
 
 class Adam(Optimizer):
@@ -207,7 +207,7 @@ class Adam(Optimizer):
         first, second = self.betas
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
-        scale = tracing.host(lambda: self.learning_rate / (1 - first ** (self.updates + 1)))
+        scale = tracing.host(lambda: self._rate() / (1 - first ** (self.updates + 1)))
         correction = tracing.host(lambda: math.sqrt(1 - second ** (self.updates + 1)))
         return scale * mean / (np.sqrt(square) / correction + self.eps), mean, square
 
@@ -228,7 +228,7 @@ class AdamW(Adam):
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
         change, *state_after = self.adapted(gradient, *state)
-        decay = tracing.host(lambda: self.learning_rate * self.weight_decay)
+        decay = tracing.host(lambda: self._rate() * self.weight_decay)
         return change + decay * parameter, *state_after
 
 

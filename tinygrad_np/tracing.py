@@ -7,11 +7,14 @@ what the result depends on. Without a tracer each of these costs one look at a C
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Traced:
@@ -22,6 +25,9 @@ class Traced:
 
 class Tracer(Protocol):
     """Who listens."""
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A pure function of arrays, some of them traced."""
 
     def host(self, function: Callable[[], float]) -> Any:
         """A number to be computed anew at each replay, by calling ``function``."""
@@ -35,11 +41,11 @@ class Tracer(Protocol):
     def check(self, function: Callable[..., None], *arrays: Any) -> None:
         """A check of values, to be made at each replay: it raises or does nothing."""
 
-    def item(self, items: list[Any], index: int) -> Any:
-        """The array at a place in a list, which may be replaced between replays."""
+    def items(self, table: list[list[Any]], row: int) -> list[Any]:
+        """The arrays of one row, which may be replaced between replays."""
 
-    def depend(self, owner: Any) -> None:
-        """The trace holds only while this object's plain attributes stay what they are."""
+    def depend(self, owner: Any, *besides: str) -> None:
+        """The trace holds only while this object's attributes stay what they are."""
 
 
 active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
@@ -66,10 +72,10 @@ def effect(function: Callable[[], None]) -> None:
         tracer.effect(function)
 
 
-def items(arrays: list[Any]) -> list[Any]:
-    """The arrays of a list that outlives the call: a traced program looks there at each run."""
+def items(table: list[list[Any]], row: int) -> list[Any]:
+    """The arrays of one row of a table that outlives the call: a replay looks there at each run."""
     tracer = active.get()
-    return arrays if tracer is None else [tracer.item(arrays, i) for i in range(len(arrays))]
+    return table[row] if tracer is None else tracer.items(table, row)
 
 
 def check(function: Callable[..., None], *arrays: Any) -> None:
@@ -81,11 +87,22 @@ def check(function: Callable[..., None], *arrays: Any) -> None:
         tracer.check(function, *arrays)
 
 
-def depend(owner: Any) -> None:
-    """A traced program is traced anew when this object's plain attributes have changed."""
+def depend(owner: Any, *besides: str) -> None:
+    """A traced program is traced anew when this object's attributes have changed (but for some)."""
     tracer = active.get()
     if tracer is not None:
-        tracer.depend(owner)
+        tracer.depend(owner, *besides)
+
+
+def pure(function: F) -> F:
+    """Decorator for a pure function that writes to arrays of its own: traced as a single call."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        tracer = active.get()
+        return function(*args) if tracer is None else tracer.call(function, args, {})
+
+    return call  # type: ignore[return-value]
 
 
 def as_array(value: Any, dtype: Any = None) -> Any:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
-import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import tracing
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
+from .guard import Condition, entry, guard, surroundings
 from .passes import EXACT, REORDERING
 from .plan import Plan
-from .program import Program, Value, map_tree
+from .program import Program, map_tree
 from .same import difference
-from .trace import CompileError, Trace, concrete_result, watching
+from .trace import LOCK, CompileError, Trace, concrete_result, watching
 
 __all__ = ["CompileError", "Compiled", "compile"]
+
+_MOST = 32
+"""So many plans are kept: who needs more calls with something that always differs."""
 
 
 def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
@@ -30,11 +34,13 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
     replayed in preallocated memory. Results are copies, and the caller's to keep.
 
     What a replay cannot repeat is an error, ``CompileError``, that names the line: a branch on a
-    traced value, ``.item()`` inside, a write into a plain array, arrays or numbers that differ from
-    the first to the second run. What NumPy and this package do not see is not repeated: printing,
-    appending to lists, attributes set by hand. Returned Tensors are constants: differentiate inside.
+    traced value, ``.item()`` inside, a write into a plain array, an assignment to an attribute or
+    to a global variable, arrays or numbers that differ from the first to the second run. Variables,
+    modules and optimisers that the function refers to are looked at before each replay; where one
+    has changed it is traced anew. Printing and appending to lists are not repeated. Returned
+    Tensors are constants: differentiate inside.
 
-    ``exact=True`` leaves out the passes that change the order of additions (see ``compile/passes``):
+    ``exact=True`` leaves out the passes that change the order of additions (``compile/passes``):
     the results are then eager's to the last bit.
 
     >>> import tinygrad_np as tg
@@ -61,112 +67,141 @@ class Compiled:
         self.function = function
         self.passes = EXACT if exact else (*EXACT, *REORDERING)
         self.entries: dict[Any, list[_Entry]] = {}
-        self.lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or its replay."""
         if tracing.active.get() is not None:  # inside another trace: part of that program
             return self.function(*args, **kwargs)
         arrays: list[Any] = []
-        key = _signature((args, kwargs), arrays)
-        for entry in self.entries.get(key, ()):
-            if entry.holds():
-                if entry.plan is not None:
-                    return entry.plan.run(arrays)
-                break
-        return self._trace(key, args, kwargs)
+        key: Any = tuple([_signature(arg, arrays) for arg in args])
+        if kwargs:
+            key = key, _signature(kwargs, arrays)
+        with LOCK:
+            for found in self.entries.get(key, ()):
+                if not found.holds():
+                    continue
+                plan = found.plan
+                if plan is None or not plan.ready(arrays):
+                    return self._trace(key, args, kwargs, found)
+                if plan.owners and plan.clashes(arrays):
+                    return self.function(*args, **kwargs)
+                return plan.run(arrays)
+            return self._trace(key, args, kwargs, None)
 
-    def _trace(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _trace(
+        self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entry: _Entry | None
+    ) -> Any:
         """Run for real and write it down; the second time, compare and make the plan."""
-        with self.lock:
-            trace = Trace()
-            inputs: list[Value] = []
+        conditions, assigned = surroundings(self.function)
+        if assigned is not None:
+            raise CompileError(f"the function assigns to {assigned}: a replay would not. Return it")
+        trace = Trace()
+        traced = map_tree(trace.input, (args, kwargs))
+        with watching(trace):
+            result = self.function(*traced[0], **traced[1])
+            program = trace.finish(result)
+        conditions += _conditions(trace)
+        entries = self.entries.setdefault(key, [])
+        if entry is not None and entry.plan is None:
+            entry.confirm(program, conditions, self.passes)
+        else:
+            if entry is not None:
+                entries.remove(entry)
+            self._make_room()
+            entries.append(_Entry(program, conditions, (args, kwargs)))
+        return map_tree(concrete_result, result)
 
-            def enter(leaf: Any) -> Any:
-                array = leaf._data if isinstance(leaf, Tensor) else leaf
-                if not isinstance(array, np.ndarray) or (
-                    isinstance(leaf, Tensor) and leaf.requires_grad
-                ):
-                    return leaf
-                symbol = trace.symbol(array, "input", len(inputs))
-                inputs.append(symbol.variable)
-                return wrap(symbol, None) if isinstance(leaf, Tensor) else symbol
+    def _make_room(self) -> None:
+        if sum(map(len, self.entries.values())) <= _MOST:
+            return
+        warnings.warn(
+            f"{self!r} has been traced for {_MOST} signatures or states, and forgets the oldest. "
+            "Is it called with a number or an object that is another one each time? Pass numbers "
+            "that change as arrays",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        oldest = next(key for key, entries in self.entries.items() if entries)
+        del self.entries[oldest]
+        self.entries.setdefault(oldest, [])
 
-            traced = map_tree(enter, (args, kwargs))
-            with watching(trace):
-                result = self.function(*traced[0], **traced[1])
-                program = trace.finish(result, inputs)
-            entries = self.entries.setdefault(key, [])
-            entry = next((e for e in entries if e.holds()), None)
-            if entry is None or entry.plan is not None:
-                entries.append(_Entry(trace, program))
-            else:
-                entry.confirm(trace, program, self.passes)
-            return map_tree(concrete_result, result)
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.function, '__qualname__', self.function)}>"
+
+    def plans(self) -> list[Plan]:
+        """The plans made so far."""
+        return [e.plan for entries in self.entries.values() for e in entries if e.plan is not None]
 
     def plan(self) -> str:
         """The plans as text: calls, buffers and their bytes, what was fused."""
-        plans = [e.plan for entries in self.entries.values() for e in entries if e.plan is not None]
-        if not plans:
-            return "no plan yet: the function has to be called twice with the same signature"
-        return "\n\n".join(map(str, plans))
+        return "\n\n".join(map(str, self.plans())) or (
+            "no plan yet: the function has to be called twice with the same signature"
+        )
 
 
 class _Entry:
     """One traced signature: the program, what it depends on, and its plan once it is confirmed."""
 
-    def __init__(self, trace: Trace, program: Program) -> None:
-        self.keep(trace, program)
-        self.plan: Plan | None = None
-
-    def keep(self, trace: Trace, program: Program) -> None:
-        """Remember a trace and what it took as given."""
+    def __init__(self, program: Program, conditions: list[Condition], kept: Any) -> None:
         self.program = program
-        self.tensors = trace.tensors
-        self.attributes = [
-            (vars(owner), name, value)
-            for owner, given in trace.owners.values()
-            for name, value in given.items()
-        ]
-        self.leaves = [(node, before is None) for node, before in trace.leaves.items()]
+        self.holds = guard(conditions)
+        self.plan: Plan | None = None
+        self.kept = [leaf for leaf in _leaves(kept) if not isinstance(leaf, np.ndarray)]
 
-    def holds(self) -> bool:
-        """Whether what the trace took as given is still so."""
-        for tensor, required in self.tensors:
-            if (tensor._node is not None) is not required:
-                return False
-        for node, empty in self.leaves:
-            if (node.grad is None) is not empty:
-                return False
-        for attributes, name, value in self.attributes:
-            if attributes.get(name) != value:
-                return False
-        return True
-
-    def confirm(self, trace: Trace, program: Program, passes: Any) -> None:
+    def confirm(self, program: Program, conditions: list[Condition], passes: Any) -> None:
         """A second run with the same signature: CompileError if it did anything else."""
         found = difference(self.program, program)
         if found is not None:
             raise CompileError(found)
-        self.keep(trace, program)
+        self.holds = guard(conditions)
         for run in passes:
             run(program)
         self.plan = Plan(program)
 
 
+def _leaves(tree: Any) -> list[Any]:
+    found: list[Any] = []
+    map_tree(found.append, tree)
+    return found
+
+
+def _conditions(trace: Trace) -> list[Condition]:
+    """What a trace took as given."""
+    found: list[Condition] = []
+    for tensor, _ in trace.tensors.values():
+        found.append(("{0}._node is {1}", (tensor, tensor._node)))
+    for node, before in trace.before.items():
+        if before is None:
+            found.append(("{0}.grad is None", (node,)))
+        else:
+            found.append(("{0}({1}.grad)", (before.variable.fits, node)))
+    for owner, given in trace.owners.values():
+        for name, value in given.items():
+            found += entry(vars(owner), name, value)
+    return found
+
+
+_PLAIN = frozenset([int, bool, str, type(None), np.dtype])
+
+
 def _signature(tree: Any, arrays: list[Any]) -> Any:
     """What two calls must have in common to share a plan; collects the arrays on the way."""
-    if isinstance(tree, np.ndarray):
+    kind = type(tree)
+    if kind is np.ndarray:
         arrays.append(tree)
-        return (tree.shape, tree.strides, tree.dtype)
-    if isinstance(tree, Tensor):
-        if tree.requires_grad:
-            return ("parameter", id(tree))
-        return ("tensor", _signature(tree._data, arrays))
+        return tree.shape, tree.strides, tree.dtype
+    if kind is Tensor:
+        if tree._node is None:
+            return kind, _signature(tree._data, arrays)
+        return kind, id(tree)
     if isinstance(tree, tuple | list):
-        return (type(tree), *[_signature(item, arrays) for item in tree])
+        return (kind, *[_signature(item, arrays) for item in tree])
     if isinstance(tree, dict):
-        return (dict, *[(key, _signature(item, arrays)) for key, item in tree.items()])
-    if isinstance(tree, int | float | str | bool | complex | None | np.generic | np.dtype):
-        return (type(tree), tree)
-    return (type(tree), id(tree))
+        return (kind, *[(key, _signature(item, arrays)) for key, item in tree.items()])
+    if kind in _PLAIN:
+        return kind, tree
+    if isinstance(tree, float | complex | np.generic):
+        return kind, repr(tree)  # 0.0 and -0.0 are equal, but not the same
+    if isinstance(tree, np.ndarray):
+        raise CompileError(f"an argument is a {kind.__name__}: pass np.asarray(it)")
+    return kind, id(tree)

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = 101, 111, 112
-
-Kernel = Callable[[], None]
-Number = Callable[[], float] | float
+_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
 @functools.cache
@@ -32,101 +28,111 @@ def library() -> tuple[Any, str, str, Any] | None:
         handle = ctypes.CDLL(info["filepath"])
         for prefix in ("scipy_", ""):
             for suffix, integer in (("64_", ctypes.c_int64), ("", ctypes.c_int32)):
-                if hasattr(handle, f"{prefix}cblas_sgemm{suffix}"):
+                if hasattr(handle, f"{prefix}cblas_saxpby{suffix}"):
                     return handle, prefix, suffix, integer
     return None
 
 
-def _kernel(name: str) -> Any:
-    found = library()
-    assert found is not None
-    handle, prefix, suffix, _ = found
-    return getattr(handle, f"{prefix}cblas_{name}{suffix}")
+# The program's own words for fused calls. Alpha and beta are products of several numbers.
 
 
-def gemm(
-    addend: Any, left: Any, right: Any, *, alpha: Any = 1.0, of_product: float = 1.0,
-    beta: Any = 1.0, of_addend: float = 1.0,
-) -> Any:  # fmt: skip
-    """beta of_addend · addend + alpha of_product · left @ right, in plain NumPy.
+def gemm(addend: Any, left: Any, right: Any, *, alpha: Any, beta: Any) -> Any:
+    """Beta · addend + alpha · left @ right, in plain NumPy."""
+    return axpy(addend, np.matmul(left, right), alpha=alpha, beta=beta)
 
-    The program's own word for the fused call; ``bind`` makes the call itself.
+
+def axpy(addend: Any, x: Any, *, alpha: Any, beta: Any) -> Any:
+    """Beta · addend + alpha · x, in plain NumPy.
+
+    >>> axpy(np.ones(2), np.arange(2.0), alpha=(2.0, 5.0), beta=(3.0,)).tolist()
+    [3.0, 13.0]
     """
-    return (beta * of_addend) * addend + (alpha * of_product) * (left @ right)
+    one = addend.dtype.type(1)
+    return one * np.prod(beta) * addend + one * np.prod(alpha) * x
 
 
-def layout(matrix: Any) -> tuple[int, int] | None:
+class Kernel(NamedTuple):
+    """A BLAS call: arguments, with None where alpha and beta go, and the operands' addresses."""
+
+    function: Any
+    real: Any
+    arguments: list[Any]
+    pointers: list[Any]
+
+
+def bind(out: Any, operands: tuple[Any, ...], unit_beta: bool) -> Kernel | None:
+    """The call that does ``out = beta * out + alpha * product`` with these very arrays.
+
+    Operands are one array of out's layout, or two matrices. The order of None among the arguments
+    is alpha, beta; where ``unit_beta`` says that beta is 1, an outer product has none. None where
+    there is no BLAS, or where the arrays' layout is not its own.
+    """
+    found = library()
+    if found is None or not out.size or any(not operand.size for operand in operands):
+        return None
+    pointers = [_pointer(operand) for operand in operands]
+    name, arguments = (_vectors if len(operands) == 1 else _matrices)(
+        out, operands, pointers, unit_beta
+    )
+    if not name:
+        return None
+    handle, prefix, suffix, integer = found
+    letter, real = ("s", ctypes.c_float) if out.dtype.char == "f" else ("d", ctypes.c_double)
+    function = getattr(handle, f"{prefix}cblas_{letter}{name}{suffix}")
+    typed = [integer(a) if type(a) is int else a for a in arguments]
+    return Kernel(function, real, typed, pointers)
+
+
+def _vectors(out: Any, operands: tuple[Any, ...], pointers: list[Any], unit_beta: bool) -> Any:
+    (x,) = operands
+    dense = out.flags.c_contiguous or out.flags.f_contiguous
+    if not dense or (x.strides != out.strides and x.size > 1):
+        return "", []
+    ends = pointers[0], 1
+    if unit_beta:
+        return "axpy", [out.size, None, *ends, _pointer(out), 1]
+    return "axpby", [out.size, None, *ends, None, _pointer(out), 1]
+
+
+def _matrices(out: Any, operands: tuple[Any, ...], pointers: list[Any], unit_beta: bool) -> Any:
+    left, right = operands
+    if left.ndim == 1:
+        left, out = left[None], out[None]
+    places = [_layout(matrix) for matrix in (out, left, right)]
+    if None in places or places[0][0] != _PLAIN:
+        return "", []
+    (_, ld_out), (flip_left, ld_left), (flip_right, ld_right) = places
+    (rows, columns), inner = out.shape, left.shape[1]
+    order, end = ctypes.c_int(_ROW_MAJOR), [_pointer(out), ld_out]
+    if inner == 1 and unit_beta:
+        step_left = ld_left if flip_left == _PLAIN else 1
+        step_right = ld_right if flip_right == _TRANSPOSED else 1
+        ends = [pointers[0], step_left, pointers[1], step_right]
+        return "ger", [order, rows, columns, None, *ends, *end]
+    head = [order, ctypes.c_int(flip_left), ctypes.c_int(flip_right), rows, columns, inner]
+    return "gemm", [*head, None, pointers[0], ld_left, pointers[1], ld_right, None, *end]
+
+
+def _layout(matrix: Any) -> Any:
     """How BLAS reads a matrix by rows: (transposed or not, leading dimension); None: it cannot."""
-    rows, columns = matrix.shape
-    step = matrix.itemsize
-    if matrix.strides[1] == step and matrix.strides[0] >= columns * step:
-        return NO_TRANSPOSE, matrix.strides[0] // step
-    if matrix.strides[0] == step and matrix.strides[1] >= rows * step:
-        return TRANSPOSE, matrix.strides[1] // step
-    # A single row or column has one stride that means nothing.
-    if rows == 1 and matrix.strides[1] == step:
-        return NO_TRANSPOSE, max(columns, 1)
-    if columns == 1 and matrix.strides[0] == step:
-        return TRANSPOSE, max(rows, 1)
+    (rows, columns), step = matrix.shape, matrix.itemsize
+    down, along = matrix.strides
+    # A single row or column has a stride that means nothing.
+    down, along = down if rows > 1 else columns * step, along if columns > 1 else rows * step
+    if down % step or along % step:
+        return None
+    if (along == step or columns == 1) and down >= columns * step:
+        return _PLAIN, down // step
+    if (down == step or rows == 1) and along >= rows * step:
+        return _TRANSPOSED, along // step
     return None
 
 
-def pointer(matrix: Any) -> ctypes.c_void_p:
-    """Where an array begins, as BLAS wants it; ``moved`` points it to another array."""
-    return ctypes.c_void_p(matrix.__array_interface__["data"][0])
+def _pointer(array: Any) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.__array_interface__["data"][0])
 
 
-def bind(
-    out: Any, left: Any, right: Any, alpha: Number, beta: Number,
-    left_pointer: ctypes.c_void_p, right_pointer: ctypes.c_void_p,
-) -> Kernel | None:  # fmt: skip
-    """A call that does ``out = beta * out + alpha * left @ right`` with these very arrays.
-
-    ``alpha`` and ``beta`` are numbers, or functions asked at each run. The pointers may be moved
-    to other arrays of the same layout afterwards. With one inner index and beta 1 it is ``ger``.
-    None where there is no BLAS, or where the arrays' layout is not its own.
-    """
-    found = library()
-    places = [layout(matrix) for matrix in (out, left, right)]
-    if found is None or not (places[0] and places[1] and places[2]):
-        return None
-    if not out.size or not left.size or places[0][0] != NO_TRANSPOSE:
-        return None
-    (_, ld_out), (flip_left, ld_left), (flip_right, ld_right) = places[0], places[1], places[2]
-    integer = found[3]
-    letter, real = ("s", ctypes.c_float) if out.dtype.char == "f" else ("d", ctypes.c_double)
-    (rows, columns), inner = out.shape, left.shape[1]
-    scale, decay = _number(alpha, real), _number(beta, real)
-    head = [ctypes.c_int(ROW_MAJOR)]
-    end = [pointer(out), integer(ld_out)]
-    if inner == 1 and beta == 1.0:
-        ger = _kernel(f"{letter}ger")
-        head += [integer(rows), integer(columns)]
-        end = [
-            left_pointer, integer(ld_left if flip_left == NO_TRANSPOSE else 1),
-            right_pointer, integer(ld_right if flip_right == TRANSPOSE else 1), *end,
-        ]  # fmt: skip
-        return lambda: ger(*head, scale(), *end)
-    gemm = _kernel(f"{letter}gemm")
-    head += [ctypes.c_int(flip_left), ctypes.c_int(flip_right)]
-    head += [integer(rows), integer(columns), integer(inner)]
-    middle = [left_pointer, integer(ld_left), right_pointer, integer(ld_right)]
-    return lambda: gemm(*head, scale(), *middle, decay(), *end)
-
-
-def _number(value: Number, real: Any) -> Callable[[], Any]:
-    if callable(value):
-        return lambda: real(value())
-    fixed = real(value)
-    return lambda: fixed
-
-
-def check(dtype: Any = np.float32) -> bool:
-    """Whether the library found computes what it should: one small product against NumPy's."""
-    left, right = np.ones((2, 3), dtype), np.arange(12, dtype=dtype).reshape(3, 4)
-    out = np.ones((2, 4), dtype)
-    run = bind(out, left, right, 2.0, 3.0, pointer(left), pointer(right))
-    if run is None:
-        return False
-    run()
-    return bool(np.allclose(out, 3 + 2 * (left @ right)))
+def address(array: Any) -> int:
+    """Where an array begins."""
+    found: int = array.__array_interface__["data"][0]
+    return found

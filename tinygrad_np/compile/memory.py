@@ -3,7 +3,7 @@
 One walk over the program in order. A value dies after its last reader (a view keeps what it views
 alive); an elementwise result takes over the buffer of an operand that dies with it, and any other
 result a free buffer of the right size. The new value of an external array is computed right there
-when nobody needs the old one any more: an update costs no copy.
+where nobody can notice: an update costs no copy.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import numpy as np
 from . import blas
 from .program import Call, Program, Value, is_ufunc
 
+_ALIGNMENT = 64  # a cache line, and the widest vector register
+
 
 @dataclass
 class Layout:
-    """The array of every value of a program that does not come in with the call itself."""
+    """The array of every value that has one before the program runs."""
 
     arrays: dict[Value, Any]
-    homes: dict[Value, Value]  # computed values that live in an external's own array
+    homes: dict[Value, Value] = field(default_factory=dict)  # results in an external's own array
     buffers: list[Any] = field(default_factory=list)
     in_place: int = 0
 
@@ -32,118 +34,134 @@ class Layout:
         return sum(buffer.nbytes for buffer in self.buffers)
 
 
-def roots(program: Program) -> dict[Value, Value]:
-    """For each view, the value whose memory it shares; all others for themselves."""
-    found: dict[Value, Value] = {}
-    for call in program.calls:
-        if call.out is not None:
-            base = call.inputs[0] if call.kind == "view" else None
-            found[call.out] = call.out if base is None else found.get(base, base)
-    return found
+def lay_out(program: Program, arrays: dict[Value, Any], fixed: set[Value]) -> Layout:
+    """An array for every computed value; ``arrays`` are those from outside.
 
-
-def last_uses(program: Program, root: dict[Value, Value]) -> dict[Value, int]:
-    """The number of the last call that reads a value or a view of it."""
-    last: dict[Value, int] = {}
-    for i, call in enumerate(program.calls):
-        for value in call.inputs:
-            last[root.get(value, value)] = i
-    for value in program.outputs:
-        last[root.get(value, value)] = len(program.calls)
-    return last
-
-
-def homes(program: Program, root: dict[Value, Value], last: dict[Value, int]) -> dict[Value, Value]:
-    """Which computed values can be computed in the external array that they are stored in."""
-    producers = {call.out: i for i, call in enumerate(program.calls) if call.out is not None}
-    found: dict[Value, Value] = {}
-    final: dict[Value, Value] = {}
-    for call in program.calls:
-        if call.kind == "store":
-            final[call.args[0]] = call.args[1]
-    reads: dict[Value, int] = {}
-    for i, call in enumerate(program.calls):
-        if call.kind != "store":
-            for value in call.inputs:
-                reads[root.get(value, value)] = i
-    for external, value in final.items():
-        made = producers.get(value)
-        if made is None or root.get(value, value) is not value or value in found:
-            continue
-        call = program.calls[made]
-        if reads.get(external, -1) > made or external in map(root_of(root), program.outputs):
-            continue
-        if reads.get(external, -1) == made and not _may_overwrite(call, external):
-            continue
-        if (
-            call.kind in ("array", "draw")
-            and call.out is value
-            and getattr(external.where, "get", None)
-        ):
-            found[value] = external
-    return found
-
-
-def root_of(root: dict[Value, Value]) -> Any:
-    """The root of a value as a function."""
-    return lambda value: root.get(value, value)
-
-
-def _may_overwrite(call: Call, value: Value) -> bool:
-    """Whether a call may write its result over this operand while it reads it."""
-    if call.out is None or value.shape != call.out.shape or value.dtype != call.out.dtype:
-        return False
-    if call.function is blas.gemm:
-        return call.args[0] is value and value not in call.args[1:]
-    return is_ufunc(call) and any(arg is value for arg in call.args) and not call.kwargs
-
-
-def lay_out(program: Program, externals: dict[Value, Any]) -> Layout:
-    """An array for every computed value; ``externals`` are the arrays from outside."""
-    root = roots(program)
-    last = last_uses(program, root)
-    home = homes(program, root, last)
-    arrays: dict[Value, Any] = dict(externals)
-    layout = Layout(arrays, home)
+    The ``fixed`` ones among them are the same arrays at each run.
+    """
+    memory = _Memory(program, arrays, fixed)
+    layout = Layout(dict(arrays), memory.homes())
     free: list[Any] = []
-    owner: dict[Value, Any] = {}
-    outputs = {root.get(value, value) for value in program.outputs}
+    owned: dict[Value, Any] = {}
     for i, call in enumerate(program.calls):
         out = call.out
-        if out is not None and call.kind in ("array", "draw", "host"):
-            if out in home:
-                arrays[out] = externals[home[out]]
+        if out is not None and call.kind in ("array", "draw"):
+            if out in layout.homes:
+                layout.arrays[out] = arrays[layout.homes[out]]
             else:
                 buffer = None
                 for value in call.inputs:
-                    if (
-                        value in owner and last[value] == i and value not in outputs
-                        and value.fortran == out.fortran and _may_overwrite(call, value)
-                    ):  # fmt: skip
-                        buffer = owner.pop(value)
+                    dies = value in owned and memory.last[value] == i
+                    if dies and value.strides == out.strides and memory.may_overwrite(call, value):
+                        buffer = owned.pop(value)
                         layout.in_place += 1
                         break
                 if buffer is None:
                     buffer = _take(free, out.nbytes, layout)
-                owner[out] = buffer
-                arrays[out] = _shaped(buffer, out)
-        for value in {root.get(v, v) for v in (*call.inputs, *([out] if out else []))}:
-            if last.get(value, i) <= i and value in owner:
-                free.append(owner.pop(value))
+                owned[out] = buffer
+                layout.arrays[out] = _shaped(buffer, out)
+        for value in {memory.root.get(v, v) for v in (*call.inputs, *([out] if out else []))}:
+            if memory.last.get(value, i) <= i and value in owned:
+                free.append(owned.pop(value))
     return layout
+
+
+class _Memory:
+    """Which values share memory, and when each piece of it is read for the last time."""
+
+    def __init__(self, program: Program, arrays: dict[Value, Any], fixed: set[Value]) -> None:
+        self.calls, self.arrays, self.fixed = program.calls, arrays, fixed
+        self.root: dict[Value, Value] = {}
+        self.last: dict[Value, int] = {}
+        for i, call in enumerate(program.calls):
+            for value in call.inputs:
+                self.last[self.root.get(value, value)] = i
+            if call.out is not None:
+                first = call.inputs[0] if call.kind == "view" else call.out
+                self.root[call.out] = self.root.get(first, first)
+        for value in program.outputs:
+            self.last[self.root.get(value, value)] = len(program.calls)
+
+    def homes(self) -> dict[Value, Value]:
+        """Which computed values can be computed in the external array that they are stored in."""
+        made = {call.out: i for i, call in enumerate(self.calls)}
+        found: dict[Value, Value] = {}
+        for i, call in enumerate(self.calls):
+            if call.kind != "store":
+                continue
+            target, value = call.args
+            start = made.get(value)
+            if start is None or value in found or self.calls[start].kind != "array":
+                continue
+            if target.strides == value.strides and self._unnoticed(target, value, start, i):
+                found[value] = target
+        return found
+
+    def _unnoticed(self, target: Value, value: Value, made: int, stored: int) -> bool:
+        """Whether an array can change at ``made`` already instead of at ``stored``.
+
+        Nobody may look at it in between, nor at the value once the array is stored to again.
+        """
+        call = self.calls[made]
+        if self._touches(call, target) and not self.may_overwrite(call, target):
+            return False
+        between = self.calls[made + 1 : stored]
+        if any(c.kind == "check" or self._touches(c, target) for c in between):
+            return False
+        again = next(
+            (i for i, c in enumerate(self.calls[stored + 1 :], stored + 1)
+             if c.kind == "store" and self._overlap(c.args[0], target)),
+            None,
+        )  # fmt: skip
+        return again is None or self.last[value] < again
+
+    def _touches(self, call: Call, target: Value) -> bool:
+        """Whether a call reads or writes the memory of an array from outside."""
+        values = [*call.inputs, *(call.args[:1] if call.kind == "store" else ())]
+        return any(self._overlap(self.root.get(value, value), target) for value in values)
+
+    def _overlap(self, value: Value, target: Value) -> bool:
+        if value is target:
+            return True
+        if value.source in ("call", "constant", "host", "input"):
+            return False  # inputs that overlap what is stored to are not replayed; see ``plan``
+        if value not in self.fixed or target not in self.fixed:
+            return True
+        return bool(np.may_share_memory(self.arrays[value], self.arrays[target]))
+
+    def may_overwrite(self, call: Call, value: Value) -> bool:
+        """Whether a call may write its result over this operand while it reads it."""
+        if call.out is None or (value.shape, value.dtype) != (call.out.shape, call.out.dtype):
+            return False
+        if call.function in (blas.gemm, blas.axpy):
+            others = [self.root.get(v, v) for v in call.inputs[1:]]
+            home = self.root.get(value, value)
+            return call.args[0] is value and not any(
+                other is home or (home.source == "external" and self._overlap(other, home))
+                for other in others
+            )
+        # NumPy's ufuncs see to it themselves where operands overlap in other ways.
+        return is_ufunc(call) and not call.kwargs and any(arg is value for arg in call.args)
 
 
 def _take(free: list[Any], nbytes: int, layout: Layout) -> Any:
     fitting = [buffer for buffer in free if nbytes <= buffer.nbytes <= max(2 * nbytes, 4096)]
     if fitting:
-        best = min(fitting, key=lambda buffer: buffer.nbytes)
+        best = min(fitting, key=lambda buffer: int(buffer.nbytes))
         free[:] = [buffer for buffer in free if buffer is not best]
         return best
-    buffer = np.empty(max(nbytes, 64), np.uint8)
-    layout.buffers.append(buffer)
-    return buffer
+    whole = np.empty(nbytes + 2 * _ALIGNMENT, np.uint8)
+    start = -whole.ctypes.data % _ALIGNMENT
+    layout.buffers.append(whole[start : start + max(nbytes, _ALIGNMENT)])
+    return layout.buffers[-1]
 
 
 def _shaped(buffer: Any, value: Value) -> Any:
-    flat = buffer[: value.nbytes].view(value.dtype)
-    return flat.reshape(value.shape, order="F" if value.fortran else "C")
+    """A buffer as the value's array: with the strides of the traced one, if these leave no gaps."""
+    steps = sorted(zip(value.strides, value.shape, strict=True))
+    expected = value.dtype.itemsize
+    for stride, length in steps:
+        if length > 1 and stride != expected:
+            return buffer[: value.nbytes].view(value.dtype).reshape(value.shape)
+        expected *= max(length, 1)
+    return np.ndarray(value.shape, value.dtype, buffer, strides=value.strides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,20 +17,20 @@ class Value:
     """One array of the program: what is known of it before any run.
 
     ``source`` tells where it comes from: "call" (computed), "input" (an argument), "external" (an
-    array that lives outside: a parameter, say), "constant" or "host" (a number computed by Python).
+    array that lives outside, at the Place ``where``), "constant" (``where`` is the array) or "host"
+    (a number that Python computes by calling ``where``). The strides are those of the traced run:
+    sums and products come out the same to the last bit only where the layout is the same.
     """
 
-    __slots__ = ("dtype", "fortran", "number", "shape", "source", "where")
+    __slots__ = ("dtype", "number", "shape", "source", "strides", "where")
 
     _numbers = itertools.count()
 
-    def __init__(self, array: Any, source: str = "call", where: Any = None) -> None:
-        self.shape: tuple[int, ...] = array.shape
-        self.dtype: np.dtype[Any] = array.dtype
-        flags = getattr(array, "flags", None)
-        self.fortran = flags is not None and flags.f_contiguous and not flags.c_contiguous
-        self.source = source
-        self.where = where
+    def __init__(self, like: Any, source: str = "call", where: Any = None) -> None:
+        self.shape: tuple[int, ...] = like.shape
+        self.strides: tuple[int, ...] = like.strides
+        self.dtype: np.dtype[Any] = like.dtype
+        self.source, self.where = source, where
         self.number = next(Value._numbers)
 
     @property
@@ -42,18 +43,49 @@ class Value:
         """The bytes of the elements."""
         return self.size * self.dtype.itemsize
 
+    def fits(self, array: Any) -> bool:
+        """Whether an array can stand in for the one that was traced."""
+        return bool(
+            type(array) is np.ndarray
+            and array.shape == self.shape
+            and array.strides == self.strides
+            and array.dtype == self.dtype
+        )
+
     def __repr__(self) -> str:
         letter = {"call": "v", "input": "in", "external": "ext", "constant": "c", "host": "h"}
         return f"{letter[self.source]}{self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where an array from outside lives: ``path``, in Python's words, of ``owner``."""
+
+    owner: Any
+    path: str
+    label: str
+
+    def get(self) -> Any:
+        """What is there now."""
+        return eval(f"owner{self.path}", {"owner": self.owner})
+
+    def same(self, other: Place) -> bool:
+        """Whether this is the same place."""
+        return self.owner is other.owner and self.path == other.path
+
+    def __repr__(self) -> str:
+        return self.label
 
 
 @dataclass(eq=False)
 class Call:
     """One step: ``out = function(*args, **kwargs)``, with Values anywhere inside the arguments.
 
-    ``kind`` is "array" (a pure function of arrays), "view" (one whose result shares its input's
-    memory), "store" (args: an external and its new value), or what Python does at every run: "host"
-    and "draw" (``out`` is what ``function()`` gives), "check" and "effect" (no result).
+    ``kind`` is "array" (a pure function of arrays), "view" (one whose result shares its first
+    input's memory), "store" (args: an external and the value that is copied into its array), "put"
+    (args: an external and the value of which its place gets a copy, or None), or what Python does
+    at every run: "host" and "draw" (``out`` is what ``function()`` gives), "check" and "effect" (no
+    result). ``errors`` are the settings of ``np.errstate`` that were in force.
     """
 
     kind: str
@@ -62,11 +94,13 @@ class Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
     out: Value | None = None
     line: str = ""
+    errors: dict[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> list[Value]:
-        """The Values among the arguments, in order."""
-        return list(values_in((self.args, self.kwargs)))
+        """The Values that are read, in order."""
+        args = self.args[1:] if self.kind in ("store", "put") else self.args
+        return list(values_in((args, self.kwargs)))
 
     @property
     def name(self) -> str:
@@ -93,24 +127,22 @@ class Program:
     calls: list[Call]
     result: Any
     inputs: list[Value]
-    ignored: dict[str, str] = field(default_factory=dict)
 
     @property
     def outputs(self) -> list[Value]:
         """The Values that the function returns."""
         return list(values_in(self.result))
 
-    def uses(self) -> dict[Value, list[Call]]:
-        """For each Value, the calls that read it, in order; a call once for each reading."""
-        found: dict[Value, list[Call]] = {}
-        for call in self.calls:
-            for value in call.inputs:
-                found.setdefault(value, []).append(call)
-        return found
+    def substitute(self, same: dict[Value, Value], call: Call | None = None) -> None:
+        """Let one call (None: the result) read other Values in place of its own."""
 
-    def producers(self) -> dict[Value, Call]:
-        """The call that computes each Value."""
-        return {call.out: call for call in self.calls if call.out is not None}
+        def now(leaf: Any) -> Any:
+            return same.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+
+        if call is None:
+            self.result = map_tree(now, self.result)
+        elif not same.keys().isdisjoint(call.inputs):
+            call.args, call.kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
 
 
 def values_in(tree: Any) -> Iterator[Value]:
@@ -128,21 +160,16 @@ def values_in(tree: Any) -> Iterator[Value]:
 
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     """The tree with ``function`` applied to its leaves."""
-    if type(tree) in (tuple, list):
-        return type(tree)([map_tree(function, item) for item in tree])
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*[map_tree(function, item) for item in tree])
-    if type(tree) is dict:
-        return {key: map_tree(function, item) for key, item in tree.items()}
+    if isinstance(tree, tuple | list):
+        items = [map_tree(function, item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if isinstance(tree, dict):
+        mapped = copy.copy(tree)
+        mapped.update({key: map_tree(function, item) for key, item in tree.items()})
+        return mapped
     if type(tree) is slice:
         return slice(*[map_tree(function, item) for item in (tree.start, tree.stop, tree.step)])
     return function(tree)
-
-
-def replace(call: Call, old: Value, new: Any) -> None:
-    """Let a call read ``new`` where it read ``old``."""
-    call.args = map_tree(lambda leaf: new if leaf is old else leaf, call.args)
-    call.kwargs = map_tree(lambda leaf: new if leaf is old else leaf, call.kwargs)
 
 
 # What is known of NumPy's functions
@@ -152,18 +179,20 @@ REDUCTIONS: dict[Function, Function] = {
     np.prod: np.multiply.reduce, np.ndarray.prod: np.multiply.reduce,
     np.max: np.maximum.reduce, np.amax: np.maximum.reduce, np.ndarray.max: np.maximum.reduce,
     np.min: np.minimum.reduce, np.amin: np.minimum.reduce, np.ndarray.min: np.minimum.reduce,
-    np.all: np.logical_and.reduce, np.ndarray.all: np.logical_and.reduce,
-    np.any: np.logical_or.reduce, np.ndarray.any: np.logical_or.reduce,
 }  # fmt: skip
 """Functions and methods that are a ufunc's ``reduce``, which takes ``out``."""
 
-REDUCES: frozenset[Function] = frozenset(REDUCTIONS.values())
+TAKE_OUT: frozenset[Function] = frozenset(
+    [np.matmul, np.dot, np.concatenate, np.stack, np.cumsum, np.cumprod, np.mean, np.clip,
+     np.einsum]
+)  # fmt: skip
+"""Functions that are no elementwise ufuncs, but write into a given ``out`` as well."""
 
 
 def is_ufunc(call: Call, *functions: Any) -> bool:
-    """Whether a call is one of these ufuncs (of any ufunc but matmul, where none is named)."""
+    """Whether a call is one of these ufuncs (of any elementwise one, where none is named)."""
     if call.kind != "array":
         return False
     if functions:
         return any(call.function is function for function in functions)
-    return isinstance(call.function, np.ufunc) and call.function is not np.matmul
+    return isinstance(call.function, np.ufunc) and call.function.signature is None

@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from .program import Call, Program, Value
+from .program import Call, Place, Program, Value
 
 
 def difference(first: Program, second: Program) -> str | None:
-    """What the second run did otherwise, with its line; None if both are the same."""
+    """What the second run did otherwise, with its line; None if both are the same.
+
+    An array that both runs used, the very same, lives outside: the second program looks at it
+    again at each run. One that was made anew with the same values is a constant.
+    """
     pairs: dict[Value, Value] = dict(zip(first.inputs, second.inputs, strict=True))
     for a, b in zip(first.calls, second.calls, strict=False):
         if a.kind != b.kind or not _same_function(a.function, b.function):
@@ -25,21 +29,33 @@ def difference(first: Program, second: Program) -> str | None:
         last = longer[min(len(first.calls), len(second.calls))]
         return _told(last, f"one run makes {len(first.calls)} calls, the other {len(second.calls)}")
     found = _compare(first.result, second.result, pairs)
-    return None if found is None else f"the results differ in more than values: {found}"
+    return None if found is None else _told(None, f"it returns something else: {found}")
 
 
-def _told(call: Call, what: str) -> str:
+def _told(call: Call | None, what: str) -> str:
     return (
         f"this function cannot be replayed, because it does not do the same at each call: {what}. "
         "Pass what changes as an array argument, and draw random numbers by tg.dropout"
-        f"\n    at {call.line}"
-    )
+    ) + (f"\n    at {call.line}" if call else "")
 
 
 def _same_function(a: Any, b: Any) -> bool:
-    return a is b or (
-        getattr(a, "__code__", a) is getattr(b, "__code__", b) and getattr(a, "__code__", None) is not None
-    ) or a == b  # fmt: skip
+    return bool(a == b) or (identity(a) is not None and identity(a) == identity(b))
+
+
+def identity(function: Any) -> Any:
+    """What functions made at different times have in common, if they do the same; None: nothing."""
+    code, own = getattr(function, "__code__", None), getattr(function, "__self__", None)
+    if code is None or own is not None:
+        return None
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    return code, *[(type(c), c) if _is_plain(c) else id(c) for c in cells]
+
+
+def _is_plain(thing: Any) -> bool:
+    if isinstance(thing, tuple):
+        return all(map(_is_plain, thing))
+    return thing is None or isinstance(thing, bool | int | float | str)
 
 
 def _compare(a: Any, b: Any, pairs: dict[Value, Value]) -> str | None:
@@ -62,14 +78,17 @@ def _compare(a: Any, b: Any, pairs: dict[Value, Value]) -> str | None:
 def _compare_values(a: Value, b: Value, pairs: dict[Value, Value]) -> str | None:
     if a in pairs:
         return None if pairs[a] is b else "another array is used"
-    if a.source != b.source or a.shape != b.shape or a.dtype != b.dtype:
+    if (a.source, a.shape, a.strides, a.dtype) != (b.source, b.shape, b.strides, b.dtype):
         return f"{a!r} of {a.dtype}{a.shape} became {b!r} of {b.dtype}{b.shape}"
     if a.source == "external" and not a.where.same(b.where):
-        if not np.array_equal(a.where.get(), b.where.get(), equal_nan=a.dtype.kind == "f"):
-            return "a Tensor is made anew in each call, with other values"
-        b.source, b.where = "constant", b.where.get()
-    elif a.source == "constant" and a.where is not b.where:
-        if not np.array_equal(a.where, b.where, equal_nan=a.dtype.kind == "f"):
-            return "an array that is no argument is made anew in each call, with other values"
+        return f"{b.where!r} takes the place of {a.where!r}"
+    if a.source == "constant" and a.where is b.where:
+        b.source, b.where = "external", Place(b.where, "", "array")
+    elif a.source == "constant" and not _equal(a.where, b.where):
+        return "an array that is no argument is made anew in each call, with other values"
     pairs[a] = b
     return None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")

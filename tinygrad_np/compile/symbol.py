@@ -7,7 +7,7 @@ value itself, such as ``if x > 0``, is an error that names the line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
 
 # NumPy's operator ** takes these ways for plain exponents, and so must the trace.
 _POWERS = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
+_FACTS = (np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj)
+_LIKE = (np.zeros_like, np.ones_like, np.full_like, np.empty_like)
 
 
 class Symbol(NDArrayOperatorsMixin, Traced):
     """A traced array: its concrete value in this run, and its place in the program."""
 
-    __slots__ = ("owner", "trace", "value", "variable")
+    __slots__ = ("external", "trace", "value", "variable")
 
-    def __init__(self, trace: Trace, value: Any, variable: Value, owner: Any = None) -> None:
+    def __init__(self, trace: Trace, value: Any, variable: Value) -> None:
         self.trace, self.value, self.variable = trace, value, variable
-        self.owner = owner  # what holds the array outside, for one that may be written to
+        # The array from outside that this is, and that may be written to.
+        self.external = variable if variable.source == "external" else None
 
     # What is known without looking at values
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
-        return np.shape(self.value)
+        return self.variable.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return np.ndim(self.value)
+        return len(self.variable.shape)
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.size(self.value))
+        return self.variable.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The elements' dtype."""
         return self.variable.dtype
 
-    @property
-    def base(self) -> None:
-        """No ndarray's view."""
-        return None
+    base = None  # no ndarray's view
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.value)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -73,23 +73,22 @@ class Symbol(NDArrayOperatorsMixin, Traced):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         if any(isinstance(item, Tensor) for item in inputs):
             return NotImplemented
+        if method == "at":
+            self.trace.refuse(f"np.{ufunc.__name__}.at changes an array in place")
         out = keywords.pop("out", None)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         result = self.trace.call(function, inputs, keywords)
-        if out is None:
-            return result
-        return self.trace.assign(out[0], result)
+        return result if out is None else self.trace.assign(out[0], result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if any(issubclass(kind, Tensor) for kind in types):
             return NotImplemented
-        if function is np.copyto:
+        if function is np.copyto and "where" not in kwargs:
             return self.trace.assign(*args, **kwargs)
-        if function in (np.shape, np.ndim, np.size):
-            return function(self.value)
-        if function in (np.zeros_like, np.ones_like, np.full_like, np.empty_like):
-            plain = [item.value if isinstance(item, Symbol) else item for item in args]
-            return function(*plain, **kwargs)
+        if function in _FACTS:
+            return function(*[a.value if isinstance(a, Symbol) else a for a in args], **kwargs)
+        if function in _LIKE:
+            return function(np.empty(args[0].shape, args[0].dtype), *args[1:], **kwargs)
         return self.trace.call(function, args, kwargs)
 
     def __pow__(self, exponent: Any) -> Any:
@@ -112,28 +111,8 @@ class Symbol(NDArrayOperatorsMixin, Traced):
 
     @property
     def real(self) -> Any:
-        """Itself, since traced arrays are real."""
-        return self
-
-    def reshape(self, *shape: Any) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.ndarray.reshape, (self, *shape), {})
-
-    def transpose(self, *axes: Any) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.ndarray.transpose, (self, *axes), {})
-
-    def swapaxes(self, axis1: int, axis2: int) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.ndarray.swapaxes, (self, axis1, axis2), {})
-
-    def squeeze(self, axis: Any = None) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.ndarray.squeeze, (self, axis), {})
-
-    def ravel(self) -> Any:
-        """As an ndarray's."""
-        return self.reshape(-1)
+        """The real part: itself, unless complex."""
+        return np.real(self) if self.dtype.kind == "c" else self
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """As an ndarray's; itself where the dtype is the same already."""
@@ -141,68 +120,29 @@ class Symbol(NDArrayOperatorsMixin, Traced):
             return self
         return self.trace.call(np.ndarray.astype, (self, np.dtype(dtype)), {})
 
-    def copy(self) -> Any:
+    def ravel(self) -> Any:
         """As an ndarray's."""
-        return self.trace.call(np.ndarray.copy, (self,), {})
+        return self.reshape(-1)
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.sum, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.mean, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.prod, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.max, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.min, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.all, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """As an ndarray's."""
-        return self.trace.call(np.any, (self,), {"axis": axis, "keepdims": keepdims})
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"a traced array has no attribute {name!r}")
+        if name in _METHODS:
+            method = getattr(np.ndarray, name)
+            return lambda *args, **kwargs: self.trace.call(method, (self, *args), kwargs)
+        return self._refuse(f".{name}")
 
     # What cannot be replayed, because it asks for the value
 
     def _refuse(self, what: str) -> NoReturn:
         self.trace.refuse(
-            f"{what} asks for the value of a traced array, which differs from call to call: return "
-            "the Tensor and look at it outside, or use tg.where instead of if"
+            f"{what} asks for the value of a traced array, which differs from call to call. Return "
+            "the Tensor and look at it outside; use tg.where instead of if, np.take(array, index) "
+            "instead of array[index] for plain arrays"
         )
 
-    def __bool__(self) -> bool:
-        self._refuse("if, while, and, or, not")
-
-    def __float__(self) -> float:
-        self._refuse("float()")
-
-    def __int__(self) -> int:
-        self._refuse("int()")
-
-    def __index__(self) -> int:
-        self._refuse("an index or range()")
-
-    def item(self, *args: Any) -> Any:
-        """Refused: the value is not the program's to know."""
-        self._refuse(".item()")
-
-    def tolist(self) -> Any:
-        """Refused: the value is not the program's to know."""
-        self._refuse(".tolist()")
-
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        self._refuse("np.asarray() or a function that NumPy does not hand on")
+        self._refuse("np.asarray(), or a function that NumPy does not hand on,")
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         self.trace.refuse(
@@ -211,3 +151,22 @@ class Symbol(NDArrayOperatorsMixin, Traced):
 
     def __repr__(self) -> str:
         return f"<traced array {self.variable} {self.dtype}{self.shape}>"
+
+
+# ndarray's methods that are pure functions, and whose result's shape does not depend on values.
+_METHODS = frozenset(
+    ["all", "any", "argmax", "argmin", "argsort", "clip", "conj", "copy", "cumprod", "cumsum",
+     "diagonal", "dot", "flatten", "max", "mean", "min", "prod", "repeat", "reshape", "round",
+     "squeeze", "std", "sum", "swapaxes", "take", "trace", "transpose", "var"]
+)  # fmt: skip
+
+
+def _asking(what: str) -> Callable[[Symbol], NoReturn]:
+    return lambda self: self._refuse(what)
+
+
+for _name, _what in {
+    "bool": "if, while, and, or, not", "float": "float()", "int": "int()", "complex": "complex()",
+    "index": "an index or range()",
+}.items():  # fmt: skip
+    setattr(Symbol, f"__{_name}__", _asking(_what))

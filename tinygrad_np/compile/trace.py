@@ -1,10 +1,15 @@
-"""Tracing: run a function once, for real, and write down every call that its arrays meet."""
+"""Tracing: run a function once, for real, and write down every call that its arrays meet.
+
+Tensors and gradients from outside are read and replaced through descriptors that stand in for two
+slots while a trace runs (see ``watching``): the trace keeps what was assigned to itself until the
+function has returned, so that nothing outside ever holds a traced array.
+"""
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
@@ -13,16 +18,16 @@ import numpy as np
 
 from .. import graph, tracing
 from ..tensor import Tensor, wrap
-from .program import REDUCTIONS, Call, Program, Value, map_tree
+from .program import REDUCTIONS, Call, Place, Program, Value, map_tree
 from .symbol import Symbol
 
-_VIEWS: frozenset[Any] = frozenset(
-    [np.ndarray.reshape, np.ndarray.transpose, np.ndarray.swapaxes, np.ndarray.squeeze,
-     np.ndarray.__getitem__, np.broadcast_to, np.moveaxis, np.expand_dims, np.squeeze, np.flip,
-     np.transpose, np.swapaxes, np.reshape]
-)  # fmt: skip
+LOCK = threading.RLock()
+"""Held by whoever traces or replays: parameters and gradients have one writer at a time."""
 
 _PACKAGE = __name__.rsplit(".", 2)[0]
+_DATA_DEPENDENT = frozenset(
+    [np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract, np.trim_zeros]
+)
 
 
 class CompileError(RuntimeError):
@@ -34,109 +39,188 @@ class Trace:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.known: dict[Any, tuple[Any, Symbol]] = {}  # by id; the object is kept, so the id holds
-        self.tensors: list[tuple[Tensor, bool]] = []
-        self.leaves: dict[graph.Node, Any] = {}
+        self.inputs: list[Value] = []
+        self.constants: dict[int, tuple[Any, Value]] = {}  # by id; the array is kept: the id holds
+        self.tensors: dict[int, tuple[Tensor, Symbol]] = {}  # from outside, with what they hold now
+        self.inside: set[int] = set()  # Tensors made by the function
+        self.start = graph.tick()
+        self.gradients: dict[graph.Node, Any] = {}  # of leaves outside, as they are now
+        self.before: dict[graph.Node, Symbol | None] = {}
+        self.items_found: dict[tuple[int, int, int], Symbol] = {}
+        self.computed: set[Value] = set()  # in memory of their own
         self.owners: dict[int, tuple[Any, dict[str, Any]]] = {}
-        self.lines: dict[Value, str] = {}
         self.errors = np.geterr()
-        self.ignored: dict[str, str] = {}  # floating-point warnings that some op switched off
 
     # Arrays come in
 
-    def symbol(self, array: Any, source: str, where: Any, owner: Any = None) -> Symbol:
-        """A new value of the program that comes from outside."""
-        value = Value(array, source, where)
-        self.lines[value] = _line()
-        return Symbol(self, array, value, owner)
+    def input(self, leaf: Any) -> Any:
+        """One leaf of the arguments, with a traced array in place of an array."""
+        array = leaf._data if isinstance(leaf, Tensor) else leaf
+        if isinstance(leaf, Tensor) and leaf.requires_grad:
+            return leaf
+        if not isinstance(array, np.ndarray):
+            if hasattr(leaf, "__dict__") and not isinstance(leaf, type | types.FunctionType):
+                self.depend(leaf)
+            return leaf
+        if array.dtype.kind not in "fiubc" or not array.dtype.isnative:
+            self.refuse(f"an argument is an array of dtype {array.dtype}: only numbers are traced")
+        symbol = Symbol(self, array, Value(array, "input", len(self.inputs)))
+        self.inputs.append(symbol.variable)
+        if not isinstance(leaf, Tensor):
+            return symbol
+        tensor = wrap(symbol, None)  # type: ignore[arg-type]
+        tensor._name = leaf._name
+        return tensor
 
     def constant(self, array: Any) -> Value:
         """An ndarray that the function uses, but that no traced array led to."""
-        if id(array) not in self.known:
-            self.known[id(array)] = (array, self.symbol(array, "constant", array))
-        return self.known[id(array)][1].variable
+        found = self.constants.get(id(array))
+        if found is None:
+            if type(array) is not np.ndarray:
+                self.refuse(f"arrays of type {type(array).__name__} are not traced: use ndarrays")
+            found = self.constants[id(array)] = array, Value(array, "constant", array)
+        return found[1]
 
-    def tensor(self, tensor: Tensor, array: Any) -> Symbol:
-        """A Tensor from outside is read: bind the program to it, whatever array it will hold."""
-        if id(tensor) not in self.known:
-            holder = Holder(tensor)
-            self.known[id(tensor)] = (tensor, self.symbol(array, "external", holder, holder))
-            self.tensors.append((tensor, tensor.requires_grad))
-            node = tensor._node
-            if node is not None and node.op is None and node not in self.leaves:
-                self.leaves[node] = node.grad
-                if node.grad is not None:
-                    gradient = GradientHolder(node)
-                    node.grad = self.symbol(node.grad, "external", gradient, gradient)
-        return self.known[id(tensor)][1]
+    def external(self, array: Any, owner: Any, path: str, label: str) -> Symbol:
+        """An array that lives outside: the program is bound to the place, whatever it will hold."""
+        if type(array) is not np.ndarray:
+            self.refuse(f"{label} holds a {type(array).__name__}: only ndarrays are traced")
+        return Symbol(self, array, Value(array, "external", Place(owner, path, label)))
 
-    def item(self, items: list[Any], index: int) -> Symbol:
-        """An array in a list from outside (an optimiser's state): bind the program to the place."""
-        key = id(items), index
-        if key not in self.known:
-            holder = ItemHolder(items, index)
-            self.known[key] = (items, self.symbol(items[index], "external", holder, holder))
-        return self.known[key][1]
+    def items(self, table: list[list[Any]], row: int) -> list[Any]:
+        """See ``tracing.Tracer``."""
+        found = []
+        for column, array in enumerate(table[row]):
+            key = id(table), row, column
+            if key not in self.items_found:
+                path = f"[{row}][{column}]"
+                self.items_found[key] = self.external(array, table, path, f"state{path}")
+            found.append(self.items_found[key])
+        return found
+
+    # Tensors and gradients from outside; what the descriptors below call
+
+    def read(self, tensor: Tensor, array: Any) -> Any:
+        """A Tensor's array is asked for."""
+        if isinstance(array, Symbol) or id(tensor) in self.inside:
+            return array
+        if id(tensor) not in self.tensors:
+            if not tensor.is_leaf:
+                self.refuse(
+                    "a Tensor computed outside takes part: its graph cannot be replayed. Compute "
+                    "it inside, or use tensor.detach()"
+                )
+            symbol = self.external(array, tensor, "._data", tensor.name or "tensor")
+            self.tensors[id(tensor)] = tensor, symbol
+        return self.tensors[id(tensor)][1]
+
+    def write(self, tensor: Tensor, old: Any, array: Any) -> bool:
+        """A Tensor's array is replaced; True if the Tensor is from outside, and must not change."""
+        if isinstance(old, Symbol) or id(tensor) in self.inside:
+            return False
+        if self.read(tensor, old) is not array:
+            if not isinstance(array, Symbol):
+                array = Symbol(self, array, self.constant(array))
+            elif array.external is not None:
+                self.refuse("two Tensors would share one array: assign array.copy()")
+            self.tensors[id(tensor)] = tensor, array
+        return True
+
+    def gradient(self, node: graph.Node, value: Any) -> Any:
+        """A node's gradient is asked for."""
+        if node.op is not None or node.tick > self.start:
+            return value
+        if node not in self.gradients:
+            found = None
+            if value is not None:
+                found = self.external(value, node, ".grad", f"{node.name or 'tensor'}.grad")
+            self.gradients[node] = self.before[node] = found
+        return self.gradients[node]
+
+    def write_gradient(self, node: graph.Node, old: Any, value: Any) -> bool:
+        """A node's gradient is replaced; True if the node is from outside, and must not change."""
+        self.gradient(node, old)
+        if node in self.gradients:
+            self.gradients[node] = value
+        return node in self.gradients
 
     # Calls
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do it, and write it down."""
-        concrete = map_tree(_concrete, args), map_tree(_concrete, kwargs)
-        if all(isinstance(a, Symbol) and a.variable.source == "host" or type(a) in (int, float)
-               for a in args) and isinstance(function, np.ufunc):  # fmt: skip
+        if tracing.active.get() is not self:
+            self.refuse(
+                "a traced array was kept from an earlier call, as an attribute perhaps: return it, "
+                "or keep it in a Tensor's data"
+            )
+        if isinstance(function, np.ufunc) and all(map(_is_number, args)) and not kwargs:
             return self.host(_on_hosts(function, args))
-        result = function(*concrete[0], **concrete[1])
-        for kind, mode in np.geterr().items():
-            if mode == "ignore" and self.errors[kind] != "ignore":
-                self.ignored[kind] = "ignore"
+        arguments, keywords = map_tree(_concrete, args), map_tree(_concrete, kwargs)
+        if kwargs.get("out") is not None:
+            self.refuse(f"out= makes {_name(function)} write into an array in place")
+        if function in _DATA_DEPENDENT or (
+            function is np.ndarray.__getitem__ and _has_mask(args[1])
+        ):
+            self.refuse(
+                "the result's shape depends on the values of a traced array: use tg.where, or "
+                "multiply by the mask"
+            )
+        result = function(*arguments, **keywords)
         if isinstance(result, np.generic):
             result = np.asarray(result)
-        if not isinstance(result, np.ndarray):
-            self.refuse(f"np.{function.__name__} returns {type(result).__name__}, not an array")
-        shares = function in _VIEWS and any(
-            isinstance(a, np.ndarray) and np.may_share_memory(a, result) for a in concrete[0][:1]
+        if type(result) is not np.ndarray:
+            self.refuse(f"{_name(function)} returns {type(result).__name__}, not an array")
+        if any(result is a for a in arguments[1:]):
+            self.refuse(f"{_name(function)} writes into an array in place")
+        first = next((a for a in arguments if isinstance(a, np.ndarray)), None)
+        shares = not isinstance(function, np.ufunc) and any(
+            isinstance(a, np.ndarray) and np.may_share_memory(a, result) for a in arguments
         )
-        if function in REDUCTIONS:
+        if shares and not np.may_share_memory(first, result):
+            self.refuse(f"{_name(function)} returns a view of its second array")
+        if function in REDUCTIONS and not shares:
             function, args, kwargs = _as_reduce(function, args, kwargs)
         out = Value(result)
-        self.lines[out] = _line()
-        self.calls.append(
-            Call("view" if shares else "array", function, map_tree(self.place, args),
-                 map_tree(self.place, kwargs), out, self.lines[out])
-        )  # fmt: skip
+        places = map_tree(self.place, args), map_tree(self.place, kwargs)
+        kind = "view" if shares else "array"
+        if not shares:
+            self.computed.add(out)
+        errors = {k: mode for k, mode in np.geterr().items() if mode != self.errors[k]}  # type: ignore[literal-required]
+        self.calls.append(Call(kind, function, *places, out, _line(), errors))
         return Symbol(self, result, out)
 
     def place(self, leaf: Any) -> Any:
         """An argument as the program has it."""
         if isinstance(leaf, Symbol):
+            if leaf.trace is not self:
+                leaf.trace.call(np.positive, (leaf,), {})  # refuses
             return leaf.variable
         return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
 
-    def assign(self, target: Any, source: Any, casting: str = "same_kind") -> Any:
+    def assign(self, target: Any, source: Any, casting: Any = "same_kind") -> Any:
         """``np.copyto(target, source)``, of an array that lives outside."""
-        if not isinstance(target, Symbol) or target.owner is None:
+        if not isinstance(target, Symbol) or target.external is None:
             self.refuse(
                 "an array is written to in place that is no Tensor's: write a = a + b instead "
                 "of a += b, or keep it as a Tensor's data"
             )
         if not isinstance(source, Symbol):
-            source = self.call(np.positive, (np.asarray(source),), {})
-        if source.shape != target.shape:
-            source = self.call(np.broadcast_to, (source, target.shape), {})
+            array = np.asarray(source)
+            source = Symbol(self, array, self.constant(array))
         if source.dtype != target.dtype:
-            if not np.can_cast(source.dtype, target.dtype, casting):  # type: ignore[arg-type]
+            if not np.can_cast(source.dtype, target.dtype, casting):
                 self.refuse(f"{source.dtype} cannot be written into an array of {target.dtype}")
             source = source.astype(target.dtype)
+        if source.shape != target.shape:
+            source = self.call(np.broadcast_to, (source, target.shape), {})
+        if source.variable not in self.computed:
+            source = source.copy()  # the new value must not change with where it came from
         np.copyto(target.value, source.value)
-        external = self.external(target)
-        self.calls.append(Call("store", np.copyto, (external, source.variable), line=_line()))
+        self.calls.append(
+            Call("store", np.copyto, (target.external, source.variable), line=_line())
+        )
         target.variable = source.variable
         return target
-
-    def external(self, target: Symbol) -> Value:
-        """The value with which an array from outside came in."""
-        return next(v for v in self.lines if v.source == "external" and v.where is target.owner)
 
     # What Python does at every run
 
@@ -164,9 +248,11 @@ class Trace:
         function(*map_tree(_concrete, arrays))
         self.calls.append(Call("check", function, map_tree(self.place, arrays), line=_line()))
 
-    def depend(self, owner: Any) -> None:
+    def depend(self, owner: Any, *besides: str) -> None:
         """See ``tracing.Tracer``."""
-        self.owners.setdefault(id(owner), (owner, plain_attributes(owner)))
+        if id(owner) not in self.owners:
+            given = {k: v for k, v in vars(owner).items() if k not in besides}
+            self.owners[id(owner)] = owner, given
 
     def refuse(self, why: str) -> NoReturn:
         """Give up, naming the line of the user's code."""
@@ -174,28 +260,36 @@ class Trace:
 
     # The end
 
-    def finish(self, result: Any, inputs: list[Value]) -> Program:
-        """The program, with the gradients that the function left behind stored as well."""
-        for node, before in self.leaves.items():
-            if isinstance(node.grad, Symbol):
-                symbol = node.grad
-                if symbol.owner is None or symbol.variable.source != "external":
-                    holder = GradientHolder(node)
-                    value = Value(symbol.value, "external", holder)
-                    args = (value, symbol.variable)
-                    self.calls.append(Call("store", np.copyto, args, line=symbol.trace.lines.get(
-                        symbol.variable, "")))  # fmt: skip
-                node.grad = np.array(symbol.value)
-            elif before is not None:
-                self.calls.append(Call("effect", _forget(node)))
-        return Program(self.calls, map_tree(self._leaving, result), inputs, self.ignored)
+    def finish(self, result: Any) -> Program:
+        """The program, with what the function left in Tensors and gradients outside put there."""
+        for owner, given in self.owners.values():
+            for name, value in given.items():
+                if not unchanged(vars(owner).get(name), value):
+                    self.refuse(
+                        f"the function sets {type(owner).__name__}.{name}, which a replay would "
+                        "not do: return the value, or keep it in a Tensor's data"
+                    )
+        for tensor, symbol in self.tensors.values():
+            if symbol.external is None or symbol.external.where.owner is not tensor:
+                self._put(Place(tensor, "._data", tensor.name or "tensor"), symbol)
+        for node, gradient in self.gradients.items():
+            if gradient is not self.before[node]:
+                self._put(Place(node, ".grad", f"{node.name or 'tensor'}.grad"), gradient)
+        return Program(self.calls, map_tree(self._leaving, result), self.inputs)
+
+    def _put(self, place: Place, symbol: Any) -> None:
+        if symbol is not None and not isinstance(symbol, Symbol):
+            symbol = Symbol(self, symbol, self.constant(symbol))
+        value = None if symbol is None else symbol.variable
+        like = place.get() if value is None else symbol.value
+        target = Value(like, "external", place)
+        self.calls.append(Call("put", np.array, (target, value)))
+        setattr(place.owner, place.path[1:], None if value is None else np.array(symbol.value))
 
     def _leaving(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
             return Returned(self.place(leaf._data), leaf.name)
-        if isinstance(leaf, np.ndarray):
-            return self.constant(leaf)
-        return leaf.variable if isinstance(leaf, Symbol) else leaf
+        return self.place(leaf)
 
 
 class Returned(NamedTuple):
@@ -207,88 +301,39 @@ class Returned(NamedTuple):
 
 def concrete_result(leaf: Any) -> Any:
     """What the caller of a traced run gets for one leaf of the result: no traced array leaks."""
-    if isinstance(leaf, Tensor) and isinstance(leaf._data, Symbol):
-        return wrap(np.array(leaf._data.value), None)
-    return np.array(leaf.value) if isinstance(leaf, Symbol) else leaf
+    if isinstance(leaf, Tensor):
+        tensor = wrap(np.array(_concrete(leaf._data)), None)
+        tensor.name = leaf.name
+        return tensor
+    if isinstance(leaf, Symbol | np.ndarray):
+        array = np.array(_concrete(leaf))
+        return array if array.ndim else array[()]
+    return leaf
 
 
-# Where arrays from outside live: how to find the array again, and whether it is still the same
-
-
-class Holder:
-    """A Tensor's array; ``get`` gives the one it has now."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-        self.get = functools.partial(_slot.__get__, tensor)
-
-    def same(self, other: Any) -> bool:
-        """Whether this is the same place."""
-        return isinstance(other, Holder) and other.tensor is self.tensor
-
-    def __repr__(self) -> str:
-        return self.tensor.name or "tensor"
-
-
-class GradientHolder:
-    """A leaf's gradient; an array of its own is made for it at each run."""
-
-    def __init__(self, node: graph.Node) -> None:
-        self.node = node
-
-    def get(self) -> Any:
-        """The array, now."""
-        return self.node.grad
-
-    def same(self, other: Any) -> bool:
-        """Whether this is the same place."""
-        return isinstance(other, GradientHolder) and other.node is self.node
-
-    def __repr__(self) -> str:
-        return f"{self.node.name or 'tensor'}.grad"
-
-
-class ItemHolder:
-    """An array in a list."""
-
-    def __init__(self, items: list[Any], index: int) -> None:
-        self.items, self.index = items, index
-
-    def get(self) -> Any:
-        """The array, now."""
-        return self.items[self.index]
-
-    def same(self, other: Any) -> bool:
-        """Whether this is the same place."""
-        return (
-            isinstance(other, ItemHolder)
-            and other.items is self.items
-            and other.index == self.index
-        )
-
-    def __repr__(self) -> str:
-        return f"state[{self.index}]"
-
-
-def _forget(node: graph.Node) -> Callable[[], None]:
-    def forget() -> None:
-        node.grad = None
-
-    return forget
-
-
-def plain_attributes(owner: Any) -> dict[str, Any]:
-    """The numbers, flags and words among an object's attributes: what a trace has taken as given."""
-    return {
-        name: value
-        for name, value in vars(owner).items()
-        if isinstance(value, bool | int | float | str | tuple) and name not in ("updates", "lr")
-    }
+def unchanged(now: Any, then: Any) -> bool:
+    """Whether an attribute is what it was: the same number, or the very same object."""
+    plain = bool | int | float | str
+    return now is then or (isinstance(then, plain) and type(now) is type(then) and now == then)
 
 
 def _concrete(leaf: Any) -> Any:
     return leaf.value if isinstance(leaf, Symbol) else leaf
+
+
+def _is_number(argument: Any) -> bool:
+    if isinstance(argument, Symbol):
+        return argument.variable.source == "host"
+    return type(argument) in (int, float)
+
+
+def _has_mask(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, Symbol) and part.dtype.kind == "b" for part in parts)
+
+
+def _name(function: Any) -> str:
+    return f"np.{getattr(function, '__name__', function)}"
 
 
 def _on_hosts(ufunc: np.ufunc, args: tuple[Any, ...]) -> Callable[[], float]:
@@ -297,7 +342,9 @@ def _on_hosts(ufunc: np.ufunc, args: tuple[Any, ...]) -> Callable[[], float]:
 
 
 def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """sum(x, axis, keepdims=...) as add.reduce(x, axis, None, None, keepdims)."""
+    """sum(x, axis, keepdims=...) as add.reduce(x, axis, keepdims=...), if no more is asked."""
+    if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
+        return function, args, kwargs
     axis = args[1] if len(args) > 1 else kwargs.get("axis")
     if isinstance(axis, list):
         axis = tuple(axis)
@@ -305,49 +352,59 @@ def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _line() -> str:
-    """The innermost line of code that is not this package's: the user's, as file:line: text."""
+    """The innermost line of code that is not this package's: the user's, as file:line in name."""
     frame = sys._getframe(1)
     while frame.f_back is not None and (
-        frame.f_globals.get("__name__", "").startswith((_PACKAGE, "numpy"))
+        frame.f_globals.get("__name__", "").startswith((f"{_PACKAGE}.", "numpy"))
         or "_forward" in frame.f_globals
     ):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-# Tensors from outside are noticed when an op reads their array: while a trace runs (in any
-# thread), the slot is behind this descriptor. Nothing is paid for it at other times.
-
-_slot: Any = Tensor.__dict__["_data"]
-_tracing = threading.RLock()
+# Tensors and gradients from outside are noticed when their slots are read or written: while a
+# trace runs (in any thread), these descriptors are in front. Nothing is paid for it at other times.
 
 
 class _Watch:
-    def __get__(self, tensor: Any, owner: Any) -> Any:
-        array = _slot.__get__(tensor)
-        trace = tracing.active.get()
-        if isinstance(array, tracing.Traced) or not isinstance(trace, Trace):
-            return array
-        return trace.tensor(tensor, array)
+    """A slot that tells the trace of this thread, if there is one."""
 
-    def __set__(self, tensor: Any, array: Any) -> None:
+    def __init__(self, kind: type, name: str) -> None:
+        self.kind, self.name = kind, name
+        self.slot: Any = kind.__dict__[name]
+
+    def __get__(self, owner: Any, kind: Any) -> Any:
+        value = self.slot.__get__(owner)
         trace = tracing.active.get()
-        if isinstance(array, Symbol) and isinstance(trace, Trace) and id(tensor) in trace.known:
-            symbol = trace.known[id(tensor)][1]
-            if array is not symbol:
-                trace.assign(symbol, array)
-            return
-        _slot.__set__(tensor, array)
+        if not isinstance(trace, Trace):
+            return value
+        return trace.read(owner, value) if self is _DATA else trace.gradient(owner, value)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        trace = tracing.active.get()
+        if isinstance(trace, Trace):
+            try:
+                old = self.slot.__get__(owner)
+            except AttributeError:  # it is being made
+                trace.inside.add(id(owner))
+            else:
+                if (trace.write if self is _DATA else trace.write_gradient)(owner, old, value):
+                    return
+        self.slot.__set__(owner, value)
+
+
+_DATA, _GRAD = _Watch(Tensor, "_data"), _Watch(graph.Node, "grad")
 
 
 @contextmanager
 def watching(trace: Trace) -> Iterator[None]:
-    """Inside, ops on Tensors are written down by ``trace``."""
-    with _tracing:
-        Tensor._data = _Watch()  # type: ignore[assignment]
-        token = tracing.active.set(trace)
-        try:
-            yield
-        finally:
-            tracing.active.reset(token)
-            Tensor._data = _slot
+    """Inside, what Tensors meet is written down by ``trace``."""
+    token = tracing.active.set(trace)
+    for watch in (_DATA, _GRAD):
+        type.__setattr__(watch.kind, watch.name, watch)
+    try:
+        yield
+    finally:
+        for watch in (_DATA, _GRAD):
+            type.__setattr__(watch.kind, watch.name, watch.slot)
+        tracing.active.reset(token)

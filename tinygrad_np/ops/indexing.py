@@ -10,6 +10,7 @@ from ..cases import case, distinct, integers, normal
 from ..op import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
+from ..tracing import as_array, pure
 
 __all__ = [
     "getitem", "scatter", "sort", "take", "take_along_axis",
@@ -52,6 +53,11 @@ def getitem(x: Value, index: Any) -> Value:
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
     """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index]."""
+    return _scattered(g, index, shape)
+
+
+@pure
+def _scattered(g: Value, index: Any, shape: Shape) -> Value:
     out = np.zeros(shape, g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
     if all(isinstance(p, int | np.integer | slice | None) or p is Ellipsis for p in parts):
@@ -69,7 +75,7 @@ def scatter(g: Value, index: Any, shape: Shape) -> Value:
 )  # fmt: skip
 def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
     """The elements at ``indices`` along ``axis`` (None: of x flattened). Repeated ones add up."""
-    x, indices = (x if isinstance(x, Tensor) else np.asarray(x)), np.asarray(plain(indices))
+    x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
     if axis is None:
         return getitem(x.reshape(-1), indices)
     return getitem(x, (slice(None),) * (axis % x.ndim) + (indices,))
@@ -83,7 +89,7 @@ def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
 )  # fmt: skip
 def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
     """For each lane along ``axis``, the elements at this lane's own ``indices``."""
-    x, indices = (x if isinstance(x, Tensor) else np.asarray(x)), np.asarray(plain(indices))
+    x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
     if axis is None:
         x, axis = x.reshape(-1), 0
     if indices.ndim != x.ndim:
@@ -107,4 +113,4 @@ def sort(x: Operand, axis: int = -1) -> Tensor:
 
     Gradient: each element gets the g of the place it went to.
     """
-    return take_along_axis(x, np.argsort(np.asarray(plain(x)), axis=axis, kind="stable"), axis)
+    return take_along_axis(x, np.argsort(as_array(plain(x)), axis=axis, kind="stable"), axis)

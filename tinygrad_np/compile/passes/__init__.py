@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..program import Program
-from . import algebra, batch_sum, common, constant, dead, gemm, outer, scale
+from . import accumulate, algebra, common, constant, dead, dot, scale, sums
 
 Pass = Callable[[Program], int]
 """Changes the program in place; returns how many calls it changed or removed."""
@@ -11,5 +11,5 @@ Pass = Callable[[Program], int]
 EXACT: tuple[Pass, ...] = (dead.run, constant.run, algebra.run, common.run, dead.run)
 """Passes after which every result is the same to the last bit."""
 
-REORDERING: tuple[Pass, ...] = (outer.run, scale.run, gemm.run, batch_sum.run, dead.run)
+REORDERING: tuple[Pass, ...] = (sums.run, accumulate.run, dead.run, scale.run, dot.run, dead.run)
 """Passes that change the order of additions and multiplications, and so the last digits."""

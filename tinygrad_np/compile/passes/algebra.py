@@ -1,75 +1,70 @@
 """Algebraic simplification: what multiplies by 1, adds nothing, or undoes itself.
 
-Only what gives the same bits: x * 1 is x, but x + 0 is not (it turns -0 into 0).
+Only what gives the same bits: x * 1 is x, but x + 0 is not (it turns -0 into 0). And only where the
+operand stays as it is: x * 1 is a copy, which a later store into x's array does not change.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ..program import REDUCES, Call, Program, Value, is_ufunc, map_tree
+from ..program import Call, Program, Value, is_ufunc
+from .facts import Facts
+
+_OF_ONE = (np.multiply.reduce, np.maximum.reduce, np.minimum.reduce)  # add.reduce turns -0 into 0
 
 
 def run(program: Program) -> int:
     """Let calls read the operand where the operation changes nothing."""
     same: dict[Value, Value] = {}
-    producers = program.producers()
+    facts = Facts(program)
     for call in program.calls:
-        call.args = map_tree(lambda leaf: _now(same, leaf), call.args)
-        call.kwargs = map_tree(lambda leaf: _now(same, leaf), call.kwargs)
-        _as_view(call)
-        operand = _unchanged(call, producers)
+        program.substitute(same, call)
+        if call.function in _OF_ONE:
+            as_view(call, facts)
+        operand = _unchanged(call, facts)
         if operand is not None and call.out is not None:
             same[call.out] = operand
-    program.result = map_tree(lambda leaf: _now(same, leaf), program.result)
+    program.substitute(same)
     return len(same)
 
 
-def _now(same: dict[Value, Value], leaf: Any) -> Any:
-    return same.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+def as_view(call: Call, facts: Facts) -> bool:
+    """Turn a reduction over axes of length 1 into a view: there is nothing to add up."""
+    x, out = call.args[0], call.out
+    if call.kind != "array" or out is None or not isinstance(x, Value) or facts.is_changeable(x):
+        return False
+    if x.size != out.size or not x.size or x.dtype != out.dtype:
+        return False
+    call.kind, call.function = "view", np.ndarray.reshape
+    call.args, call.kwargs = (x, out.shape), {}
+    return True
 
 
-def _as_view(call: Call) -> None:
-    """A sum or an extreme over axes of length 1 is a view: there is nothing to add up."""
-    if call.kind != "array" or call.function not in REDUCES or call.out is None:
-        return
-    x = call.args[0]
-    if isinstance(x, Value) and x.size == call.out.size and x.size and x.dtype == call.out.dtype:
-        call.kind, call.function = "view", np.ndarray.reshape
-        call.args, call.kwargs = (x, call.out.shape), {}
-
-
-def _unchanged(call: Call, producers: dict[Value, Call]) -> Value | None:
+def _unchanged(call: Call, facts: Facts) -> Value | None:
     """The operand that the result of this call equals, if there is one."""
-    if call.out is None or call.kwargs:
+    if call.out is None or call.kwargs or not call.args:
         return None
-    first = call.args[0] if call.args else None
-    if is_ufunc(call, np.multiply, np.divide) and len(call.args) == 2:
-        second = call.args[1]
-        if _is_one(second) and _fits(first, call.out):
-            return first if isinstance(first, Value) else None
-        if call.function is np.multiply and _is_one(first) and _fits(second, call.out):
-            return second if isinstance(second, Value) else None
-    if is_ufunc(call, np.negative) and isinstance(first, Value):
-        inner = producers.get(first)
-        if inner is not None and is_ufunc(inner, np.negative):
-            return inner.args[0] if isinstance(inner.args[0], Value) else None
-    if (is_ufunc(call, np.positive) or call.kind == "view") and _fits(first, call.out):
-        whole = call.kind == "array" or call.function in (np.ndarray.reshape, np.broadcast_to)
-        return first if whole else None
-    return None
+    first, found = call.args[0], None
+    if is_ufunc(call, np.multiply, np.divide) and _is_one(call.args[1]):
+        found = first
+    elif is_ufunc(call, np.multiply) and _is_one(first):
+        found = call.args[1]
+    elif is_ufunc(call, np.negative):
+        inner = facts.producer(first)
+        found = inner.args[0] if inner is not None and is_ufunc(inner, np.negative) else None
+    elif is_ufunc(call, np.positive) or (
+        call.kind == "view" and call.function in (np.ndarray.reshape, np.broadcast_to)
+    ):
+        found = first
+    if not isinstance(found, Value) or found.source == "host":
+        return None
+    if found.shape != call.out.shape or found.dtype != call.out.dtype:
+        return None
+    return None if call.kind == "array" and facts.is_changeable(found) else found
 
 
 def _is_one(operand: Any) -> bool:
     if isinstance(operand, Value):
         return operand.source == "constant" and bool(np.all(operand.where == 1))
     return isinstance(operand, int | float | np.floating) and bool(operand == 1)
-
-
-def _fits(operand: Any, out: Value) -> bool:
-    return (
-        isinstance(operand, Value)
-        and operand.shape == out.shape
-        and operand.dtype == out.dtype
-        and operand.source != "host"
-    )

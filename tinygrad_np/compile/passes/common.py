@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ..program import Call, Program, Value, map_tree
+from ..program import Call, Program, Value
+from ..same import identity
+from .facts import Facts
 
 
 def run(program: Program) -> int:
@@ -12,35 +14,38 @@ def run(program: Program) -> int:
     first: dict[Any, Value] = {}
     same: dict[Value, Value] = {}
     kept = []
+    facts = Facts(program)
     for call in program.calls:
-        call.args = map_tree(lambda leaf: _now(same, leaf), call.args)
-        call.kwargs = map_tree(lambda leaf: _now(same, leaf), call.kwargs)
+        program.substitute(same, call)
         if call.kind == "effect":  # a number from the host may be another one from here on
             first = {key: value for key, value in first.items() if value.source != "host"}
-        key = _key(call) if call.out is not None else None
+        elif call.kind == "store":  # and so may whatever is read of an array outside
+            first = {key: value for key, value in first.items() if not _reads(facts, value)}
+        key = _key(call)
         if key is not None and key in first and call.out is not None:
             same[call.out] = first[key]
             continue
         if key is not None and call.out is not None:
             first[key] = call.out
         kept.append(call)
-    program.result = map_tree(lambda leaf: _now(same, leaf), program.result)
+    program.substitute(same)
     program.calls = kept
     return len(same)
 
 
-def _now(same: dict[Value, Value], leaf: Any) -> Any:
-    return same.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+def _reads(facts: Facts, value: Value) -> bool:
+    call = facts.producer(value)
+    return call is not None and call.kind == "array" and any(map(facts.is_changeable, call.inputs))
 
 
 def _key(call: Call) -> Any:
-    if call.kind == "draw":
+    if call.kind == "host":
+        return ("host", identity(call.function) or call.function)
+    if call.kind not in ("array", "view"):
         return None
     try:
-        if call.kind == "host":
-            cells = getattr(call.function, "__closure__", None) or ()
-            return ("host", call.function.__code__, *[id(cell.cell_contents) for cell in cells])
-        key = (call.function, _frozen(call.args), _frozen(call.kwargs))
+        errors = tuple(call.errors.items())
+        key = (call.function, _frozen(call.args), _frozen(call.kwargs), errors)
         hash(key)
     except TypeError:
         return None

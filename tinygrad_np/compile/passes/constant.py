@@ -10,28 +10,17 @@ def run(program: Program) -> int:
     folded: dict[Value, Value] = {}
     kept = []
     for call in program.calls:
-        call.args = map_tree(
-            lambda leaf: folded.get(leaf, leaf) if isinstance(leaf, Value) else leaf, call.args
-        )
-        call.kwargs = map_tree(
-            lambda leaf: folded.get(leaf, leaf) if isinstance(leaf, Value) else leaf, call.kwargs
-        )
-        inputs = call.inputs
-        if (
-            call.kind in ("array", "view")
-            and call.out
-            and all(v.source == "constant" for v in inputs)
-        ):
-            args = map_tree(_array, call.args)
-            kwargs = map_tree(_array, call.kwargs)
-            array = np.array(call.function(*args, **kwargs))
+        program.substitute(folded, call)
+        constant = all(value.source == "constant" for value in call.inputs)
+        if call.kind in ("array", "view") and call.out is not None and constant:
+            with np.errstate(**call.errors):
+                args, kwargs = map_tree(_array, call.args), map_tree(_array, call.kwargs)
+                array = np.array(call.function(*args, **kwargs))
             array.setflags(write=False)
             folded[call.out] = Value(array, "constant", array)
-            continue
-        kept.append(call)
-    program.result = map_tree(
-        lambda leaf: folded.get(leaf, leaf) if isinstance(leaf, Value) else leaf, program.result
-    )
+        else:
+            kept.append(call)
+    program.substitute(folded)
     program.calls = kept
     return len(folded)
 

@@ -8,7 +8,7 @@ def run(program: Program) -> int:
     needed: set[Value] = set(program.outputs)
     kept = []
     for call in reversed(program.calls):
-        if call.kind in ("store", "check", "effect", "draw") or call.out in needed:
+        if call.kind in ("store", "put", "check", "effect", "draw") or call.out in needed:
             needed.update(call.inputs)
             kept.append(call)
     removed = len(program.calls) - len(kept)

@@ -1,0 +1,77 @@
+"""Every op under ``tg.compile``: its cases forward and backward, and random programs of ops."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tests.registry import CALLS, assert_close, gradients, listed
+from tinygrad_np.cases import Case, Sample
+from tinygrad_np.op import Op
+
+TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
+
+
+def drawn(case: Case, seed: int, dtype: Any) -> tuple[list[Any], Any]:
+    """The sample arrays of a case, and a function that puts arrays back in their places."""
+    args, params = case.draw(seed, dtype)
+    arrays: list[Any] = []
+
+    def take(value: Any, given: Any) -> Any:
+        if isinstance(given, Sample):
+            arrays.append((value, given.smooth))
+            return len(arrays) - 1, True
+        if isinstance(given, list):
+            return [take(v, g) for v, g in zip(value, given, strict=True)], None
+        return value, False
+
+    places = [take(v, g) for v, g in zip(args, case.args, strict=True)]
+    named = {k: take(params[k], g) for k, g in case.params.items()}
+
+    def put(place: Any, tensors: Any) -> Any:
+        value, is_array = place
+        if is_array is None:
+            return [put(p, tensors) for p in value]
+        return tensors[value] if is_array else value
+
+    def call(op: Op, tensors: Any) -> Any:
+        return op.function(
+            *[put(p, tensors) for p in places], **{k: put(p, tensors) for k, p in named.items()}
+        )
+
+    return arrays, call
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", "reordered"])
+@pytest.mark.parametrize(("op", "case"), CALLS)
+def test_compiled_is_eager(op: Op, case: Case, exact: bool) -> None:
+    dtype = np.float64 if exact else np.float32
+    arrays, call = drawn(case, 0, dtype)
+    smooth = [i for i, (_, flag) in enumerate(arrays) if flag and op.differentiable]
+
+    def run(*values: Any) -> list[Any]:
+        tensors = [
+            tg.Tensor(value, requires_grad=True) if i in smooth else value
+            for i, value in enumerate(values)
+        ]
+        outs = listed(call(op, tensors))
+        recorded = [out for out in outs if out.requires_grad]
+        inputs = [tensors[i] for i in smooth]
+        return [*outs, *(gradients(recorded, inputs) if recorded and inputs else [])]
+
+    compiled = tg.compile(run, exact=exact)
+    for seed in range(4):
+        values = [value for value, _ in drawn(case, seed, dtype)[0]]
+        kept = [np.array(value) for value in values]
+        for expected, found in zip(run(*values), compiled(*values), strict=True):
+            expected, found = (x.data if isinstance(x, tg.Tensor) else x for x in (expected, found))
+            assert found.shape == expected.shape
+            assert found.dtype == expected.dtype
+            if exact:
+                np.testing.assert_array_equal(found, expected)
+            else:
+                assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        for value, before in zip(values, kept, strict=True):
+            np.testing.assert_array_equal(value, before)
+    assert len(compiled.plans()) == 1
