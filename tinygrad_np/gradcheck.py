@@ -231,11 +231,7 @@ def _positional(op: Op) -> int:
 
 def _arguments(f: Callable[..., Any], inputs: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The arguments to call f with, and those among them that are checked, by name."""
-    several = isinstance(inputs, tuple) or (
-        isinstance(inputs, list)
-        and any(np.ndim(plain(item)) or isinstance(item, Tensor) for item in inputs)
-    )
-    given = list(inputs) if several else [inputs]
+    given = _listed(inputs)
     names = _names(f, len(given))
     arguments: list[Tensor] = []
     checked: dict[str, Tensor] = {}
@@ -256,6 +252,15 @@ def _arguments(f: Callable[..., Any], inputs: Any) -> tuple[list[Tensor], dict[s
             "requires_grad=True"
         )
     return arguments, checked
+
+
+def _listed(inputs: Any) -> list[Any]:
+    """The inputs one by one; a list of numbers is a single input."""
+    several = isinstance(inputs, tuple) or (
+        isinstance(inputs, list)
+        and any(np.ndim(plain(item)) or isinstance(item, Tensor) for item in inputs)
+    )
+    return list(inputs) if several else [inputs]
 
 
 def _names(f: Callable[..., Any], count: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..shapes import Shape, kept_shape
+from ..shapes import kept_shape
 from ..tensor import Array
 
 Fitted = tuple[Array | None, str, str]
@@ -18,41 +18,34 @@ def fit(given: Array, true: Array) -> Fitted:
     """The gradient in the shape of the true one. Of several ways the one that makes it right."""
     if given.shape == true.shape:
         return given, "", ""
-    ways = list(_ways(given, true))
-    right = [way for way in ways if way[0] is not None and _near(way[0], true, true)]
-    if right or ways:
-        return (right or ways)[0]
-    for axes in _axes(true.ndim):
+    facts = f"shape {given.shape}, not {true.shape}"
+    ways = list(_ways(given, true, facts))
+    if ways:
+        return next((way for way in ways if _near(way[0], true, true)), ways[0])
+    for axes in _axes(true):
         for what, total in (("sum", true.sum(axes)), ("mean", true.mean(axes))):
             if total.size == given.size and _near(given.reshape(total.shape), total, true):
-                words = f"has one {what} too many, over {_named(axes)}"
-                return None, "sum", f"{words}: shape {given.shape}, not {true.shape}"
-    return None, "unknown", f"has shape {given.shape}, and nothing tried makes it {true.shape}"
+                return None, "sum", f"has one {what} too many, over {_named(axes)}: {facts}"
+    return None, "unknown", f"has {facts}, and nothing tried makes it fit"
 
 
-def _ways(given: Array, true: Array) -> Iterator[Fitted]:
+def _ways(given: Array, true: Array, facts: str) -> Iterator[tuple[Array, str, str]]:
     shape = true.shape
-    facts = f"shape {given.shape}, not {shape}"
-    for axes in _axes(given.ndim):
-        if (shape in (_without(given.shape, axes), kept_shape(given.shape, axes))) and any(
-            given.shape[axis] > 1 for axis in axes
-        ):
+    for axes in _axes(given):
+        kept = kept_shape(given.shape, axes)
+        if (shape == kept or shape == given.sum(axes).shape) and kept != given.shape:
             words = f"over {_named(axes)} is missing: {facts}"
             yield given.sum(axes).reshape(shape), "sum", f"a sum {words}"
             yield given.mean(axes).reshape(shape), "sum", f"a mean {words}"
-    if given.ndim == true.ndim >= 2 and given.mT.shape == shape:
+    if given.ndim >= 2 and given.mT.shape == shape:
         yield given.mT, "transpose", f"is transposed: {facts}"
     if given.size == true.size:
         yield given.reshape(shape), "shape", f"has the right numbers in the wrong shape: {facts}"
 
 
-def _axes(ndim: int) -> Iterator[tuple[int, ...]]:
-    for count in range(1, ndim + 1):
-        yield from itertools.combinations(range(ndim), count)
-
-
-def _without(shape: Shape, axes: tuple[int, ...]) -> Shape:
-    return tuple([n for axis, n in enumerate(shape) if axis not in axes])
+def _axes(array: Array) -> list[tuple[int, ...]]:
+    axes = range(array.ndim)
+    return [some for count in axes for some in itertools.combinations(axes, count + 1)]
 
 
 def _named(axes: tuple[int, ...]) -> str:

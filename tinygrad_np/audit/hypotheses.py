@@ -1,202 +1,163 @@
 """What people get wrong when they derive by hand: mistakes to try at every node of a graph.
 
-Each generator yields the mistakes of one kind that could be made at one node. Constant factors,
-signs and lost paths are not here: ``search`` solves for them.
+Constant factors, signs and lost paths are not here: ``search`` solves for them.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node, Rule
 from ..op import OPS
+from ..shapes import Shape
 from ..tensor import Array
-from .trace import Mistake, Trace, rules_of
+from .mistake import Change, Mistake, instead, one_row, parent_of, reading, then, times
+from .trace import Trace, rules_of, slots, trial_gradient
 
 NEAREST = 24
 """How many arrays of the right shape are tried in the place of another."""
 
+Row = tuple[str, Change, str]
+"""A kind of mistake, what it does to the rule, and its words."""
+
 
 def hypotheses(trace: Trace, node: Node) -> list[Mistake]:
     """All mistakes to try at ``node``."""
-    kinds = (_transposed, _unmasked, _masked, _unsummed, _misplaced, _forgotten)
-    return [mistake for kind in kinds for mistake in kind(trace, node)]
+    found: list[tuple[int | None, Row]]
+    found = [(None, row) for row in _with_the_gradient(trace, node)]
+    for kind in (_transposed, _unmasked, _unsummed, _misplaced):
+        found += [(slot, row) for slot in slots(node) for row in kind(trace, node, slot)]
+    return [Mistake(kind, node, slot, change, words) for slot, (kind, change, words) in found]
 
 
-def _slots(node: Node) -> list[int]:
-    return [slot for slot, parent in enumerate(node.parents) if parent is not None]
-
-
-def _transposed(trace: Trace, node: Node) -> Iterator[Mistake]:
-    """The gradient of a square matrix, or a square matrix in a rule, transposed."""
+def _with_the_gradient(trace: Trace, node: Node) -> Iterator[Row]:
+    """The gradient that arrives transposed, or multiplied by a mask from somewhere else."""
     label = trace.labels[node]
     if _square(node.shape):
-        words = f"the gradient of {label} is transposed"
-        yield Mistake("transpose", node, None, lambda g: np.swapaxes(g, -1, -2), words)
-    for place, array in enumerate(node.saved or ()):
-        if isinstance(array, np.ndarray) and _square(array.shape):
-            for slot in _slots(node):
-                words = f"{trace.label_of(array)} stands transposed in the rule of {label}"
-                yield Mistake("transpose", node, slot, _reading(place, array.mT), words)
+        yield "transpose", then(_transpose), f"the gradient of {label} is transposed"
+    for name, mask in _masks(trace, node.shape):
+        yield "mask", times(mask), f"the gradient of {label} is multiplied by {name}"
 
 
-def _square(shape: tuple[int, ...]) -> bool:
-    return len(shape) >= 2 and shape[-1] == shape[-2] > 1
+def _transposed(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
+    """A square matrix in a rule, transposed."""
+    for place, array in _saved(node):
+        if _square(array.shape):
+            words = f"{trace.label_of(array)} stands transposed in the rule of {trace.labels[node]}"
+            yield "transpose", reading(place, array.mT), words
 
 
-def _unmasked(trace: Trace, node: Node) -> Iterator[Mistake]:
+def _unmasked(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
     """A rule that multiplies elementwise does so not at all, or twice."""
     label = trace.labels[node]
-    for slot in _slots(node):
-        factor = trace.factor(node, slot)
-        if factor is None:
-            continue
-        levels = np.unique(factor)
-        if len(levels) == 1 and levels[0] != 0:
-            continue
-        if len(levels) == 2 and levels[0] == -levels[1]:
-            words = f"the sign in the rule of {label} is missing"
-            yield Mistake("sign", node, slot, _replaced_by(levels[1]), words)
-        elif len(levels) <= 2:
-            words = f"the mask of {label} is missing"
-            yield Mistake("mask", node, slot, _replaced_by(1.0), words)
-            scale = levels[-1] if levels[-1] not in (0, 1) else levels[0]
-            if scale not in (0, 1):
-                words = f"the mask of {label} is missing, only its factor {scale:.6g} is there"
-                yield Mistake("mask", node, slot, _replaced_by(scale), words)
-        else:
-            words = f"the derivative of {label} is missing"
-            yield Mistake("derivative", node, slot, _replaced_by(1.0), words)
-            words = f"the derivative of {label} is multiplied twice"
-            yield Mistake("derivative", node, slot, _also(factor), words)
+    factor, levels = trace.factors.get((node, slot), (None, np.zeros(1)))
+    if factor is None or (len(levels) == 1 and levels[0]):
+        return
+    without = instead(lambda g, saved: g)
+    if len(levels) > 2:
+        yield "derivative", without, f"the derivative of {label} is missing"
+        yield "derivative", times(factor), f"the derivative of {label} is multiplied twice"
+    elif levels[0] == -levels[-1] != 0:
+        right = instead(lambda g, saved: g * levels[1])
+        yield "sign", right, f"the sign in the rule of {label} is missing"
+    else:
+        yield "mask", without, f"the mask of {label} is missing"
+        scale = levels[-1] if levels[-1] not in (0, 1) else levels[0]
+        if scale not in (0, 1):
+            words = f"the mask of {label} is missing, only its factor {scale:.6g} is there"
+            yield "mask", instead(lambda g, saved: g * scale), words
 
 
-def _masked(trace: Trace, node: Node) -> Iterator[Mistake]:
-    """A mask from somewhere else, of the same shape, on the gradient that arrives at a node."""
-    label = trace.labels[node]
-    for name, mask in trace.masks(node.shape):
-        words = f"the gradient of {label} is multiplied by {name}"
-        yield Mistake("mask", node, None, functools.partial(np.multiply, mask), words)
-
-
-_DIAGONAL: dict[str, Callable[[Any, Any], Any]] = {
-    "softmax": lambda g, out: g * out * (1 - out),
-    "log_softmax": lambda g, out: g * (1 - np.exp(out)),
+_DIAGONAL: dict[str, Rule] = {
+    "softmax": lambda g, saved: g * saved[1] * (1 - saved[1]),
+    "log_softmax": lambda g, saved: g * (1 - np.exp(saved[1])),
 }
 
 
-def _unsummed(trace: Trace, node: Node) -> Iterator[Mistake]:
+def _unsummed(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
     """A sum along an axis that is taken along another, over one row only, or not at all."""
-    label = trace.labels[node]
+    label, parent = trace.labels[node], parent_of(node, slot)
     if node.op and node.op.name in _DIAGONAL:
-        diagonal = _DIAGONAL[node.op.name]
         words = f"the sum in the rule of {label} is missing: only its diagonal is there"
-        yield Mistake("sum", node, 0, lambda rule: lambda g, s: diagonal(g, s[1]), words)
+        yield "sum", instead(_DIAGONAL[node.op.name]), words
+    what = f"the gradient of {trace.labels[parent]}"
     rows = node.shape[0] if len(node.shape) > 1 else 1
-    for slot in _slots(node):
-        name = trace.labels[_parent(node, slot)]
-        if rows > 1 and trace.factor(node, slot) is None:
-            for row in (0, rows - 1):
-                words = f"the gradient of {name} is not summed over the rows: row {row} alone"
-                yield Mistake("sum", node, slot, _one_row(row), words, 1.05)
-        if _square(node.shape) and len(node.shape) == 2 and _parent(node, slot).shape != node.shape:
-            words = f"the gradient of {name} is summed over the wrong axis"
-            yield Mistake("sum", node, slot, _other_axis, words)
+    if rows > 1 and (node, slot) not in trace.factors:
+        for row in (0, rows - 1):
+            yield "sum", one_row(row), f"{what} is not summed over the rows: row {row} alone"
+    if _square(node.shape) and len(node.shape) == 2 and parent.shape != node.shape:
+        yield "sum", then(_transpose), f"{what} is summed over the wrong axis"
 
 
-def _misplaced(trace: Trace, node: Node) -> Iterator[Mistake]:
+def _misplaced(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
     """A rule that reads another array of the same shape in the place of the right one."""
     label = trace.labels[node]
-    for slot in _slots(node):
-        for place, array in enumerate(node.saved or ()):
-            if not isinstance(array, np.ndarray) or not array.ndim:
-                continue
-            if not _reads(rules_of(node)[slot], node, place, array):
-                continue
-            own, alike = trace.label_of(array), trace.alike(array, node, NEAREST)
-            for name, value in alike:
-                instead = "its own result" if own == label else own
-                words = f"the rule of {label} reads {name} in place of {instead}"
-                yield Mistake("value", node, slot, _reading(place, value), words)
-            forward = _unary(node, place)
-            if forward is None:
-                continue
+    for place, array in _saved(node):
+        if not array.ndim or not _reads(node, slot, place, array):
+            continue
+        own, alike = trace.label_of(array), _alike(trace, array, node)
+        for name, value in alike:
+            what = "its own result" if own == label else own
+            words = f"the rule of {label} reads {name} in place of {what}"
+            yield "value", reading(place, value), words
+        op = OPS.get(node.op.name) if node.op else None
+        if op is not None and len(op.parameters) == 1 and place == 1:  # what it saves is its result
             for name, value in [(own, array), *alike]:
-                words = f"the derivative of {label} is taken at {name} in place of its input"
                 with np.errstate(all="ignore"):
-                    result = forward(value)
-                yield Mistake("value", node, slot, _reading(place, result), words)
+                    result = op.forward(value)
+                words = f"the derivative of {label} is taken at {name} in place of its input"
+                yield "value", reading(place, result), words
 
 
-def _forgotten(trace: Trace, node: Node) -> Iterator[Mistake]:
-    """One use of a Tensor that has several."""
-    for slot in _slots(node):
-        parent = _parent(node, slot)
-        if len(trace.users[parent]) > 1:
-            words = f"the gradient of {trace.labels[parent]} that comes from {trace.labels[node]}"
-            yield Mistake("path", node, slot, _also(0.0), f"{words} is missing")
+def _masks(trace: Trace, shape: Shape) -> list[tuple[str, Array]]:
+    """The masks of a shape that somebody might apply: of relu, of dropout, signs of values."""
+    masks: list[tuple[str, Array]] = []
+    for (node, _), (factor, levels) in trace.factors.items():
+        if node.shape == shape and len(levels) == 2 and levels[0] == 0:
+            name = f"the mask of {trace.labels[node]}"
+            masks += [(name, (factor != 0) * 1.0), (f"{name} and its factor", factor * 1.0)]
+    for label, value in trace.values:
+        if value.shape == shape and value.dtype.kind == "f":
+            masks.append((f"the mask {label} > 0", (value > 0) * 1.0))
+    different: dict[bytes, tuple[str, Array]] = {}
+    for name, mask in masks:
+        if mask.any() and not mask.all():
+            different.setdefault(mask.tobytes(), (name, mask))
+    return list(different.values())
 
 
-def _unary(node: Node, place: int) -> Callable[[Array], Array] | None:
-    """The forward function of an op of one argument, if ``place`` is where its result is saved."""
-    op = OPS.get(node.op.name) if node.op else None
-    return op.forward if op is not None and len(op.parameters) == 1 and place == 1 else None
+def _alike(trace: Trace, array: Array, node: Node) -> list[tuple[str, Array]]:
+    """The other arrays of an array's shape, those met closest to ``node`` first."""
+    labels = [label for label, _ in trace.values]
+    here = labels.index(trace.labels[node]) if trace.labels[node] in labels else 0
+    nearest = sorted(range(len(labels)), key=lambda i: abs(i - here))
+    found = [trace.values[i] for i in nearest if trace.values[i][1] is not array]
+    return [(n, a) for n, a in found if a.shape == array.shape and a.dtype.kind == "f"][:NEAREST]
 
 
-def _reads(rule: Rule, node: Node, place: int, array: Array) -> bool:
+def _reads(node: Node, slot: int, place: int, array: Array) -> bool:
     """Whether what a rule gives depends on one of the saved arrays."""
-    g = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
+    rule, g = rules_of(node)[slot], trial_gradient(node)
     with np.errstate(all="ignore"):
         plain = rule(g, node.saved)
         try:
-            other = _reading(place, np.flip(array) + 1)(rule)(g, node.saved)
+            other = reading(place, np.flip(array) + 1)(rule)(g, node.saved)
         except Exception:  # it does read it, and had other plans for it
             return True
     return not np.array_equal(plain, other)
 
 
-# Rules from rules
+def _saved(node: Node) -> list[tuple[int, Array]]:
+    """The arrays that a node's rules may read, with their places."""
+    return [(i, array) for i, array in enumerate(node.saved or ()) if isinstance(array, np.ndarray)]
 
 
-def _reading(place: int, value: Array) -> Callable[[Rule], Rule]:
-    """The rule with another array among what was saved for it."""
-
-    def change(rule: Rule) -> Rule:
-        return lambda g, saved: rule(g, (*saved[:place], value, *saved[place + 1 :]))
-
-    return change
+def _square(shape: Shape) -> bool:
+    return len(shape) >= 2 and shape[-1] == shape[-2] > 1
 
 
-def _replaced_by(number: float) -> Callable[[Rule], Rule]:
-    return lambda rule: lambda g, saved: g * number
-
-
-def _also(factor: Array | float) -> Callable[[Rule], Rule]:
-    return lambda rule: lambda g, saved: rule(g, saved) * factor
-
-
-def _one_row(row: int) -> Callable[[Rule], Rule]:
-    def change(rule: Rule) -> Rule:
-        def of_row(g: Any, saved: Any) -> Any:
-            alone = np.zeros_like(g)
-            alone[row] = g[row]
-            return rule(alone, saved)
-
-        return of_row
-
-    return change
-
-
-def _other_axis(rule: Rule) -> Rule:
-    return lambda g, saved: rule(g, saved).mT
-
-
-def _parent(node: Node, slot: int) -> Node:
-    parent = node.parents[slot]
-    assert parent is not None
-    return parent
+def _transpose(array: Any) -> Any:
+    return np.swapaxes(array, -1, -2)

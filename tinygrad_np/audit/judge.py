@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import Comparison, GradcheckReport, _names, gradcheck
+from ..gradcheck import GradcheckReport, _listed, _names, gradcheck
 from ..graph import Node
 from ..tensor import Array, Tensor, plain
 from .fit import fit
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Explanation, Search
-from .trace import Gradients, Trace
+from .trace import Trace
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
@@ -44,14 +44,43 @@ def judge(
         raise ValueError("audit: neither gradients nor deltas are given: there is nothing to audit")
     theirs = {name: _gradient(name, value) for name, value in given.items()}
     trace = Trace(call, arrays, list(deltas))
-    found = trace.gradients()
-    assert found is not None
-    true = {name: found[node] for name, node in trace.targets.items()}
-    numerical = _numerical(call, arrays, true)
-    rtols = {
-        name: rtol or _rtol(array, plain(values.get(name, array))) for name, array in theirs.items()
-    }
-    return _report(trace, theirs, true, rtols, numerical)
+    true = trace.gradients()
+    assert true is not None
+    numerical = _numerical(call, arrays, {name: true[n] for name, n in trace.targets.items()})
+    # On a kink of f differences say nothing: the report's notes name it.
+    kinks = [note.split()[0] for note in numerical.notes if "a kink" in note]
+    doubts = {c.input: c for c in numerical.comparisons if not c.passed and c.input not in kinks}
+    found: list[Diagnosis] = []
+    fitted: dict[Node, Array] = {}
+    rtols: dict[Node, float] = {}
+    for name, array in theirs.items():
+        node, bad = trace.targets[name], ~np.isfinite(array)
+        rtols[node] = rtol or _rtol(array, plain(values.get(name, array)))
+        shaped, kind, words, evidence = None, "", "", ""
+        if name in doubts:
+            kind = "autograd"
+            words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
+            ours, differences = doubts[name].autograd, doubts[name].numerical
+            evidence = f"along a random direction {ours:.10g} and {differences:.10g}"
+        elif bad.any():
+            kind, words = "nan", f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
+            evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
+        else:
+            shaped, kind, words = fit(array.astype(np.float64), true[node])
+            evidence = f"{name}: its shape alone says so"
+        if shaped is not None:
+            fitted[node] = shaped
+        if kind:
+            words, rule = f"the gradient of {name} {words}", trace.rule_words(node, None)
+            found.append(Diagnosis(kind, name, words, rule, evidence, (name,)))
+    search = Search(trace, fitted, rtols)
+    found += _diagnoses(search, search.run())
+    verdicts = [
+        _verdict(search, name, tuple([d for d in found if name in d.explains]))
+        for name in trace.targets
+        if name in theirs
+    ]
+    return AuditReport(tuple(verdicts), tuple(found), numerical)
 
 
 # What was given
@@ -61,10 +90,7 @@ def _named(f: Callable[..., Any], inputs: Any) -> dict[str, Any]:
     """The inputs by name: the mapping's, the Tensors', or those of f's parameters."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
-    several = isinstance(inputs, tuple) or (
-        isinstance(inputs, list) and any(np.ndim(plain(item)) for item in inputs)
-    )
-    items = list(inputs) if several else [inputs]
+    items = _listed(inputs)
     own = [item.name if isinstance(item, Tensor) else None for item in items]
     names = [a or b for a, b in zip(own, _names(f, len(items)), strict=True)]
     if len(set(names)) < len(names):
@@ -91,22 +117,20 @@ def _given(gradients: Any, names: list[str]) -> dict[str, Any]:
     """The gradients by name, without those that are None."""
     if gradients is None:
         return {}
-    if isinstance(gradients, Mapping):
-        found = dict(gradients)
-        if unknown := [str(name) for name in found if name not in names]:
+    if not isinstance(gradients, Mapping):
+        single = len(names) == 1 and not isinstance(gradients, tuple)
+        listed = [gradients] if single else list(gradients)
+        if len(listed) != len(names):
             raise ValueError(
-                f"audit: there are gradients for {', '.join(unknown)}, but the inputs are "
-                f"{', '.join(names)}"
+                f"audit: {len(listed)} gradients for {len(names)} inputs, {', '.join(names)}"
             )
-    elif len(names) == 1 and not isinstance(gradients, tuple):
-        found = {names[0]: gradients}
-    else:
-        if len(gradients) != len(names):
-            raise ValueError(
-                f"audit: {len(gradients)} gradients for {len(names)} inputs, {', '.join(names)}"
-            )
-        found = dict(zip(names, gradients, strict=True))
-    return {name: gradient for name, gradient in found.items() if gradient is not None}
+        gradients = dict(zip(names, listed, strict=True))
+    if unknown := [str(name) for name in gradients if name not in names]:
+        raise ValueError(
+            f"audit: there are gradients for {', '.join(unknown)}, but the inputs are "
+            f"{', '.join(names)}"
+        )
+    return {name: gradient for name, gradient in gradients.items() if gradient is not None}
 
 
 def _gradient(name: str, value: Any) -> Array:
@@ -138,106 +162,44 @@ def _numerical(
     }
     small = 1e-3 / max(float(np.abs(way).max()) for way in ways.values())
 
-    def loss(**given: Any) -> Any:
-        returned = call(given)
-        return returned[0] if isinstance(returned, tuple) and returned else returned
+    def loss(*given: Any) -> Any:
+        returned = call(dict(zip(arrays, given, strict=True)))
+        return returned[0] if isinstance(returned, tuple) else returned
 
     def together(t: Any) -> Any:
-        return loss(**{name: array + t * (small * ways[name]) for name, array in arrays.items()})
+        return loss(*[array + t * (small * ways[name]) for name, array in arrays.items()])
 
-    def each(*given: Any) -> Any:
-        return loss(**dict(zip(arrays, given, strict=True)))
-
-    tensors = tuple([Tensor(array, True, name=name) for name, array in arrays.items()])
-    quick: GradcheckReport = gradcheck(together, 0.0, method="central", rtol=1e-4, raises=False)
+    quick = gradcheck(together, 0.0, method="central", rtol=1e-4, raises=False)
     if quick and not quick.notes:
         return quick
-    return gradcheck(each, tensors, directions=1, rtol=1e-4, raises=False)
+    tensors = tuple([Tensor(array, True, name=name) for name, array in arrays.items()])
+    return gradcheck(loss, tensors, directions=1, rtol=1e-4, raises=False)
 
 
-def _report(
-    trace: Trace,
-    given: Mapping[str, Array],
-    true: Mapping[str, Array],
-    rtols: Mapping[str, float],
-    numerical: GradcheckReport,
-) -> AuditReport:
-    # On a kink of f differences say nothing: the report's notes name it.
-    kinks = [note.split()[0] for note in numerical.notes if "a kink" in note]
-    doubtful = {c.input: c for c in numerical.comparisons if not c.passed and c.input not in kinks}
-    found: list[Diagnosis] = []
-    fitted: dict[Node, Array] = {}
-    for name, array in given.items():
-        node, fault = trace.targets[name], _fault(trace, name, array, doubtful.get(name))
-        found += [fault] if fault else []
-        shaped = None if fault else fit(array.astype(np.float64), true[name])[0]
-        fitted.update({} if shaped is None else {node: shaped})
-    search = Search(trace, fitted, {trace.targets[name]: rtol for name, rtol in rtols.items()})
-    best = search.run()
-    explained = search.gradients(best.mistakes)
-    for name, array in given.items():
-        node = trace.targets[name]
-        if array.shape != node.shape and all(name not in fault.explains for fault in found):
-            _, kind, words = fit(array.astype(np.float64), explained[node])
-            words, evidence = f"the gradient of {name} {words}", f"{name}: its shape alone says so"
-            found.append(Diagnosis(kind, name, words, trace.rules_into(node), evidence, (name,)))
-    found += _diagnoses(search, best, explained)
-    verdicts = [
-        _verdict(search, name, fitted.get(node), found)
-        for name, node in trace.targets.items()
-        if name in given
-    ]
-    return AuditReport(tuple(verdicts), tuple(found), numerical)
-
-
-def _fault(trace: Trace, name: str, given: Array, doubt: Comparison | None) -> Diagnosis | None:
-    """Why a gradient cannot be judged at all: autograd is not to be trusted here, or it is nan."""
-    bad = ~np.isfinite(given)
-    if doubt is not None:
-        kind = "autograd"
-        words = f"autograd and the numerical derivative of f by {name} differ; see tg.gradcheck"
-        evidence = f"along a random direction {doubt.autograd:.10g} and {doubt.numerical:.10g}"
-    elif bad.any():
-        kind = "nan"
-        words = f"the gradient of {name} is nan or inf in {int(bad.sum())} of {bad.size} elements"
-        evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
-    else:
-        return None
-    return Diagnosis(kind, name, words, trace.rules_into(trace.targets[name]), evidence, (name,))
-
-
-def _diagnoses(search: Search, best: Explanation, explained: Gradients) -> list[Diagnosis]:
+def _diagnoses(search: Search, best: Explanation) -> list[Diagnosis]:
     """The mistakes of an explanation, each with what it is needed for."""
     trace, found = search.trace, []
+    explained = search.gradients(best.mistakes)
     for mistake in best.mistakes:
         without = trace.gradients([m for m in best.mistakes if m is not mistake]) or search.true
         spoiled = [n for n in search.targets if not search.fits(n, without[n])]
         names = tuple([name for name, node in trace.targets.items() if node in spoiled])
-        with_it = max((search.apart(n, explained[n]) for n in spoiled), default=0.0)
-        without_it = max((search.apart(n, without[n]) for n in spoiled), default=0.0)
-        evidence = f"{', '.join(names)}: "
-        if mistake.kind in ("elements", "unknown"):
-            evidence += f"off by {without_it:.1e} of the largest element"
-        else:
-            evidence += (
-                f"reproduced to {with_it:.1e} with this mistake, to {without_it:.1e} without"
-            )
-        node, slot = mistake.node, mistake.slot
-        rule = trace.rules_into(node) if slot is None else trace.rule_words(node, slot)
-        found.append(
-            Diagnosis(mistake.kind, trace.labels[node], mistake.words, rule, evidence, names)
+        after, before = (
+            max((float(search.apart(n, found[n]).max()) for n in spoiled), default=0.0)
+            for found in (explained, without)
         )
+        evidence = f"reproduced to {after:.1e} with this mistake, to {before:.1e} without"
+        if mistake.kind in ("elements", "unknown"):
+            evidence = f"off by {before:.1e} of the largest element"
+        rule = trace.rule_words(mistake.node, mistake.slot)
+        label, evidence = trace.labels[mistake.node], f"{', '.join(names)}: {evidence}"
+        found.append(Diagnosis(mistake.kind, label, mistake.words, rule, evidence, names))
     return found
 
 
-def _verdict(
-    search: Search,
-    name: str,
-    given: Array | None,
-    found: list[Diagnosis],
-) -> Verdict:
+def _verdict(search: Search, name: str, mistakes: tuple[Diagnosis, ...]) -> Verdict:
     node = search.trace.targets[name]
-    true, mistakes = search.true[node], tuple([d for d in found if name in d.explains])
+    true, given = search.true[node], search.given.get(node)
     if given is None:
         return Verdict(name, true.shape, False, np.inf, np.inf, (), np.nan, np.nan, mistakes)
     apart = np.abs(given - true)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..tables import aligned
 
 if TYPE_CHECKING:
     from ..gradcheck import GradcheckReport
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
 Index = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """One mistake: its ``kind``, ``where`` it was made, what it is in words, and the evidence.
 
     ``rule`` is the gradient rule that was not followed, in its own words; ``explains`` names the
@@ -27,19 +27,15 @@ class Diagnosis:
     explains: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.kind}: {self.words}"]
-        if self.rule:
-            lines.append(f"the rule: {self.rule}")
-        return "\n   ".join([*lines, self.evidence])
+        rule = [f"the rule: {self.rule}"] if self.rule else []
+        return "\n   ".join([f"{self.kind}: {self.words}", *rule, self.evidence])
 
 
-@dataclass(frozen=True, eq=False)
-class Verdict:
+class Verdict(NamedTuple):
     """One gradient: whether it is right, and where it differs most from autograd's.
 
     ``difference`` is the largest absolute one and stands at index ``at``, where ``given`` and
     ``true`` are the two values; ``relative`` is the difference against the largest element.
-    ``kind`` joins the kinds of the ``mistakes`` by " + "; it is "" for a right gradient.
     """
 
     name: str
@@ -50,11 +46,11 @@ class Verdict:
     at: Index
     given: float
     true: float
-    mistakes: tuple[Diagnosis, ...] = ()
+    mistakes: tuple[Diagnosis, ...]
 
     @property
     def kind(self) -> str:
-        """The kinds of its mistakes."""
+        """The kinds of its mistakes, "" for a right gradient."""
         return " + ".join(mistake.kind for mistake in self.mistakes)
 
     @property
@@ -68,29 +64,30 @@ class Verdict:
         return "\n".join(mistake.evidence for mistake in self.mistakes)
 
 
-@dataclass(frozen=True, eq=False)
 class AuditReport:
-    """The verdicts, from the loss down, and the mistakes. True when all gradients are right.
+    """The ``verdicts``, from the loss down, and the ``mistakes``. True if all gradients are right.
 
-    ``report["W1"]`` is the verdict on one of them; ``first`` the first wrong one on the way from
-    the loss down, None if there is none. ``numerical`` is the comparison of autograd with numerical
-    derivatives along random directions: of all inputs together or, where that left doubts, of each.
-    Printed, it is a table and the mistakes with their evidence.
+    ``report["W1"]`` is the verdict on one of them; ``numerical`` the comparison of autograd with
+    numerical derivatives along random directions: of all inputs together or, where that left
+    doubts, of each. Printed, it is a table and the mistakes with their evidence.
     """
 
-    verdicts: tuple[Verdict, ...]
-    mistakes: tuple[Diagnosis, ...]
-    numerical: GradcheckReport
+    def __init__(
+        self,
+        verdicts: tuple[Verdict, ...],
+        mistakes: tuple[Diagnosis, ...],
+        numerical: GradcheckReport,
+    ) -> None:
+        self.verdicts, self.mistakes, self.numerical = verdicts, mistakes, numerical
 
     def __bool__(self) -> bool:
-        return all(verdict.right for verdict in self.verdicts)
+        return self.first is None
 
     def __getitem__(self, name: str) -> Verdict:
-        for verdict in self.verdicts:
-            if verdict.name == name:
-                return verdict
-        names = ", ".join(verdict.name for verdict in self.verdicts)
-        raise KeyError(f"no gradient of {name!r} was audited, but: {names}")
+        found = {verdict.name: verdict for verdict in self.verdicts}
+        if name not in found:
+            raise KeyError(f"no gradient of {name!r} was audited, but: {', '.join(found)}")
+        return found[name]
 
     @property
     def first(self) -> Verdict | None:
@@ -104,12 +101,7 @@ class AuditReport:
              f"{v.given:.6g}", f"{v.true:.6g}", "right" if v.right else v.kind)
             for v in self.verdicts
         ]  # fmt: skip
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        lines += [f"{i}. {mistake}" for i, mistake in enumerate(self.mistakes, 1)]
+        lines = [*aligned(rows), *(f"{i}. {m}" for i, m in enumerate(self.mistakes, 1))]
         if self.first is not None:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
         confirm = "confirm it" if self.numerical else "do not confirm it everywhere"
