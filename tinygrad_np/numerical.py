@@ -232,26 +232,27 @@ def _extrapolated(
     value: Callable[[float], Any], step: float, precision: float
 ) -> tuple[float, float]:
     """The derivative at 0 by Ridders' method: differences with halved steps, extrapolated to 0."""
-    best, error, largest = math.nan, math.inf, 0.0
+    best, error = math.nan, math.inf
     last: list[float] = []
     for _ in range(LEVELS):
         right, left = float(value(step)), float(value(-step))
         row = [(right - left) / (2 * step)]
         if math.isfinite(row[0]):
-            largest = max(largest, abs(right), abs(left))
+            rounding = precision * max(abs(right), abs(left)) / step
+            estimates = [(row[0], abs(row[0] - last[0]))] if last else []
             for order, coarse in enumerate(last[:4], 1):
                 row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
-                estimate = max(abs(row[-1] - row[-2]), abs(row[-1] - coarse))
-                if estimate < error:
-                    best, error = row[-1], estimate
-            rounding = precision * largest / step
-            if error <= max(1e-12 * abs(best), rounding):
-                return best, error + rounding
+                estimates.append((row[-1], max(abs(row[-1] - row[-2]), abs(row[-1] - coarse))))
+            for derivative, estimate in estimates:
+                if estimate + rounding < error:
+                    best, error = derivative, estimate + rounding
+            if error <= max(1e-12 * abs(best), 2 * rounding):
+                break
             last = row
         else:
             last = []
         step /= 2
-    return best, error + precision * largest / step
+    return best, error
 
 
 def _uncertainty(estimate: tuple[float, float]) -> float:
