@@ -53,6 +53,7 @@ def test_fifty_layers_fold_to_few() -> None:
     assert notes == ["block A × 50: 2 ops each"]
     source = tg.draw(loss).source
     assert "block A × 50" in source
+    assert re.search(r'n2 -> n3 \[style="bold" dir="back"', source), "from each block to the next"
     assert "W0…49" in source
     assert len(re.findall(r"^\tn\d+ \[", source, re.M)) < 40
     assert len(tg.draw(loss, collapse=False, max_nodes=None).vertices) == len(walk(loss)) == 152
@@ -60,7 +61,7 @@ def test_fifty_layers_fold_to_few() -> None:
 
 def test_a_folded_block_keeps_its_edges() -> None:
     x, w, matmul, tanh, total = folded(chain(50))
-    assert [(e.source, e.again) for e in matmul.inputs] == [(x, False), (w, False), (tanh, True)]
+    assert [e.source for e in matmul.inputs] == [x, w, tanh], "tanh: from each block to the next"
     assert [e.source for e in tanh.inputs] == [matmul]
     assert [e.source for e in total.inputs] == [tanh]
 
@@ -81,6 +82,15 @@ def test_what_the_blocks_share_stays_one() -> None:
         h = tg.tanh(h @ w)
     [shared] = [v for v in folded(tg.sum(h)) if v.kind == "parameter"]
     assert (shared.title, shared.count, shared.last) == ("W", 1, "")
+
+
+def test_blocks_may_swap_their_parameters() -> None:
+    a, b = (Tensor(np.eye(4), requires_grad=True, name=name) for name in "ab")
+    h: Any = np.ones((2, 4))
+    for _ in range(10):
+        h = tg.tanh(h @ a @ b)
+        a, b = b, a
+    assert sorted(v.title for v in folded(tg.sum(h)) if v.kind == "parameter") == ["a", "b"]
 
 
 def test_what_is_folded_adds_up() -> None:

@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,8 +57,7 @@ def array_name(array: Any) -> str:
     return _array_names[id(array)][0] if id(array) in _array_names else ""
 
 
-@dataclass(frozen=True)
-class _Recorder:
+class _Recorder(NamedTuple):
     """The observer behind every context here; ``outer`` is somebody else's, who is told as well."""
 
     outer: Observer | None = None
@@ -70,9 +68,8 @@ class _Recorder:
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Remember the node."""
-        if self.clock is None:
-            node.record = Record(self.scope, self.backward)
-        else:
+        node.record = Record(self.scope, self.backward)
+        if self.clock is not None:
             seconds = time.perf_counter() - self.clock[0]
             node.record = Record(self.scope, self.backward, operands, output, node.saved, seconds)
             self.clock[0] = time.perf_counter()
@@ -102,7 +99,7 @@ def record() -> Iterator[None]:
     >>> "1 … 4" in tg.draw(loss).source
     True
     """
-    with graph.observed(replace(_current(), clock=[time.perf_counter()])):
+    with graph.observed(_current()._replace(clock=[time.perf_counter()])):
         yield
 
 
@@ -124,7 +121,7 @@ def scope(name: str, owner: Any = None) -> Iterator[None]:
         return
     outer = _current()
     owner = outer.owner if owner is None else owner
-    with graph.observed(replace(outer, scope=(*outer.scope, name), owner=owner)):
+    with graph.observed(outer._replace(scope=(*outer.scope, name), owner=owner)):
         yield
 
 
@@ -141,5 +138,5 @@ def scope_owner() -> Any:
 @contextmanager
 def backward_pass() -> Iterator[None]:
     """Record, and remember of the nodes inside that they belong to a backward pass."""
-    with graph.observed(replace(_current(), backward=True)):
+    with graph.observed(_current()._replace(backward=True)):
         yield

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import textwrap
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from .fold import Path, common
 from .render import Drawing
@@ -42,6 +43,7 @@ EDGE = {
     "fontname": "Arial", "fontsize": "9", "fontcolor": "#0060a0", "arrowsize": "0.6",
     "color": "#606060",
 }  # fmt: skip
+BACK = {"style": "bold", "dir": "back", "tooltip": "from each block to the next"}
 RULE_WIDTH = 18
 
 
@@ -49,49 +51,49 @@ def digraph(
     vertices: list[Vertex], show: Collection[str], rankdir: str, notes: list[str]
 ) -> Drawing:
     """The vertices as DOT, in their order, with clusters for the scopes and a legend."""
-    drawing = Drawing(
-        "graph", format="svg", graph_attr={**GRAPH, "rankdir": rankdir}, node_attr=NODE,
-        edge_attr=EDGE,
-    )  # fmt: skip
+    look = {**GRAPH, "rankdir": rankdir}
+    drawing = Drawing("graph", format="svg", graph_attr=look, node_attr=NODE, edge_attr=EDGE)
     drawing.vertices = vertices
+    clusters: dict[Path, list[str]] = {(): drawing.body}
+    places = _places(vertices)
     for i, vertex in enumerate(vertices):
         vertex.key = f"n{i}"
-    places = _places(vertices)
-    clusters: dict[Path, list[str]] = {(): drawing.body}
-    for path in places.values():
+        path = places[vertex]
         for depth in range(1, len(path) + 1):
             if path[:depth] not in clusters:
-                label = {"label": path[depth - 1], "color": "#a0a0a0"}
-                clusters[path[:depth]] = _cluster(f"cluster_{len(clusters)}", label)
-    for vertex in vertices:
-        path = places[vertex]
-        scope = " · ".join(vertex.scope[len(path) :]) if vertex.is_op else ""
-        label = {"label": _label(vertex, show, scope)}
-        clusters[path].append(f"\t{vertex.key} [{_attributes(label)} {_style(vertex)}]\n")
+                clusters[path[:depth]] = _cluster(len(clusters), path[depth - 1], "rounded")
+        scope = vertex.scope[len(path) :] if vertex.is_op else ()
+        look = {"label": _label(vertex, show, scope), **_style(vertex)}
+        clusters[path].append(f"\t{vertex.key} [{_attributes(look)}]\n")
     for path, lines in reversed(clusters.items()):
         if path:
             clusters[path[:-1]] += [*lines, "\t}\n"]
+    drawn: set[Vertex] = set()
+    back = False
     for vertex in vertices:
         for edge in vertex.inputs:
-            ends = (edge.source.key, vertex.key)
-            if edge.again:  # from head to tail, or dot would lay the block out backwards
-                ends = (vertex.key, edge.source.key)
-            attributes = _attributes(_edge(vertex, edge, show, rankdir in ("TB", "BT")))
-            drawing.body.append(f"\t{ends[0]} -> {ends[1]} [{attributes}]\n")
+            ends, look = f"{edge.source.key} -> {vertex.key}", _edge(vertex, edge, show)
+            if edge.source not in drawn:  # head to tail, or dot would lay the block out backwards
+                ends, look = f"{vertex.key} -> {edge.source.key}", BACK
+                back = True
+            drawing.body.append(f"\t{ends} [{_attributes(look)}]\n")
+        drawn.add(vertex)
+    notes = [*notes, "bold edges: from each folded block to the next"] if back else notes
     _legend(drawing, vertices, show, notes)
     return drawing
 
 
-def _cluster(name: str, attributes: dict[str, str]) -> list[str]:
+def _cluster(name: object, label: str, style: str) -> list[str]:
     """How a cluster begins."""
-    look = {"style": "rounded", "labelloc": "t", "margin": "6", **attributes}
-    return [f"\tsubgraph {name} {{\n", f"\tgraph [{_attributes(look)}]\n"]
+    look = {"label": label, "style": style, "color": "#a0a0a0", "labelloc": "t", "margin": "6"}
+    return [f"\tsubgraph cluster_{name} {{\n", f"\tgraph [{_attributes(look)}]\n"]
 
 
-def _attributes(attributes: dict[str, str]) -> str:
+def _attributes(attributes: Mapping[str, str]) -> str:
     return " ".join([f"{name}={_quote(value)}" for name, value in attributes.items()])
 
 
+@functools.lru_cache(maxsize=1024)
 def _quote(text: str) -> str:
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{text}"'
@@ -99,19 +101,15 @@ def _quote(text: str) -> str:
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
     """In which cluster each vertex stands. One around a single op would say no more than the op."""
-    ops: dict[Path, int] = {}
-    scopes: dict[Vertex, list[Path]] = {}
-    for vertex in vertices:
-        if vertex.is_op:
-            for depth in range(1, len(vertex.scope) + 1):
-                ops[vertex.scope[:depth]] = ops.get(vertex.scope[:depth], 0) + 1
-        for edge in vertex.inputs:
-            scopes.setdefault(edge.source, []).append(vertex.scope)
+    ops = Counter(v.scope[: i + 1] for v in vertices if v.is_op for i in range(len(v.scope)))
+    users: dict[Vertex, list[Path]] = {}
     places = {}
     for vertex in vertices:
-        path = vertex.scope
-        if vertex.kind in ("parameter", "constant"):  # inputs come from outside
-            path = common(scopes.get(vertex, [()]))
+        for edge in vertex.inputs:
+            users.setdefault(edge.source, []).append(vertex.scope)
+    for vertex in vertices:
+        given = vertex.kind in ("parameter", "constant")  # inputs come from outside
+        path = common(users.get(vertex, ())) if given else vertex.scope
         while path and ops[path] < 2:
             path = path[:-1]
         places[vertex] = path
@@ -124,24 +122,20 @@ def _kind(vertex: Vertex) -> str:
     return "backward op" if vertex.backward and vertex.kind == "op" else vertex.kind
 
 
-def _style(vertex: Vertex) -> str:
-    return _look(_kind(vertex), vertex.kind, bool(vertex.trouble))
+def _style(vertex: Vertex) -> dict[str, str]:
+    shaped = STYLES[vertex.kind]
+    style = {**shaped, **STYLES[_kind(vertex)], "shape": shaped["shape"]}
+    return {**style, "penwidth": "4"} if vertex.trouble else style
 
 
-@functools.cache
-def _look(kind: str, shaped: str, trouble: bool) -> str:
-    style = {**STYLES[shaped], **STYLES[kind], "shape": STYLES[shaped]["shape"]}
-    return _attributes({**style, "penwidth": "4"} if trouble else style)
-
-
-def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
-    title = title_text(vertex)
-    lines = [f" {scope} · {title} " if scope else f" {title} "]  # room for bold type
-    if vertex.trouble:
-        lines.insert(0, vertex.trouble.upper())
-    if "shape" in show and vertex.kind != "constant":
+def _label(vertex: Vertex, show: Collection[str], scope: Path) -> str:
+    title = " · ".join([*scope, title_text(vertex)])
+    lines = [vertex.trouble.upper()] if vertex.trouble else []
+    lines.append(f" {title} ")  # room for bold type
+    known = vertex.kind != "constant"
+    if "shape" in show and known:
         lines.append(f"{shape_text(vertex.shape)} {vertex.dtype}".strip())
-    if "value" in show and vertex.values and vertex.kind != "constant":
+    if "value" in show and known and vertex.values:
         lines.append(value_text(vertex.values))
     if "grad" in show and vertex.gradients:
         lines.append(gradient_text(vertex.gradients))
@@ -150,33 +144,24 @@ def _label(vertex: Vertex, show: Collection[str], scope: str) -> str:
     return "\n".join(lines)
 
 
-def _edge(vertex: Vertex, edge: Edge, show: Collection[str], upright: bool) -> dict[str, str]:
-    style: dict[str, str] = {}
-    if not edge.rule and vertex.kind not in FOLDED:
-        style["style"] = "dashed"
-    if edge.again:
-        style.update(style="bold", dir="back", tooltip="from each block to the next")
-    elif "rule" in show and edge.input:
-        several = len(vertex.inputs) > 1
-        text = edge.rule if edge.rule and not several else edge.input * several
-        if edge.rule and several:
-            text = f"d{edge.input} = {edge.rule}"
-        if text:
-            label = _wrap(text)
-            style["label"] = textwrap.indent(label, " ") if upright else label
-            style["tooltip"] = text
+def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
+    style = {} if edge.rule or vertex.kind in FOLDED else {"style": "dashed"}
+    several = len(vertex.inputs) > 1
+    text = edge.rule or edge.input * several
+    if edge.rule and several:
+        text = f"d{edge.input} = {edge.rule}"
+    if "rule" in show and text:
+        style |= {"label": _wrap(text), "tooltip": text}
     return style
 
 
 @functools.cache
 def _wrap(rule: str) -> str:
-    """A rule in lines of even length, none longer than need be."""
-    lines = textwrap.wrap(rule, RULE_WIDTH, break_long_words=False)
-    for width in range(RULE_WIDTH - 1, 1, -1):
-        narrower = textwrap.wrap(rule, width, break_long_words=False)
-        if len(narrower) > len(lines):
+    """A rule in lines of even length, none longer than need be; away from an upright edge."""
+    for width in range(2, RULE_WIDTH + 1):
+        lines = textwrap.wrap(rule, width, break_long_words=False)
+        if len(lines) <= len(textwrap.wrap(rule, RULE_WIDTH, break_long_words=False)):
             break
-        lines = narrower
     return "\n".join(lines)
 
 
@@ -185,22 +170,18 @@ def _legend(
 ) -> None:
     """A row of one node of each kind that is there, and what the drawing as a whole has to say."""
     used = {_kind(vertex) for vertex in vertices}
-    lines = list(notes)
     kept = sum(vertex.kept for vertex in vertices)
     if "bytes" in show and kept:
-        lines.append(f"the graph keeps {bytes_text(kept)} beside the parameters")
-    if any(edge.again for vertex in vertices for edge in vertex.inputs):
-        lines.append("bold edges: from each folded block to the next")
+        notes = [*notes, f"the graph keeps {bytes_text(kept)} beside the parameters"]
     if "rule" in show:
-        lines.append(
-            "on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)"
-        )
+        rules = "on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)"
+        notes = [*notes, rules]
     if "grad" in show and any(vertex.gradients for vertex in vertices):
-        lines.append("|g|: 2-norm of the gradient")
-    drawing.graph_attr["label"] = _quote("\n".join(lines))[1:-1]
-    body = _cluster("cluster_legend", {"label": "legend", "style": "dotted"})
+        notes = [*notes, "|g|: 2-norm of the gradient"]
+    drawing.graph_attr["label"] = _quote("\n".join(notes))[1:-1]
+    drawing.body += _cluster("legend", "legend", "dotted")
     for kind in reversed(STYLES):  # dot puts the last one first
         if kind in used:
             look = {"label": kind, "height": "0.2", **STYLES[kind]}
-            body.append(f"\t{_quote(f'legend {kind}')} [{_attributes(look)}]\n")
-    drawing.body += [*body, "\t}\n"]
+            drawing.body.append(f"\t{_quote(f'legend {kind}')} [{_attributes(look)}]\n")
+    drawing.body.append("\t}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -30,14 +31,15 @@ def fold(
         vertices = _collapse(vertices, {path for name in wanted for path in _found(vertices, name)})
     if collapse is not False:
         vertices = _fold_repeats(vertices, notes)
-    depth = max((len(v.scope) for v in vertices), default=0)
-    while max_nodes is not None and len(vertices) > max_nodes and depth:
+    if max_nodes is None or len(vertices) <= max_nodes:
+        return vertices, notes
+    for depth in range(max(len(v.scope) for v in vertices), 0, -1):
         vertices = _collapse(vertices, {v.scope[:depth] for v in vertices if len(v.scope) >= depth})
-        depth -= 1
-        if len(vertices) <= max_nodes or not depth:
-            boxes = sum(v.kind == "collapsed scope" for v in vertices)
-            notes.append(f"more than {max_nodes} nodes: {boxes} scopes drawn as boxes")
-    if max_nodes is not None and len(vertices) > max_nodes:
+        if len(vertices) <= max_nodes:
+            break
+    if boxes := sum(v.kind == "collapsed scope" for v in vertices):
+        notes.append(f"more than {max_nodes} nodes: {boxes} scopes drawn as boxes")
+    if len(vertices) > max_nodes:
         vertices = _leave_out(vertices, max_nodes, notes)
     return vertices, notes
 
@@ -55,14 +57,10 @@ def _found(vertices: list[Vertex], name: str) -> set[Path]:
     return found
 
 
-def _merge(
-    vertices: list[Vertex], into: Mapping[Vertex, Vertex], copy: Mapping[Vertex, int] | None = None
-) -> list[Vertex]:
-    """Absorb vertices into others. Edges go along; between ``copy`` and copy they come again."""
-    copy = copy or {}
+def _merge(vertices: list[Vertex], into: Mapping[Vertex, Vertex]) -> list[Vertex]:
+    """Absorb vertices into others. Edges go along, also those from one block to the next."""
     for vertex in vertices:
-        target = into.get(vertex, vertex)
-        if target is not vertex:
+        if (target := into.get(vertex)) is not None:
             if target.kind not in FOLDED:
                 target.last = vertex.last or vertex.title
             target.count += vertex.count
@@ -73,20 +71,19 @@ def _merge(
             target.trouble = target.trouble or vertex.trouble
             if vertex.seconds is not None:
                 target.seconds = (target.seconds or 0.0) + vertex.seconds
-    remaining = list(dict.fromkeys(into.get(vertex, vertex) for vertex in vertices))
-    edges: dict[Vertex, dict[tuple[Vertex, str, bool], Edge]] = {v: {} for v in remaining}
+    edges: dict[Vertex, dict[tuple[Vertex, str], Edge]] = {}
     for vertex in vertices:
         target = into.get(vertex, vertex)
+        known = edges.setdefault(target, {})
         for edge in vertex.inputs:
             source = into.get(edge.source, edge.source)
-            again = edge.again or copy.get(vertex, 0) > copy.get(edge.source, copy.get(vertex, 0))
-            if source is not target or again:
-                name = "" if target.kind in FOLDED else edge.input
-                rule = edge.rule if name else ""
-                edges[target].setdefault((source, name, again), Edge(source, name, rule, again))
-    for vertex in remaining:
-        vertex.inputs = list(edges[vertex].values())
-    return remaining
+            if target.kind not in FOLDED:
+                known.setdefault((source, edge.input), Edge(source, edge.input, edge.rule))
+            elif source is not target:
+                known.setdefault((source, ""), Edge(source))
+    for vertex, known in edges.items():
+        vertex.inputs = list(known.values())
+    return list(edges)
 
 
 def _put_in_boxes(vertices: list[Vertex], box_of: Mapping[Vertex, Vertex]) -> list[Vertex]:
@@ -144,29 +141,20 @@ def _fold_repeats(vertices: list[Vertex], notes: list[str]) -> list[Vertex]:
     while found := _longest_repeat([v for v in vertices if v.is_op]):
         start, length, times = found
         ops = [v for v in vertices if v.is_op][start : start + length * times]
+        block = ops[:length]
+        stays = {edge.source for vertex in block for edge in vertex.inputs}
         into: dict[Vertex, Vertex] = {}
-        copy: dict[Vertex, int] = {}
-        for i, vertex in enumerate(ops):
-            first = ops[i % length]
-            copy[vertex] = i // length
-            if i >= length:
-                into[vertex] = first
-                for edge, its in zip(vertex.inputs, first.inputs, strict=False):
-                    own, target = edge.source, its.source
-                    if not own.is_op and own.kind == target.kind and own is not target:
-                        into.setdefault(own, target)
-        into = {old: _end(into, new) for old, new in into.items()}
+        for i, vertex in enumerate(ops[length:]):
+            first = into[vertex] = block[i % length]
+            for own, its in zip(vertex.inputs, first.inputs, strict=False):
+                source = own.source
+                if not source.is_op and source.kind == its.source.kind and source not in stays:
+                    into.setdefault(source, its.source)
         name = _name_block(ops, length, times, chr(ord("A") + number % 26))
         notes.append(f"{name}: {length} ops each" if length > 1 else name)
         number += 1
-        vertices = _merge(vertices, into, copy)
+        vertices = _merge(vertices, into)
     return vertices
-
-
-def _end(into: Mapping[Vertex, Vertex], vertex: Vertex) -> Vertex:
-    while vertex in into:
-        vertex = into[vertex]
-    return vertex
 
 
 def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
@@ -175,6 +163,12 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
     None where folding would save fewer than six. Inputs must be of the same shapes; the first block
     may start from anything, the others take each what the one before has made.
     """
+
+    def joint(i: int) -> tuple[int, bool]:
+        """How badly the sequence would be cut before op i: in a scope, or off its parameters."""
+        shared = len(common([ops[i - 1].scope, ops[i].scope])) if i else 0
+        return shared, not any(edge.source.kind == "parameter" for edge in ops[i].inputs)
+
     alike, inputs, looks = _numbered(ops)
     best, saved = None, 5
     for length in range(1, min(len(ops) // 3, LONGEST_BLOCK) + 1):
@@ -194,7 +188,7 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
             times, slack = divmod(end - start + length, length)
             if times >= 3 and length * (times - 1) > saved:
                 starts = range(start, start + slack + 1)
-                best = (min(starts, key=lambda i: _joint(ops, i)), length, times)
+                best = (min(starts, key=joint), length, times)
                 saved = length * (times - 1)
     return best
 
@@ -215,7 +209,7 @@ def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
         return numbers.setdefault(facts, len(numbers))
 
     for i, v in enumerate(ops):
-        edges = [edge for edge in v.inputs if not edge.again]
+        edges = [edge for edge in v.inputs if place.get(edge.source, -1) < i]  # not those back
         alike[i] = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(edges))
         for j, edge in enumerate(edges[:width]):
             s = edge.source
@@ -225,20 +219,10 @@ def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
     return alike, inputs, looks
 
 
-def _joint(ops: list[Vertex], i: int) -> tuple[int, bool]:
-    """How badly the sequence would be cut before op i: inside a scope, or off its parameters."""
-    shared = len(common([ops[i - 1].scope, ops[i].scope])) if i else 0
-    return shared, not any(edge.source.kind == "parameter" for edge in ops[i].inputs)
-
-
 def common(paths: Iterable[Path]) -> Path:
     """The scope that several share."""
-    paths, depth = list(paths), 0
-    for level in zip(*paths, strict=False):
-        if len(set(level)) > 1:
-            break
-        depth += 1
-    return paths[0][:depth]
+    levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))
+    return tuple(level[0] for level in levels)
 
 
 def _name_block(ops: list[Vertex], length: int, times: int, letter: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -22,39 +21,40 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
     vertices: list[Vertex]
 
-    def pipe(self, format: str | None = None, **kwargs: Any) -> Any:
+    def pipe(self, format: str | None = None, *, encoding: str | None = None, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""
-        format, encoding = format or self.format, kwargs.pop("encoding", None)
+        format = format or self.format
         try:
             data = super().pipe(format, **kwargs)
         except graphviz.ExecutableNotFound:
             data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
-        data = _polished(data) if format == "svg" else data
+        if format == "svg":
+            data = _polished(data)
         return data.decode(encoding) if encoding else data
 
     def render(
         self,
         filename: str | PathLike[str] | None = None,
         *,
+        directory: str | PathLike[str] | None = None,
         outfile: str | PathLike[str] | None = None,
         format: str | None = None,
-        view: bool = False,
         cleanup: bool = False,
+        view: bool = False,
         **kwargs: Any,
     ) -> str:
         """Write the DOT text and the picture, return the picture's path: graphviz's ``render``."""
-        format = format or (Path(outfile).suffix[1:] if outfile else self.format)
-        try:
-            path = super().render(filename, outfile=outfile, format=format, **kwargs)
-            data = Path(path).read_bytes()
-        except graphviz.ExecutableNotFound:  # the DOT text is written all the same
-            path = os.path.join(self.directory, outfile or f"{self.filename}.{format}")
-            data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
-        Path(path).write_bytes(_polished(data) if format == "svg" else data)
+        if outfile is not None:
+            format = format or Path(outfile).suffix[1:]
+            filename = filename or Path(outfile).with_suffix(".gv")
+        format = format or self.format
+        source = Path(self.save(filename, directory=directory))
+        path = Path(directory or "", outfile) if outfile else Path(f"{source}.{format}")
+        path.write_bytes(self.pipe(format, **kwargs))
         if cleanup:
-            Path(self.filepath).unlink()
+            source.unlink()
         if view:
-            self._view(path, format=format, quiet=False)
+            self._view(str(path), format=format, quiet=False)
         return str(path)
 
     def _repr_svg_(self) -> str:

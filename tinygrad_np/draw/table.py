@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .text import bytes_text, shape_text, title_text
+from .text import bytes_text, shape_text, time_text, title_text
 from .walk import Vertex
 
 
@@ -11,34 +11,17 @@ def table(vertices: list[Vertex]) -> str:
     line = {vertex: i for i, vertex in enumerate(vertices)}
     rows = [("line", "node", "inputs", "shape", "dtype", "kept", "time")]
     for vertex, i in line.items():
+        title = "/".join([*vertex.scope, title_text(vertex)]) + " (backward)" * vertex.backward
         used = ", ".join(str(line[edge.source]) for edge in vertex.inputs)
         rows.append(
             (
-                str(i), _title(vertex), f"[{used}]" if used else "", shape_text(vertex.shape),
-                vertex.dtype, bytes_text(vertex.kept) if vertex.kept else "",
-                _time_text(vertex.seconds),
+                str(i), title, f"[{used}]" * bool(used), shape_text(vertex.shape), vertex.dtype,
+                bytes_text(vertex.kept), time_text(vertex.seconds),
             )
         )  # fmt: skip
-    ops = [vertex for vertex in vertices if vertex.is_op]
-    times = [vertex.seconds for vertex in ops if vertex.seconds is not None]
-    kept = sum(vertex.kept for vertex in ops)
-    total = bytes_text(kept) if kept else ""
-    rows.append(
-        ("total", f"{len(ops):,} ops", "", "", "", total, _time_text(sum(times) if times else None))
-    )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def _title(vertex: Vertex) -> str:
-    back = " (backward)" if vertex.backward else ""
-    return "/".join([*vertex.scope, title_text(vertex)]) + back
-
-
-def _time_text(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+    times = [vertex.seconds for vertex in vertices if vertex.seconds is not None]
+    ops, kept = sum(v.is_op for v in vertices), bytes_text(sum(v.kept for v in vertices))
+    seconds = sum(times) if times else None
+    rows.append(("total", f"{ops:,} ops", "", "", "", kept, time_text(seconds)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from itertools import zip_longest
 
@@ -19,17 +18,29 @@ def shape_text(shape: Shape) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """Bytes in decimal units.
+    """Bytes in decimal units; nothing for none.
 
-    >>> bytes_text(999), bytes_text(470_400), bytes_text(3 * 10**9)
-    ('999 B', '470 kB', '3 GB')
+    >>> bytes_text(999), bytes_text(470_400), bytes_text(3 * 10**9), bytes_text(0)
+    ('999 B', '470 kB', '3 GB', '')
     """
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 999.5:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.3g} {unit}"
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        del units[0]
+    return f"{size:.3g} {units[0]}" if count else ""
+
+
+def time_text(seconds: float | None) -> str:
+    """Milliseconds or microseconds; nothing where no time is known."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def title_text(vertex: Vertex) -> str:
+    """What a vertex is called: an op by its own name, if it has one, and its op's."""
+    title = range_text(vertex.title, vertex.last or vertex.title)
+    return f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
 
 
 def range_text(first: str, last: str) -> str:
@@ -45,38 +56,26 @@ def range_text(first: str, last: str) -> str:
     return "".join(a if a == b else f"{a}…{b}" for a, b in pairs)
 
 
-def title_text(vertex: Vertex) -> str:
-    """What a vertex is called: an op by its own name, if it has one, and its op's."""
-    title = range_text(vertex.title, vertex.last) if vertex.last else vertex.title
-    return f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
-
-
 def value_text(arrays: list[Array]) -> str:
     """The one number, or the smallest and the largest; nan and inf are counted beside."""
-    flat = [array.ravel() for array in arrays if array.size]
-    if not flat:
-        return "empty"
-    joined = np.concatenate(flat) if len(flat) > 1 else flat[0]
-    finite = joined[np.isfinite(joined)] if joined.dtype.kind == "f" else joined
-    strange = [
-        f"{count} {name}"
-        for name, count in (("nan", np.isnan(joined).sum()), ("inf", np.isinf(joined).sum()))
-        if count
-    ]
-    if finite.size:
-        low, high = number_text(finite.min()), number_text(finite.max())
-        strange.insert(0, low if low == high else f"{low} … {high}")
-    return ", ".join(strange)
+    values = np.concatenate([array.ravel() for array in arrays])
+    finite = values[np.isfinite(values)]
+    counts = {"nan": np.isnan(values).sum(), "inf": np.isinf(values).sum()}
+    words = [_range(finite)] if finite.size else []
+    words += [f"{count} {name}" for name, count in counts.items() if count]
+    return ", ".join(words) or "empty"
 
 
 def gradient_text(gradients: list[Array]) -> str:
     """The gradient's 2-norm, or the smallest and the largest of several."""
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = [float(np.linalg.norm(g.astype(np.float64).ravel())) for g in gradients]
-    if any(map(math.isnan, norms)):
-        return "|g| nan"
-    low, high = number_text(min(norms)), number_text(max(norms))
-    return f"|g| {low}" if low == high else f"|g| {low} … {high}"
+        norms = [np.linalg.norm(gradient.astype(np.float64).ravel()) for gradient in gradients]
+    return f"|g| {_range(np.array(norms))}"
+
+
+def _range(values: Array) -> str:
+    low, high = number_text(values.min()), number_text(values.max())
+    return low if low == high else f"{low} … {high}"
 
 
 def number_text(value: float) -> str:

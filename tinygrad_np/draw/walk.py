@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,22 +16,17 @@ from ..record import Record, array_name, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 
-_word = functools.cache(str)
 Names = Module | Mapping[str, Any] | None
 FOLDED = ("collapsed scope", "left out")
 
 
 @dataclass(eq=False)
 class Edge:
-    """A use of ``source`` as an op's input, and the rule by which its gradient comes back.
-
-    ``again`` marks the way from one of several folded blocks to the next.
-    """
+    """A use of ``source`` as an op's input, and the rule by which its gradient comes back."""
 
     source: Vertex
     input: str = ""
     rule: str = ""
-    again: bool = False
 
 
 @dataclass(eq=False)
@@ -142,7 +136,7 @@ class _Walker:
         vertex = self.vertices.setdefault(node, Vertex("parameter", ""))
         vertex.name = vertex.name or node.name or ""
         vertex.title = vertex.name or "parameter"
-        vertex.shape, vertex.dtype = node.shape, _word(node.dtype)
+        vertex.shape, vertex.dtype = node.shape, str(node.dtype)
         if node.op is not None:
             seen = record_of(node)
             vertex.kind, vertex.title, vertex.scope = "op", node.op.name, seen.scope
@@ -157,63 +151,60 @@ class _Walker:
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
         extras = dict(zip(op.extras, saved[count + 1 :], strict=False)) if op else {}
-        own: set[int] = set()
-        for i, (parent, operand, name) in enumerate(
-            zip(node.parents, operands, names, strict=True)
-        ):
+        inputs = enumerate(zip(node.parents, operands, names, strict=True))
+        for i, (parent, operand, name) in inputs:
             if parent is not None:
                 _learn(self.vertices[parent], operand)
-                rule = self.rule(op, i, name, node, operands, extras) if op and self.rules else ""
+                rule = self.rule(op, i, node, operands, extras) if op and self.rules else ""
                 vertex.inputs.append(Edge(self.vertices[parent], name, rule))
-                if parent.op is None:
-                    own.add(id(operand))
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
         if saved:
             _learn(vertex, saved[count])
+        residual = op.residual[0] if op and op.residual else None
         for name, value in extras.items():
-            computed = op is not None and op.residual is not None and op.residual[0] == name
-            if isinstance(value, np.ndarray) and not computed:  # labels, indices, masks
+            if isinstance(value, np.ndarray) and name != residual:  # labels, indices, masks
                 vertex.inputs.append(Edge(self.constant(value, name), name))
         # Parameters are there anyway: it is not the graph that keeps them.
-        vertex.kept = self.bytes_of([value for value in saved if id(value) not in own])
+        for parent, operand in zip(node.parents, operands, strict=True):
+            if parent is not None and parent.op is None:
+                self.counted.add(_owner(operand))
+        vertex.kept = self.bytes_of(saved)
 
     def rule(
-        self, op: Op, i: int, name: str, node: Node, operands: tuple[Any, ...],
-        extras: Mapping[str, Any],
-    ) -> str:  # fmt: skip
+        self, op: Op, i: int, node: Node, operands: tuple[Any, ...], extras: dict[str, Any]
+    ) -> str:
         """The rule in its own words; where it has several cases, the one that holds here."""
+        name = op.variadic or op.inputs[i]
+        # What is no longer there is replaced by zeros of its shape: cases differ by shape.
+        given = [
+            _zeros(parent) if value is None and parent else value
+            for value, parent in zip(operands, node.parents, strict=True)
+        ]
         key: tuple[Any, ...] = (op, name)
-        values: dict[str, Any] | None = None
         if op.gradients[name].__name__ != "<lambda>":
-            # What is no longer there is replaced by zeros of its shape: cases differ by shape.
-            given = [
-                _zeros(parent) if value is None and parent is not None else value
-                for value, parent in zip(operands, node.parents, strict=True)
-            ]
-            words = [op.variadic] if op.variadic else op.inputs
-            values = dict(zip(words, [given] if op.variadic else given, strict=True))
-            values |= {
-                f"{word}_shape": np.shape(values[word]) for word in op.inputs if not op.variadic
-            }
-            values |= {"g": _zeros(node), "out": _zeros(node), "i": i, **extras}
-            key += tuple(map(np.shape, given))
-            key += tuple(value for value in extras.values() if isinstance(value, str | int))
+            key += tuple(_outline(value) for value in (i, *given, *extras.values()))
         if key not in self.words:
-            self.words[key] = op.formula(name, values)
+            out = _zeros(node)
+            values: dict[str, Any] = {"g": out, "out": out, "i": i}
+            if op.variadic:
+                values[op.variadic] = given
+            else:
+                for word, value in zip(op.inputs, given, strict=True):
+                    values |= {word: value, f"{word}_shape": np.shape(value)}
+            self.words[key] = op.formula(name, values | extras)
         return self.words[key]
 
     def constant(self, value: Any, hint: str) -> Vertex:
         """The vertex of what needs no gradient: data (an input), or a mere number (a constant)."""
-        known = self.constants.get(id(value)) if isinstance(value, np.ndarray) else None
-        if known is not None:
-            return known
+        if id(value) in self.constants:
+            return self.constants[id(value)]
         array = np.asarray(value)
         name = self.names.get(id(value)) or array_name(value)
-        kind = "input" if name or array.ndim else "constant"
         hint = hint if len(hint) > 1 else "input"  # x and y say nothing
         title = name or (hint if array.ndim else f"{array.item():.4g}")
-        vertex = Vertex(kind, title, name, array.shape, _word(array.dtype), values=[array])
+        kind = "input" if name or array.ndim else "constant"
+        vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
         if isinstance(value, np.ndarray):
             self.constants[id(value)] = vertex
         return vertex
@@ -225,15 +216,23 @@ class _Walker:
             if isinstance(value, tuple | list):
                 total += self.bytes_of(value)
             elif isinstance(value, np.ndarray):
-                owner = value if value.base is None else value.base
-                if id(owner) not in self.counted:
-                    self.counted.add(id(owner))
-                    total += value.nbytes
+                total += value.nbytes if _owner(value) not in self.counted else 0
+                self.counted.add(_owner(value))
         return total
+
+
+def _owner(value: Any) -> int:
+    base = getattr(value, "base", None)
+    return id(value if base is None else base)
 
 
 def _zeros(node: Node) -> Array:
     return np.broadcast_to(np.zeros((), node.dtype), node.shape)
+
+
+def _outline(value: Any) -> str:
+    """What cases are told apart by: shapes of arrays, values of the rest."""
+    return str(getattr(value, "shape", value))
 
 
 def _learn(vertex: Vertex, value: Any) -> None:
@@ -269,13 +268,13 @@ def _gradients(roots: Mapping[Node, Tensor], nodes: list[Node]) -> dict[Node, Ar
 
 def _find_trouble(order: list[Vertex]) -> None:
     """Mark nan and inf, and where they came up: on the way forward, and else on the way back."""
-    values = {vertex: what for vertex in order if (what := _not_finite(vertex.values))}
-    gradients = {vertex: what for vertex in order if (what := _not_finite(vertex.gradients))}
+    values = {v: what for v in order if (what := _not_finite(v.values))}
+    gradients = {v: what for v in order if (what := _not_finite(v.gradients))}
     for vertex in (*values, *gradients):
         vertex.bad = True
     if values:
         first = next(iter(values))
-        known = all(vertex.values for vertex in order[: order.index(first)])
+        known = all(v.values for v in order[: order.index(first)])
         first.trouble = f"first {values[first]}" + ("" if known else " seen")
     elif gradients:
         last = [*gradients][-1]
@@ -284,7 +283,5 @@ def _find_trouble(order: list[Vertex]) -> None:
 
 def _not_finite(arrays: list[Array]) -> str:
     """``nan`` or ``inf`` where the arrays hold any, else nothing."""
-    for array in arrays:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return "nan" if np.isnan(array).any() else "inf"
-    return ""
+    bad = [array for array in arrays if not np.isfinite(array).all()]
+    return ("nan" if np.isnan(bad[0]).any() else "inf") if bad else ""
