@@ -45,9 +45,9 @@ def write_graph(
     try:
         with tg.record():
             loss = loss_of(model, x, labels)
-        if "grad" in show:
-            model.zero_grad()
-            loss.backward()
+            if "grad" in show:
+                model.zero_grad()
+                loss.backward()
         names = {"x": x, "labels": labels, **dict(model.named_parameters())}
         drawing = tg.draw(loss, show=show, rankdir=rankdir, names=names)
     finally:

@@ -36,7 +36,7 @@ def small_graph() -> Tensor:
         hidden = tg.sigmoid(x @ w + b)
         hidden.name = "hidden"
         loss = tg.softmax_cross_entropy(hidden * 2.0, [1])
-    loss.backward()
+        loss.backward()
     return loss
 
 
@@ -106,28 +106,22 @@ def test_gradients_between_are_those_of_the_pass_that_was_run() -> None:
     with tg.record():
         hidden = tg.tanh(x @ w)
         loss = (hidden * hidden).sum()
-    assert not any(vertex.gradients for vertex in walk(loss)), "no backward pass has been run"
-    loss.backward()
+        assert not any(vertex.gradients for vertex in walk(loss)), "no backward pass has been run"
+        loss.backward(np.array(3.0))
     vertices = by_title(walk(loss))
-    np.testing.assert_allclose(vertices["tanh"].gradients[0], 2 * hidden.data)
+    np.testing.assert_allclose(vertices["tanh"].gradients[0], 6 * hidden.data)
     np.testing.assert_allclose(
-        vertices["matmul"].gradients[0], 2 * hidden.data * (1 - hidden.data**2)
+        vertices["matmul"].gradients[0], 6 * hidden.data * (1 - hidden.data**2)
     )
     assert w.grad is not None
     np.testing.assert_array_equal(vertices["w"].gradients[0], w.grad)
-    with pytest.raises(tg.GraphReleasedError):
-        loss.backward()  # the look has not brought the released graph back to life
 
 
-def test_gradients_between_without_a_record_need_the_graph_kept() -> None:
+def test_without_a_record_the_gradients_of_parameters_are_known() -> None:
     w = leaf([1.0, 2.0], "w")
     loss = tg.exp(w).sum()
-    loss.backward(retain_graph=True)
-    np.testing.assert_array_equal(by_title(walk(loss))["exp"].gradients[0], [1.0, 1.0])
     loss.backward()
-    vertices = by_title(walk(loss))
-    assert not vertices["exp"].gradients
-    assert vertices["w"].gradients
+    assert [v.title for v in walk(loss) if v.gradients] == ["w"]
 
 
 def test_a_look_leaves_gradients_alone() -> None:

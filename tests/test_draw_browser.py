@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ThreeLayer(rng=0)
     with tg.record():
         loss = model.loss(rng.random((20, 784), dtype=np.float32), rng.integers(0, 10, 20))
-    loss.backward()
+        loss.backward()
     path = tmp_path_factory.mktemp("page") / "graph.html"
     tg.draw(loss, names=model).to_html(path)
     return path

@@ -94,8 +94,9 @@ def test_blocks_may_swap_their_parameters() -> None:
 
 
 def test_what_is_folded_adds_up() -> None:
-    loss = chain(50)
-    loss.backward(retain_graph=True)
+    with tg.record():
+        loss = chain(50)
+        loss.backward()
     plain = walk(loss)
     kept = sum(v.kept for v in plain)
     vertices = folded(loss)

@@ -103,16 +103,29 @@ def test_modules_are_scopes_while_recording() -> None:
 
 def test_other_observers_are_told_too() -> None:
     class Witness:
-        seen = 0
+        seen = back = 0
 
         def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
             self.seen += 1
+
+        def before_rules(self, node: Node, gradient: Any) -> None:
+            self.back += 1
 
     witness = Witness()
     with graph.observed(witness), tg.record(), tg.scope("a"):
         x = leaf([1.0])
         tg.grad(tg.exp(x), x, create_graph=True)
     assert witness.seen == 2
+    assert witness.back == 1
+
+
+def test_gradients_are_recorded_as_arrays() -> None:
+    x = leaf([1.0, 2.0])
+    with tg.record():
+        y = tg.exp(x)
+        tg.grad(y.sum(), x, create_graph=True)
+    assert record_of(node_of(y)).gradient.tolist() == [1.0, 1.0]
+    assert isinstance(record_of(node_of(y)).gradient, np.ndarray)
 
 
 def test_backward_ops_are_marked_and_forward_ops_are_not() -> None:

@@ -1,4 +1,4 @@
-"""What is remembered beyond the graph: scopes, values, times, names. For drawings and tables.
+"""What is remembered beyond the graph: scopes, values, gradients, times, names. For drawings.
 
 Nothing is remembered unless it is asked for, with ``scope`` or ``record``. What is remembered of a
 node goes when the node goes.
@@ -21,7 +21,8 @@ from .graph import Node, Observer
 class Record(NamedTuple):
     """What is known of one node; None (and ``()``) where nothing was recorded.
 
-    ``seconds`` is the time since the node before it, or since recording began.
+    ``seconds`` is the time since the node before it, or since recording began; ``gradient`` is that
+    of the last backward pass.
     """
 
     scope: tuple[str, ...] = ()
@@ -30,6 +31,7 @@ class Record(NamedTuple):
     output: Any = None
     saved: tuple[Any, ...] | None = None
     seconds: float | None = None
+    gradient: Any = None
 
 
 _NOTHING = Record()
@@ -76,6 +78,14 @@ class _Recorder(NamedTuple):
         if self.outer is not None:
             self.outer.observe(node, operands, output)
 
+    def before_rules(self, node: Node, gradient: Any) -> None:
+        """Remember the gradient that has come back to the node."""
+        if self.clock is not None:
+            array = gradient if isinstance(gradient, np.ndarray | np.generic) else gradient.data
+            node.record = record_of(node)._replace(gradient=array)
+        if (tell := getattr(self.outer, "before_rules", None)) is not None:
+            tell(node, gradient)
+
 
 def _current() -> _Recorder:
     """The recorder in force, or one that records nothing and tells the observer in force."""
@@ -87,7 +97,7 @@ def _current() -> _Recorder:
 
 @contextmanager
 def record() -> Iterator[None]:
-    """Remember values, times and scopes of the ops inside, for ``tg.draw`` and ``tg.trace_table``.
+    """Remember values, gradients, times and scopes of the ops inside, for ``tg.draw``.
 
     It keeps every intermediate array alive as long as the graph is: meant for a look, not for
     training. Modules called inside are scopes of their own.
@@ -96,6 +106,7 @@ def record() -> Iterator[None]:
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
     >>> with tg.record():
     ...     loss = (x * x).sum()
+    ...     loss.backward()
     >>> "1 … 4" in tg.draw(loss).source
     True
     """

@@ -28,7 +28,7 @@ def draw(
     ``show`` says what to tell of each op: its output's shape and dtype, the range of its values,
     the norm of its gradient (after ``backward``), the rules that carry the gradient back (on the
     edges), the bytes that the graph keeps for it. Values and gradients of computed Tensors are
-    known in full after ``with tg.record():`` around the forward pass.
+    known in full after ``with tg.record():`` around the forward and the backward pass.
 
     Repeated blocks are folded into one unless ``collapse`` is False; with the names of scopes
     each of these becomes one box. Over ``max_nodes`` (None: no limit) scopes become boxes, and
@@ -53,8 +53,7 @@ def draw(
     from .fold import fold
     from .walk import walk
 
-    vertices = walk(tensors, names, "grad" in show, "rule" in show)
-    vertices, notes = fold(vertices, collapse, max_nodes)
+    vertices, notes = fold(walk(tensors, names), collapse, max_nodes)
     return digraph(vertices, show, rankdir, notes)
 
 
@@ -77,4 +76,4 @@ def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> str:
     from .table import table
     from .walk import walk
 
-    return table(walk(tensors, names, gradients=False, rules=False))
+    return table(walk(tensors, names))

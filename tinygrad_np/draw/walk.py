@@ -63,36 +63,22 @@ class Vertex:
         return self.kind not in ("parameter", "input", "constant")
 
 
-def walk(
-    tensors: Tensor | Iterable[Tensor],
-    names: Names = None,
-    gradients: bool = True,
-    rules: bool = True,
-) -> list[Vertex]:
+def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
-
-    Gradients of computed Tensors are worked out anew, where a backward pass has been run and the
-    arrays it needs are still there: kept by ``tg.record()``, or by ``retain_graph``.
 
     Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
     """
     roots = _roots(tensors)
-    nodes = graph.reachable(roots)[::-1]
-    walker = _Walker(names, rules)
-    for node in nodes:
-        walker.visit(node)
+    walker = _Walker(names)
+    vertices = [walker.visit(node) for node in reversed(graph.reachable(roots))]
     for node, tensor in roots.items():
         vertex = walker.vertices[node]
-        _learn(vertex, tensor.data)
+        _learn(vertex.values, tensor.data)
         if node.op is not None:
             vertex.kind = "output" if tensor.ndim else "loss"
-    if gradients:
-        for node, gradient in _gradients(roots, nodes).items():
-            walker.vertices[node].gradients.append(gradient)
     order: dict[Vertex, None] = {}
-    for vertex in sorted((walker.vertices[node] for node in nodes), key=lambda v: not v.is_op):
-        for edge in vertex.inputs:
-            order.setdefault(edge.source)
+    for vertex in sorted(vertices, key=lambda v: not v.is_op):
+        order |= dict.fromkeys(edge.source for edge in vertex.inputs)
         order.setdefault(vertex)
     _find_trouble(list(order))
     return list(order)
@@ -117,7 +103,7 @@ def _roots(tensors: Tensor | Iterable[Tensor]) -> dict[Node, Tensor]:
 class _Walker:
     """Makes the vertices, and knows the names."""
 
-    def __init__(self, names: Names, rules: bool) -> None:
+    def __init__(self, names: Names) -> None:
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
         self.counted: set[int] = set()  # arrays whose bytes have been counted
@@ -126,27 +112,27 @@ class _Walker:
         for name, value in given:
             if isinstance(value, Tensor) and value._node is not None:
                 vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
-                _learn(vertex, value.data)
+                _learn(vertex.values, value.data)
             self.names[id(value.data if isinstance(value, Tensor) else value)] = name
-        self.rules = rules
         self.words: dict[tuple[Any, ...], str] = {}
 
-    def visit(self, node: Node) -> None:
+    def visit(self, node: Node) -> Vertex:
         """Make the node's vertex, and those of the constants it used."""
-        vertex = self.vertices.setdefault(node, Vertex("parameter", ""))
+        vertex, seen = self.vertices.setdefault(node, Vertex("parameter", "")), record_of(node)
         vertex.name = vertex.name or node.name or ""
         vertex.title = vertex.name or "parameter"
         vertex.shape, vertex.dtype = node.shape, str(node.dtype)
+        _learn(vertex.gradients, seen.gradient if node.op else node.grad)
         if node.op is not None:
-            seen = record_of(node)
             vertex.kind, vertex.title, vertex.scope = "op", node.op.name, seen.scope
             vertex.backward, vertex.seconds = seen.backward, seen.seconds
-            _learn(vertex, seen.output)
+            _learn(vertex.values, seen.output)
             self.connect(node, vertex, seen)
+        return vertex
 
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
         """Add the node's inputs, and learn what its saved values tell."""
-        saved, count = _saved(node) or (), len(node.parents)
+        saved, count = node.saved or seen.saved or (), len(node.parents)
         operands = (*(seen.operands or saved[:count]), *(None,) * count)[:count]
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
@@ -154,13 +140,13 @@ class _Walker:
         inputs = enumerate(zip(node.parents, operands, names, strict=True))
         for i, (parent, operand, name) in inputs:
             if parent is not None:
-                _learn(self.vertices[parent], operand)
-                rule = self.rule(op, i, node, operands, extras) if op and self.rules else ""
+                _learn(self.vertices[parent].values, operand)
+                rule = self.rule(op, i, node, operands, extras) if op else ""
                 vertex.inputs.append(Edge(self.vertices[parent], name, rule))
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
         if saved:
-            _learn(vertex, saved[count])
+            _learn(vertex.values, saved[count])
         residual = op.residual[0] if op and op.residual else None
         for name, value in extras.items():
             if isinstance(value, np.ndarray) and name != residual:  # labels, indices, masks
@@ -235,35 +221,9 @@ def _outline(value: Any) -> str:
     return str(getattr(value, "shape", value))
 
 
-def _learn(vertex: Vertex, value: Any) -> None:
-    if value is not None and not vertex.values:
-        vertex.values.append(np.asarray(value))
-
-
-def _saved(node: Node) -> tuple[Any, ...] | None:
-    return record_of(node).saved if node.saved is None else node.saved
-
-
-def _gradients(roots: Mapping[Node, Tensor], nodes: list[Node]) -> dict[Node, Array]:
-    """The leaves' own, and those of the nodes between if they can be worked out."""
-    found = {node: node.grad for node in nodes if node.op is None and node.grad is not None}
-    ops = [node for node in nodes if node.op is not None]
-    seeds = {
-        node: np.ones(node.shape, node.dtype)
-        for node, tensor in roots.items()
-        if tensor.size == 1 and node.op is not None and not record_of(node).backward
-    }
-    if not found or not seeds or any(_saved(n) is None or not isinstance(n.op, Op) for n in ops):
-        return found
-    released = [node for node in ops if node.saved is None]
-    try:
-        for node in released:
-            node.saved = _saved(node)
-        with np.errstate(all="ignore"):
-            return {**graph.backward(seeds, ops, retain=True), **found}
-    finally:
-        for node in released:
-            node.saved = None
+def _learn(known: list[Array], value: Any) -> None:
+    if value is not None and not known:
+        known.append(np.asarray(value))
 
 
 def _find_trouble(order: list[Vertex]) -> None:
