@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, overload
 
 import numpy as np
@@ -134,14 +133,12 @@ def value_and_grad(
     """
 
     def call(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        numbers = [argnums] if isinstance(argnums, int) else list(argnums)
-        inputs = [leaf(args[i]) for i in numbers]
         full = list(args)
-        for i, tensor in zip(numbers, inputs, strict=True):
-            full[i] = tensor
-        out = _output(lambda *a: function(*a, **kwargs), full, "value_and_grad")
-        gradients = grad(out, inputs, allow_unused=True)
-        return out.detach(), gradients[0] if isinstance(argnums, int) else gradients
+        for i in [argnums] if isinstance(argnums, int) else argnums:
+            full[i] = leaf(full[i])
+        inputs = full[argnums] if isinstance(argnums, int) else [full[i] for i in argnums]
+        out = _output(functools.partial(function, **kwargs), full, "value_and_grad")
+        return out.detach(), grad(out, inputs, allow_unused=True)
 
     return call
 
@@ -179,23 +176,15 @@ def jvp(
         raise ValueError(f"jvp: {len(primals)} primals, but {len(tangents)} tangents")
     inputs = [_connected(primal) for primal in primals]
     out = _output(function, inputs, "jvp")
-    if not out.requires_grad:
-        return out, wrap(np.zeros(out.shape, out.dtype), None)
     v = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
-    pulled = grad(out, inputs, v, create_graph=True, allow_unused=True)
-    parts = [(p, t) for p, t in zip(pulled, tangents, strict=True) if p.requires_grad]
+    pulled: Sequence[Tensor] = ()
+    if out.requires_grad:
+        pulled = grad(out, inputs, v, create_graph=True, allow_unused=True)
+    parts = [(p, t) for p, t in zip(pulled, tangents, strict=False) if p.requires_grad]
     if not parts:
         return out.detach(), wrap(np.zeros(out.shape, out.dtype), None)
     tangent = grad([p for p, _ in parts], v, [t for _, t in parts], allow_unused=True)
     return out.detach(), tangent
-
-
-def _rows(out: Tensor, x: Tensor, create_graph: bool) -> Iterator[Any]:
-    """The gradients of the elements of ``out``, one after the other."""
-    for i in range(out.size):
-        unit = np.zeros(out.shape, out.dtype)
-        unit.flat[i] = 1
-        yield grad(out, x, unit, create_graph, retain_graph=True, allow_unused=True)
 
 
 def jacobian(function: Scalar, x: Operand) -> Tensor:
@@ -206,15 +195,23 @@ def jacobian(function: Scalar, x: Operand) -> Tensor:
     [[2.0, 0.0], [0.0, 4.0]]
     """
     x = leaf(x)
-    out = _output(function, [x], "jacobian")
-    return _jacobian(out, x)
+    return _jacobian(_output(function, [x], "jacobian"), x)
 
 
 def _jacobian(out: Tensor, x: Tensor) -> Tensor:
+    rows = np.zeros((out.size, *x.shape), x.dtype)
+    for i in range(out.size):
+        unit = np.zeros(out.size, out.dtype)
+        unit[i] = 1
+        rows[i] = _pulled(out, x, unit.reshape(out.shape)).data
+    return wrap(rows.reshape(*out.shape, *x.shape), None)
+
+
+def _pulled(out: Tensor, x: Tensor, v: Any) -> Tensor:
+    """vᵀ J; zeros where ``out`` does not depend on x."""
     if not out.requires_grad:
-        return wrap(np.zeros((*out.shape, *x.shape), x.dtype), None)
-    rows = [row.data for row in _rows(out, x, False)]
-    return wrap(np.array(rows, x.dtype).reshape(*out.shape, *x.shape), None)
+        return wrap(np.zeros(x.shape, x.dtype), None)
+    return grad(out, x, v, retain_graph=True, allow_unused=True)
 
 
 def hessian(function: Scalar, x: Operand) -> Tensor:
@@ -224,9 +221,13 @@ def hessian(function: Scalar, x: Operand) -> Tensor:
     >>> tg.hessian(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()
     [[6.0, 0.0], [0.0, 12.0]]
     """
+    return _jacobian(*_first(function, x, "hessian"))
+
+
+def _first(function: Scalar, x: Operand, what: str) -> tuple[Tensor, Tensor]:
+    """The gradient of a scalar function, recorded, and the leaf it is by."""
     x = leaf(x)
-    first = grad(_output(function, [x], "hessian"), x, create_graph=True, allow_unused=True)
-    return _jacobian(first, x)
+    return grad(_output(function, [x], what), x, create_graph=True, allow_unused=True), x
 
 
 def hvp(function: Scalar, x: Operand, v: Operand) -> Tensor:
@@ -236,25 +237,7 @@ def hvp(function: Scalar, x: Operand, v: Operand) -> Tensor:
     >>> tg.hvp(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 1.0]).tolist()
     [6.0, 12.0]
     """
-    x = leaf(x)
-    first = grad(_output(function, [x], "hvp"), x, create_graph=True, allow_unused=True)
-    if not first.requires_grad:
-        return wrap(np.zeros(x.shape, x.dtype), None)
-    return grad(first, x, v, allow_unused=True)
-
-
-@contextmanager
-def _set_back(rng: np.random.Generator | None, state: Any) -> Iterator[None]:
-    """Inside, the generator draws again what it drew from ``state`` on."""
-    if rng is None:
-        yield
-        return
-    after = rng.bit_generator.state
-    rng.bit_generator.state = state
-    try:
-        yield
-    finally:
-        rng.bit_generator.state = after
+    return _pulled(*_first(function, x, "hvp"), v)
 
 
 class _Checkpoint:
@@ -263,15 +246,9 @@ class _Checkpoint:
     name = "checkpoint"
 
     def __init__(
-        self,
-        function: Callable[..., Tensor],
-        args: tuple[Any, ...],
-        rng: np.random.Generator | None,
-        before: Any,
-        inputs: list[int],
+        self, function: Callable[..., Tensor], args: Sequence[Any], inputs: list[int]
     ) -> None:
-        self.function, self.args, self.rng, self.before = function, args, rng, before
-        self.inputs = inputs
+        self.function, self.args, self.inputs = function, args, inputs
         self.outer: list[Node] = []
 
     @property
@@ -283,24 +260,17 @@ class _Checkpoint:
     def gradient(self, found: list[Any], i: int, g: Any, saved: Any) -> Any:
         """The gradient of input ``i``; all are computed when the first is asked for."""
         if not found:
-            found += self.compute(g)
+            recorded = isinstance(g, Tensor)
+            args = list(self.args)
+            for place in () if recorded else self.inputs:
+                args[place] = leaf(args[place])
+            with graph.enable_grad():
+                out = self.function(*args)
+            inputs = [args[place] for place in self.inputs]
+            inputs += [wrap(np.zeros(n.shape, n.dtype), n) for n in self.outer]
+            gradients = grad(out, inputs, g, recorded, retain_graph=False, allow_unused=True)
+            found += [t if recorded else t.data for t in gradients]
         return found[i]
-
-    def compute(self, g: Any) -> list[Any]:
-        recorded = isinstance(g, Tensor)
-        args = list(self.args)
-        if not recorded:
-            for i in self.inputs:
-                args[i] = leaf(args[i])
-        with graph.enable_grad(), _set_back(self.rng, self.before):
-            out = self.function(*args)
-        tensors = [args[i] for i in self.inputs] + [
-            wrap(np.zeros(n.shape, n.dtype), n) for n in self.outer
-        ]
-        return [
-            t if recorded else t.data
-            for t in grad(out, tensors, g, recorded, retain_graph=False, allow_unused=True)
-        ]
 
 
 def checkpoint(
@@ -320,13 +290,24 @@ def checkpoint(
     """
     if not graph.is_recording():
         return function(*args)
-    before = rng.bit_generator.state if rng else None
+    before = rng.bit_generator.state if rng else {}
+
+    def again(*args: Any) -> Tensor:
+        if rng is None:
+            return function(*args)
+        after = rng.bit_generator.state
+        rng.bit_generator.state = before
+        try:
+            return function(*args)
+        finally:
+            rng.bit_generator.state = after
+
     start = graph.tick()
     out = _output(function, args, "checkpoint")
     if out._node is None:
         return out
     inputs = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
-    op = _Checkpoint(function, args, rng, before, inputs)
+    op = _Checkpoint(again, args, inputs)
     given = [args[i]._node for i in inputs]
     # What the function used of the world outside: its parents there get gradients as well.
     inside = [n for n in graph.reachable([out._node]) if n.tick > start]
@@ -334,7 +315,6 @@ def checkpoint(
     if out._node.tick < start:  # it returned something that was there before
         used.add(out._node)
     op.outer = sorted(used.difference(given), key=lambda n: n.tick)
-    node = Node(
-        op, (*given, *op.outer), (None,) * (len(given) + len(op.outer) + 1), out.shape, out.dtype
-    )
+    parents = (*given, *op.outer)
+    node = Node(op, parents, (None,) * (len(parents) + 1), out.shape, out.dtype)
     return wrap(out._data, node)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,8 +22,6 @@ from .graph import Node
 from .tensor import Array, Tensor, plain, wrap
 
 Method = Literal["auto", "complex", "richardson", "central"]
-
-METHODS = ("auto", "complex", "richardson", "central")
 COMPLEX_STEP = 1e-30
 FIRST_STEP = 2.0**-6  # powers of two: x + h and the division by h are exact more often
 CENTRAL_STEP = 2.0**-17  # about the cube root of float64's precision
@@ -110,8 +108,8 @@ class Probe:
         *,
         record: bool = False,
     ) -> None:
-        if method not in METHODS:
-            raise ValueError(f"method={method!r} is none of {', '.join(map(repr, METHODS))}")
+        if method not in (methods := get_args(Method)):
+            raise ValueError(f"method={method!r} is none of {', '.join(map(repr, methods))}")
         array = plain(argument)
         if array.dtype.kind == "c":
             raise TypeError(f"numerical derivatives are by real numbers, but x is {array.dtype}")
@@ -137,10 +135,9 @@ class Probe:
         if isinstance(out, Tensor) and out._node is not None:
             order = graph.reachable([out._node])
             self.connected = leaf in order
-            if self.connected:
-                between = graph._leading_to([leaf], order)
-                self.nodes = [node for node in order if node in between and node is not leaf]
-                self.precision = max([self.precision, *(_precision(n.dtype) for n in self.nodes)])
+            between = graph._leading_to([leaf], order) - {leaf}
+            self.nodes = [node for node in order if node in between]
+            self.precision = max([self.precision, *(_precision(n.dtype) for n in self.nodes)])
         return _number(out)
 
     def _choose(self, method: Method) -> Method:
@@ -164,12 +161,8 @@ class Probe:
         direction = np.cos(np.arange(self.origin.size) + 1.0).reshape(self.origin.shape)
         try:
             derivative = self.along(direction)[0]
-        except (
-            ValueError,
-            TypeError,
-            np.exceptions.ComplexWarning,
-        ):  # somewhere the imaginary part was dropped or refused
-            return False
+        except (ValueError, TypeError, np.exceptions.ComplexWarning):
+            return False  # somewhere the imaginary part was dropped or refused
         self.method = "richardson"
         other, error = self.along(direction)
         return abs(derivative - other) <= 1e-6 * max(abs(derivative), abs(other)) + 10 * error
@@ -198,34 +191,33 @@ class Probe:
             return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
         # No element moves by more than the step times its own size (or 1, if it is smaller).
         size = np.abs(self.origin)
-        reach = float(np.max(np.abs(direction) / np.maximum(size, 1.0), initial=0.0))
-        unit = 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
+        unit = _unit(direction, np.maximum(size, 1.0))
         if self.method == "central":
             step = CENTRAL_STEP * unit
             derivative = float((value(step) - value(-step)) / (2 * step))
             return derivative, self.precision * abs(self.value) / step
         found = _extrapolated(value, FIRST_STEP * unit, self.precision)
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
-        moved = direction != 0
-        reach = float(
-            np.max((np.abs(direction) / np.where(size > 1e-200, size, 1.0))[moved], initial=0)
-        )
-        small = FIRST_STEP * 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 0.0
-        if not found[1] <= 1e-7 * abs(found[0]) and 0 < small < FIRST_STEP * unit:
-            other = _extrapolated(value, small, self.precision)
+        small = _unit(direction, np.where(size > 1e-200, size, 1.0))
+        if not found[1] <= 1e-7 * abs(found[0]) and small < unit:
+            other = _extrapolated(value, FIRST_STEP * small, self.precision)
             found = min(found, other, key=_uncertainty)
         return found
 
     def gradient(self) -> tuple[Array, Array]:
         """The derivatives by every element, and estimates of their errors."""
-        pairs = np.empty((2, self.origin.size), self.origin.dtype)
-        direction = np.zeros_like(self.origin)
+        gradient, errors = np.empty_like(self.origin), np.empty_like(self.origin)
         for i in range(self.origin.size):
+            direction = np.zeros_like(self.origin)
             direction.flat[i] = 1
-            pairs[:, i] = self.along(direction)
-            direction.flat[i] = 0
-        gradient, errors = pairs.reshape(2, *self.origin.shape)
+            gradient.flat[i], errors.flat[i] = self.along(direction)
         return gradient, errors
+
+
+def _unit(direction: Array, size: Array) -> float:
+    """The power of two by which a direction moves no element by more than its size."""
+    reach = float(np.max(np.abs(direction) / size, initial=0.0))
+    return 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
 
 
 def _extrapolated(
