@@ -17,6 +17,7 @@ examples:
   python -m scripts.reproduce all
   python -m scripts.reproduce relu_sgd --epochs 31 --out runs/short
   python -m scripts.reproduce all --true-gradient
+  python -m scripts.reproduce all --compiled
 """
 
 
@@ -43,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="train the twins instead, with the gradient that autograd finds",
     )
+    add(
+        "--compiled",
+        action="store_true",
+        help="replay the training steps with tg.compile: the same digits in less time",
+    )
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     if options.epochs is not None and options.epochs < 1:
@@ -52,7 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images = load_images(options.data)
         options.out.mkdir(parents=True, exist_ok=True)
         same = [
-            reproduce(name, images, options.epochs, options.out, printed=not options.true_gradient)
+            reproduce(
+                name,
+                images,
+                options.epochs,
+                options.out,
+                printed=not options.true_gradient,
+                compiled=options.compiled,
+            )
             for name in names
         ]
     except (OSError, ValueError) as error:
@@ -64,7 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def reproduce(
-    name: str, images: Images, epochs: int | None, out: Path, *, printed: bool = True
+    name: str,
+    images: Images,
+    epochs: int | None,
+    out: Path,
+    *,
+    printed: bool = True,
+    compiled: bool = False,
 ) -> bool:
     """Run one experiment; write its table and picture; say whether all rows are as recorded."""
     from tqdm import tqdm
@@ -74,8 +93,8 @@ def reproduce(
     label = name if printed else f"{name}_true"
     start = time.perf_counter()
     with tqdm(
-        run(experiment, images, epochs, printed=printed), desc=label, total=epochs, unit=" epochs",
-        leave=False, disable=not sys.stderr.isatty(),
+        run(experiment, images, epochs, printed=printed, compiled=compiled),
+        desc=label, total=epochs, unit=" epochs", leave=False, disable=not sys.stderr.isatty(),
     ) as passes:  # fmt: skip
         rows = [str(row) for row in passes if row]
     seconds = time.perf_counter() - start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,18 +88,26 @@ def figures_of(outputs: Array, one_hot: Array) -> tuple[float, float]:
 
 
 def run(
-    experiment: Experiment, images: Images, epochs: int | None = None, *, printed: bool = True
+    experiment: Experiment,
+    images: Images,
+    epochs: int | None = None,
+    *,
+    printed: bool = True,
+    compiled: bool = False,
 ) -> Iterator[Row | None]:
     """Train for the experiment's epochs, or the first so many; yield once an epoch.
 
     A Row comes every 10 epochs and at the experiment's last one, None in between. With ``printed``
-    the backward pass is the document's, otherwise the gradient; all else is the same.
+    the backward pass is the document's, otherwise the gradient; all else is the same. ``compiled``
+    replays the training steps with ``tg.compile``, to the same bits.
     """
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=printed)
-    optimizer = tg.optim.SGD(network.parameters(), experiment.rate)
+    train_batch = batch_trainer(experiment, network)
+    if compiled:
+        train_batch = tg.compile(train_batch, exact=True)
     for epoch in range(min(epochs or experiment.epochs, experiment.epochs)):
-        scores = train_epoch(experiment, network, optimizer, images, rng)
+        scores = train_epoch(experiment, network, train_batch, images, rng)
         if epoch % 10 and epoch != experiment.epochs - 1:
             yield None
             continue
@@ -109,10 +117,30 @@ def run(
         yield Row(epoch, *train, *figures_of(tested, images.t_test))
 
 
+TrainBatch = Callable[[Array, Array, Array | None], tg.Tensor]
+"""Trains on images, one-hot labels and a dropout mask; returns the scores from before."""
+
+
+def batch_trainer(experiment: Experiment, network: TwoLayer) -> TrainBatch:
+    """What is done with one batch: a forward pass, and the experiment's updates."""
+    optimizer = tg.optim.SGD(network.parameters(), experiment.rate)
+
+    def train_batch(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
+        scores = network(x, mask)
+        objective = network.objective(scores, one_hot)
+        for left in reversed(range(experiment.updates)):
+            objective.backward(retain_graph=left > 0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return scores
+
+    return train_batch
+
+
 def train_epoch(
     experiment: Experiment,
     network: TwoLayer,
-    optimizer: tg.optim.Optimizer,
+    train_batch: TrainBatch,
     images: Images,
     rng: np.random.RandomState,
 ) -> Array:
@@ -124,11 +152,5 @@ def train_epoch(
         rows = slice(start, start + experiment.batch_size)
         if experiment.dropout:
             mask = rng.randint(2, size=(experiment.batch_size, network.hidden))
-        out = network(x_all[rows], mask)
-        scores[rows] = out.data
-        objective = network.objective(out, t_all[rows])
-        for left in reversed(range(experiment.updates)):
-            optimizer.zero_grad()
-            objective.backward(retain_graph=left > 0)
-            optimizer.step()
+        scores[rows] = train_batch(x_all[rows], t_all[rows], mask).data
     return scores

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tinygrad_np as tg
 from scripts import reproduce, seed_loops
 from scripts.reproduction import (
     EXPERIMENTS,
@@ -15,6 +14,7 @@ from scripts.reproduction import (
     TABLES,
     Images,
     Row,
+    batch_trainer,
     figures_of,
     load_images,
     run,
@@ -154,8 +154,7 @@ def test_the_plain_loops_take_the_same_way(name: str, images: Images) -> None:
 
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=True)
-    optimizer = tg.optim.SGD(network.parameters(), experiment.rate)
-    scores = train_epoch(experiment, network, optimizer, few, rng)
+    scores = train_epoch(experiment, network, batch_trainer(experiment, network), few, rng)
 
     np.testing.assert_allclose(network.W1.data, weights[0], rtol=0, atol=1e-13)
     np.testing.assert_allclose(network.W2.data, weights[1], rtol=0, atol=1e-13)
