@@ -64,8 +64,11 @@ def test_compiled_is_eager(op: Op, case: Case, exact: bool) -> None:
     for seed in range(4):
         values = [value for value, _ in drawn(case, seed, dtype)[0]]
         kept = [np.array(value) for value in values]
-        for expected, found in zip(run(*values), compiled(*values), strict=True):
-            expected, found = (x.data if isinstance(x, tg.Tensor) else x for x in (expected, found))
+        results = [
+            [out.data if isinstance(out, tg.Tensor) else out for out in function(*values)]
+            for function in (run, compiled)
+        ]
+        for expected, found in zip(*results, strict=True):
             assert found.shape == expected.shape
             assert found.dtype == expected.dtype
             if exact:

@@ -16,7 +16,7 @@ from .passes import EXACT, REORDERING
 from .plan import Plan
 from .program import Program, map_tree
 from .same import difference
-from .trace import LOCK, CompileError, Trace, concrete_result, watching
+from .trace import FREE, LOCK, CompileError, Trace, concrete_result, watching
 
 __all__ = ["CompileError", "Compiled", "compile"]
 
@@ -96,11 +96,18 @@ class Compiled:
         if assigned is not None:
             raise CompileError(f"the function assigns to {assigned}: a replay would not. Return it")
         trace = Trace()
-        traced = map_tree(trace.input, (args, kwargs))
-        with watching(trace):
-            result = self.function(*traced[0], **traced[1])
-            program = trace.finish(result)
-        conditions += _conditions(trace)
+        owner = getattr(self.function, "__self__", None)
+        if hasattr(owner, "__dict__"):
+            trace.depend(owner)
+        try:
+            traced = map_tree(trace.input, (args, kwargs))
+            with watching(trace):
+                result = self.function(*traced[0], **traced[1])
+                program = trace.finish(result)
+            conditions += _conditions(trace)
+            trace.commit()
+        finally:
+            trace.close()
         entries = self.entries.setdefault(key, [])
         if entry is not None and entry.plan is None:
             entry.confirm(program, conditions, self.passes)
@@ -176,8 +183,10 @@ def _conditions(trace: Trace) -> list[Condition]:
         else:
             found.append(("{0}({1}.grad)", (before.variable.fits, node)))
     for owner, given in trace.owners.values():
+        found.append(("len({0}) == {1}", (vars(owner), len(vars(owner)))))
         for name, value in given.items():
-            found += entry(vars(owner), name, value)
+            if value is not FREE:
+                found += entry(vars(owner), name, value)
     return found
 
 

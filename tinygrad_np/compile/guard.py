@@ -14,6 +14,11 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+_SMALL = 16384
+"""Arrays outside of at most so many bytes are compared with what they were when traced."""
+
 Condition = tuple[str, tuple[Any, ...]]
 """An expression with {0}, {1}, ... for objects, and these objects."""
 
@@ -22,7 +27,7 @@ _PACKAGE = __name__.rsplit(".", 2)[0]
 
 def guard(conditions: list[Condition]) -> Callable[[], bool]:
     """A function that tells whether all the conditions hold."""
-    namespace: dict[str, Any] = {"alike": _alike}
+    namespace: dict[str, Any] = {"alike": _alike, "equal": np.array_equal}
     texts = []
     for text, things in conditions:
         names = [f"k{len(namespace) + i}" for i in range(len(things))]
@@ -43,7 +48,10 @@ def _still(now: str, where: tuple[Any, ...], value: Any) -> list[Condition]:
     if isinstance(value, bool | int | float | str):
         return [(f"({now} is {then} or {now} == {then})", (*where, value))]
     conditions: list[Condition] = [(f"{now} is {then}", (*where, value))]
-    if isinstance(value, list):
+    if isinstance(value, np.ndarray) and value.nbytes <= _SMALL:
+        conditions.append(("equal({0}, {1}, equal_nan={2})",
+                           (value, value.copy(), value.dtype.kind in "fc")))  # fmt: skip
+    elif isinstance(value, list):
         conditions.append(("alike({0}, {1})", (value, list(value))))
     elif type(value) is dict:
         conditions.append(("alike({0}.values(), {1})", (value, list(value.values()))))

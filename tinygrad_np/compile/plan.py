@@ -61,8 +61,8 @@ class Plan:
         arrays.update({value: value.where.get() for value in self.moving})
         arrays.update({value: value.where for value in self.constants})
         self.layout = lay_out(self.program, arrays, set(self.externals))
-        self.code = _Code(self, self.layout.arrays)
-        self.replay = self.code.compiled()
+        code = _Code(self, self.layout.arrays)
+        self.replay, self.origin = code.compiled(), code.origin
         self.bound = guard(
             [(f"{{0}}{v.where.path} is {{1}}", (v.where.owner, array))
              for v, array in zip(self.externals, current, strict=True) if v.where.path]
@@ -86,8 +86,8 @@ class Plan:
             return self.replay(*arguments)
         except Exception as error:
             frame = error.__traceback__.tb_next if error.__traceback__ else None
-            if frame is not None and frame.tb_lineno in self.code.origin:
-                call = self.code.origin[frame.tb_lineno]
+            if frame is not None and frame.tb_lineno in self.origin:
+                call = self.origin[frame.tb_lineno]
                 error.add_note(f"raised in a replay, by {call}\n    at {call.line}")
             raise
 

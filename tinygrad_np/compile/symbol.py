@@ -149,6 +149,9 @@ class Symbol(NDArrayOperatorsMixin, Traced):
             "array[index] = value changes a traced array in place: use np.where or tg.where"
         )
 
+    def __format__(self, spec: str) -> str:
+        self._refuse("a formatted string")
+
     def __repr__(self) -> str:
         return f"<traced array {self.variable} {self.dtype}{self.shape}>"
 

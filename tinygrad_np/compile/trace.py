@@ -24,6 +24,9 @@ from .symbol import Symbol
 LOCK = threading.RLock()
 """Held by whoever traces or replays: parameters and gradients have one writer at a time."""
 
+FREE = object()
+"""In place of attributes that may change, because the replay asks for them itself."""
+
 _PACKAGE = __name__.rsplit(".", 2)[0]
 _DATA_DEPENDENT = frozenset(
     [np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract, np.trim_zeros]
@@ -45,7 +48,8 @@ class Trace:
         self.inside: set[int] = set()  # Tensors made by the function
         self.start = graph.tick()
         self.gradients: dict[graph.Node, Any] = {}  # of leaves outside, as they are now
-        self.before: dict[graph.Node, Symbol | None] = {}
+        self.before: dict[graph.Node, Symbol | None] = {}  # what was read first, if anything was
+        self.left: list[tuple[Any, str, Any]] = []  # what is to be found outside afterwards
         self.items_found: dict[tuple[int, int, int], Symbol] = {}
         self.computed: set[Value] = set()  # in memory of their own
         self.owners: dict[int, tuple[Any, dict[str, Any]]] = {}
@@ -137,12 +141,12 @@ class Trace:
             self.gradients[node] = self.before[node] = found
         return self.gradients[node]
 
-    def write_gradient(self, node: graph.Node, old: Any, value: Any) -> bool:
+    def write_gradient(self, node: graph.Node, value: Any) -> bool:
         """A node's gradient is replaced; True if the node is from outside, and must not change."""
-        self.gradient(node, old)
-        if node in self.gradients:
+        outside = node.op is None and node.tick < self.start
+        if outside:
             self.gradients[node] = value
-        return node in self.gradients
+        return outside
 
     # Calls
 
@@ -250,9 +254,9 @@ class Trace:
 
     def depend(self, owner: Any, *besides: str) -> None:
         """See ``tracing.Tracer``."""
-        if id(owner) not in self.owners:
-            given = {k: v for k, v in vars(owner).items() if k not in besides}
-            self.owners[id(owner)] = owner, given
+        given = self.owners.setdefault(id(owner), (owner, dict(vars(owner))))[1]
+        for name in besides:
+            given[name] = FREE
 
     def refuse(self, why: str) -> NoReturn:
         """Give up, naming the line of the user's code."""
@@ -263,8 +267,9 @@ class Trace:
     def finish(self, result: Any) -> Program:
         """The program, with what the function left in Tensors and gradients outside put there."""
         for owner, given in self.owners.values():
-            for name, value in given.items():
-                if not unchanged(vars(owner).get(name), value):
+            for name, value in vars(owner).items():
+                then = given.get(name, self)
+                if then is not FREE and not unchanged(value, then):
                     self.refuse(
                         f"the function sets {type(owner).__name__}.{name}, which a replay would "
                         "not do: return the value, or keep it in a Tensor's data"
@@ -273,7 +278,7 @@ class Trace:
             if symbol.external is None or symbol.external.where.owner is not tensor:
                 self._put(Place(tensor, "._data", tensor.name or "tensor"), symbol)
         for node, gradient in self.gradients.items():
-            if gradient is not self.before[node]:
+            if node not in self.before or gradient is not self.before[node]:
                 self._put(Place(node, ".grad", f"{node.name or 'tensor'}.grad"), gradient)
         return Program(self.calls, map_tree(self._leaving, result), self.inputs)
 
@@ -281,10 +286,20 @@ class Trace:
         if symbol is not None and not isinstance(symbol, Symbol):
             symbol = Symbol(self, symbol, self.constant(symbol))
         value = None if symbol is None else symbol.variable
-        like = place.get() if value is None else symbol.value
-        target = Value(like, "external", place)
+        array = None if value is None else np.array(symbol.value)
+        target = Value(np.empty(0) if array is None else array, "external", place)
         self.calls.append(Call("put", np.array, (target, value)))
-        setattr(place.owner, place.path[1:], None if value is None else np.array(symbol.value))
+        self.left.append((place.owner, place.path[1:], array))
+
+    def commit(self) -> None:
+        """Leave outside what the function left there."""
+        for owner, name, array in self.left:
+            setattr(owner, name, array)
+
+    def close(self) -> None:
+        """Let go of the traced arrays, which hold the trace: no cycle stays."""
+        for found in (self.tensors, self.gradients, self.before, self.items_found):
+            found.clear()  # type: ignore[attr-defined]
 
     def _leaving(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
@@ -388,7 +403,9 @@ class _Watch:
             except AttributeError:  # it is being made
                 trace.inside.add(id(owner))
             else:
-                if (trace.write if self is _DATA else trace.write_gradient)(owner, old, value):
+                if self is _GRAD and trace.write_gradient(owner, value):
+                    return
+                if self is _DATA and trace.write(owner, old, value):
                     return
         self.slot.__set__(owner, value)
 
