@@ -116,7 +116,7 @@ def test_a_constant_factor_is_named(number: float, name: str) -> None:
     assert kinds(report) == ["factor"]
     assert f"is {name}" in report.mistakes[0].words
     assert report.mistakes[0].explains == ("b", "W")
-    assert report["W"].kind == "factor" and "reproduced to" in report["W"].evidence
+    assert report["W"].kind == "factor" and "reproduced to" in report.mistakes[0].evidence
 
 
 def test_the_factors_of_dropout_are_named() -> None:
@@ -333,7 +333,7 @@ def test_nan_in_a_gradient_is_named() -> None:
     report = tg.audit(layer, WEIGHTS, {"W": wrong, "b": RIGHT["b"]})
     assert kinds(report) == ["nan"] and not report
     assert "1 of 20 elements" in report.mistakes[0].words
-    assert "(2, 1)" in report["W"].evidence and report["b"].right
+    assert "(2, 1)" in report.mistakes[0].evidence and report["b"].right
 
 
 def test_a_wrong_rule_is_not_blamed_on_the_hand() -> None:
@@ -471,7 +471,7 @@ def test_the_report_reads_as_a_table_and_diagnoses() -> None:
         (
             lambda: tg.audit(lambda x: x * 2, X, X),
             ValueError,
-            r"one number, got a Tensor .*\(6, 4\)",
+            r"no scalar but shape \(6, 4\)",
         ),
         (lambda: tg.audit(lambda x: 1.0, X, X), TypeError, "must return a Tensor.*got float"),
         (lambda: tg.audit(lambda x: tg.Tensor(1.0), X, X), ValueError, "none of the inputs"),
@@ -480,11 +480,11 @@ def test_the_report_reads_as_a_table_and_diagnoses() -> None:
         (lambda: tg.audit(lambda x: x.sum(), X + 0j, X), TypeError, "x is complex128"),
         (lambda: tg.audit(lambda x: x.sum(), np.ones((0, 3)), X), ValueError, "length 0"),
         (lambda: tg.audit(lambda x: x.sum(), X * np.nan, X), ValueError, "x holds nan or inf"),
-        (lambda: tg.audit(lambda x: tg.log(x).sum(), X, X), ValueError, "gives nan: .*'log'"),
+        (lambda: tg.audit(lambda x: tg.log(x).sum(), X, X), ValueError, "f is nan at"),
         (
             lambda: tg.audit(lambda x: tg.exp(1000 * x).sum(), X, X),
             ValueError,
-            "gives inf: .*'exp'",
+            "f is infinite at",
         ),
         (lambda: tg.audit(layer, WEIGHTS), ValueError, "nothing to audit"),
         (lambda: tg.audit(layer, WEIGHTS, {"V": W}), ValueError, "gradients for V.*are W, b"),

@@ -65,10 +65,6 @@ def _unmasked(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
         yield "sign", right, f"the sign in the rule of {label} is missing"
     else:
         yield "mask", without, f"the mask of {label} is missing"
-        scale = levels[-1] if levels[-1] not in (0, 1) else levels[0]
-        if scale not in (0, 1):
-            words = f"the mask of {label} is missing, only its factor {scale:.6g} is there"
-            yield "mask", instead(lambda g, saved: g * scale), words
 
 
 _DIAGONAL: dict[str, Rule] = {

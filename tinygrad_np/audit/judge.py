@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..gradcheck import GradcheckReport, _listed, _names, gradcheck
-from ..graph import Node
+from ..gradcheck import GradcheckReport, _listed, _names, _scalar, gradcheck
 from ..tensor import Array, Tensor, plain
 from .fit import fit
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Explanation, Search
-from .trace import Trace
+from .trace import Gradients, Trace, parts
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
@@ -35,6 +34,9 @@ def judge(
             return function(**arguments)
         return function(*arguments.values())
 
+    def loss(*given: Any) -> Any:
+        return parts(call(dict(zip(arrays, given, strict=True))))[0]
+
     if callable(gradients):
         gradients = call({name: np.array(plain(v)) for name, v in values.items()}, gradients)
     given = {**_given(gradients, list(values)), **deltas}
@@ -43,36 +45,17 @@ def judge(
     if not given:
         raise ValueError("audit: neither gradients nor deltas are given: there is nothing to audit")
     theirs = {name: _gradient(name, value) for name, value in given.items()}
+    with np.errstate(all="ignore"):
+        _scalar(lambda: loss(*map(Tensor, arrays.values())), None, np.random.default_rng())
     trace = Trace(call, arrays, list(deltas))
     true = trace.gradients()
     assert true is not None
-    numerical = _numerical(call, arrays, {name: true[n] for name, n in trace.targets.items()})
-    # On a kink of f differences say nothing: the report's notes name it.
-    kinks = [note.split()[0] for note in numerical.notes if "a kink" in note]
-    doubts = {c.input: c for c in numerical.comparisons if not c.passed and c.input not in kinks}
-    found: list[Diagnosis] = []
-    fitted: dict[Node, Array] = {}
-    rtols: dict[Node, float] = {}
+    numerical = _numerical(loss, arrays, {name: true[n] for name, n in trace.targets.items()})
+    found, fitted = _faults(trace, theirs, true, numerical)
+    rtols = {}
     for name, array in theirs.items():
-        node, bad = trace.targets[name], ~np.isfinite(array)
-        rtols[node] = rtol or _rtol(array, plain(values.get(name, array)))
-        shaped, kind, words, evidence = None, "", "", ""
-        if name in doubts:
-            kind = "autograd"
-            words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
-            ours, differences = doubts[name].autograd, doubts[name].numerical
-            evidence = f"along a random direction {ours:.10g} and {differences:.10g}"
-        elif bad.any():
-            kind, words = "nan", f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
-            evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
-        else:
-            shaped, kind, words = fit(array.astype(np.float64), true[node])
-            evidence = f"{name}: its shape alone says so"
-        if shaped is not None:
-            fitted[node] = shaped
-        if kind:
-            words, rule = f"the gradient of {name} {words}", trace.rule_words(node, None)
-            found.append(Diagnosis(kind, name, words, rule, evidence, (name,)))
+        dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
+        rtols[trace.targets[name]] = rtol or max(TOLERANCES.get(str(d), 1e-7) for d in dtypes)
     search = Search(trace, fitted, rtols)
     found += _diagnoses(search, search.run())
     verdicts = [
@@ -140,15 +123,11 @@ def _gradient(name: str, value: Any) -> Array:
     return array
 
 
-def _rtol(gradient: Array, value: Any) -> float:
-    return max(TOLERANCES.get(str(np.asarray(a).dtype), 1e-7) for a in (gradient, value))
-
-
 # Witnesses and verdicts
 
 
 def _numerical(
-    call: Callable[..., Any], arrays: Mapping[str, Array], true: Mapping[str, Array]
+    loss: Callable[..., Any], arrays: Mapping[str, Array], true: Mapping[str, Array]
 ) -> GradcheckReport:
     """Autograd against differences of f along a random direction in which all inputs count.
 
@@ -162,10 +141,6 @@ def _numerical(
     }
     small = 1e-3 / max(float(np.abs(way).max()) for way in ways.values())
 
-    def loss(*given: Any) -> Any:
-        returned = call(dict(zip(arrays, given, strict=True)))
-        return returned[0] if isinstance(returned, tuple) else returned
-
     def together(t: Any) -> Any:
         return loss(*[array + t * (small * ways[name]) for name, array in arrays.items()])
 
@@ -174,6 +149,36 @@ def _numerical(
         return quick
     tensors = tuple([Tensor(array, True, name=name) for name, array in arrays.items()])
     return gradcheck(loss, tensors, directions=1, rtol=1e-4, raises=False)
+
+
+def _faults(
+    trace: Trace, given: Mapping[str, Array], true: Gradients, numerical: GradcheckReport
+) -> tuple[list[Diagnosis], Gradients]:
+    """What is wrong at first sight, and the gradients that are left, in their right shapes."""
+    # On a kink of f differences say nothing: the report's notes name it.
+    kinks = [note.split()[0] for note in numerical.notes if "a kink" in note]
+    doubts = {c.input: c for c in numerical.comparisons if not c.passed and c.input not in kinks}
+    found: list[Diagnosis] = []
+    fitted: Gradients = {}
+    for name, array in given.items():
+        node, bad = trace.targets[name], ~np.isfinite(array)
+        shaped = None
+        if doubt := doubts.get(name):
+            kind = "autograd"
+            words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
+            evidence = f"along a random direction {doubt.autograd:.10g} and {doubt.numerical:.10g}"
+        elif bad.any():
+            kind, words = "nan", f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
+            evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
+        else:
+            shaped, kind, words = fit(array.astype(np.float64), true[node])
+            evidence = f"{name}: its shape alone says so"
+        if shaped is not None:
+            fitted[node] = shaped
+        if kind:
+            words, rule = f"the gradient of {name} {words}", trace.rule_words(node, None)
+            found.append(Diagnosis(kind, name, words, rule, evidence, (name,)))
+    return found, fitted
 
 
 def _diagnoses(search: Search, best: Explanation) -> list[Diagnosis]:

@@ -58,11 +58,6 @@ class Verdict(NamedTuple):
         """The places of its mistakes."""
         return ", ".join(mistake.where for mistake in self.mistakes)
 
-    @property
-    def evidence(self) -> str:
-        """The evidence for its mistakes."""
-        return "\n".join(mistake.evidence for mistake in self.mistakes)
-
 
 class AuditReport:
     """The ``verdicts``, from the loss down, and the ``mistakes``. True if all gradients are right.

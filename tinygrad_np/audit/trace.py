@@ -32,7 +32,7 @@ class Trace:
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
     names. ``outputs`` holds what each node computed, ``values`` every array that took part, with a
-    label, and ``users`` where each node is used. Raises what is wrong with f.
+    label, and ``users`` where each node is used. Raises ValueError for names that are not there.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class Trace:
         self.operands: dict[Node, tuple[Any, ...]] = {}
         tensors = {name: Tensor(array, True, name=name) for name, array in inputs.items()}
         with graph.observed(self), np.errstate(all="ignore"):
-            loss, named = _parts(call(tensors))
-        self.root = self._checked(loss)
+            loss, named = parts(call(tensors))
+        if loss._node is None:
+            raise ValueError("audit: f's result depends on none of the inputs: does f use them?")
+        self.root = loss._node
         leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
         found = graph.reachable([self.root])
         self.order = [node for node in found if node.op or node in leaves.values()]
@@ -61,27 +63,6 @@ class Trace:
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Remember what a node was computed from, and what it gave."""
         self.outputs[node], self.operands[node] = np.asarray(output), operands
-
-    def _checked(self, loss: Any) -> Node:
-        if not isinstance(loss, Tensor):
-            raise TypeError(
-                f"audit: f must return a Tensor (or a Tensor and the intermediate ones by name), "
-                f"got {type(loss).__name__}"
-            )
-        if loss.size != 1:
-            raise ValueError(
-                f"audit: f must return one number, got a {loss._label()}: reduce it first, for "
-                "example by (weights * out).sum()"
-            )
-        if not np.isfinite(loss.data).all():
-            wild = (n.op.name for n, a in self.outputs.items() if n.op and not np.isfinite(a).all())
-            first = next((f": nan or inf comes up first in {name!r}" for name in wild), "")
-            raise ValueError(f"audit: f gives {loss.item()}{first}")
-        if loss._node is None:
-            raise ValueError(
-                "audit: f's result depends on none of the inputs: does f use its arguments?"
-            )
-        return loss._node
 
     def _intermediate(
         self, named: Mapping[str, Tensor], wanted: Collection[str]
@@ -227,7 +208,7 @@ def _after(first: Rule, rule: Rule) -> Rule:
     return lambda g, saved: rule(first(g, saved), saved)
 
 
-def _parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
+def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
     """What f returned, as the loss and the intermediate Tensors by name."""
     match returned:
         case (loss, dict(named)):
