@@ -83,7 +83,7 @@ def test_a_click_shows_the_figures(opened: Any) -> None:
     text = panel(opened)
     assert text.startswith("W2")
     assert "50 × 100" in text
-    assert re.search(r"gradient\s+\|g\| [\d.e−]+", text)
+    assert re.search(r"grad\s+\|g\| [\d.e−]+", text)
     bars = opened.find_elements("css selector", ".histogram rect")
     assert len(bars) == 2 * 24, "values and gradient"
     assert len({bar.get_attribute("height") for bar in bars}) > 5

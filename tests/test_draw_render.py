@@ -209,7 +209,7 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
     [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     data = json.loads(text)
     by_title = {facts["title"]: facts for facts in data.values()}
-    assert dict(by_title[name]["facts"])["shape"] == "3"
+    assert dict(by_title[name]["facts"])["shape"] == "3 float64"
     assert sum(by_title[name]["histograms"][0]["counts"]) == 3
     assert [h["title"] for h in by_title["tanh"]["histograms"]] == ["Values"]  # all gradients are 1
     [edge] = by_title["tanh"]["inputs"]

@@ -7,7 +7,6 @@ between the forward pass that saved them and the backward pass that reads them.
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -81,6 +80,8 @@ def _told(operand: Any) -> str:
 
 
 def _checksum(value: Any) -> int | None:
+    import zlib
+
     if not isinstance(value, np.ndarray):
         return None
     return zlib.crc32(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data)

@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping
 
 from .fold import Path, common
 from .render import Drawing
-from .text import bytes_text, gradient_text, shape_text, title_text, value_text
+from .text import bytes_text, facts, title_text
 from .walk import FOLDED, Edge, Vertex
 
+WHITE = {"fontcolor": "white"}
 # Okabe and Ito's colours, which the colour-blind can tell apart, lightened to different greys;
 # the shapes tell the kinds apart once more.
 STYLES: dict[str, dict[str, str]] = {
@@ -21,28 +22,16 @@ STYLES: dict[str, dict[str, str]] = {
     "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#eaf4fc"},
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
     "output": {"shape": "box", "peripheries": "2", "fillcolor": "#6fb4e0"},
-    "loss": {
-        "shape": "box",
-        "style": "filled,diagonals",
-        "fillcolor": "#0072b2",
-        "fontcolor": "white",
-    },
+    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", **WHITE},
     "collapsed scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
     "left out": {"shape": "box", "style": "dashed"},
-    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "fontcolor": "white", "color": "black"},
+    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "color": "black", **WHITE},
 }  # fmt: skip
-GRAPH = {
-    "fontname": "Arial", "fontsize": "9", "labelloc": "b", "nodesep": "0.12",
-    "ranksep": "0.17", "tooltip": " ",
-}  # fmt: skip
-NODE = {
-    "fontname": "Arial", "fontsize": "9", "style": "filled", "margin": "0.06,0.03",
-    "height": "0.25", "width": "0.3", "color": "#404040",
-}  # fmt: skip
-EDGE = {
-    "fontname": "Arial", "fontsize": "9", "fontcolor": "#0060a0", "arrowsize": "0.6",
-    "color": "#606060",
-}  # fmt: skip
+FONT = {"fontname": "Arial", "fontsize": "9"}
+GRAPH = {**FONT, "labelloc": "b", "nodesep": "0.12", "ranksep": "0.17", "tooltip": " "}
+SIZE = {"margin": "0.06,0.03", "height": "0.25", "width": "0.3"}
+NODE = {**FONT, **SIZE, "style": "filled", "color": "#404040"}
+EDGE = {**FONT, "fontcolor": "#0060a0", "arrowsize": "0.6", "color": "#606060"}
 BACK = {"style": "bold", "dir": "back", "tooltip": "from each block to the next"}
 RULE_WIDTH = 18
 
@@ -132,15 +121,8 @@ def _label(vertex: Vertex, show: Collection[str], scope: Path) -> str:
     title = " · ".join([*scope, title_text(vertex)])
     lines = [vertex.trouble.upper()] if vertex.trouble else []
     lines.append(f" {title} ")  # room for bold type
-    known = vertex.kind != "constant"
-    if "shape" in show and known:
-        lines.append(f"{shape_text(vertex.shape)} {vertex.dtype}".strip())
-    if "value" in show and known and vertex.values:
-        lines.append(value_text(vertex.values))
-    if "grad" in show and vertex.gradients:
-        lines.append(gradient_text(vertex.gradients))
-    if "bytes" in show and vertex.kept:
-        lines.append(f"keeps {bytes_text(vertex.kept)}")
+    known = {} if vertex.kind == "constant" else facts(vertex)
+    lines += [text for word, text in known.items() if word in show and text]
     return "\n".join(lines)
 
 
@@ -157,12 +139,11 @@ def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
 
 @functools.cache
 def _wrap(rule: str) -> str:
-    """A rule in lines of even length, none longer than need be; away from an upright edge."""
-    for width in range(2, RULE_WIDTH + 1):
-        lines = textwrap.wrap(rule, width, break_long_words=False)
-        if len(lines) <= len(textwrap.wrap(rule, RULE_WIDTH, break_long_words=False)):
-            break
-    return "\n".join(lines)
+    """A rule in as few lines as it takes, and these as short as can be."""
+    widths = range(2, RULE_WIDTH + 1)
+    ways = [textwrap.wrap(rule, width, break_long_words=False) for width in widths]
+    fewest = min(ways, key=len)
+    return "\n".join(fewest)
 
 
 def _legend(

@@ -56,6 +56,16 @@ def range_text(first: str, last: str) -> str:
     return "".join(a if a == b else f"{a}…{b}" for a, b in pairs)
 
 
+def facts(vertex: Vertex) -> dict[str, str]:
+    """What is known of a vertex, by the words of ``show``; nothing for what is not known."""
+    return {
+        "shape": f"{shape_text(vertex.shape)} {vertex.dtype}".strip(),
+        "value": value_text(vertex.values) if vertex.values else "",
+        "grad": gradient_text(vertex.gradients) if vertex.gradients else "",
+        "bytes": f"keeps {bytes_text(vertex.kept)}" if vertex.kept else "",
+    }
+
+
 def value_text(arrays: list[Array]) -> str:
     """The one number, or the smallest and the largest; nan and inf are counted beside."""
     values = np.concatenate([array.ravel() for array in arrays])
