@@ -131,7 +131,8 @@ class Trace:
         for node, slot in uses:
             if parent_of(node, slot).shape != node.shape or not node.shape:
                 continue
-            rule, trial = rules_of(node)[slot], trial_gradient(node)
+            rule = rules_of(node)[slot]
+            trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
             with np.errstate(all="ignore"):
                 factor = np.asarray(rule(np.ones(node.shape), node.saved))
                 product = np.asarray(rule(trial, node.saved))
@@ -187,11 +188,6 @@ def rules_of(node: Node) -> list[Rule]:
 def slots(node: Node) -> list[int]:
     """Those inputs of a node that get a gradient."""
     return [slot for slot, parent in enumerate(node.parents) if parent is not None]
-
-
-def trial_gradient(node: Node) -> Array:
-    """A gradient with which a rule shows what it does."""
-    return np.asarray(np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape))
 
 
 def _changed(rules: list[Rule], mistakes: list[Mistake]) -> list[Rule]:
