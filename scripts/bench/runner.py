@@ -1,11 +1,12 @@
 """One library in a process of its own, which trains when it is told to.
 
 ``python -m scripts.bench.runner LIBRARY WORKLOAD DTYPE`` (the workload in JSON) answers each line
-of its input with a line of JSON:
+of its input, a command and its arguments as a JSON list, with a JSON object:
 
-- ``check STEPS FILE`` trains from the initial parameters, writes losses and parameters to an .npz;
-- ``round SECONDS`` trains for about so long, gives the seconds of one step;
-- ``usage`` trains a few steps; gives the peak of the resident memory in bytes, how far that is
+- ``["check", STEPS, FILE]`` trains from the initial parameters, writes losses and parameters to an
+  .npz file;
+- ``["round", SECONDS]`` trains for about so long, gives the seconds of one step;
+- ``["usage"]`` trains a few steps; gives the peak of the resident memory in bytes, how far that is
   above what was resident after the imports, and the sizes of the thread pools.
 """
 
@@ -44,7 +45,6 @@ class Trainer:
         self.training = training
         self.resident = resident
         self.batches = itertools.cycle(training.batches)
-        self.steps: int | None = None
 
     def train(self, steps: int) -> float:
         """So many updates; the seconds they took."""
@@ -59,27 +59,25 @@ class Trainer:
             raise FloatingPointError(f"the loss has become {float(loss)}: nothing is measured")
         return elapsed
 
-    def train_for(self, seconds: float) -> float:
-        """Updates for at least so long; the seconds of one, by the last half of them."""
-        steps, elapsed = 1, self.train(1)
-        while elapsed < seconds / 2:
-            steps *= 2
-            elapsed = self.train(steps)
+    def train_for(self, seconds: float, together: int) -> float:
+        """Updates for at least so long, ``together`` between two looks at the clock; one's time."""
+        steps, elapsed = 0, 0.0
+        while elapsed < seconds:
+            elapsed += self.train(together)
+            steps += together
         return elapsed / steps
 
-    def check(self, steps: str, file: str) -> Answer:
+    def check(self, steps: int, file: str) -> Answer:
         training = self.training
-        losses = [float(training.step(*next(self.batches))) for _ in range(int(steps))]
+        losses = [float(training.step(*next(self.batches))) for _ in range(steps)]
         if training.parameters is not None:
             np.savez(file, np.array(losses), *training.parameters())
         return {"checked": training.parameters is not None}
 
-    def round(self, seconds: str) -> Answer:
-        if self.steps is None:
-            self.steps = max(1, round(float(seconds) / self.train_for(float(seconds))))
+    def round(self, seconds: float) -> Answer:
         gc.collect()
-        self.train_for(WARM_UP)
-        return {"seconds": self.train(self.steps) / self.steps, "steps": self.steps}
+        one = self.train_for(WARM_UP, 1)
+        return {"seconds": self.train_for(seconds, max(1, round(seconds / 5 / one)))}
 
     def usage(self) -> Answer:
         memory.reset_peak()
