@@ -52,7 +52,8 @@ def _still(now: str, where: tuple[Any, ...], value: Any) -> list[Condition]:
         conditions.append(("equal({0}, {1}, equal_nan={2})",
                            (value, value.copy(), value.dtype.kind in "fc")))  # fmt: skip
     elif isinstance(value, list):
-        conditions.append(("alike({0}, {1})", (value, list(value))))
+        items = [f" and {{0}}[{i}] is {{{i + 1}}}" for i in range(len(value))]
+        conditions.append((f"len({{0}}) == {len(value)}{''.join(items)}", (value, *value)))
     elif type(value) is dict:
         conditions.append(("alike({0}.values(), {1})", (value, list(value.values()))))
     return conditions

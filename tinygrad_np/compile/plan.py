@@ -67,17 +67,14 @@ class Plan:
             [(f"{{0}}{v.where.path} is {{1}}", (v.where.owner, array))
              for v, array in zip(self.externals, current, strict=True) if v.where.path]
         )  # fmt: skip
-        stored = [arrays[v] for v in self.stored]
-        self.owners = [_owner(array) for array in stored]
+        self.owners = {id(_owner(arrays[value])) for value in self.stored}
         return True
 
     def clashes(self, arguments: list[Any]) -> bool:
         """Whether an argument shares memory with an array that the program writes to."""
         for argument in arguments:
-            owner = argument if argument.base is None else _owner(argument)
-            for written in self.owners:
-                if owner is written:
-                    return True
+            if id(argument if argument.base is None else _owner(argument)) in self.owners:
+                return True
         return False
 
     def run(self, arguments: list[Any]) -> Any:
@@ -126,10 +123,11 @@ class _Code:
     def __init__(self, plan: Plan, arrays: dict[Value, Any]) -> None:
         self.plan, self.arrays = plan, arrays
         self.homes = plan.layout.homes
-        self.names: dict[str, Any] = {"copy": np.array, "wrap": _wrap, "address": blas.address}
-        self.names.update(errstate=np.errstate, inf=np.inf, nan=np.nan)
+        self.names: dict[str, Any] = {"copy": np.array, "wrap": wrap, "address": blas.address}
+        self.names.update(named=_named, errstate=np.errstate, inf=np.inf, nan=np.nan)
         self.words: dict[Value, str] = {}
         self.local: set[Value] = set()
+        self.base: dict[Value, Value] = {}  # of views of what is local
         self.lines: list[tuple[str, Call | None]] = []
         for value in plan.program.inputs:
             copied = np.empty_like(arrays[value])
@@ -196,7 +194,8 @@ class _Code:
     def result(self, tree: Any) -> str:
         """An expression that copies the results."""
         if isinstance(tree, Returned):
-            return f"wrap({self.result(tree.value)}, {tree.name!r})"
+            copied = f"copy({self.word(tree.value)})"
+            return f"named({copied}, {tree.name!r})" if tree.name else f"wrap({copied}, None)"
         if isinstance(tree, Value):
             end = "" if tree.shape or tree.source == "host" else "[()]"
             return self.word(tree) if tree.source == "host" else f"copy({self.word(tree)}){end}"
@@ -230,6 +229,8 @@ class _Code:
         first = call.inputs[0]
         if first in self.local or not np.may_share_memory(array, self.arrays[first]):
             self._local(call.out, f"v{call.out.number}")
+            if np.may_share_memory(array, self.arrays[first]):
+                self.base[call.out] = self.base.get(first, first)
             line = self.call(call.function, *call.args, **call.kwargs)
             self.lines.append((f"{self.words[call.out]} = {line}", call))
 
@@ -271,6 +272,9 @@ class _Code:
                 self.add(call, function, *words, target)
         elif isinstance(function, np.ufunc) or function in TAKE_OUT:
             self.add(call, function, *args, **call.kwargs, out=target)
+        elif function is np.ndarray.__getitem__:
+            array, index = (self.word(arg) for arg in args)
+            self.lines.append((f"{self.word(target)}[...] = {array}[{index}]", call))
         elif function is np.ndarray.astype:
             self.add(call, np.copyto, target, args[0], casting="unsafe")
         else:
@@ -323,8 +327,10 @@ class _Code:
             self.add(call, np.copyto, call.out, addend)
         for value, pointer in zip(operands, kernel.pointers, strict=True):
             if value in self.local:
-                moved = f"{self.name(pointer)}.value = address({self.word(value)})"
-                self.lines.append((moved, call))
+                base = self.base.get(value, value)
+                offset = blas.address(self.arrays[value]) - blas.address(self.arrays[base])
+                start = f"address({self.word(base)}) + {offset}"
+                self.lines.append((f"{self.name(pointer)}.value = {start}", call))
         numbers = iter(factors)
         line = self.call(
             kernel.function,
@@ -373,8 +379,7 @@ def _fill(target: Any, result: Any) -> None:
     np.copyto(target, result, casting="unsafe")
 
 
-def _wrap(array: Any, name: str | None) -> Any:
+def _named(array: Any, name: str) -> Any:
     tensor = wrap(array, None)
-    if name is not None:
-        tensor.name = name
+    tensor.name = name
     return tensor
