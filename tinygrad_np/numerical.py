@@ -230,7 +230,8 @@ def _extrapolated(
         right, left = float(value(step)), float(value(-step))
         row = [(right - left) / (2 * step)]
         if math.isfinite(row[0]):
-            rounding = precision * max(abs(right), abs(left)) / step
+            # f's value tells how far it is rounded, but for what has cancelled in it: hence 8.
+            rounding = 8 * precision * max(abs(right), abs(left)) / step
             estimates = [(row[0], abs(row[0] - last[0]))] if last else []
             for order, coarse in enumerate(last[:4], 1):
                 row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
@@ -238,7 +239,7 @@ def _extrapolated(
             for derivative, estimate in estimates:
                 if estimate + rounding < error:
                     best, error = derivative, estimate + rounding
-            if error <= max(1e-12 * abs(best), 2 * rounding):
+            if error <= max(1e-12 * abs(best), 1.25 * rounding):
                 break
             last = row
         else:

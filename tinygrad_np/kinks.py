@@ -1,0 +1,71 @@
+"""Kinks: where a function has a derivative on either side, but not one; found and named."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import graph
+from .graph import Node
+from .numerical import Probe, _replaced
+from .tensor import Array, Tensor
+
+
+def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, str] | None:
+    """A kink or jump of f: whether it excuses the difference, and what it is; None without one."""
+    reach = float(np.max(np.abs(way) / np.maximum(np.abs(probe.origin), 1.0)))
+    step = 2.0 ** math.floor(math.log2(probe.precision) / 3) / reach
+    sides = []
+    for h in (step, step / 8):
+        middle, right, left = (float(probe.at(probe.origin + t * way)) for t in (0.0, h, -h))
+        sides.append(((middle - left) / h, (right - middle) / h))
+    (left, right), steep = sides[1], [max(map(abs, side)) for side in sides]
+    gaps = [abs(after - before) for before, after in sides]
+    noise = 64 * probe.precision * abs(probe.value) / (step / 8) + 1e-4 * steep[0]
+    if not math.isfinite(sum(gaps)):
+        return None
+    source = _source_of_kink(probe, way * step)
+    if steep[1] > 4 * steep[0] and steep[1] > noise:
+        if order == 1:
+            return False, f"a jump{source}: there is no derivative here"
+        return True, f"a kink{source}: there is no second derivative here"
+    if gaps[1] <= noise or gaps[1] < 0.5 * gaps[0]:
+        return None
+    slack = 1e-4 * gaps[1]
+    between = min(left, right) - slack <= ours <= max(left, right) + slack
+    return between, (
+        f"a kink{source}: the derivative is {left:.6g} on the left and {right:.6g} on the right; "
+        f"autograd's {ours:.6g} lies {'between' if between else 'outside'}"
+    )
+
+
+class _Watch:
+    """Keeps what the forward pass shows: each node, its operands, its output."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Node, tuple[Any, ...], Any]] = []
+
+    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
+        self.seen.append((node, operands, output))
+
+
+def _source_of_kink(probe: Probe, step: Array) -> str:
+    """The first op whose output bends while its operands do not, in words."""
+    assert isinstance(probe.argument, Tensor)
+    passes = []
+    for values in (probe.origin - step, probe.origin, probe.origin + step):
+        watch, origin = _Watch(), Node(None, (), (), values.shape, values.dtype)
+        with graph.observed(watch), _replaced(probe.argument, values, origin):
+            probe.call()
+        passes.append(watch.seen)
+    for (_, _, before), (node, _, here), (_, _, after) in zip(*passes, strict=False):
+        if before.shape != here.shape or here.shape != after.shape or not here.size:
+            continue
+        bend, slope = np.abs(after - 2 * here + before), np.abs(after - before)
+        if bend.max() > 1e-3 * max(float(slope.max()), float(bend.max())) and node.op is not None:
+            index = [int(i) for i in np.unravel_index(int(bend.argmax()), here.shape)]
+            place = f", at element {index} of its output" if index else ""
+            return f" of {node.op.name}{place}"
+    return ""
