@@ -198,6 +198,8 @@ def as_json(found: Sequence[Result]) -> str:
     """Everything that was compared. What is not finite is written as a string: JSON has no nan."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, Comparison):
+            value = value._asdict()
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):

@@ -1,7 +1,6 @@
 """gradcheck itself: what it finds, names and refuses; the plugin; mutants; the script."""
 
 import configparser
-import dataclasses
 import json
 import os
 import subprocess
@@ -17,7 +16,14 @@ import tinygrad_np as tg
 from scripts import gradcheck as script
 from scripts import mutate
 from tinygrad_np.cases import case, normal
-from tinygrad_np.gradcheck import GradcheckError, GradcheckReport, check_op, gradcheck, sample_call
+from tinygrad_np.gradcheck import (
+    Comparison,
+    GradcheckError,
+    GradcheckReport,
+    check_op,
+    gradcheck,
+    sample_call,
+)
 from tinygrad_np.tensor import Tensor
 
 ROOT = Path(tg.__file__).parent.parent
@@ -330,7 +336,7 @@ def infinite(x: Any) -> Any:
         (lambda: check(infinite), ValueError, "f is infinite at these inputs"),
         (lambda: check(lambda x: float(x.sum().data)), TypeError, "return a Tensor.*got float"),
         (lambda: check(lambda x: x.argmax()), TypeError, "f returns int64"),
-        (lambda: check(lambda x: tg.dropout(x).sum(), np.ones(500)), ValueError, "two different"),
+        (lambda: check(lambda x: tg.dropout(x).sum(), np.arange(99.0)), ValueError, "two diff"),
         (lambda: check(lambda x: x.sum(), order=3), ValueError, "order=3"),
         (lambda: check(lambda x: x.sum(), method="best"), ValueError, "'best' is none of"),
         (lambda: check(lambda x: tg.relu(x).sum(), method="complex"), ValueError, "not for relu"),
@@ -440,8 +446,7 @@ def test_the_script_checks_ops_and_networks(
     network = found["results"][-1]
     assert network["by_hand"].keys() == {"W1", "W2"}
     assert max(network["by_hand"].values()) <= 1e-12
-    fields = {f.name for f in dataclasses.fields(tg.gradcheck(product, [A, B]).comparisons[0])}
-    assert network["comparisons"][0].keys() == fields
+    assert tuple(network["comparisons"][0]) == Comparison._fields
 
 
 def test_the_script_fails_for_a_wrong_rule(

@@ -10,8 +10,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +22,7 @@ from .graph import Node
 from .kinks import find_kink
 from .numerical import Method, Probe, _replaced
 from .op import Op
+from .tables import aligned
 from .tensor import Array, Tensor, plain
 
 TOLERANCES = {("complex", 1): 1e-12, ("richardson", 1): 1e-7, ("richardson", 2): 1e-6}
@@ -35,8 +35,7 @@ DIRECTIONS = 5
 SMALL = 1e-2  # relative errors of elements smaller than this part of the largest are in its terms
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One input's derivatives of one order: the largest difference, where it is, what is there."""
 
     input: str
@@ -61,8 +60,7 @@ class GradcheckError(AssertionError):
         self.report = report
 
 
-@dataclass(frozen=True)
-class GradcheckReport:
+class GradcheckReport(NamedTuple):
     """What a gradient check found: true if all derivatives agree, and printed as a table.
 
     ``notes`` name the kinks that were met, inputs without influence, and differences that could
@@ -78,20 +76,14 @@ class GradcheckReport:
     @property
     def worst(self) -> Comparison:
         """The comparison that comes nearest to, or goes farthest over, what is allowed."""
-
-        def excess(c: Comparison) -> float:
-            return c.relative / c.allowed if math.isfinite(c.relative) else math.inf
-
-        return max(self.comparisons, key=excess)
+        return max(self.comparisons, key=lambda c: c.relative / c.allowed)
 
     def __str__(self) -> str:
         failed = sum(not c.passed for c in self.comparisons)
         count = len(self.comparisons)
-        lines = [
-            f"gradcheck: {failed} of {count} derivatives differ"
-            if failed
-            else f"gradcheck: all {count} derivatives agree"
-        ]
+        verdict = f"{failed} of {count} derivatives differ"
+        if not failed:
+            verdict = f"all {count} derivatives agree"
         rows = [
             ("", "input", "shape", "dtype", "order", "method", "abs error", "rel error", "allowed",
              "where", "autograd", "numerical")
@@ -102,12 +94,8 @@ class GradcheckReport:
              f"{c.autograd:.10g}", f"{c.numerical:.10g}")
             for c in self.comparisons
         ]  # fmt: skip
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([f"gradcheck: {verdict}", *aligned(rows), *notes])
 
 
 def gradcheck(
@@ -277,8 +265,10 @@ def _scalar(
     call: Callable[[], Any], weights: ArrayLike | str | None, rng: np.random.Generator
 ) -> Callable[[], Tensor]:
     """The function under check as one scalar, after two trial calls."""
-    outs = _checked(call())
-    for out, again in zip(outs, _checked(call()), strict=True):
+    outs = _outputs(call())
+    for out, again in zip(outs, _outputs(call()), strict=True):
+        if out.dtype.kind != "f":
+            raise TypeError(f"f returns {out.dtype}: only real floating results have gradients")
         if out.size and not np.isfinite(out.data).all():
             what = "nan" if np.isnan(out.data).any() else "infinite"
             raise ValueError(f"f is {what} at these inputs: it has no derivative to check there")
@@ -313,28 +303,21 @@ def _total(parts: list[Tensor]) -> Tensor:
     return functools.reduce(Tensor.__add__, parts)
 
 
-def _outputs(out: Any) -> list[Any]:
-    return list(out) if isinstance(out, tuple | list) else [out]
-
-
-def _checked(out: Any) -> list[Tensor]:
-    outs = _outputs(out)
+def _outputs(out: Any) -> list[Tensor]:
+    outs = list(out) if isinstance(out, tuple | list) else [out]
     for tensor in outs:
         if not isinstance(tensor, Tensor):
             raise TypeError(
                 f"f must return a Tensor (or several), got {type(tensor).__name__}: for gradients "
                 "derived by hand see tg.audit"
             )
-        if tensor.dtype.kind != "f":
-            raise TypeError(f"f returns {tensor.dtype}: only real floating results have gradients")
     return outs
 
 
 # The comparison
 
 
-@dataclass
-class _Settings:
+class _Settings(NamedTuple):
     method: Method
     directions: int | None
     rtol: float | None
@@ -380,12 +363,14 @@ def _compare_one(
         places = [f"direction {i}" for i in range(count)]
         ours = np.array([float((gradient * way).sum(dtype=np.float64)) for way in ways])
     else:
-        ways = _units(probe.origin)
+        units = np.eye(tensor.size, dtype=probe.origin.dtype)
+        ways = list(units.reshape(-1, *tensor.shape))
         places = [str(list(map(int, index))) if index else "" for index in np.ndindex(tensor.shape)]
         ours = gradient.astype(np.float64).ravel()
     theirs, errors = np.array([probe.along(way) for way in ways]).reshape(-1, 2).T
     allowed = settings.rtol or _allowed(probe, order, gradient.dtype)
-    size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * _largest(theirs))
+    largest = np.max(np.abs(theirs), where=np.isfinite(theirs), initial=0.0)
+    size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * largest)
     absolute = np.abs(ours - theirs)
     vague = (errors > 10 * allowed * size) & (errors > 2.0**26 * probe.precision * abs(probe.value))
     # Nothing smaller than the numerical derivative's own error can be told apart.
@@ -420,20 +405,6 @@ def _direction(origin: Array, rng: np.random.Generator) -> Array:
     """A random direction, longer for large elements."""
     way: Array = rng.normal(size=origin.shape) * np.maximum(np.abs(origin), 1.0)
     return way / math.sqrt(origin.size)
-
-
-def _units(origin: Array) -> list[Array]:
-    ways = []
-    for i in range(origin.size):
-        way = np.zeros_like(origin)
-        way.flat[i] = 1
-        ways.append(way)
-    return ways
-
-
-def _largest(values: Array) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max(initial=0.0))
 
 
 def _allowed(probe: Probe, order: int, dtype: np.dtype[Any]) -> float:

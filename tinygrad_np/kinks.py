@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,26 +42,17 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
     )
 
 
-class _Watch:
-    """Keeps what the forward pass shows: each node, its operands, its output."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[Node, tuple[Any, ...], Any]] = []
-
-    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        self.seen.append((node, operands, output))
-
-
 def _source_of_kink(probe: Probe, step: Array) -> str:
     """The first op whose output bends while its operands do not, in words."""
     assert isinstance(probe.argument, Tensor)
-    passes = []
+    passes: list[list[tuple[Node, Any]]] = []
     for values in (probe.origin - step, probe.origin, probe.origin + step):
-        watch, origin = _Watch(), Node(None, (), (), values.shape, values.dtype)
+        passes.append([])
+        watch = SimpleNamespace(observe=lambda node, _, out: passes[-1].append((node, out)))
+        origin = Node(None, (), (), values.shape, values.dtype)
         with graph.observed(watch), _replaced(probe.argument, values, origin):
             probe.call()
-        passes.append(watch.seen)
-    for (_, _, before), (node, _, here), (_, _, after) in zip(*passes, strict=False):
+    for (_, before), (node, here), (_, after) in zip(*passes, strict=False):
         if before.shape != here.shape or here.shape != after.shape or not here.size:
             continue
         bend, slope = np.abs(after - 2 * here + before), np.abs(after - before)
