@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import tinygrad_np as tg
-from tinygrad_np import Tensor, nn
+from tinygrad_np import Tensor, nn, tracing
 
 from .printed_rules import dropout_unscaled, relu_of_output, tanh_dropout
 
@@ -56,7 +56,7 @@ class TwoLayer(nn.Module):
 
     def loss(self, x: Array, labels: Array) -> Tensor:
         """``objective`` of images (n, 784) and class numbers (n,)."""
-        one_hot = np.eye(10, dtype=self.W1.dtype)[labels]
+        one_hot = (labels[:, np.newaxis] == np.arange(10)).astype(self.W1.dtype)
         return self.objective(
             self.forward(x, self.draw_mask(x) if self.training else None), one_hot
         )
@@ -84,7 +84,10 @@ class DropoutNetwork(TwoLayer):
 
     def draw_mask(self, x: Array) -> Mask:
         """A fair coin for every hidden unit of every image."""
-        return (self.rng.random((len(x), self.hidden)) < 0.5).astype(self.W1.dtype)
+        rng, shape = self.rng, (len(x), self.hidden)
+        drawn = tracing.draw(lambda: rng.random(shape))  # tg.compile draws anew at each replay
+        mask: Array = (drawn < 0.5).astype(self.W1.dtype)
+        return mask
 
     def forward(self, x: Any, mask: Mask = None) -> Tensor:
         """(relu(x W1) · 2 · mask) W2."""
