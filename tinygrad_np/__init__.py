@@ -45,6 +45,8 @@ from .random import dropout as dropout
 from .random import manual_seed as manual_seed
 from .record import record as record
 from .record import scope as scope
+from .serialization import load as load
+from .serialization import save as save
 from .tensor import Tensor as Tensor
 
 __version__ = "0.1.0"

@@ -1,0 +1,175 @@
+"""Weights to and from files: safetensors, which hold arrays and text and nothing that runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .tensor import Array, Tensor, plain
+
+if TYPE_CHECKING:
+    from .nn import Module
+
+__all__ = ["PARTIAL", "FileDamagedError", "load", "read", "replace_file", "save"]
+
+Path = str | os.PathLike[str]
+
+DIGEST = "tinygrad_np.sha256"
+"""The name in a file's metadata under which ``save`` keeps a digest of all the rest."""
+
+PARTIAL = ".partial"
+"""The suffix of a file that is still being written."""
+
+_DTYPES = {
+    "float16", "float32", "float64", "complex64", "bool", "int8", "int16", "int32", "int64",
+    "uint8", "uint16", "uint32", "uint64",
+}  # fmt: skip
+
+
+class FileDamagedError(ValueError):
+    """A file is no safetensors file, is cut short, or does not hold what was saved."""
+
+
+def save(
+    state: Module | Mapping[str, Array | Tensor],
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a module's parameters, or arrays by name, to a safetensors file.
+
+    PyTorch, JAX and others read it with the ``safetensors`` package. The file appears whole or not
+    at all, and replaces one that exists; ``metadata`` is text to keep with the arrays. A digest is
+    kept as well, so that ``load`` sees whether a single bit has changed.
+
+    Raises TypeError for what is no array, or an array of a type that safetensors lacks; OSError
+    where the file cannot be written: an older one is then still there.
+
+    >>> import pathlib, tempfile
+    >>> import tinygrad_np as tg
+    >>> net = tg.nn.Linear(3, 2, rng=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "net.safetensors"
+    ...     tg.save(net, path)
+    ...     {name: array.shape for name, array in tg.load(path).items()}
+    {'bias': (2,), 'weight': (2, 3)}
+    """
+    from safetensors.numpy import save as serialize
+
+    given = state if isinstance(state, Mapping) else state.state_dict()
+    arrays = {name: _array(name, value) for name, value in given.items()}
+    told = dict(metadata or {})
+    for name in {*arrays} & {"__metadata__"} | {*told} & {DIGEST}:
+        raise ValueError(f"the name {name!r} is reserved: choose another")
+    try:
+        content = serialize(arrays, {**told, DIGEST: _digest(arrays, told)})
+    except TypeError as error:
+        raise TypeError(f"metadata must be text by name, got {told!r}") from error
+    replace_file(path, content)
+
+
+def load(path: Path, into: Module | None = None) -> dict[str, Array]:
+    """Read a safetensors file: its arrays by name; with ``into``, into a module's parameters too.
+
+    Raises FileDamagedError where the file is damaged in any way that can be seen (in one that
+    ``save`` wrote: in any way at all); ValueError where it does not fit the module, with every name
+    that is missing, unexpected or of another shape or dtype: the module is then unchanged.
+
+    >>> import pathlib, tempfile
+    >>> import tinygrad_np as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "net.safetensors"
+    ...     tg.save({"weight": np.zeros((2, 3), np.float32)}, path)
+    ...     tg.load(path, tg.nn.Linear(3, 2))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    ValueError: the state does not fit this module:
+      missing: bias
+    """
+    arrays, _ = read(path)
+    if into is not None:
+        try:
+            into.load_state_dict(arrays)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
+    return arrays
+
+
+def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays and the metadata of a safetensors file; see ``load``.
+
+    With ``verified`` a file without a digest, which ``save`` cannot have written, is an error too.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = os.fspath(path)
+    try:
+        with open(name, "rb"):  # for Python's own words where it is missing or not to be read
+            pass
+        with safe_open(name, framework="np") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {key: np.array(file.get_tensor(key)) for key in sorted(file.keys())}
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileDamagedError(
+            f"{name}: is no safetensors file that NumPy can read, or is damaged ({error})"
+        ) from error
+    digest = metadata.pop(DIGEST, None)
+    if digest is None and verified:
+        raise FileDamagedError(f"{name}: has no digest, so that it cannot be trusted to be whole")
+    if digest not in (None, _digest(arrays, metadata)):
+        raise FileDamagedError(
+            f"{name}: is damaged: it does not hold what was saved (the digest differs)"
+        )
+    return arrays, metadata
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that, whatever happens, it holds the old content or the new, and no mixture.
+
+    It is written beside its place under a name that ends in ``PARTIAL``, brought to the disk, then
+    renamed, and the renaming is brought to the disk.
+    """
+    name = os.fspath(path)
+    partial = name + PARTIAL
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, name)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
+    if os.name == "posix":  # elsewhere folders cannot be opened
+        folder = os.open(os.path.dirname(name) or ".", os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _array(name: str, value: Any) -> Array:
+    """What is saved of a value: contiguous, in this machine's byte order."""
+    array = plain(value)
+    if not isinstance(array, np.ndarray | np.generic):
+        raise TypeError(f"{name!r} is a {type(value).__name__}: only arrays and Tensors are saved")
+    array = np.asarray(array, order="C")
+    if array.dtype.name not in _DTYPES:
+        raise TypeError(f"{name!r} is of dtype {array.dtype}, which safetensors cannot hold")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of names, dtypes, shapes, values and metadata."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    digest.update(json.dumps(metadata, sort_keys=True).encode())
+    return digest.hexdigest()
