@@ -65,16 +65,22 @@ def curves(path: Path, title: str, rows: Sequence[Any]) -> None:
     _save(figure, path)
 
 
-# Sheets of digits are laid out in screen pixels: one pixel of an image covers 3 × 3 of them
+# Sheets of images are laid out in screen pixels: one pixel of an image covers 3 × 3 of them
 
-SCALE, GAP, CAPTION, TITLE, COLUMNS = 3, 12, 24, 36, 10
+SCALE, GAP, LINE, TITLE, COLUMNS = 3, 12, 16, 36, 10
 
 
-def _sheet_size(images: Array, count: int) -> tuple[int, int]:
-    """Width and height in screen pixels of so many digits, with a title above."""
-    height, width = SCALE * images.shape[1], SCALE * images.shape[2]
+def _scale(images: Array) -> int:
+    """Screen pixels for a pixel of an image: 3, but fewer where images are large."""
+    longest: int = max(images.shape[1:])
+    return max(1, min(SCALE, 128 // longest))
+
+
+def _sheet_size(images: Array, count: int, lines: int) -> tuple[int, int]:
+    """Width and height in screen pixels of so many images, with a title above."""
+    height, width = (_scale(images) * length for length in images.shape[1:])
     rows = -(-count // COLUMNS)
-    return GAP + COLUMNS * (width + GAP), TITLE + rows * (height + CAPTION) + GAP
+    return GAP + COLUMNS * (width + GAP), TITLE + rows * (height + lines * LINE + 8) + GAP
 
 
 def _page(width: int, height: int) -> tuple[Figure, Axes]:
@@ -91,20 +97,23 @@ def _page(width: int, height: int) -> tuple[Figure, Axes]:
 
 
 def _sheet(
-    axes: Axes, top: int, title: str, images: Array, captions: Sequence[str], marked: Array
-) -> None:
-    """Digits, ten a row, each with its caption above; those marked are framed in red."""
+    axes: Axes, top: int, title: str, images: Array, captions: Sequence[str], marked: Array,
+    lines: int,
+) -> None:  # fmt: skip
+    """Images, ten a row, each with its caption of so many lines above; those marked are framed."""
     from matplotlib.patches import Rectangle
 
-    height, width = SCALE * images.shape[1], SCALE * images.shape[2]
+    height, width = (_scale(images) * length for length in images.shape[1:])
     axes.text(GAP, top + TITLE / 2, title, fontsize=11, va="center")
     for i, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
         left = GAP + i % COLUMNS * (width + GAP)
-        upper = top + TITLE + i // COLUMNS * (height + CAPTION) + CAPTION - 4
+        row = height + lines * LINE + 8
+        upper = top + TITLE + i // COLUMNS * row + lines * LINE + 4
         color = RED if mark else "black"
         axes.text(
-            left + width / 2, upper - 3, caption, color=color, fontsize=9, ha="center", va="bottom"
-        )
+            left + width / 2, upper - 3, caption, color=color, fontsize=9, ha="center", va="bottom",
+            linespacing=1,
+        )  # fmt: skip
         axes.imshow(
             image, cmap="gray_r", vmin=0, vmax=max(image.max(), 1e-9), interpolation="nearest",
             aspect="auto", extent=(left, left + width, upper + height, upper),
@@ -119,36 +128,91 @@ def _sheet(
 
 def contact_sheet(path: Path, title: str, images: Array, labels: Array) -> None:
     """Digits (n, height, width), ten a row, each with its label above."""
-    figure, axes = _page(*_sheet_size(images, len(images)))
-    _sheet(axes, 0, title, images, [str(n) for n in labels], np.zeros(len(images), bool))
+    figure, axes = _page(*_sheet_size(images, len(images), 1))
+    _sheet(axes, 0, title, images, [str(n) for n in labels], np.zeros(len(images), bool), 1)
     _save(figure, path)
 
 
-def predictions(path: Path, images: Array, labels: Array, predicted: Array, sure: Array) -> None:
+def predictions(
+    path: Path, images: Array, labels: Array, predicted: Array, sure: Array, classes: Sequence[str]
+) -> None:
     """The first 30 images with what the network takes them for, and its 30 surest mistakes.
 
-    ``images`` (n, height, width); ``labels``, ``predicted`` and ``sure`` (the score or probability
-    of the prediction) are (n,). Mistakes are framed in red, and say what the image is.
+    ``images`` (n, height, width); ``labels``, ``predicted`` and ``sure`` (the probability of the
+    prediction) are (n,). Mistakes are framed in red, and say what the image is.
     """
     surest = np.argsort(-sure, kind="stable")
     mistakes = surest[predicted[surest] != labels[surest]]
     rate = 100 * len(mistakes) / len(labels)
-    first = np.arange(min(30, len(labels)))
-    parts = [("The first test digits, and what the network takes them for", first)]
+    first = np.arange(min(3 * COLUMNS, len(labels)))
+    parts = [("The first test images, and what the network takes them for", first)]
     if len(mistakes):
-        title = f"Its surest mistakes, of {len(mistakes):,} among {len(labels):,} test digits"
-        parts.append((f"{title} ({rate:.2f}%)", mistakes[:30]))
-    sizes = [_sheet_size(images, len(rows)) for _, rows in parts]
+        title = f"Its surest mistakes, of {len(mistakes):,} among {len(labels):,} test images"
+        parts.append((f"{title} ({rate:.2f}%)", mistakes[: 3 * COLUMNS]))
+    lines = 1 if max(map(len, classes)) < 3 else 2
+    between = ", is " if lines == 1 else "\nis "
+    sizes = [_sheet_size(images, len(rows), lines) for _, rows in parts]
     figure, axes = _page(sizes[0][0], sum(height for _, height in sizes))
     top = 0
     for (title, rows), (_, height) in zip(parts, sizes, strict=True):
         wrong = predicted[rows] != labels[rows]
         captions = [
-            f"{predicted[i]}, is {labels[i]}" if miss else str(predicted[i])
+            classes[predicted[i]] + (between + classes[labels[i]] if miss else "")
             for i, miss in zip(rows, wrong, strict=True)
         ]
-        _sheet(axes, top, title, images[rows], captions, wrong)
+        _sheet(axes, top, title, images[rows], captions, wrong, lines)
         top += height
+    _save(figure, path)
+
+
+def confusion(
+    path: Path, title: str, labels: Array, predicted: Array, classes: Sequence[str]
+) -> None:
+    """How often each class (a row) is taken for each other (a column), and for itself.
+
+    Mistakes are red, the more the darker, relative to the commonest; hits are blue. Beside each
+    row stands the share of the class that is right. Numbers are left out beyond 25 classes.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    n = len(classes)
+    counts = np.zeros((n, n), int)
+    np.add.at(counts, (labels, predicted), 1)
+    hits, totals = np.diag(counts), counts.sum(axis=1)
+    mistakes = counts - np.diag(hits)
+    side = max(6.0, min(12.0, 0.62 * n)) + (1 if max(map(len, classes)) > 2 else 0)
+    figure = _figure(side, side + 0.3)
+    axes = figure.subplots()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    reds = LinearSegmentedColormap.from_list("mistakes", ["white", RED])
+    axes.imshow(mistakes, cmap=reds, vmin=0, vmax=max(mistakes.max(), 1))
+    own = np.ma.masked_array(np.ones((n, n)), ~np.eye(n, dtype=bool))
+    axes.imshow(own, cmap=LinearSegmentedColormap.from_list("hits", [BLUE, BLUE]), alpha=0.25)
+    if n <= 25:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            dark = i != j and mistakes[i, j] > 0.6 * mistakes.max()
+            axes.text(
+                j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=9,
+                color="white" if dark else "black", fontweight="bold" if i == j else None,
+            )  # fmt: skip
+    names = list(range(n)) if n <= 25 else list(range(0, n, -(-n // 25)))
+    slanted = max(map(len, classes)) > 2
+    axes.set_xticks(names, [classes[i] for i in names], rotation=45 if slanted else 0)
+    axes.set_yticks(names, [classes[i] for i in names])
+    right = axes.secondary_yaxis("right")
+    shares = [f"{hits[i] / totals[i]:.1%}" if totals[i] else "none" for i in names]
+    right.set_yticks(names, shares)
+    for each in (axes, right):
+        each.tick_params(length=0)
+    axes.set_xlabel("what the network takes it for")
+    axes.set_ylabel("what the image is")
+    right.set_ylabel("of these right")
+    axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#e4e4e4", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    right.spines[:].set_visible(False)
     _save(figure, path)
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 
 class Progress:
-    """Images done, images a second, time left and the last loss, as a context manager."""
+    """Loss, accuracy, images a second and time left, as a context manager.
 
-    def __init__(self, iterations: int, batch_size: int) -> None:
+    ``accuracy`` is called at most twice a second, and only where there is a bar.
+    """
+
+    def __init__(
+        self, updates: int, batch_size: int, done: int, accuracy: Callable[[], float]
+    ) -> None:
         from tqdm import tqdm
 
-        self.batch_size = batch_size
+        self.batch_size, self.accuracy = batch_size, accuracy
+        self.shown = 0.0
         self.bar = tqdm(
-            total=iterations * batch_size,
+            total=updates * batch_size,
+            initial=done * batch_size,
             unit=" images",
             unit_scale=True,
             leave=False,
+            dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
 
@@ -34,7 +44,14 @@ class Progress:
 
     def update(self, loss: float) -> None:
         """One more batch is done; ``loss`` is what it had."""
-        self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+        if self.bar.disable:
+            return
+        now = time.monotonic()
+        if now - self.shown >= 0.5:
+            self.shown = now
+            self.bar.set_postfix_str(
+                f"loss {loss:.4g}, accuracy {self.accuracy():.1%}", refresh=False
+            )
         self.bar.update(self.batch_size)
 
     def write(self, line: str) -> None:

@@ -1,68 +1,115 @@
-"""What a training run leaves in its folder: config.json, metrics.csv and pictures."""
+"""What a training run leaves in its folder, besides checkpoints: settings, figures, pictures."""
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinygrad_np as tg
 from scripts import figures
-from scripts.training import Metrics, scores
+from scripts.datasets import Data
+from scripts.draw_graph import write_graph
+from scripts.training import Metrics, prepared, probabilities, scores
 from tinygrad_np.nn import Module
+from tinygrad_np.serialization import replace_file
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
+MODEL = "model.safetensors"
 
 
-def write_config(out: Path, settings: Mapping[str, Any]) -> None:
-    """The settings, and what they ran on: enough to repeat the run."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    versions = {
+def versions() -> dict[str, str]:
+    """What a run's last bits may depend on."""
+    blas = tg.show_config(mode="dicts")["blas"]
+    named = " ".join(str(blas[key]) for key in ("library", "version", "kernel") if blas[key])
+    return {
         "tinygrad_np": tg.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "blas": f"{blas.get('name')} {blas.get('version')}",
+        "blas": named,
+        "blas_threads": str(blas["threads"]),
     }
-    text = json.dumps({**settings, "versions": versions}, indent=2)
-    (out / "config.json").write_text(text + "\n")
+
+
+def write_config(out: Path, settings: Mapping[str, Any], told: Mapping[str, str]) -> None:
+    """config.json: the settings and what they run on, enough to repeat the run."""
+    text = json.dumps({**settings, "versions": told}, indent=2)
+    replace_file(out / "config.json", (text + "\n").encode())
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """What ``write_config`` wrote; ValueError where it is damaged."""
+    path = out / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: holds no settings")
+    return config
+
+
+def write_metrics(out: Path, rows: Sequence[Metrics]) -> None:
+    """metrics.csv: a row for every epoch so far."""
+    lines = [",".join(COLUMNS)]
+    lines += [
+        f"{row.epoch:g},{row.train_loss:.6f},{row.train_accuracy:.6f},{row.test_accuracy:.6f}"
+        for row in rows
+    ]
+    replace_file(out / "metrics.csv", ("\n".join(lines) + "\n").encode())
+
+
+def write_model(out: Path, model: Module) -> None:
+    """model.safetensors: the weights, and nothing else: the same ones make the same file."""
+    tg.save(model, out / MODEL)
+
+
+def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Data) -> list[str]:
+    """The pictures; returns what could not be drawn, in words."""
+    title = f"{name} on {data.name}: {rows[-1].test_accuracy:.2%} of the test images right"
+    figures.curves(out / "curves.png", title, rows)
+    images, labels = data.sets[1]
+    probability = probabilities(model, scores(model, images))
+    predicted = probability.argmax(axis=1)
+    figures.confusion(out / "confusion.png", title, labels, predicted, data.classes)
+    if images.ndim == 3:
+        figures.predictions(
+            out / "predictions.png", images, labels, predicted, probability.max(axis=1),
+            data.classes,
+        )  # fmt: skip
+    x = prepared(data.sets[0][0][:100], model.parameters()[0].dtype)
+    try:
+        write_graph(out / "graph.svg", model, x, data.sets[0][1][:100].astype(np.int64))
+    except (RuntimeError, ImportError) as error:
+        return [f"graph.svg was not drawn: {error}"]
+    return []
 
 
 @contextmanager
-def metrics_file(out: Path) -> Iterator[Callable[[Metrics], None]]:
-    """A function that adds a row to metrics.csv, on disk at once."""
-    with (out / "metrics.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
+def locked(out: Path) -> Iterator[None]:
+    """Inside, no other process trains into the folder; ValueError where one does.
 
-        def write(row: Metrics) -> None:
-            figures = (row.train_loss, row.train_accuracy, row.test_accuracy)
-            table.writerow([f"{row.epoch:g}", *(f"{figure:.6f}" for figure in figures)])
-            file.flush()
-
-        yield write
-
-
-def draw(
-    out: Path, name: str, model: Module, rows: Sequence[Metrics], test: tuple[NDArray[Any], ...]
-) -> None:
-    """curves.png, and predictions.png of the test images (n, pixels)."""
-    title = f"{name}: {rows[-1].test_accuracy:.2%} of the test digits right"
-    figures.curves(out / "curves.png", title, rows)
-    x, labels = test
-    probabilities = tg.softmax(scores(model, x)).data
-    side = math.isqrt(x.shape[1])
-    figures.predictions(
-        out / "predictions.png",
-        x.reshape(-1, side, side),
-        labels,
-        probabilities.argmax(axis=1),
-        probabilities.max(axis=1),
-    )
+    The lock ends with the process, however that ends. Windows has none.
+    """
+    try:
+        import fcntl
+        import os
+    except ImportError:
+        yield
+        return
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{out}: another process is training into this folder; choose another --out"
+            ) from None
+        yield
+    finally:
+        os.close(folder)

@@ -1,61 +1,63 @@
-"""Train a network on MNIST; write its figures, curves and predictions to a folder."""
+"""Train a network on images; write its weights, figures and pictures to a folder."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import models
-import tinygrad_np as tg
-from scripts import run_folder
-from scripts.progress import Progress
 from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
-from scripts.training import Metrics, train
-from tinygrad_np.data import load_mnist
-from tinygrad_np.data.folder import DataSet
-from tinygrad_np.nn import Module
+from scripts.run import LENGTH, RECIPE, Options, run
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
 that returns a tinygrad_np.nn.Module (it is passed rng and dtype if it takes them).
+
+The folder then holds model.safetensors (the weights), metrics.csv, config.json (all settings),
+curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. Ctrl-C stops after
+the step with a checkpoint; the same command with --resume goes on, to the last bit as if nothing
+had happened.
 
 examples:
   python -m scripts.train three_layer
   python -m scripts.train three_layer --recipe best
   python -m scripts.train three_layer --iterations 400 --out runs/short
   python -m scripts.train three_layer --optimizer adam --epochs 5 --batch-size 100
+  python -m scripts.train three_layer --dataset fashion --recipe best --resume
   python -m scripts.train my_models:Net --optimizer nesterov --lr 0.02 --dtype float64
+  python -m scripts.train my_models:Net --dataset my_images/
 """
+
+DEFAULTS = {"recipe": "seed", "seed": 0, "dtype": "float32", "dataset": "mnist"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    recipe = _recipe(options)
-    name = recipe.network(options.model)
-    out: Path = options.out or _default_folder(options)
+    names = ("model", *DEFAULTS, *RECIPE)
+    given = {n: v for n in names if (v := getattr(options, n, None)) is not None}
+    rest = {name: given.get(name, default) for name, default in DEFAULTS.items()}
+    recipe = _recipe(rest["recipe"], given)
+    settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
+    out: Path = options.out or _default_folder(options.model, rest)
+    chosen = Options(
+        out, options.resume, options.overwrite, options.data, options.compiled,
+        options.checkpoint_every, options.keep, options.pictures,
+    )  # fmt: skip
     try:
-        rng = tg.manual_seed(options.seed)
-        model = models.make(name, rng, options.dtype)
-        data = load_mnist(dtype=options.dtype, path=options.data)
-        out.mkdir(parents=True, exist_ok=True)
-        run_folder.write_config(
-            out, {"model": name, **_told(options), **dataclasses.asdict(recipe)}
-        )
-        print(model.summary(), end="\n\n")
-        rows = _run(model, recipe, data, rng, out)
-        run_folder.draw(out, name, model, rows, data[1])
+        code = run(settings, given, chosen)
     except (OSError, ValueError, FloatingPointError) as error:
         message = "\n".join([f"error: {error}", *getattr(error, "__notes__", [])])
         print(message, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"stopped at once; --resume goes on from {out}'s last checkpoint", file=sys.stderr)
+        return 130
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    return 0
+    return code
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -71,9 +73,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--recipe",
         choices=list(RECIPES),
-        default="seed",
-        help="settings to start from: the first "
-        "seed document's (default), or the best ones found, with relu and images moved by a pixel",
+        help="settings to start from: the first seed document's (default), or the best ones found, "
+        "with relu and images moved by a pixel",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
@@ -85,32 +86,62 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--lr",
         type=float,
         metavar="RATE",
-        help="learning rate (default: 0.1; for momentum and "
-        "nesterov 0.01, for adam and adamw 0.001)",
+        help="learning rate (default: 0.1; for momentum and nesterov 0.01, for adam and adamw "
+        "0.001)",
     )
     add("--optimizer", choices=list(OPTIMIZERS), help=f"default: {seed.optimizer}")
-    add("--seed", type=int, default=0, help="of all random numbers (default: 0)")
-    add("--dtype", choices=["float32", "float64"], default="float32", help="default: float32")
+    add("--seed", type=int, help="of all random numbers (default: 0)")
+    add("--dtype", choices=["float32", "float64"], help="default: float32")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="mnist (default), fashion, or a folder of your own with four IDX or .npy files",
+    )
+    add("--data", metavar="DIR", help="where the files of mnist or fashion are")
     add(
         "--out",
         type=Path,
         metavar="DIR",
         help="where to write (default: runs/MODEL, or runs/MODEL_RECIPE)",
     )
-    add("--data", metavar="DIR", help="folder of the four MNIST files")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    begin.add_argument("--overwrite", action="store_true", help="begin anew where a run is already")
+    add(
+        "--checkpoint-every",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="updates between checkpoints (default: 1000)",
+    )
+    add("--keep", type=_positive, default=3, metavar="K", help="checkpoints kept (default: 3)")
+    add(
+        "--compiled",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replay the training step by tg.compile: the same to the last bit, but faster",
+    )
+    add(
+        "--pictures",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="draw pictures at the end",
+    )
     options = parser.parse_args(arguments)
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         parser.error(f"--seed {options.seed}: a seed is not negative")
     if options.lr is not None and not 0 < options.lr < float("inf"):
         parser.error(f"--lr {options.lr}: a learning rate is positive")
-    if (options.batch_size or 1) > 60_000:
-        parser.error(f"--batch-size {options.batch_size}: there are 60,000 training images")
     return options
 
 
-def _default_folder(options: argparse.Namespace) -> Path:
-    name = options.model.replace(":", ".")
-    return Path("runs") / (name if options.recipe == "seed" else f"{name}_{options.recipe}")
+def _default_folder(model: str, rest: dict[str, Any]) -> Path:
+    parts = [model.replace(":", ".")]
+    if rest["recipe"] != DEFAULTS["recipe"]:
+        parts.append(rest["recipe"])
+    if rest["dataset"] != DEFAULTS["dataset"]:
+        parts.append(Path(rest["dataset"]).name)
+    return Path("runs") / "_".join(parts)
 
 
 def _positive(text: str) -> int:
@@ -120,57 +151,14 @@ def _positive(text: str) -> int:
     return value
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
+def _recipe(name: str, given: dict[str, Any]) -> Recipe:
     """The recipe with what the options change in it."""
-    names = ("optimizer", "lr", "batch_size", "iterations", "epochs")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if "epochs" in given or "iterations" in given:
-        given = {"epochs": None, "iterations": None} | given
-    if "optimizer" in given:
-        given.setdefault("lr", RATES[given["optimizer"]])
-    return dataclasses.replace(RECIPES[options.recipe], **given)
-
-
-def _told(options: argparse.Namespace) -> dict[str, object]:
-    """The options that are no settings of the recipe."""
-    return {name: getattr(options, name) for name in ("recipe", "seed", "dtype", "data")}
-
-
-def _run(
-    model: Module, recipe: Recipe, data: DataSet, rng: np.random.Generator, out: Path
-) -> list[Metrics]:
-    """Train, telling how it goes; every row is written as soon as it is there."""
-    iterations = recipe.updates(len(data[0][0]))
-    rows: list[Metrics] = []
-    start = time.perf_counter()
-    with run_folder.metrics_file(out) as write, Progress(iterations, recipe.batch_size) as bar:
-        bar.write(f"{'epoch':>6} {'loss':>8} {'train':>8} {'test':>8} {'seconds':>8}")
-        for row in train(
-            model,
-            recipe.make_optimizer(model, iterations),
-            data,
-            iterations=iterations,
-            batch_size=recipe.batch_size,
-            rng=rng,
-            replacement=recipe.replacement,
-            augment=recipe.augmentation,
-            on_update=bar.update,
-        ):
-            rows.append(row)
-            write(row)
-            bar.write(
-                f"{row.epoch:6g} {row.train_loss:8.5g} {row.train_accuracy:8.2%} "
-                f"{row.test_accuracy:8.2%} {row.seconds:8.2f}"
-            )
-    updates = sum(row.seconds for row in rows)
-    best = max(rows, key=lambda row: row.test_accuracy)
-    print(
-        f"\nTest accuracy {rows[-1].test_accuracy:.2%} "
-        f"(highest: {best.test_accuracy:.2%}, after epoch {best.epoch:g}).\n"
-        f"{iterations:,} updates took {updates:.1f} s, evaluation "
-        f"{time.perf_counter() - start - updates:.1f} s."
-    )
-    return rows
+    changes = {n: v for n, v in given.items() if n in RECIPE}
+    if any(n in changes for n in LENGTH):
+        changes = dict.fromkeys(LENGTH) | changes
+    if "optimizer" in changes:
+        changes.setdefault("lr", RATES[changes["optimizer"]])
+    return dataclasses.replace(RECIPES[name], **changes)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
-"""The training loop: batches in, updates, a row of figures after every epoch."""
+"""Training as a thing that can be stopped anywhere and taken up again, to the last bit the same."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 import tinygrad_np as tg
+from scripts import generators
 from scripts.augmentation import Augmentation
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
@@ -20,6 +21,10 @@ from tinygrad_np.nn import Module
 from tinygrad_np.optim import Optimizer
 
 Array = NDArray[Any]
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss or a weight is nan or infinite: training will not recover."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,17 @@ class Metrics:
     seconds: float
 
 
+def prepared(x: Array, dtype: DTypeLike) -> Array:
+    """What a network is given of images (n, ...): rows (n, pixels); bytes are divided by 255.
+
+    It is done batch by batch, so that images may stay in a file that is larger than memory.
+    """
+    rows = x.reshape(len(x), -1)
+    if x.dtype == np.uint8:
+        return np.divide(rows, 255, dtype=dtype)
+    return rows.astype(dtype)
+
+
 def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     """The model's own loss, or the softmax cross-entropy of what it returns."""
     own = getattr(model, "loss", None)
@@ -45,65 +61,274 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     return loss
 
 
-def scores(model: Module, x: Array, batch_size: int = 2000) -> Array:
-    """What the model returns for images (n, ...), in ``eval`` mode: (n, classes), in batches."""
-    model.eval()
-    with tg.no_grad():
-        parts = [model(x[i : i + batch_size]).data for i in range(0, len(x), batch_size)]
-    model.train()
-    return np.concatenate(parts)
+def score_batches(model: Module, x: Array, batch_size: int = 2000) -> Iterator[Array]:
+    """What the model returns for images (n, ...), in ``eval`` mode, a batch (m, classes) a time."""
+    dtype = model.parameters()[0].dtype
+    was = model.training
+    for i in range(0, len(x), batch_size):
+        model.eval()
+        with tg.no_grad():
+            part = model(prepared(x[i : i + batch_size], dtype)).data
+        model.train(was)
+        yield part
 
 
-def accuracy(model: Module, x: Array, labels: Array) -> float:
-    """The share of images whose highest score is that of their label."""
-    return float(np.mean(scores(model, x).argmax(axis=1) == labels))
+def scores(model: Module, x: Array) -> Array:
+    """What the model returns for images (n, ...), in ``eval`` mode: (n, classes)."""
+    return np.concatenate(list(score_batches(model, x)))
+
+
+def probabilities(model: Module, scores: Array) -> Array:
+    """A probability for each class, (n, classes).
+
+    The softmax of the scores, unless the model says itself what its ``outputs`` are. Those of a
+    network that was trained on squared errors estimate probabilities: they are cut at 0 and
+    divided by their sum.
+    """
+    outputs = getattr(model, "outputs", None)
+    if outputs is None:
+        return tg.softmax(scores).data
+    positive = np.maximum(outputs(scores), 0)
+    total = positive.sum(axis=1, keepdims=True)
+    shares: Array = np.full_like(positive, 1 / positive.shape[1])
+    np.divide(positive, total, out=shares, where=total > 0)
+    return shares
+
+
+def accuracy(
+    model: Module, x: Array, labels: Array, each: Callable[[], None] | None = None
+) -> float:
+    """The share of images whose highest score is that of their label; ``each`` batch calls that."""
+    hits = start = 0
+    for part in score_batches(model, x):
+        hits += int(np.sum(part.argmax(axis=1) == labels[start : start + len(part)]))
+        start += len(part)
+        if each is not None:
+            each()
+    return hits / len(x)
 
 
 def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
     """How many batches ``tinygrad_np.data.batches`` makes of so many images."""
+    if batch_size > images:
+        raise ValueError(f"a batch of {batch_size} is more than the {images} training images")
     return images // batch_size if replacement else -(-images // batch_size)
 
 
-def train(
-    model: Module,
-    optimizer: Optimizer,
-    data: DataSet,
-    *,
-    iterations: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    replacement: bool = False,
-    augment: Augmentation | None = None,
-    on_update: Callable[[float], None] = lambda loss: None,
-) -> Iterator[Metrics]:
-    """Train for so many updates; yield the figures after every epoch, and at the end.
+def step_of(model: Module, optimizer: Optimizer) -> Callable[[Array, Array], tg.Tensor]:
+    """One step of training on a batch, which returns its loss; ``tg.compile`` can replay it."""
 
-    ``augment(x, rng)`` changes each batch before use; ``on_update(loss)`` is told of every update.
-    Raises FloatingPointError where the loss is not a finite number: it will not recover.
+    def step(x: Array, labels: Array) -> tg.Tensor:
+        loss = loss_of(model, x, labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step
+
+
+class _Rows:
+    """The numbers of so many rows, taken by ``batches`` for an array, and never held in memory."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: Array) -> Array:
+        return rows
+
+
+class Training:
+    """A model, its optimiser, the data, and how far it has come.
+
+    ``update`` makes one step, ``evaluate`` a row of figures: at the end of every epoch, and after
+    the last update, where ``row_due`` asks for it. ``state`` is all that has to be kept to go on,
+    and ``restore`` goes on from there as if nothing had happened.
+
+    ``augment(x, rng)`` changes each batch before use. ``compiled`` replays the step by
+    ``tg.compile``, to the last bit as it would be without.
     """
-    (x_train, t_train), (x_test, t_test) = data
-    per_epoch = updates_per_epoch(len(x_train), batch_size, replacement)
-    for done in range(0, iterations, per_epoch):
-        losses: list[float] = []
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        data: DataSet,
+        *,
+        updates: int,
+        batch_size: int,
+        rng: np.random.Generator,
+        replacement: bool = False,
+        augment: Augmentation | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self.model, self.optimizer, self.data = model, optimizer, data
+        self.updates, self.batch_size, self.rng = updates, batch_size, rng
+        self.replacement, self.augment = replacement, augment
+        self.per_epoch = updates_per_epoch(len(data[0][0]), batch_size, replacement)
+        self.dtype = model.parameters()[0].dtype
+        self.compiled = compiled
+        self._step = step_of(model, optimizer)
+        self._replayed = tg.compile(self._step, exact=True)
+        self.done = 0
+        self.rows: list[Metrics] = []
+        self.losses: list[float] = []
+        self.seconds = 0.0
+        self.batch: tuple[Array, Array] | None = None
+        self._epoch: Iterator[tuple[Array, Array]] = iter(())
+        self._epoch_start: dict[str, Any] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether all updates are made."""
+        return self.done >= self.updates
+
+    @property
+    def row_due(self) -> bool:
+        """Whether an epoch, or all, is over and its figures are still to be found."""
+        over = self.done % self.per_epoch == 0 or self.finished
+        return over and self.done > 0 and self._row_updates() < self.done
+
+    def _row_updates(self) -> int:
+        return round(self.rows[-1].epoch * self.per_epoch) if self.rows else 0
+
+    def update(self) -> float:
+        """Take the next batch, update the weights, return the loss.
+
+        Raises NonFiniteError where it is nan or infinite.
+        """
         start = time.perf_counter()
-        epoch = batches(x_train, t_train, batch_size, rng=rng, replacement=replacement)
-        for x, labels in islice(epoch, iterations - done):
-            optimizer.zero_grad()
-            loss = loss_of(model, augment(x, rng) if augment else x, labels)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(
-                    f"the loss became {losses[-1]} at update {done + len(losses)}: "
-                    "a smaller learning rate usually helps"
-                )
-            loss.backward()
-            optimizer.step()
-            on_update(losses[-1])
-        seconds = time.perf_counter() - start
-        yield Metrics(
-            (done + len(losses)) / per_epoch,
-            float(np.mean(losses)),
-            accuracy(model, x_train, t_train),
-            accuracy(model, x_test, t_test),
-            seconds,
+        if self.done % self.per_epoch == 0:
+            self._begin_epoch()
+        rows, _ = next(self._epoch)
+        (x_train, t_train), _ = self.data
+        x, labels = prepared(x_train[rows], self.dtype), t_train[rows].astype(np.int64)
+        if self.augment is not None:
+            x = self.augment(x, self.rng)
+        self.batch = x, labels
+        step = self._replayed if self.compiled else self._step
+        loss: float = step(x, labels).item()
+        self.done += 1
+        self.losses.append(loss)
+        self.seconds += time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"the loss became {loss} at update {self.done:,}")
+        return loss
+
+    def _begin_epoch(self) -> None:
+        """Start the batches of an epoch, drawn from the generator as it is now."""
+        self._epoch_start = generators.state_of(self.rng)
+        self.losses = []
+        rows: Any = _Rows(len(self.data[0][0]))
+        self._epoch = batches(
+            rows, rows, self.batch_size, rng=self.rng, replacement=self.replacement
         )
+
+    def batch_accuracy(self) -> float:
+        """The share of the last batch that the network, as it is now, gets right."""
+        assert self.batch is not None
+        with generators.untouched(self.model, order=self.rng):
+            return accuracy(self.model, *self.batch)
+
+    def evaluate(self, each: Callable[[], None] | None = None) -> Metrics:
+        """Find the figures of the epoch that is over; ``each`` is called between batches."""
+        if self.rows and self._row_updates() % self.per_epoch:
+            self.rows.pop()  # of an epoch that has gone on since
+        train, test = self.data
+        row = Metrics(
+            self.done / self.per_epoch,
+            float(np.mean(self.losses)),
+            accuracy(self.model, *train, each),
+            accuracy(self.model, *test, each),
+            self.seconds,
+        )
+        self.rows.append(row)
+        self.seconds = 0.0
+        return row
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """All that has to be kept to go on from here: arrays, and what fits into JSON.
+
+        Raises NonFiniteError where a weight is nan or infinite: such a state is not worth keeping.
+        """
+        optimizer = self.optimizer.state_dict()
+        arrays = {"losses": np.array(self.losses, np.float64)}
+        for name, array in self.model.state_dict().items():
+            if not np.isfinite(array).all():
+                raise NonFiniteError(
+                    f"the parameter {name} is not finite after update {self.done:,}"
+                )
+            arrays[f"model.{name}"] = array
+        arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
+        arrays |= {f"buffer.{name}": array.copy() for name, array in _buffers(self.model).items()}
+        return arrays, {
+            "updates": self.done,
+            "optimizer_updates": optimizer["updates"],
+            "rows": [asdict(row) for row in self.rows],
+            "seconds": self.seconds,
+            "epoch_start": self._epoch_start,
+            "generators": generators.states(self.model, order=self.rng),
+        }
+
+    def restore(self, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> None:
+        """Go on from a ``state``; ValueError where it is another model's or optimiser's."""
+        parts: dict[str, dict[str, Array]] = {"model": {}, "optimizer": {}, "buffer": {}}
+        for name, array in arrays.items():
+            part, _, rest = name.partition(".")
+            if rest:
+                parts[part][rest] = array
+        buffers = _buffers(self.model)
+        given = {name: array.shape for name, array in parts["buffer"].items()}
+        if given != {name: array.shape for name, array in buffers.items()}:
+            raise ValueError(f"the model's arrays that are no parameters differ: {sorted(given)}")
+        self.model.load_state_dict(parts["model"])
+        for name, array in parts["buffer"].items():
+            buffers[name][...] = array
+        self.optimizer.load_state_dict(
+            {"updates": state["optimizer_updates"], "state": parts["optimizer"]}
+        )
+        self.optimizer.zero_grad()
+        self.done = int(state["updates"])
+        self.rows = [Metrics(**row) for row in state["rows"]]
+        self.seconds = state["seconds"]
+        if self.done % self.per_epoch:
+            generators.restore(self.rng, state["epoch_start"])
+            self._begin_epoch()
+            skipped = self.done % self.per_epoch
+            next(islice(self._epoch, skipped - 1, skipped))
+        self.losses = arrays["losses"].tolist()
+        generators.restore_all(state["generators"], self.model, order=self.rng)
+
+    def first_nonfinite(self, update: int) -> str | None:
+        """From a restored state, where nan or inf first appeared on the way to an update, in words.
+
+        The last two batches are run in debug mode: what makes the loss of one nan may have
+        happened to the weights in the one before.
+        """
+        self.compiled = False
+        try:
+            while self.done < update - 2:
+                self.update()
+            with tg.debug():
+                while self.done < update:
+                    self.update()
+        except NonFiniteError:
+            return None
+        except FloatingPointError as error:
+            return f"at update {self.done + 1:,}, {error}"
+        return None
+
+
+def _buffers(model: Module) -> dict[str, Array]:
+    """Arrays of the modules that are no parameters, such as running means, by path."""
+    found = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            constant = isinstance(value, tg.Tensor) and not value.requires_grad
+            array = value.data if constant else value
+            if isinstance(array, np.ndarray):
+                found[f"{path}.{name}" if path else name] = array
+    return found

@@ -1,0 +1,183 @@
+"""The data sets that networks are trained on: MNIST, Fashion-MNIST, and folders of one's own.
+
+Images stay as they are in their files; plain IDX and .npy files are mapped into memory, not read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_np.data import IDXError, read_idx
+from tinygrad_np.data.download import fetch
+from tinygrad_np.data.mnist import FILES, MIRRORS, VARIABLE
+
+Array = NDArray[Any]
+Split = tuple[Array, Array]
+
+ROOT = Path(__file__).parents[1]
+
+FASHION_FILES = {
+    "train-images-idx3-ubyte.gz": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+    ),
+}
+FASHION_MIRRORS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
+)
+FASHION_CLASSES = (
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+)  # fmt: skip
+
+CHUNK = 1 << 20
+"""So many labels are looked at a time."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: images (n, height, width) and labels (n,), for training and for testing."""
+
+    name: str
+    sets: tuple[Split, Split]
+    classes: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of an image."""
+        shape: tuple[int, ...] = self.sets[0][0].shape[1:]
+        return shape
+
+
+def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
+    """The data set ``mnist`` or ``fashion``, or the one in the folder of that name.
+
+    MNIST is looked for as ``load_mnist`` does, Fashion-MNIST likewise in subfolders ``fashion``;
+    ``path`` is a folder to look in first. A folder of one's own holds ``train-`` and ``t10k-``,
+    ``-images-idx3-ubyte`` and ``-labels-idx1-ubyte``, plain or gzipped, or ``train-images.npy``
+    and so on.
+
+    Raises FileNotFoundError, or IDXError for files that are damaged or do not belong together;
+    OSError where nothing is found and the download fails.
+    """
+    classes: Sequence[str] | None
+    if name in ("mnist", "fashion"):
+        given = (FILES, MIRRORS) if name == "mnist" else (FASHION_FILES, FASHION_MIRRORS)
+        folder, origin = _find_folder(name, path, *given)
+        classes = FASHION_CLASSES if name == "fashion" else [str(digit) for digit in range(10)]
+    else:
+        folder, origin, classes = Path(name), "the folder that was given", None
+    try:
+        train, test = (_split(folder, split) for split in ("train", "t10k"))
+        if train[0].shape[1:] != test[0].shape[1:]:
+            raise IDXError(
+                f"training images have shape {train[0].shape[1:]}, "
+                f"test images {test[0].shape[1:]}: they have to be the same"
+            )
+        largest = max(_largest(labels, folder) for _, labels in (train, test))
+    except (OSError, ValueError) as error:
+        error.add_note(f"The data set {name} was read from {folder}, {origin}.")
+        raise
+    if classes is None:
+        classes = [str(label) for label in range(largest + 1)]
+    elif largest >= len(classes):
+        raise IDXError(f"{folder}: has a label {largest}, but {name} has {len(classes)} classes")
+    return Data(name, (train, test), tuple(classes))
+
+
+def _find_folder(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    files: Mapping[str, str],
+    mirrors: Sequence[str],
+) -> tuple[Path, str]:
+    """The folder of a known data set, downloaded if need be, and how we came to look there."""
+    if path is not None:
+        nested = Path(path) / name
+        return nested if nested.is_dir() else Path(path), "which --data names"
+    named = os.environ.get(VARIABLE)
+    if named and (Path(named) / name).is_dir():
+        return Path(named) / name, f"in the folder that {VARIABLE} names"
+    if named and name == "mnist":
+        return Path(named), f"which {VARIABLE} names"
+    if (ROOT / "data" / name).is_dir():
+        return ROOT / "data" / name, "the folder of the repository"
+    try:
+        return Path(fetch(name, files, mirrors)), "the user's cache"
+    except OSError as error:
+        raise OSError(
+            f"{error}\nWithout a network, put the four files into a folder and name it with "
+            f"--data, or put them into a subfolder {name} of the one that {VARIABLE} names."
+        ) from error
+
+
+def _find_file(folder: Path, stem: str) -> Path:
+    """The IDX file of that stem, plain or gzipped."""
+    for file in (folder / stem, folder / f"{stem}.gz"):
+        if file.exists():
+            return file
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give the one that holds {stem}.gz")
+    held = sorted(entry.name for entry in folder.iterdir())
+    listed = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "")
+    raise FileNotFoundError(
+        f"{folder / stem}: no such file, plain or with .gz; the folder holds {listed or 'nothing'}"
+    )
+
+
+def _split(folder: Path, split: str) -> Split:
+    images = _open(folder, split, "images-idx3-ubyte")
+    labels = _open(folder, split, "labels-idx1-ubyte")
+    if images.ndim < 2 or images.dtype.kind not in "fiub" or not images.size:
+        raise IDXError(
+            f"the {split} images have shape {images.shape} of {images.dtype}; expected numbers, "
+            "(n, height, width), at least one image"
+        )
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise IDXError(
+            f"the {split} labels have shape {labels.shape} of {labels.dtype}; "
+            "expected integers, (n,)"
+        )
+    if len(images) != len(labels):
+        raise IDXError(f"there are {len(images)} {split} images, but {len(labels)} labels")
+    return images, labels
+
+
+def _open(folder: Path, split: str, rest: str) -> Array:
+    """An array in a file: mapped where that can be done, read where it is gzipped."""
+    npy = folder / f"{split}-{rest.partition('-')[0]}.npy"
+    if npy.exists():
+        try:
+            found: Array = np.load(npy, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise IDXError(f"{npy}: is no .npy file of numbers, or is damaged: {error}") from error
+        return np.asarray(found)
+    path = _find_file(folder, f"{split}-{rest}")
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    return np.asarray(read_idx(path, mmap=not gzipped))
+
+
+def _largest(labels: Array, folder: Path) -> int:
+    largest = 0
+    for start in range(0, len(labels), CHUNK):
+        chunk = labels[start : start + CHUNK]
+        if chunk.min() < 0:
+            raise IDXError(f"{folder}: label {chunk.min()} is negative")
+        largest = max(largest, int(chunk.max()))
+    return largest

@@ -1,0 +1,72 @@
+"""A data set and networks so small that a training run takes a moment."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinygrad_np as tg
+from scripts import train
+from tinygrad_np import nn
+from tinygrad_np.data import write_idx
+
+SIDE, CLASSES, IMAGES = 4, 3, 90
+
+
+def write_images(folder: Path, images: int = IMAGES) -> Path:
+    """Four IDX files of images whose class shows in one bright pixel."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "t10k"):
+        labels = rng.integers(CLASSES, size=images, dtype=np.uint8)
+        pixels = rng.integers(120, size=(images, SIDE * SIDE), dtype=np.uint8)
+        pixels[np.arange(images), labels] = 255
+        write_idx(folder / f"{split}-labels-idx1-ubyte", labels)
+        write_idx(folder / f"{split}-images-idx3-ubyte", pixels.reshape(-1, SIDE, SIDE))
+    return folder
+
+
+class Net(nn.Module):
+    """Layers with dropout, whose masks are drawn from the default generator."""
+
+    def __init__(self, rng: Any = None) -> None:
+        self.hidden = nn.Linear(SIDE * SIDE, 8, rng=rng)
+        self.drop = nn.Dropout(0.2)
+        self.out = nn.Linear(8, CLASSES, rng=rng)
+
+    def forward(self, x: Any) -> tg.Tensor:
+        scores: tg.Tensor = self.out(self.drop(tg.tanh(self.hidden(x))))
+        return scores
+
+
+class Noisy(Net):
+    """It draws from every kind of generator, and keeps a running mean: tg.compile cannot follow."""
+
+    def __init__(self, rng: Any = None) -> None:
+        super().__init__(rng)
+        self.own = np.random.default_rng(1)
+        self.old = np.random.RandomState(2)
+        self.mean = np.zeros(SIDE * SIDE, np.float32)
+
+    def forward(self, x: Any) -> tg.Tensor:
+        if not self.training:
+            return super().forward(x - self.mean)
+        import random
+
+        self.mean += 0.1 * (x.mean(axis=0) - self.mean)
+        noise = self.own.normal() + self.old.normal() + np.random.normal() + random.gauss(0, 1)
+        return super().forward(x - self.mean + np.float32(0.01 * noise))
+
+
+def command(images: Path, out: Path, *more: str, model: str = "Net") -> list[str]:
+    """The arguments of a short run of scripts.train; what follows overrides."""
+    return [
+        f"tests.tiny:{model}", "--dataset", str(images), "--out", str(out), "--batch-size", "8",
+        "--optimizer", "adam", "--iterations", "150", "--checkpoint-every", "20", "--no-pictures",
+        *more,
+    ]  # fmt: skip
+
+
+def run(images: Path, out: Path, *more: str, model: str = "Net") -> int:
+    """A short run in this process."""
+    return train.main(command(images, out, *more, model=model))
