@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from .plan import Plan
 from .program import Program, map_tree
 from .same import difference
 from .trace import FREE, LOCK, CompileError, Trace, concrete_result, watching
+
+if TYPE_CHECKING:  # imported when something is drawn
+    from ..draw.render import Drawing
 
 __all__ = ["CompileError", "Compiled", "compile"]
 
@@ -138,6 +141,20 @@ class Compiled:
     def plans(self) -> list[Plan]:
         """The plans made so far."""
         return [e.plan for entries in self.entries.values() for e in entries if e.plan is not None]
+
+    def draw(self, number: int = 0) -> Drawing:
+        """One of the plans (the first) as a ``graphviz.Digraph``.
+
+        >>> import tinygrad_np as tg
+        >>> compiled = tg.compile(lambda x: np.tanh(x) * 2)
+        >>> for _ in range(2):
+        ...     result = compiled(np.ones(3))
+        >>> "multiply" in compiled.draw().source
+        True
+        """
+        from .drawing import drawing
+
+        return drawing(self.plans()[number])
 
     def plan(self) -> str:
         """The plans as text: calls, buffers and their bytes, what was fused."""

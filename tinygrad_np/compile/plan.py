@@ -304,7 +304,7 @@ class _Code:
         if arg in self.local or call.out is None:
             return arg
         array = self.arrays[arg]
-        shape = () if arg.size == 1 else call.out.shape
+        shape = () if arg.size == 1 < call.out.size else call.out.shape
         if array.shape != shape and array.size in (1, call.out.size) and array.flags.c_contiguous:
             return array.reshape(shape)
         return arg
