@@ -126,7 +126,7 @@ def batch_trainer(experiment: Experiment, network: TwoLayer) -> TrainBatch:
     optimizer = tg.optim.SGD(network.parameters(), experiment.rate)
 
     def train_batch(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
-        scores = network(x, mask)
+        scores: tg.Tensor = network(x, mask)
         objective = network.objective(scores, one_hot)
         for left in reversed(range(experiment.updates)):
             objective.backward(retain_graph=left > 0)

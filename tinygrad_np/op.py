@@ -79,8 +79,9 @@ class Op:
         return self.composite or bool(self.gradients)
 
     def formula(self, name: str, values: Mapping[str, Any] | None = None) -> str:
-        """The gradient rule of one input in its own words, read from its definition; of a rule with
-        several cases that one which ``values`` (of what it reads) lead to.
+        """The gradient rule of one input in its own words, read from its definition.
+
+        Of a rule with several cases, the one that ``values`` (of what it reads) lead to.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
