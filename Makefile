@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The benchmark's peers (torch, jax and others) stay out of the way, in an environment of their own.
+PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help train test lint bench clean
@@ -13,7 +15,7 @@ help:
 	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and types'
-	@echo 'make bench   measure the speed of training steps'
+	@echo 'make bench   measure the speed of training steps, beside torch, jax and others'
 	@echo 'make clean   remove the environment, the caches and the builds (not runs/)'
 	@echo
 	@echo 'The first use sets up .venv, which takes a network. Another Python than python3:'
@@ -30,19 +32,22 @@ lint: $(READY)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-bench: $(READY)
-	$(BIN)/python -m scripts.benchmark
+bench: $(PEERS)/.ready
+	$(PEERS)/bin/python -m scripts.benchmark --readme README.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that works is kept, and brought up to date. One that does not (left half made,
 # or its Python gone or too old) is made anew.
 WORKS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-$(READY): setup.cfg pyproject.toml
-	@if ! { $(BIN)/python $(WORKS) && $(BIN)/python -c 'import pip'; } 2>/dev/null; then \
+$(READY): EXTRAS := dev
+$(PEERS)/.ready: EXTRAS := dev,peers
+
+%/.ready: setup.cfg pyproject.toml
+	@if ! { $*/bin/python $(WORKS) && $*/bin/python -c 'import pip'; } 2>/dev/null; then \
 	  if ! command -v $(PYTHON) >/dev/null; then \
 	    echo 'error: there is no $(PYTHON). Install Python 3.11 or newer, or name the one to use:' >&2; \
 	    echo '  make test PYTHON=/path/to/python3.11' >&2; \
@@ -58,11 +63,11 @@ $(READY): setup.cfg pyproject.toml
 	    echo 'On Debian and Ubuntu: apt install python3-venv' >&2; \
 	    exit 1; \
 	  fi; \
-	  echo "Setting up $(VENV) with $$($(PYTHON) --version)"; \
-	  $(PYTHON) -m venv --clear $(VENV) || exit 1; \
+	  echo "Setting up $* with $$($(PYTHON) --version)"; \
+	  $(PYTHON) -m venv --clear $* || exit 1; \
 	fi
 	@echo 'Installing what setup.cfg lists'
-	@if ! $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; then \
+	@if ! $*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'; then \
 	  echo 'error: the packages that setup.cfg lists could not be installed; see above why.' >&2; \
 	  echo 'The first run needs a network. Run make again when it is there.' >&2; \
 	  exit 1; \
