@@ -317,6 +317,38 @@ def test_attributes_of_objects_are_looked_at() -> None:
             assert taking(X, step).tolist() == (X * [0.0, factor]).tolist()
 
 
+class Scaling(nn.Module):
+    def __init__(self) -> None:
+        self.w = parameter(1.0, 2.0)
+
+    def factor(self) -> float:
+        return RATE
+
+    def forward(self, x: Any) -> Any:
+        return x * self.w * self.factor()
+
+    @tg.compile
+    def compiled(self, x: Any) -> Any:
+        return self(x)
+
+
+def test_modules_and_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Scaling()
+    functions = tg.compile(net), tg.compile(lambda x: net(x)), net.compiled, Scaling().compiled
+    for rate in (2.0, 3.0):
+        monkeypatch.setitem(globals(), "RATE", rate)
+        for _ in range(3):
+            for function in functions:
+                assert function(X).tolist() == (X * [1.0, 2.0] * rate).tolist()
+    tensor = tg.Tensor(np.ones(2))
+    taking = tg.compile(lambda x: x * tensor)
+    for array in (np.ones(2), np.ones((2, 1)), np.ones(2, np.float32), np.ones((2, 2)).T):
+        tensor.data = array
+        for _ in range(3):
+            found = taking(X)
+            assert found.tolist() == X.tolist()
+
+
 def test_signatures_have_plans_of_their_own() -> None:
     compiled = tg.compile(lambda x, n=1, **more: x * n + more.get("b", 0.0))
     for _ in range(3):
@@ -544,6 +576,18 @@ def replaced_inside() -> Any:
     return step, [w]
 
 
+def stored_to_and_replaced() -> Any:
+    w = tg.Tensor(X.copy(), requires_grad=True)
+
+    def step(x: Any) -> Any:
+        w.data -= 0.1 * x
+        half = w.data * 0.5
+        w.data = half.T * 1
+        return half, w.data + x
+
+    return step, [w]
+
+
 def product_with_its_own_addend() -> Any:
     w = tg.Tensor(X.copy(), requires_grad=True)
 
@@ -572,6 +616,7 @@ def layouts() -> Any:
 ALIASING = [
     copies_and_views_of_what_is_stored, swapped, products_of_two_parameters, shared_memory,
     stored_twice, one_value_in_two_places, updated_before_backward, replaced_inside,
+    stored_to_and_replaced,
     product_with_its_own_addend, layouts,
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,10 @@ class Compiled:
                 result = self.function(*traced[0], **traced[1])
                 program = trace.finish(result)
             conditions += _conditions(trace)
+            fitting = [
+                (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
+                for value in trace.outside
+            ]
             trace.commit()
         finally:
             trace.close()
@@ -118,7 +123,7 @@ class Compiled:
             if entry is not None:
                 entries.remove(entry)
             self._make_room()
-            entries.append(_Entry(program, conditions, (args, kwargs)))
+            entries.append(_Entry(program, conditions + fitting, (args, kwargs)))
         return map_tree(concrete_result, result)
 
     def _make_room(self) -> None:
@@ -137,6 +142,9 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
 
     def plans(self) -> list[Plan]:
         """The plans made so far."""
@@ -204,6 +212,7 @@ def _conditions(trace: Trace) -> list[Condition]:
         for name, value in given.items():
             if value is not FREE:
                 found += entry(vars(owner), name, value)
+        found += surroundings(getattr(owner, "forward", None))[0]
     return found
 
 

@@ -66,7 +66,8 @@ def _alike(now: Any, then: list[Any]) -> bool:
 def surroundings(function: Any) -> tuple[list[Condition], str | None]:
     """What a function's global and enclosing variables are, as conditions; what it assigns to.
 
-    The functions it refers to are looked at as well, but for this package's.
+    The functions it refers to, and the methods of its object, are looked at as well, but for this
+    package's.
     """
     conditions: list[Condition] = []
     assigned = None
@@ -74,8 +75,10 @@ def surroundings(function: Any) -> tuple[list[Condition], str | None]:
     stack = [function]
     while stack:
         now = stack.pop()
-        while isinstance(now, types.MethodType | functools.partial):
-            now = now.__func__ if isinstance(now, types.MethodType) else now.func
+        while isinstance(now, functools.partial):
+            now = now.func
+        owner = getattr(now, "__self__", None)
+        now = getattr(now, "__func__", now)
         if not isinstance(now, types.FunctionType) or now in seen:
             continue
         seen.add(now)
@@ -85,6 +88,8 @@ def surroundings(function: Any) -> tuple[list[Condition], str | None]:
             stack.append(value)
         for code in _codes(now.__code__) if foreign else ():
             for name in code.co_names:
+                if isinstance(method := getattr(type(owner), name, None), types.FunctionType):
+                    stack.append(types.MethodType(method, owner))
                 value = now.__globals__.get(name)
                 if value is not None and not isinstance(value, types.ModuleType):
                     conditions += entry(now.__globals__, name, value)

@@ -91,7 +91,9 @@ class _Memory:
                 continue
             target, value = call.args
             start = made.get(value)
-            if start is None or value in found or self.calls[start].kind != "array":
+            if start is None or value in found or target not in self.fixed:
+                continue
+            if self.calls[start].kind != "array":
                 continue
             if target.strides == value.strides and self._unnoticed(target, value, start, i):
                 found[value] = target

@@ -53,20 +53,25 @@ class Plan:
         """Lay out if need be; False where an array from outside has another shape by now."""
         if self.bound is not None and self.bound():
             return True
-        current = [value.where.get() for value in self.externals]
-        if not all(v.fits(array) for v, array in zip(self.externals, current, strict=True)):
+        arrays = {value: value.where.get() for value in (*self.externals, *self.moving)}
+        if not all(value.fits(array) for value, array in arrays.items()):
             return False
-        arrays = dict(zip(self.externals, current, strict=True))
         arrays.update(zip(self.program.inputs, arguments, strict=True))
-        arrays.update({value: value.where.get() for value in self.moving})
         arrays.update({value: value.where for value in self.constants})
         self.layout = lay_out(self.program, arrays, set(self.externals))
         code = _Code(self, self.layout.arrays)
         self.replay, self.origin = code.compiled(), code.origin
-        self.bound = guard(
-            [(f"{{0}}{v.where.path} is {{1}}", (v.where.owner, array))
-             for v, array in zip(self.externals, current, strict=True) if v.where.path]
-        )  # fmt: skip
+        same = [
+            (f"{{0}}{value.where.path} is {{1}}", (value.where.owner, arrays[value]))
+            for value in self.externals
+            if value.where.path
+        ]
+        like = [
+            (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
+            for value in self.moving
+            if value.where.path != ".grad"  # which the trace's own conditions look at
+        ]
+        self.bound = guard(same + like)
         self.owners = {id(_owner(arrays[value])) for value in self.stored}
         return True
 

@@ -51,6 +51,7 @@ class Trace:
         self.before: dict[graph.Node, Symbol | None] = {}  # what was read first, if anything was
         self.left: list[tuple[Any, str, Any]] = []  # what is to be found outside afterwards
         self.items_found: dict[tuple[int, int, int], Symbol] = {}
+        self.outside: list[Value] = []  # externals, but for gradients
         self.computed: set[Value] = set()  # in memory of their own
         self.owners: dict[int, tuple[Any, dict[str, Any]]] = {}
         self.errors = np.geterr()
@@ -89,7 +90,10 @@ class Trace:
         """An array that lives outside: the program is bound to the place, whatever it will hold."""
         if type(array) is not np.ndarray:
             self.refuse(f"{label} holds a {type(array).__name__}: only ndarrays are traced")
-        return Symbol(self, array, Value(array, "external", Place(owner, path, label)))
+        value = Value(array, "external", Place(owner, path, label))
+        if path != ".grad":
+            self.outside.append(value)
+        return Symbol(self, array, value)
 
     def items(self, table: list[list[Any]], row: int) -> list[Any]:
         """See ``tracing.Tracer``."""
