@@ -373,6 +373,26 @@ def test_a_number_that_changes_each_time_is_told_and_forgotten() -> None:
     assert sum(map(len, compiled.entries.values())) <= 33
 
 
+def test_states_that_never_come_back_are_forgotten() -> None:
+    class Counter:
+        value = 0.0
+
+    counter = Counter()
+    compiled = tg.compile(lambda x, counter: x * counter.value)
+
+    def call_with_50_values() -> None:
+        for i in range(50):
+            counter.value = float(i)
+            compiled(X, counter)
+
+    with pytest.warns(RuntimeWarning, match="forgets the oldest"):
+        call_with_50_values()
+    assert sum(map(len, compiled.entries.values())) <= 33
+    for _ in range(2):
+        assert compiled(X, counter).tolist() == (X * 49).tolist()
+    assert len(compiled.plans()) == 1
+
+
 def test_results_of_every_structure() -> None:
     def step(x: Any) -> Any:
         t = tg.Tensor(x, name="t")

@@ -42,7 +42,8 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
     to a global variable, arrays or numbers that differ from the first to the second run. Variables,
     modules and optimisers that the function refers to are looked at before each replay; where one
     has changed it is traced anew. Printing and appending to lists are not repeated. Returned
-    Tensors are constants: differentiate inside.
+    Tensors are constants: differentiate inside. An argument that shares memory with an array that
+    the function updates is no case for replay: the function then runs as it is.
 
     ``exact=True`` leaves out the passes that change the order of additions (``compile/passes``):
     the results are then eager's to the last bit.
@@ -116,14 +117,14 @@ class Compiled:
             trace.commit()
         finally:
             trace.close()
-        entries = self.entries.setdefault(key, [])
         if entry is not None and entry.plan is None:
             entry.confirm(program, conditions, self.passes)
         else:
             if entry is not None:
-                entries.remove(entry)
+                self.entries[key].remove(entry)
             self._make_room()
-            entries.append(_Entry(program, conditions + fitting, (args, kwargs)))
+            made = _Entry(program, conditions + fitting, (args, kwargs))
+            self.entries.setdefault(key, []).append(made)
         return map_tree(concrete_result, result)
 
     def _make_room(self) -> None:
@@ -136,9 +137,10 @@ class Compiled:
             RuntimeWarning,
             stacklevel=4,
         )
-        oldest = next(key for key, entries in self.entries.items() if entries)
-        del self.entries[oldest]
-        self.entries.setdefault(oldest, [])
+        key, entries = next((key, found) for key, found in self.entries.items() if found)
+        entries.pop(0)
+        if not entries:
+            del self.entries[key]
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)}>"
@@ -178,7 +180,12 @@ class _Entry:
         self.program = program
         self.holds = guard(conditions)
         self.plan: Plan | None = None
-        self.kept = [leaf for leaf in _leaves(kept) if not isinstance(leaf, np.ndarray)]
+        self.kept: list[Any] = []  # what is told apart by its id
+        map_tree(self._keep, kept)
+
+    def _keep(self, leaf: Any) -> None:
+        if not isinstance(leaf, np.ndarray) and getattr(leaf, "_node", self) is not None:
+            self.kept.append(leaf)
 
     def confirm(self, program: Program, conditions: list[Condition], passes: Any) -> None:
         """A second run with the same signature: CompileError if it did anything else."""
@@ -189,12 +196,6 @@ class _Entry:
         for run in passes:
             run(program)
         self.plan = Plan(program)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    found: list[Any] = []
-    map_tree(found.append, tree)
-    return found
 
 
 def _conditions(trace: Trace) -> list[Condition]:
