@@ -294,14 +294,36 @@ def test_jumps_have_no_derivative() -> None:
         gradcheck(lambda x: (x // 1.0).sum(), np.array([0.5, 2.0]))
 
 
-def test_networks_with_relu_pass_wherever_their_kinks_are() -> None:
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        x, w, v = rng.normal(size=(8, 5)), rng.normal(size=(5, 6)), rng.normal(size=(6, 2))
-        report = gradcheck(
-            lambda w, v, x=x: tg.relu(x @ w).sum() + (tg.relu(x @ w) @ v).sum(), [w, v]
-        )
-        assert report, str(report)
+ACTIVATIONS = [
+    tg.relu, tg.abs, tg.tanh, tg.sigmoid, tg.softplus, tg.gelu,
+    lambda x: tg.max(tg.stack([x, x * 0.5]), axis=0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1e-3])
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks_give_no_false_alarm_and_hide_no_error(seed: int, wrong: float) -> None:
+    rng = np.random.default_rng(seed)
+    n, a, b, c = rng.integers(2, 8, size=4)
+    x, labels = rng.normal(size=(n, a)), rng.integers(c, size=n)
+    activation: Any = ACTIVATIONS[seed % len(ACTIVATIONS)]
+    scale = [0.01, 0.1, 1.0, 10.0][seed % 4]  # up to saturation, where f is rounded most
+
+    def loss(w: Any, v: Any, u: Any) -> Any:
+        h = activation(x @ w + v)
+        if wrong:  # a factor that autograd takes for a constant
+            h = h * Tensor(1 + wrong * h.data / (1 + abs(h.data)))
+        return tg.softmax_cross_entropy(h @ u, labels) + 0.01 * (h * h).mean()
+
+    weights = [rng.normal(size=shape) * scale for shape in ((a, b), b, (b, c))]
+    report = gradcheck(loss, weights, order=1 if wrong else 2, raises=False)
+    assert bool(report) == (not wrong), str(report)
+
+
+def test_long_lists_of_notes_are_cut_in_print_alone() -> None:
+    report = gradcheck(lambda x: tg.relu(x).sum(), np.zeros(50))
+    assert len(report.notes) == 50
+    assert "and 40 more like these" in str(report)
 
 
 # Refusals

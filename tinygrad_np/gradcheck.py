@@ -32,6 +32,8 @@ FEWER_DIGITS = {"float32": (1e-4, 1e-3), "float16": (3e-2, 1e-1)}
 FULL_SIZE = {1: 1000, 2: 100}
 """Inputs with more elements are checked along random directions; by order."""
 DIRECTIONS = 5
+SHOWN = 10  # notes in a printed report; all are in its ``notes``
+NOTHING = (1e-30, 1e-100)  # float32's and float64's derivatives below this count as 0
 SMALL = 1e-2  # relative errors of elements smaller than this part of the largest are in its terms
 
 
@@ -94,7 +96,9 @@ class GradcheckReport(NamedTuple):
              f"{c.autograd:.10g}", f"{c.numerical:.10g}")
             for c in self.comparisons
         ]  # fmt: skip
-        notes = [f"note: {note}" for note in self.notes]
+        notes = [f"note: {note}" for note in self.notes[:SHOWN]]
+        if len(self.notes) > SHOWN:
+            notes.append(f"note: and {len(self.notes) - SHOWN} more like these")
         return "\n".join([f"gradcheck: {verdict}", *aligned(rows), *notes])
 
 
@@ -372,9 +376,10 @@ def _compare_one(
     largest = np.max(np.abs(theirs), where=np.isfinite(theirs), initial=0.0)
     size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * largest)
     absolute = np.abs(ours - theirs)
-    vague = (errors > 10 * allowed * size) & (errors > 2.0**26 * probe.precision * abs(probe.value))
+    vague = (errors > 10 * allowed * size) & (errors > 2.0**26 * probe.noise)
     # Nothing smaller than the numerical derivative's own error can be told apart.
-    size = np.maximum(size, np.where(vague, 0, errors / allowed)) + np.finfo(np.float64).tiny
+    errors = np.maximum(errors, NOTHING[gradient.dtype.itemsize > 4])
+    size = np.maximum(size, np.where(vague, NOTHING[1], errors / allowed))
     bad = ~(absolute <= allowed * size) | vague
     excused = np.zeros_like(bad)
     for i in np.flatnonzero(bad):

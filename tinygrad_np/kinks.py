@@ -24,7 +24,7 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
         sides.append(((middle - left) / h, (right - middle) / h))
     (left, right), steep = sides[1], [max(map(abs, side)) for side in sides]
     gaps = [abs(after - before) for before, after in sides]
-    noise = 64 * probe.precision * abs(probe.value) / (step / 8) + 1e-4 * steep[0]
+    noise = 64 * probe.noise / (step / 8) + 1e-4 * steep[0]
     if not math.isfinite(sum(gaps)):
         return None
     source = _source_of_kink(probe, way * step)

@@ -122,8 +122,11 @@ class Probe:
         if np.iscomplexobj(value):
             raise ValueError(f"f must return a real number, got {value}")
         self.value = float(value)
+        self.noise = self.precision * abs(self.value)
         self.method: Method = "richardson"
         self.method = self._choose(method)
+        if self.method != "complex":
+            self.noise = max(self.noise, self._scatter())
 
     def _trace(self) -> Any:
         """The value at the origin; with a Tensor, also the graph that leads from it."""
@@ -165,7 +168,20 @@ class Probe:
             return False  # somewhere the imaginary part was dropped or refused
         self.method = "richardson"
         other, error = self.along(direction)
-        return abs(derivative - other) <= 1e-6 * max(abs(derivative), abs(other)) + 10 * error
+        slope = abs(self.at(self.origin + FIRST_STEP * direction) - self.value) / FIRST_STEP
+        return bool(abs(derivative - other) <= 1e-6 * max(abs(derivative), slope) + 10 * error)
+
+    def _scatter(self) -> float:
+        """How far rounding scatters f's values: fourth differences of all but equal arguments.
+
+        It is more than f's value tells where large terms cancel. (Moré, Wild 2011.) What is too
+        much to be rounding is not counted: f itself is rough, then.
+        """
+        size = np.abs(self.origin)
+        spacing = 2.0**-44 * np.where(size > 1e-200, size, 1.0)
+        values = [float(self.at(self.origin + k * spacing)) for k in range(8)]
+        found = math.sqrt(float(np.mean(np.diff(values, 4) ** 2)) / math.comb(8, 4))
+        return found if found < 1e-9 * max(1.0, abs(self.value)) else 0.0
 
     def at(self, values: Array) -> Any:
         """f's value where the argument has these values."""
@@ -188,15 +204,15 @@ class Probe:
             result = value(1j * COMPLEX_STEP)
             if not isinstance(result, complex | np.complexfloating):
                 raise ValueError("f drops the imaginary part: use method='richardson'")
-            return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
+            return float(result.imag) / COMPLEX_STEP, 8 * self.noise
         # No element moves by more than the step times its own size (or 1, if it is smaller).
         size = np.abs(self.origin)
         unit = _unit(direction, np.maximum(size, 1.0))
         if self.method == "central":
             step = CENTRAL_STEP * unit
             derivative = float((value(step) - value(-step)) / (2 * step))
-            return derivative, self.precision * abs(self.value) / step
-        found = _extrapolated(value, FIRST_STEP * unit, self.precision)
+            return derivative, self.noise / step
+        found = _extrapolated(value, FIRST_STEP * unit, self.noise)
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
         small = _unit(direction, np.where(size > 1e-200, size, 1.0))
         if not found[1] <= 1e-7 * abs(found[0]) and small < unit:
@@ -220,9 +236,7 @@ def _unit(direction: Array, size: Array) -> float:
     return 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
 
 
-def _extrapolated(
-    value: Callable[[float], Any], step: float, precision: float
-) -> tuple[float, float]:
+def _extrapolated(value: Callable[[float], Any], step: float, noise: float) -> tuple[float, float]:
     """The derivative at 0 by Ridders' method: differences with halved steps, extrapolated to 0."""
     best, error = math.nan, math.inf
     last: list[float] = []
@@ -230,8 +244,7 @@ def _extrapolated(
         right, left = float(value(step)), float(value(-step))
         row = [(right - left) / (2 * step)]
         if math.isfinite(row[0]):
-            # f's value tells how far it is rounded, but for what has cancelled in it: hence 8.
-            rounding = 8 * precision * max(abs(right), abs(left)) / step
+            rounding = 8 * noise / step
             estimates = [(row[0], abs(row[0] - last[0]))] if last else []
             for order, coarse in enumerate(last[:4], 1):
                 row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
