@@ -60,6 +60,11 @@ class Kernel(NamedTuple):
     pointers: list[Any]
 
 
+# OpenBLAS gives axpy to several threads from 10,000 elements on and ger from 8,192. That is too
+# early: to wake them takes 10 µs. Until it pays, axpby and gemm are used, which it leaves to one.
+_AXPY_PAYS, _GER_DOES_NOT = 100_000, range(8_193, 65_537)
+
+
 def bind(out: Any, operands: tuple[Any, ...], unit_beta: bool) -> Kernel | None:
     """The call that does ``out = beta * out + alpha * product`` with these very arrays.
 
@@ -89,7 +94,7 @@ def _vectors(out: Any, operands: tuple[Any, ...], pointers: list[Any], unit_beta
     if not dense or (x.strides != out.strides and x.size > 1):
         return "", []
     ends = pointers[0], 1
-    if unit_beta:
+    if unit_beta and out.size >= _AXPY_PAYS:
         return "axpy", [out.size, None, *ends, _pointer(out), 1]
     return "axpby", [out.size, None, *ends, None, _pointer(out), 1]
 
@@ -104,7 +109,7 @@ def _matrices(out: Any, operands: tuple[Any, ...], pointers: list[Any], unit_bet
     (_, ld_out), (flip_left, ld_left), (flip_right, ld_right) = places
     (rows, columns), inner = out.shape, left.shape[1]
     order, end = ctypes.c_int(_ROW_MAJOR), [_pointer(out), ld_out]
-    if inner == 1 and unit_beta:
+    if inner == 1 and unit_beta and out.size not in _GER_DOES_NOT:
         step_left = ld_left if flip_left == _PLAIN else 1
         step_right = ld_right if flip_right == _TRANSPOSED else 1
         ends = [pointers[0], step_left, pointers[1], step_right]
