@@ -259,3 +259,14 @@ def test_a_network_learns_xor() -> None:
         optimizer.step()
     assert ((net(x).data > 0) == y).all()
     assert loss.item() < 0.05
+
+
+def test_parameters_in_lists_tuples_and_dicts_are_found() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.weights = [tg.Tensor([float(i)], requires_grad=True) for i in range(2)]
+            self.heads = {"a": nn.Linear(1, 1, bias=False), "b": tg.Tensor([3.0], True)}
+
+    names = [name for name, _ in Net().named_parameters()]
+    assert names == ["weights.0", "weights.1", "heads.b", "heads.a.weight"]
+    assert [name for name, _ in Net().children()] == ["heads.a"]

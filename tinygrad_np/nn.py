@@ -23,8 +23,8 @@ Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
 class Module:
     """A part of a network: Tensors and other Modules as attributes, and a ``forward`` method.
 
-    Attributes that are Tensors requiring grad are its parameters, and attributes (or lists of
-    them) that are Modules are its children; a parameter's name is the path to it.
+    Attributes that are Tensors requiring grad are its parameters, those that are Modules its
+    children, also in a list, tuple or dict; a parameter's name is the path to it.
 
     >>> from tinygrad_np import nn
     >>> class Net(nn.Module):
@@ -55,13 +55,19 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside this one, by name."""
+        return ((name, value) for name, value in self._parts() if isinstance(value, Module))
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """All attributes, and what stands in lists, tuples and dicts among them."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                for i, item in enumerate(value):
-                    if isinstance(item, Module):
-                        yield f"{name}.{i}", item
+            yield name, value
+            inside = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+            if isinstance(inside, dict):
+                yield from ((f"{name}.{key}", item) for key, item in inside.items())
+
+    def _own(self) -> list[tuple[str, Tensor]]:
+        """The parameters directly in this module."""
+        return [(n, v) for n, v in self._parts() if isinstance(v, Tensor) and v.requires_grad]
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all modules inside it, with their paths."""
@@ -73,8 +79,8 @@ class Module:
         """All parameters with their paths; one that is shared comes once, under its first path."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor) and value.requires_grad and id(value) not in seen:
+            for name, value in module._own():
+                if id(value) not in seen:
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
@@ -136,9 +142,7 @@ class Module:
         rows = [("layer", "kind", "parameter", "shape", "count")]
         total, seen = 0, set()
         for path, module in self.named_modules():
-            own = [
-                (n, v) for n, v in vars(module).items() if isinstance(v, Tensor) and v.requires_grad
-            ]
+            own = module._own()
             for name, parameter in own:
                 count = 0 if id(parameter) in seen else parameter.size
                 seen.add(id(parameter))
