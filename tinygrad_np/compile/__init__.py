@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import types
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # imported when something is compiled: import tinygrad_np is to stay quick
+    from .compiled import Compiled
 
-from .. import tracing
-from ..tensor import Tensor
-from .guard import Condition, entry, guard, surroundings
-from .passes import EXACT, REORDERING
-from .plan import Plan
-from .program import Program, map_tree
-from .same import difference
-from .trace import FREE, LOCK, CompileError, Trace, concrete_result, watching
+__all__ = ["CompileError", "compile"]
 
-if TYPE_CHECKING:  # imported when something is drawn
-    from ..draw.render import Drawing
 
-__all__ = ["CompileError", "Compiled", "compile"]
-
-_MOST = 32
-"""So many plans are kept: who needs more calls with something that always differs."""
+class CompileError(RuntimeError):
+    """A function does something that cannot be replayed; the message names the line."""
 
 
 def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
@@ -48,7 +35,7 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
     ``exact=True`` leaves out the passes that change the order of additions (``compile/passes``):
     the results are then eager's to the last bit.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
     >>> opt = tg.optim.SGD([w], lr=0.1)
     >>> @tg.compile
@@ -61,183 +48,6 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
     >>> [round(step(np.array([1.0, 1.0])).item(), 4) for _ in range(4)]
     [5.0, 3.2, 2.048, 1.3107]
     """
+    from .compiled import Compiled
+
     return Compiled(function, exact)
-
-
-class Compiled:
-    """A function with the plans made for it, one for each signature it was called with."""
-
-    def __init__(self, function: Callable[..., Any], exact: bool = False) -> None:
-        functools.update_wrapper(self, function)
-        self.function = function
-        self.passes = EXACT if exact else (*EXACT, *REORDERING)
-        self.entries: dict[Any, list[_Entry]] = {}
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the function, or its replay."""
-        if tracing.active.get() is not None:  # inside another trace: part of that program
-            return self.function(*args, **kwargs)
-        arrays: list[Any] = []
-        key: Any = tuple([_signature(arg, arrays) for arg in args])
-        if kwargs:
-            key = key, _signature(kwargs, arrays)
-        with LOCK:
-            for found in self.entries.get(key, ()):
-                if not found.holds():
-                    continue
-                plan = found.plan
-                if plan is None or not plan.ready(arrays):
-                    return self._trace(key, args, kwargs, found)
-                if plan.owners and plan.clashes(arrays):
-                    return self.function(*args, **kwargs)
-                return plan.run(arrays)
-            return self._trace(key, args, kwargs, None)
-
-    def _trace(
-        self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entry: _Entry | None
-    ) -> Any:
-        """Run for real and write it down; the second time, compare and make the plan."""
-        conditions, assigned = surroundings(self.function)
-        if assigned is not None:
-            raise CompileError(f"the function assigns to {assigned}: a replay would not. Return it")
-        trace = Trace()
-        owner = getattr(self.function, "__self__", None)
-        if hasattr(owner, "__dict__"):
-            trace.depend(owner)
-        try:
-            traced = map_tree(trace.input, (args, kwargs))
-            with watching(trace):
-                result = self.function(*traced[0], **traced[1])
-                program = trace.finish(result)
-            conditions += _conditions(trace)
-            fitting = [
-                (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
-                for value in trace.outside
-            ]
-            trace.commit()
-        finally:
-            trace.close()
-        if entry is not None and entry.plan is None:
-            entry.confirm(program, conditions, self.passes)
-        else:
-            if entry is not None:
-                self.entries[key].remove(entry)
-            self._make_room()
-            made = _Entry(program, conditions + fitting, (args, kwargs))
-            self.entries.setdefault(key, []).append(made)
-        return map_tree(concrete_result, result)
-
-    def _make_room(self) -> None:
-        if sum(map(len, self.entries.values())) <= _MOST:
-            return
-        warnings.warn(
-            f"{self!r} has been traced for {_MOST} signatures or states, and forgets the oldest. "
-            "Is it called with a number or an object that is another one each time? Pass numbers "
-            "that change as arrays",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        key, entries = next((key, found) for key, found in self.entries.items() if found)
-        entries.pop(0)
-        if not entries:
-            del self.entries[key]
-
-    def __repr__(self) -> str:
-        return f"<compiled {getattr(self.function, '__qualname__', self.function)}>"
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
-
-    def plans(self) -> list[Plan]:
-        """The plans made so far."""
-        return [e.plan for entries in self.entries.values() for e in entries if e.plan is not None]
-
-    def draw(self, number: int = 0) -> Drawing:
-        """One of the plans (the first) as a ``graphviz.Digraph``.
-
-        >>> import tinygrad_np as tg
-        >>> compiled = tg.compile(lambda x: np.tanh(x) * 2)
-        >>> for _ in range(2):
-        ...     result = compiled(np.ones(3))
-        >>> "multiply" in compiled.draw().source
-        True
-        """
-        from .drawing import drawing
-
-        return drawing(self.plans()[number])
-
-    def plan(self) -> str:
-        """The plans as text: calls, buffers and their bytes, what was fused."""
-        return "\n\n".join(map(str, self.plans())) or (
-            "no plan yet: the function has to be called twice with the same signature"
-        )
-
-
-class _Entry:
-    """One traced signature: the program, what it depends on, and its plan once it is confirmed."""
-
-    def __init__(self, program: Program, conditions: list[Condition], kept: Any) -> None:
-        self.program = program
-        self.holds = guard(conditions)
-        self.plan: Plan | None = None
-        self.kept: list[Any] = []  # what is told apart by its id
-        map_tree(self._keep, kept)
-
-    def _keep(self, leaf: Any) -> None:
-        if not isinstance(leaf, np.ndarray) and getattr(leaf, "_node", self) is not None:
-            self.kept.append(leaf)
-
-    def confirm(self, program: Program, conditions: list[Condition], passes: Any) -> None:
-        """A second run with the same signature: CompileError if it did anything else."""
-        found = difference(self.program, program)
-        if found is not None:
-            raise CompileError(found)
-        self.holds = guard(conditions)
-        for run in passes:
-            run(program)
-        self.plan = Plan(program)
-
-
-def _conditions(trace: Trace) -> list[Condition]:
-    """What a trace took as given."""
-    found: list[Condition] = []
-    for tensor, _ in trace.tensors.values():
-        found.append(("{0}._node is {1}", (tensor, tensor._node)))
-    for node, before in trace.before.items():
-        if before is None:
-            found.append(("{0}.grad is None", (node,)))
-        else:
-            found.append(("{0}({1}.grad)", (before.variable.fits, node)))
-    for owner, given in trace.owners.values():
-        found.append(("len({0}) == {1}", (vars(owner), len(vars(owner)))))
-        for name, value in given.items():
-            if value is not FREE:
-                found += entry(vars(owner), name, value)
-        found += surroundings(getattr(owner, "forward", None))[0]
-    return found
-
-
-_PLAIN = frozenset([int, bool, str, type(None), np.dtype])
-
-
-def _signature(tree: Any, arrays: list[Any]) -> Any:
-    """What two calls must have in common to share a plan; collects the arrays on the way."""
-    kind = type(tree)
-    if kind is np.ndarray:
-        arrays.append(tree)
-        return tree.shape, tree.strides, tree.dtype
-    if kind is Tensor:
-        if tree._node is None:
-            return kind, _signature(tree._data, arrays)
-        return kind, id(tree)
-    if isinstance(tree, tuple | list):
-        return (kind, *[_signature(item, arrays) for item in tree])
-    if isinstance(tree, dict):
-        return (kind, *[(key, _signature(item, arrays)) for key, item in tree.items()])
-    if kind in _PLAIN:
-        return kind, tree
-    if isinstance(tree, float | complex | np.generic):
-        return kind, repr(tree)  # 0.0 and -0.0 are equal, but not the same
-    if isinstance(tree, np.ndarray):
-        raise CompileError(f"an argument is a {kind.__name__}: pass np.asarray(it)")
-    return kind, id(tree)

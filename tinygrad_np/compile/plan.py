@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..tensor import wrap
-from . import blas
+from . import CompileError, blas
 from .guard import guard
 from .memory import lay_out
 from .program import REDUCTIONS, TAKE_OUT, Call, Program, Value, is_ufunc, map_tree, values_in
-from .trace import CompileError, Returned
+from .trace import Returned
 
 _SMALL = 16384
 """Arguments of at most so many bytes are copied in: cheaper than to find out where they are."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import graph, tracing
 from ..tensor import Tensor, wrap
+from . import CompileError
 from .program import REDUCTIONS, Call, Place, Program, Value, map_tree
 from .symbol import Symbol
 
@@ -31,10 +32,6 @@ _PACKAGE = __name__.rsplit(".", 2)[0]
 _DATA_DEPENDENT = frozenset(
     [np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract, np.trim_zeros]
 )
-
-
-class CompileError(RuntimeError):
-    """A function does something that cannot be replayed; the message names the line."""
 
 
 class Trace:
