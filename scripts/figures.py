@@ -180,10 +180,12 @@ def confusion(
     np.add.at(counts, (labels, predicted), 1)
     hits, totals = np.diag(counts), counts.sum(axis=1)
     mistakes = counts - np.diag(hits)
-    side = max(6.0, min(12.0, 0.62 * n)) + (1 if max(map(len, classes)) > 2 else 0)
-    figure = _figure(side, side + 0.3)
+    slanted = max(map(len, classes)) > 2
+    side = max(5.0, min(12.0, 0.56 * n))
+    figure = _figure(side + (2.2 if slanted else 1.6), side + (1.7 if slanted else 1.1))
+    figure.set_layout_engine("compressed")  # squares leave room, which labels may need
     axes = figure.subplots()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     reds = LinearSegmentedColormap.from_list("mistakes", ["white", RED])
     axes.imshow(mistakes, cmap=reds, vmin=0, vmax=max(mistakes.max(), 1))
     own = np.ma.masked_array(np.ones((n, n)), ~np.eye(n, dtype=bool))
@@ -196,7 +198,6 @@ def confusion(
                 color="white" if dark else "black", fontweight="bold" if i == j else None,
             )  # fmt: skip
     names = list(range(n)) if n <= 25 else list(range(0, n, -(-n // 25)))
-    slanted = max(map(len, classes)) > 2
     axes.set_xticks(names, [classes[i] for i in names], rotation=45 if slanted else 0)
     axes.set_yticks(names, [classes[i] for i in names])
     right = axes.secondary_yaxis("right")
@@ -205,8 +206,8 @@ def confusion(
     for each in (axes, right):
         each.tick_params(length=0)
     axes.set_xlabel("what the network takes it for")
-    axes.set_ylabel("what the image is")
-    right.set_ylabel("of these right")
+    axes.set_ylabel("what the image is", labelpad=8)
+    right.set_ylabel("of these right", labelpad=8)
     axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e4e4", linewidth=0.8)

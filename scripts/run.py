@@ -125,7 +125,9 @@ class _Run:
             augment=self.recipe.augmentation,
             compiled=options.compiled,
         )
-        self.settings["images"] = images
+        settings["images"] = images
+        settings["image_shape"] = list(self.data.image_shape)
+        settings["classes"] = list(self.data.classes)
 
     def go(self, found: Checkpoint | None) -> int:
         """Train to the end and draw, or until interrupted; returns the exit code."""

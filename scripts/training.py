@@ -61,9 +61,11 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     return loss
 
 
-def score_batches(model: Module, x: Array, batch_size: int = 2000) -> Iterator[Array]:
+def score_batches(model: Module, x: Array) -> Iterator[Array]:
     """What the model returns for images (n, ...), in ``eval`` mode, a batch (m, classes) a time."""
     dtype = model.parameters()[0].dtype
+    pixels = math.prod(x.shape[1:])
+    batch_size = min(2000, max(1, 2**21 // pixels))  # 8 MB of float32, whatever the images' size
     was = model.training
     for i in range(0, len(x), batch_size):
         model.eval()
