@@ -65,20 +65,22 @@ def curves(path: Path, title: str, rows: Sequence[Any]) -> None:
     _save(figure, path)
 
 
-# Sheets of images are laid out in screen pixels: one pixel of an image covers 3 × 3 of them
+# Sheets of images are laid out in screen pixels: a pixel of MNIST covers 3 × 3 of them
 
-SCALE, GAP, LINE, TITLE, COLUMNS = 3, 12, 16, 36, 10
+IMAGE, GAP, LINE, TITLE, COLUMNS = 84, 12, 16, 36, 10
 
 
-def _scale(images: Array) -> int:
-    """Screen pixels for a pixel of an image: 3, but fewer where images are large."""
-    longest: int = max(images.shape[1:])
-    return max(1, min(SCALE, 128 // longest))
+def _shown(images: Array) -> tuple[int, int]:
+    """Height and width in screen pixels of each image (n, height, width)."""
+    height, width = images.shape[1:]
+    scale = IMAGE / max(height, width)
+    scale = round(scale) if scale > 1 else scale
+    return max(1, round(scale * height)), max(1, round(scale * width))
 
 
 def _sheet_size(images: Array, count: int, lines: int) -> tuple[int, int]:
     """Width and height in screen pixels of so many images, with a title above."""
-    height, width = (_scale(images) * length for length in images.shape[1:])
+    height, width = _shown(images)
     rows = -(-count // COLUMNS)
     return GAP + COLUMNS * (width + GAP), TITLE + rows * (height + lines * LINE + 8) + GAP
 
@@ -103,7 +105,7 @@ def _sheet(
     """Images, ten a row, each with its caption of so many lines above; those marked are framed."""
     from matplotlib.patches import Rectangle
 
-    height, width = (_scale(images) * length for length in images.shape[1:])
+    height, width = _shown(images)
     axes.text(GAP, top + TITLE / 2, title, fontsize=11, va="center")
     for i, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
         left = GAP + i % COLUMNS * (width + GAP)

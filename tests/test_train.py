@@ -14,6 +14,7 @@ import tinygrad_np as tg
 from models.three_layer import ThreeLayer
 from scripts import show_digits, train, training
 from scripts.augmentation import shifted
+from tests import tiny
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, write_idx
 from tinygrad_np.data.folder import DataSet
@@ -97,6 +98,24 @@ def test_a_run_of_ones_own_model(tmp_path: Path, capsys: Any) -> None:
     assert "layer  Linear  weight" in out
     assert "3 updates took" in out
     assert not err  # no progress bar where there is no terminal
+
+
+def test_pictures_of_other_images(tmp_path: Path) -> None:
+    images = tiny.write_images(tmp_path / "images")
+    assert tiny.run(images, tmp_path / "out", "--pictures", model="Noisy") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_a_drawing_that_fails_does_not_fail_the_run(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("scripts.run_folder.write_graph", fail)
+    images = tiny.write_images(tmp_path / "images")
+    assert tiny.run(images, tmp_path / "out", "--pictures") == 0
+    assert "graph.svg was not drawn: no ink" in capsys.readouterr().out
 
 
 # The loop
