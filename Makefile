@@ -12,7 +12,7 @@ PEERS := .venv-peers
 .PHONY: help train test lint bench clean
 
 help:
-	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer'
+	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer, or go on with it'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure the speed of training steps, beside torch, jax and others'
@@ -22,7 +22,7 @@ help:
 	@echo 'make test PYTHON=python3.12'
 
 train: $(READY)
-	$(BIN)/python -m scripts.train three_layer --out runs/three_layer
+	$(BIN)/python -m scripts.train three_layer --out runs/three_layer --resume
 
 test: $(READY)
 	$(BIN)/python -m pytest
