@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.bench import growth, imports, overhead, report, steps
+from scripts.bench import growth, imports, overhead, report, seeds, steps
 from scripts.bench.libraries import installed
 from scripts.bench.report import Section
 from scripts.bench.rounds import BenchmarkError, Plan
@@ -32,6 +32,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Plan], Section]] = {
     "overhead": lambda options, plan: overhead.section(plan),
     "growth": lambda options, plan: growth.section(installed(), plan),
     "import": lambda options, plan: imports.section(plan),
+    "seeds": lambda options, plan: seeds.section(plan),
 }
 """The parts of the report, in its order; to add one is to add a function here."""
 
