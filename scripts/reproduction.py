@@ -105,7 +105,7 @@ def run(
     network = experiment.network(rng, printed=printed)
     train_batch = batch_trainer(experiment, network)
     if compiled:
-        train_batch = tg.compile(train_batch, exact=True)
+        train_batch = tg.compile(train_batch)
     for epoch in range(min(epochs or experiment.epochs, experiment.epochs)):
         scores = train_epoch(experiment, network, train_batch, images, rng)
         if epoch % 10 and epoch != experiment.epochs - 1:

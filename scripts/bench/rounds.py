@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ TOLERANCE = {"float32": 1e-2, "float64": 1e-9}
 
 In float32 the change is itself a difference of rounded numbers, and a relu at its kink may fall to
 either side; a wrong factor, sign or term is far above either bound."""
+
+PAUSE = 0.06
+"""Seconds between two libraries' turns. OpenBLAS's threads spin for 2**26 clock cycles (26 ms here)
+after their last product, and take the next library's processors for as long: without a pause the
+same step took 1.9 ms instead of 0.4."""
 
 
 class BenchmarkError(Exception):
@@ -181,6 +187,7 @@ def take_turns(runners: Sequence[Runner], plan: Plan) -> list[Timing]:
     for i in range(plan.rounds):
         turn = i % len(runners)  # begin with another each time, so that none is always first
         for j in [*range(turn, len(runners)), *range(turn)]:
+            time.sleep(PAUSE)
             timings[j].seconds.append(runners[j].ask("round", plan.seconds)["seconds"])
     for runner, timing in zip(runners, timings, strict=True):
         timing.usage = runner.ask("usage")

@@ -46,7 +46,7 @@ def _ours(experiment: Experiment, images: Images, compiled: bool) -> tuple[Epoch
     network = experiment.network(rng, printed=True)
     train_batch = batch_trainer(experiment, network)
     if compiled:
-        train_batch = tg.compile(train_batch, exact=True)
+        train_batch = tg.compile(train_batch)
 
     def evaluate() -> object:
         with tg.no_grad():
