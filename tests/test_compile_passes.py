@@ -14,6 +14,7 @@ from tinygrad_np.compile.passes import (
     dead,
     dot,
     extremes,
+    factor,
     scale,
     sums,
 )
@@ -53,6 +54,32 @@ def test_dead_code_goes_but_draws_stay() -> None:
         "exp", "multiply", "draw", "greater_equal", "divide", "astype", "multiply", "add",
     ]  # fmt: skip
     assert calls(step, dead.run) == ["draw", "add"]
+
+
+def test_stores_that_are_overwritten_unseen_go() -> None:
+    def step(x: Any, y: Any) -> Any:
+        W.data *= 2
+        W.data *= 3
+        return (x @ W.data,)
+
+    assert calls(step, dead.run) == ["multiply", "multiply", "copyto", "matmul"]
+
+    def looking(x: Any, y: Any) -> Any:
+        view = W.data.T
+        W.data *= 2
+        between = np.exp(view)
+        W.data *= 3
+        return (between,)
+
+    assert calls(looking, dead.run).count("copyto") == 2
+
+    def checked(x: Any, y: Any) -> Any:
+        W.data *= 2
+        loss = tg.softmax_cross_entropy(x, np.argmax(y, axis=1))  # which looks at its labels
+        W.data *= 3
+        return (loss,)
+
+    assert calls(checked, dead.run).count("copyto") == 2
 
 
 def test_what_depends_on_constants_alone_is_no_call_at_all() -> None:
@@ -154,6 +181,32 @@ def test_products_and_scalings_are_accumulated() -> None:
         return (v,)
 
     assert calls(outer, accumulate.run, dead.run, rtol=1e-13).count("gemm") == 2
+
+
+def test_products_with_a_common_factor_become_one() -> None:
+    once = [common.run, accumulate.run, dead.run, factor.run, dead.run]
+
+    def step(x: Any, y: Any) -> Any:
+        for rate in (0.5, 0.25, 2.0):
+            W.data -= rate * (x.T @ (rate + y))
+        return (W.data,)
+
+    assert calls(step, *once, rtol=1e-13).count("gemm") == 1
+
+    def kept(x: Any, y: Any) -> Any:
+        first = W.data - 0.5 * (x.T @ y)
+        second = 0.5 * first - 0.5 * (x.T @ np.exp(y))  # the sum before is halved
+        third = second - 0.5 * (y.T @ np.tanh(y))  # another factor
+        return third - 0.5 * (y.T @ x), third  # the sum before is wanted, too
+
+    assert calls(kept, *once, rtol=1e-13).count("gemm") == 4
+
+    def stored(x: Any, y: Any) -> Any:
+        first = W.data - 0.5 * (x.T @ y)
+        W.data += 1  # under the first product's addend
+        return (first - 0.5 * (x.T @ np.exp(y)),)
+
+    assert calls(stored, *once, rtol=1e-13).count("gemm") == 2
 
 
 def test_what_is_read_elsewhere_or_stored_between_is_not_fused() -> None:

@@ -61,8 +61,9 @@ class Kernel(NamedTuple):
 
 
 # OpenBLAS gives axpy to several threads from 10,000 elements on and ger from 8,192. That is too
-# early: to wake them takes 10 µs. Until it pays, axpby and gemm are used, which it leaves to one.
-_AXPY_PAYS, _GER_DOES_NOT = 100_000, range(8_193, 65_537)
+# early: what they write has to come back from their caches. Until it pays, axpby and gemm are used,
+# which it leaves to one thread (784 × 100 in float64: gemm 15 µs, ger 41).
+_AXPY_PAYS, _GER_IS_ALONE, _GER_PAYS = 100_000, 8_192, 1_500_000  # elements, elements, bytes
 
 
 def bind(out: Any, operands: tuple[Any, ...], unit_beta: bool) -> Kernel | None:
@@ -109,7 +110,8 @@ def _matrices(out: Any, operands: tuple[Any, ...], pointers: list[Any], unit_bet
     (_, ld_out), (flip_left, ld_left), (flip_right, ld_right) = places
     (rows, columns), inner = out.shape, left.shape[1]
     order, end = ctypes.c_int(_ROW_MAJOR), [_pointer(out), ld_out]
-    if inner == 1 and unit_beta and out.size not in _GER_DOES_NOT:
+    ger_pays = out.size <= _GER_IS_ALONE or out.nbytes >= _GER_PAYS
+    if inner == 1 and unit_beta and ger_pays:
         step_left = ld_left if flip_left == _PLAIN else 1
         step_right = ld_right if flip_right == _TRANSPOSED else 1
         ends = [pointers[0], step_left, pointers[1], step_right]
