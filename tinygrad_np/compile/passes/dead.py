@@ -1,4 +1,4 @@
-"""Dead code: calls whose results nobody reads, and stores that are overwritten before anybody looks.
+"""Dead code: calls whose results nobody reads, and stores that are overwritten unseen.
 
 A store counts as looked at where an array from outside is read, or where a check may raise.
 """

@@ -19,7 +19,8 @@ def run(program: Program) -> int:
         earlier = facts.only_here(call.args[0]) if call.function is blas.gemm else None
         if earlier is not None and earlier.function is blas.gemm and _is_one(call.kwargs["beta"]):
             addend, left, right = earlier.args
-            if left is call.args[1] and facts.stays((addend, left), facts.made[earlier.out], i):
+            made = facts.made[call.args[0]]
+            if left is call.args[1] and facts.stays((addend, left), made, i):
                 added = Value(right)
                 scales = {"alpha": call.kwargs["alpha"], "beta": earlier.kwargs["alpha"]}
                 calls.append(
