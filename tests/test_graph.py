@@ -272,12 +272,16 @@ def test_an_error_in_a_rule_names_op_and_input() -> None:
     def broken(x: Any, y: Any) -> Any:
         return x + y
 
+    same = leaf([1.0, 2.0])
     try:
         with pytest.raises(FloatingPointError) as caught:
             broken(leaf([1.0, 2.0]), leaf([3.0, 4.0])).sum().backward()
+        with pytest.raises(FloatingPointError) as either:
+            broken(same, same).sum().backward()
     finally:
         del tg.OPS["broken"]
     assert "rule of op 'broken' for its input 1 of shape (2,)" in "".join(caught.value.__notes__)
+    assert "for its input 0 or 1 of shape (2,)" in "".join(either.value.__notes__)
 
 
 def test_a_rule_of_the_wrong_shape_is_refused() -> None:

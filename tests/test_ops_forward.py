@@ -227,3 +227,16 @@ def test_sort_is_stable() -> None:
     tg.sort(x).backward(np.array([1.0, 2.0, 3.0, 4.0]))
     assert x.grad is not None
     assert x.grad.tolist() == [3, 1, 4, 2]
+
+
+def test_axes_that_do_not_exist_are_refused_as_numpy_does() -> None:
+    x = tg.Tensor(np.ones((2, 3)))
+    for call in (
+        lambda: tg.take(x, [0], axis=5),
+        lambda: tg.take(x, [0], axis=-3),
+        lambda: tg.take_along_axis(x, np.zeros((2, 1), int), axis=2),
+        lambda: tg.tensordot(x, np.ones(2), ([3], [0])),
+        lambda: tg.split(x, 1, axis=2),
+    ):
+        with pytest.raises(IndexError):  # AxisError is one
+            call()

@@ -106,3 +106,11 @@ def test_gradients_in_float32(op: Op, case: Case) -> None:
     if report is not None:
         assert report, str(report)
         assert {c.dtype for c in report.comparisons} == {"float32"}
+
+
+def test_norms_of_any_order_have_gradient_0_at_0() -> None:
+    for order in (0.5, 1, 1.5, 2, 3, np.inf):
+        x = tg.Tensor([0.0, 4.0], requires_grad=True)
+        tg.norm(x, order).backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == pytest.approx([0, 1], rel=1e-12), order

@@ -247,7 +247,7 @@ def _own(gradient: Any) -> Any:
 
 
 def _where(node: Node, parent: Node) -> str:
-    index = node.parents.index(parent)
+    index = " or ".join([str(i) for i, other in enumerate(node.parents) if other is parent])
     op = node.op.name if node.op else "leaf"
     return (
         f"raised by the gradient rule of op {op!r} for its input {index} of shape {parent.shape}; "

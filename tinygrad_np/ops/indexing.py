@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cases import case, distinct, integers, normal
 from ..op import OPS, Value, composite, op
-from ..shapes import Shape
+from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor, plain
 from ..tracing import as_array, pure
 
@@ -78,7 +78,8 @@ def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
     x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
     if axis is None:
         return getitem(x.reshape(-1), indices)
-    return getitem(x, (slice(None),) * (axis % x.ndim) + (indices,))
+    (axis,) = normalize_axes(axis, x.ndim)
+    return getitem(x, (slice(None),) * axis + (indices,))
 
 
 @composite(

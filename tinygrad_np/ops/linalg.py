@@ -13,7 +13,7 @@ import numpy as np
 
 from ..cases import case, normal, regular
 from ..op import OPS, Value, composite, op
-from ..shapes import Shape
+from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor
 from .elementwise import multiply
 from .shape import ravel, reshape, transpose
@@ -116,7 +116,7 @@ def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
         first, second = list(range(dims[0] - axes, dims[0])), list(range(axes))
     else:
         first, second = (
-            [a % d for a in np.atleast_1d(pick).tolist()]
+            [normalize_axes(a, d)[0] for a in np.atleast_1d(pick).tolist()]
             for pick, d in zip(axes, dims, strict=True)
         )
     if [shapes[0][a] for a in first] != [shapes[1][a] for a in second]:

@@ -311,7 +311,7 @@ def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
     wide = _unless_zero(out).reshape(kept_shape(x.shape, axis))
     if ord in (None, 2, "fro"):
         return spread(g, x.shape, axis) * x / wide
-    return spread(g, x.shape, axis) * np.sign(x) * (np.abs(x) / wide) ** (ord - 1)
+    return spread(g, x.shape, axis) * np.sign(x) * (_unless_zero(np.abs(x)) / wide) ** (ord - 1)
 
 
 # Questions: no gradient
