@@ -286,6 +286,14 @@ def test_when_nothing_fits_it_says_so() -> None:
     assert kinds(report) == ["unknown"] and "shape (7,)" in report.mistakes[0].words
 
 
+def test_an_op_that_refuses_what_is_tried_in_the_place_of_its_input() -> None:
+    singular = np.ones((4, 4))
+    inverse = np.linalg.inv(S)
+    wrong = inverse.T @ singular @ inverse.T
+    report = tg.audit(lambda x: (tg.inv(x) * singular).sum(), S, wrong)
+    assert kinds(report) == ["sign"]
+
+
 def test_an_input_that_f_does_not_use() -> None:
     inputs = {"x": X, "y": T}
     assert tg.audit(lambda x, y: x.sum(), inputs, {"x": np.ones((6, 4)), "y": 0 * T})

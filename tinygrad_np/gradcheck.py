@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike
 from . import graph
 from .autodiff import grad, leaf
 from .cases import Case, Sample
-from .graph import Node
 from .kinks import find_kink
-from .numerical import Method, Probe, _replaced
+from .numerical import Method, Probe, replaced
 from .op import Op
 from .tables import aligned
 from .tensor import Array, Tensor, plain
@@ -341,9 +340,8 @@ def _compare(
         gradients = [np.zeros(t.shape, t.dtype) for t in tensors]
     with contextlib.ExitStack() as widened:
         for tensor in tensors:  # all in float64, so that none brings its rounding into f
-            array = tensor.data.astype(np.result_type(tensor, np.float64))
-            origin = Node(None, (), (), array.shape, array.dtype)
-            widened.enter_context(_replaced(tensor, array, origin))
+            wide = tensor.data.astype(np.result_type(tensor, np.float64))
+            widened.enter_context(replaced(tensor, wide))
         return [
             _compare_one(scalar, name, tensor, gradient, order, settings)
             for (name, tensor), gradient in zip(checked.items(), gradients, strict=True)
@@ -367,11 +365,10 @@ def _compare_one(
         places = [f"direction {i}" for i in range(count)]
         ours = np.array([float((gradient * way).sum(dtype=np.float64)) for way in ways])
     else:
-        units = np.eye(tensor.size, dtype=probe.origin.dtype)
-        ways = list(units.reshape(-1, *tensor.shape))
+        ways = list(probe.units())
         places = [str(list(map(int, index))) if index else "" for index in np.ndindex(tensor.shape)]
         ours = gradient.astype(np.float64).ravel()
-    theirs, errors = np.array([probe.along(way) for way in ways]).reshape(-1, 2).T
+    theirs, errors = probe.derivatives(ways)
     allowed = settings.rtol or _allowed(probe, order, gradient.dtype)
     largest = np.max(np.abs(theirs), where=np.isfinite(theirs), initial=0.0)
     size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * largest)

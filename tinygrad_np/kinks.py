@@ -10,8 +10,8 @@ import numpy as np
 
 from . import graph
 from .graph import Node
-from .numerical import Probe, _replaced
-from .tensor import Array, Tensor
+from .numerical import Probe, replaced
+from .tensor import Array
 
 
 def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, str] | None:
@@ -44,13 +44,11 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
 
 def _source_of_kink(probe: Probe, step: Array) -> str:
     """The first op whose output bends while its operands do not, in words."""
-    assert isinstance(probe.argument, Tensor)
     passes: list[list[tuple[Node, Any]]] = []
     for values in (probe.origin - step, probe.origin, probe.origin + step):
         passes.append([])
         watch = SimpleNamespace(observe=lambda node, _, out: passes[-1].append((node, out)))
-        origin = Node(None, (), (), values.shape, values.dtype)
-        with graph.observed(watch), _replaced(probe.argument, values, origin):
+        with graph.observed(watch), replaced(probe.argument, values):
             probe.call()
     for (_, before), (node, here), (_, after) in zip(*passes, strict=False):
         if before.shape != here.shape or here.shape != after.shape or not here.size:

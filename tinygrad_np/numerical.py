@@ -2,15 +2,14 @@
 
 - The complex step, imag f(x + ih) / h with h = 1e-30, subtracts nothing and is as precise as f
   itself. It needs f to be analytic. (Squire, Trapp 1998; Martins, Sturdza, Alonso 2003.)
-- Central differences, (f(x + h) - f(x - h)) / 2h, extrapolated to h = 0 with an error estimate:
-  about ten digits for any smooth f. (Richardson 1911; Ridders 1982.)
-- Plain central differences, about seven to ten digits.
+- Central differences, (f(x + h) - f(x - h)) / 2h: seven to ten digits. Extrapolated to h = 0 with
+  an error estimate, about ten for any smooth f. (Richardson 1911; Ridders 1982.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -25,6 +24,7 @@ Method = Literal["auto", "complex", "richardson", "central"]
 COMPLEX_STEP = 1e-30
 FIRST_STEP = 2.0**-6  # powers of two: x + h and the division by h are exact more often
 CENTRAL_STEP = 2.0**-17  # about the cube root of float64's precision
+EPS = 2.0**-52  # float64's precision
 LEVELS = 16  # halvings of the first step at most, down to 5e-7
 
 
@@ -38,9 +38,8 @@ def numerical_gradient(
 
     "auto" traces f once and takes the complex step where every op it meets is ``analytic`` in the
     registry, else "richardson"; "central" is the plain difference. Steps are scaled to each
-    element. f may also ignore its argument and read ``x`` where it stands, as in
-    ``numerical_gradient(lambda w: loss(), w)``: a Tensor's array is replaced, an ndarray's elements
-    are changed during the calls, and both are put back, also when f raises.
+    element. f may ignore its argument and read ``x`` where it stands: during the calls a Tensor's
+    array is replaced, an ndarray's elements are changed; both are put back, also when f raises.
 
     Raises ValueError where f does not return one real number, where "complex" is asked of an f
     that is not analytic, and for an unknown method; TypeError for complex x.
@@ -48,19 +47,17 @@ def numerical_gradient(
     >>> import tinygrad_np as tg
     >>> tg.numerical_gradient(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()
     [3.0, 12.0]
-    >>> tg.numerical_gradient(lambda x: np.prod(x), np.array([1.0, 2.0])).round(9).tolist()
-    [2.0, 1.0]
     """
-    return probe(f, x, method).gradient()[0]
+    gradient, _ = probe(f, x, method).gradient()
+    return np.asarray(gradient)
 
 
 def directional_derivative(
     f: Callable[[Any], Any], x: Tensor | ArrayLike, direction: ArrayLike, method: Method = "auto"
 ) -> float:
-    """The derivative of f(x + t direction) by t at 0: one projection of the gradient.
+    """The derivative of f(x + t direction) by t at 0: ``(gradient * direction).sum()``.
 
-    It costs a few calls of f however large x is: for large inputs compare it with
-    ``(gradient * direction).sum()``. Otherwise like ``numerical_gradient``.
+    It costs a few calls of f however large x is. Otherwise like ``numerical_gradient``.
 
     >>> import tinygrad_np as tg
     >>> tg.directional_derivative(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 0.5])
@@ -94,10 +91,9 @@ def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto
 class Probe:
     """A function's value for other values of one of its arguments, and derivatives from those.
 
-    ``call`` reads the argument where it stands: a Tensor, whose array is replaced during a call, or
-    an ndarray, written in place. ``record`` lets calls record their graphs, for functions that
-    compute gradients inside. ``connected`` tells whether the result's graph leads to the argument,
-    ``method`` what "auto" came to.
+    ``call`` reads the argument where it stands. ``record`` lets calls record their graphs, for
+    functions that compute gradients inside. ``connected`` tells whether the result's graph leads to
+    the argument, through ``nodes``; ``method`` what "auto" came to.
     """
 
     def __init__(
@@ -115,48 +111,38 @@ class Probe:
             raise TypeError(f"numerical derivatives are by real numbers, but x is {array.dtype}")
         self.call, self.argument, self.record = call, argument, record
         self.origin: Array = np.array(array, dtype=np.result_type(array, np.float64))
-        self.nodes: list[Node] = []
-        self.precision = _precision(array.dtype if array is argument else np.dtype(np.float64))
-        self.connected = False
-        value = self._trace()
+        with graph.enable_grad(), replaced(argument, self.origin) as leaf:
+            out = call()
+        value = _number(out)
         if np.iscomplexobj(value):
             raise ValueError(f"f must return a real number, got {value}")
         self.value = float(value)
+        root = out._node if isinstance(out, Tensor) else None
+        order = graph.reachable([root] if root else [])
+        self.connected = leaf in order
+        between = graph._leading_to([leaf], order) if leaf else ()
+        self.nodes = [node for node in order if node in between and node is not leaf]
+        dtypes = [node.dtype for node in self.nodes]
+        if array is argument:  # written in place, and rounded to its own dtype
+            dtypes.append(array.dtype)
+        self.precision = max(map(_precision, dtypes), default=EPS)
         self.noise = self.precision * abs(self.value)
-        self.method: Method = "richardson"
-        self.method = self._choose(method)
+        self.method: Method = self._choose(method)
         if self.method != "complex":
             self.noise = max(self.noise, self._scatter())
 
-    def _trace(self) -> Any:
-        """The value at the origin; with a Tensor, also the graph that leads from it."""
-        if not isinstance(self.argument, Tensor):
-            return self.at(self.origin)
-        leaf = Node(None, (), (), self.origin.shape, self.origin.dtype)
-        with graph.enable_grad(), _replaced(self.argument, self.origin, leaf):
-            out = self.call()
-        if isinstance(out, Tensor) and out._node is not None:
-            order = graph.reachable([out._node])
-            self.connected = leaf in order
-            between = graph._leading_to([leaf], order) - {leaf}
-            self.nodes = [node for node in order if node in between]
-            self.precision = max([self.precision, *(_precision(n.dtype) for n in self.nodes)])
-        return _number(out)
-
     def _choose(self, method: Method) -> Method:
-        if method in ("richardson", "central"):
-            return method
-        names = {n.op.name for n in self.nodes if not getattr(n.op, "analytic", False) and n.op}
-        analytic = self.connected and not names and not self.record
-        if method == "complex":
-            if not analytic:
-                what = ", ".join(sorted(names)) or "what f does outside the graph"
-                raise ValueError(
-                    f"the complex step is for analytic functions only, and not for {what}: "
-                    "use method='richardson'"
-                )
-            return method
-        return "complex" if analytic and self._confirms_complex() else "richardson"
+        opaque = {n.op.name for n in self.nodes if n.op and not getattr(n.op, "analytic", False)}
+        analytic = self.connected and not opaque and not self.record
+        if method == "auto":
+            return "complex" if analytic and self._confirms_complex() else "richardson"
+        if method == "complex" and not analytic:
+            what = ", ".join(sorted(opaque)) or "what f does outside the graph"
+            raise ValueError(
+                f"the complex step is for analytic functions only, and not for {what}: "
+                "use method='richardson'"
+            )
+        return method
 
     def _confirms_complex(self) -> bool:
         """Whether one difference agrees: f may do things that its graph does not show."""
@@ -185,13 +171,8 @@ class Probe:
 
     def at(self, values: Array) -> Any:
         """f's value where the argument has these values."""
-        values = np.array(values)  # f may keep it, or write to it
-        if not isinstance(self.argument, Tensor):
-            with _written(self.argument, values), graph.no_grad():
-                return _number(self.call())
-        leaf = Node(None, (), (), values.shape, values.dtype) if self.record else None
         mode = graph.enable_grad() if self.record else graph.no_grad()
-        with mode, _replaced(self.argument, values, leaf), np.errstate(all="ignore"):
+        with mode, replaced(self.argument, values), np.errstate(all="ignore"):
             return _number(self.call())
 
     def along(self, direction: Array) -> tuple[float, float]:
@@ -220,14 +201,20 @@ class Probe:
             found = min(found, other, key=_uncertainty)
         return found
 
-    def gradient(self) -> tuple[Array, Array]:
+    def derivatives(self, ways: Iterable[Array]) -> Array:
+        """A row of derivatives along each of these directions, and one of their errors."""
+        return np.array([self.along(way) for way in ways]).reshape(-1, 2).T
+
+    def gradient(self) -> Array:
         """The derivatives by every element, and estimates of their errors."""
-        gradient, errors = np.empty_like(self.origin), np.empty_like(self.origin)
+        return self.derivatives(self.units()).reshape(2, *self.origin.shape)
+
+    def units(self) -> Iterator[Array]:
+        """The direction of each element."""
         for i in range(self.origin.size):
-            direction = np.zeros_like(self.origin)
-            direction.flat[i] = 1
-            gradient.flat[i], errors.flat[i] = self.along(direction)
-        return gradient, errors
+            way = np.zeros_like(self.origin)
+            way.flat[i] = 1
+            yield way
 
 
 def _unit(direction: Array, size: Array) -> float:
@@ -269,7 +256,7 @@ def _uncertainty(estimate: tuple[float, float]) -> float:
 
 def _precision(dtype: np.dtype[Any]) -> float:
     """The relative precision of what is computed in a dtype, and taken as a Python float."""
-    return max(float(np.finfo(dtype).eps), 2.0**-52) if dtype.kind == "f" else 2.0**-52
+    return max(float(np.finfo(dtype).eps), EPS) if dtype.kind == "f" else EPS
 
 
 def _number(out: Any) -> Any:
@@ -284,23 +271,20 @@ def _number(out: Any) -> Any:
 
 
 @contextmanager
-def _replaced(tensor: Tensor, values: Array, node: Node | None) -> Iterator[None]:
-    """Inside, the Tensor holds other values, and has the node given in place of its own."""
-    kept = tensor._data, tensor._node
-    tensor._data, tensor._node = values, node
-    try:
-        yield
-    finally:
-        tensor._data, tensor._node = kept
-
-
-@contextmanager
-def _written(array: Array, values: Array) -> Iterator[None]:
-    """Inside, the array's elements have other values."""
-    kept = array.copy()
-    array[...] = values
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        array[...] = kept
+def replaced(argument: Tensor | Array, values: Array) -> Iterator[Node | None]:
+    """Inside, the argument holds a copy of these values: a Tensor as a new leaf, which is given."""
+    if isinstance(argument, Tensor):
+        kept = argument._data, argument._node
+        leaf = Node(None, (), (), values.shape, values.dtype)
+        argument._data, argument._node = np.array(values), leaf
+        try:
+            yield leaf
+        finally:
+            argument._data, argument._node = kept
+    else:
+        elements = argument.copy()
+        argument[...] = values
+        try:
+            yield None
+        finally:
+            argument[...] = elements

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..gradcheck import GradcheckReport, _listed, _names, _scalar, gradcheck
 from ..tensor import Array, Tensor, plain
-from .fit import fit
+from .hypotheses import fit
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Explanation, Search
 from .trace import Gradients, Trace, parts
@@ -48,10 +48,8 @@ def judge(
     with np.errstate(all="ignore"):
         _scalar(lambda: loss(*map(Tensor, arrays.values())), None, np.random.default_rng())
     trace = Trace(call, arrays, list(deltas))
-    true = trace.gradients()
-    assert true is not None
-    numerical = _numerical(loss, arrays, {name: true[n] for name, n in trace.targets.items()})
-    found, fitted = _faults(trace, theirs, true, numerical)
+    numerical = _numerical(loss, arrays, trace)
+    found, fitted = _faults(trace, theirs, numerical)
     rtols = {}
     for name, array in theirs.items():
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
@@ -127,7 +125,7 @@ def _gradient(name: str, value: Any) -> Array:
 
 
 def _numerical(
-    loss: Callable[..., Any], arrays: Mapping[str, Array], true: Mapping[str, Array]
+    loss: Callable[..., Any], arrays: Mapping[str, Array], trace: Trace
 ) -> GradcheckReport:
     """Autograd against differences of f along a random direction in which all inputs count.
 
@@ -135,10 +133,10 @@ def _numerical(
     not enough, each input is looked at by itself, with steps of all sizes.
     """
     rng = np.random.default_rng(0)
-    ways = {
-        name: rng.normal(size=array.shape) / (float(np.linalg.norm(true[name])) or 1.0)
-        for name, array in arrays.items()
-    }
+    ways = {}
+    for name, array in arrays.items():
+        size = float(np.linalg.norm(trace.true[trace.targets[name]])) or 1.0
+        ways[name] = rng.normal(size=array.shape) / size
     small = 1e-3 / max(float(np.abs(way).max()) for way in ways.values())
 
     def together(t: Any) -> Any:
@@ -152,7 +150,7 @@ def _numerical(
 
 
 def _faults(
-    trace: Trace, given: Mapping[str, Array], true: Gradients, numerical: GradcheckReport
+    trace: Trace, given: Mapping[str, Array], numerical: GradcheckReport
 ) -> tuple[list[Diagnosis], Gradients]:
     """What is wrong at first sight, and the gradients that are left, in their right shapes."""
     # On a kink of f differences say nothing: the report's notes name it.
@@ -171,7 +169,7 @@ def _faults(
             kind, words = "nan", f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
             evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
         else:
-            shaped, kind, words = fit(array.astype(np.float64), true[node])
+            shaped, kind, words = fit(array.astype(np.float64), trace.true[node])
             evidence = f"{name}: its shape alone says so"
         if shaped is not None:
             fitted[node] = shaped
@@ -184,14 +182,14 @@ def _faults(
 def _diagnoses(search: Search, best: Explanation) -> list[Diagnosis]:
     """The mistakes of an explanation, each with what it is needed for."""
     trace, found = search.trace, []
-    explained = search.gradients(best.mistakes)
+    explained = trace.gradients(best.mistakes)
     for mistake in best.mistakes:
-        without = trace.gradients([m for m in best.mistakes if m is not mistake]) or search.true
+        without = trace.attempt([m for m in best.mistakes if m is not mistake]) or trace.true
         spoiled = [n for n in search.targets if not search.fits(n, without[n])]
         names = tuple([name for name, node in trace.targets.items() if node in spoiled])
         after, before = (
-            max((float(search.apart(n, found[n]).max()) for n in spoiled), default=0.0)
-            for found in (explained, without)
+            max((float(search.apart(n, gradients[n]).max()) for n in spoiled), default=0.0)
+            for gradients in (explained, without)
         )
         evidence = f"reproduced to {after:.1e} with this mistake, to {before:.1e} without"
         if mistake.kind in ("elements", "unknown"):
@@ -204,7 +202,7 @@ def _diagnoses(search: Search, best: Explanation) -> list[Diagnosis]:
 
 def _verdict(search: Search, name: str, mistakes: tuple[Diagnosis, ...]) -> Verdict:
     node = search.trace.targets[name]
-    true, given = search.true[node], search.given.get(node)
+    true, given = search.trace.true[node], search.given.get(node)
     if given is None:
         return Verdict(name, true.shape, False, np.inf, np.inf, (), np.nan, np.nan, mistakes)
     apart = np.abs(given - true)

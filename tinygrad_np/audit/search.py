@@ -2,13 +2,13 @@
 
 It walks from the loss down. At the first gradient that is wrong it tries every mistake that could
 be made there (and, where one is not enough, one and a constant factor), keeps what makes that
-gradient come out as given, and goes on below: a mistake made at one layer spoils all gradients
-under it, so one that explains several of them beats several that explain one each.
+gradient come out as given, and goes on below: a mistake at one layer spoils all gradients under it,
+so one that explains several of them beats several that explain one each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,10 +18,8 @@ from .. import graph
 from ..graph import Node
 from ..shapes import Shape
 from ..tensor import Array
-from .hypotheses import hypotheses
-from .mistake import Mistake, parent_of, then, times
-from .numbers import Known, known_numbers, name_factor
-from .trace import Gradients, Trace
+from .hypotheses import hypotheses, scaling, then, times
+from .trace import Gradients, Mistake, Trace
 
 KINDS = (
     "factor", "sign", "transpose", "mask", "derivative", "sum", "value", "path", "elements",
@@ -32,10 +30,9 @@ WIDTH = 6
 
 
 class Explanation(NamedTuple):
-    """Some mistakes, and the targets that they leave unexplained, from the loss down.
+    """Some mistakes, and the targets that they leave wrong, from the loss down.
 
-    ``almost``: the first of these comes out right but for a constant factor; ``few``: but for a few
-    elements.
+    The first of these is right but for a constant factor (``almost``), or a few elements (``few``).
     """
 
     mistakes: tuple[Mistake, ...]
@@ -45,7 +42,7 @@ class Explanation(NamedTuple):
 
     @property
     def cost(self) -> float:
-        """The sum of the mistakes' costs."""
+        """How hard they are to believe together."""
         return sum(mistake.cost for mistake in self.mistakes)
 
 
@@ -66,16 +63,14 @@ class Search:
     ) -> None:
         self.trace, self.given, self.rtol = trace, given, rtol
         self.targets = [node for node in trace.targets.values() if node in given]
-        self.true = self.gradients(())
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        largest = max((float(np.max(np.abs(g))) for g in self.true.values()), default=0.0)
+        largest = max(float(np.max(np.abs(g))) for g in trace.true.values())
         self.floor = 1e-6 * largest + float(np.finfo(float).tiny)
-        self._tried: dict[Node, list[Mistake]] = {}
 
     @cached_property
-    def known(self) -> list[Known]:
-        """The numbers that could have got lost on the way."""
-        return known_numbers(self.trace)
+    def mistakes(self) -> list[Mistake]:
+        """All that could be made at one place."""
+        return [mistake for node in self.trace.order for mistake in hypotheses(self.trace, node)]
 
     def apart(self, node: Node, gradient: Array) -> Array:
         """The differences from the gradient given, relative to its largest element."""
@@ -83,7 +78,7 @@ class Search:
         return np.asarray(np.abs(self.given[node] - gradient) / size)
 
     def misfits(self, node: Node, gradient: Array) -> Array:
-        """A mask of the elements in which a gradient is not the one given."""
+        """Where a gradient is not the one given."""
         return ~(self.apart(node, gradient) <= self.rtol[node])  # so that nan misfits
 
     def fits(self, node: Node, gradient: Array) -> bool:
@@ -105,14 +100,8 @@ class Search:
                 best = best if fewer.wrong else fewer
             return best
 
-    def gradients(self, mistakes: Iterable[Mistake]) -> Gradients:
-        """The gradients that mistakes lead to which are known not to make a rule fail."""
-        gradients = self.trace.gradients(mistakes)
-        assert gradients is not None
-        return gradients
-
     def _with(self, mistakes: tuple[Mistake, ...], known: Gradients | None = None) -> Explanation:
-        gradients = known or self.gradients(mistakes)
+        gradients = known or self.trace.gradients(mistakes)
         wrong = tuple([n for n in self.targets if not self.fits(n, gradients[n])])
         if not wrong:
             return Explanation(mistakes, wrong)
@@ -150,34 +139,27 @@ class Search:
     def _trials(self, so_far: Explanation) -> Iterator[Explanation]:
         """``so_far`` with one more mistake, for every one that changes the first wrong target."""
         first, places = so_far.wrong[0], self._places(so_far)
-        before = self.gradients(so_far.mistakes)[first]
-        for node in self.trace.order:
-            if places.isdisjoint((node, *node.parents)):
-                continue
-            if node not in self._tried:
-                self._tried[node] = hypotheses(self.trace, node)
-            for mistake in self._tried[node]:
-                if mistake.place in places:
-                    mistakes = (*so_far.mistakes, mistake)
-                    gradients = self.trace.gradients(mistakes)
-                    if gradients is not None and not np.array_equal(gradients[first], before):
-                        yield self._with(mistakes, gradients)
+        before = self.trace.gradients(so_far.mistakes)[first]
+        for mistake in self.mistakes:
+            if mistake.place in places:
+                mistakes = (*so_far.mistakes, mistake)
+                gradients = self.trace.attempt(mistakes)
+                if gradients is not None and not np.array_equal(gradients[first], before):
+                    yield self._with(mistakes, gradients)
 
     def _scaled(self, so_far: Explanation) -> Iterator[Explanation]:
         """A constant factor wherever one explains a target that is wrong.
 
         It can stand at every node, and at each of several uses of one.
         """
-        before, places = self.gradients(so_far.mistakes), self._places(so_far)
+        before, places = self.trace.gradients(so_far.mistakes), self._places(so_far)
         for node in self.trace.order if places else ():
             uses = self.trace.users[node] if len(self.trace.users[node]) > 1 else []
             for at, slot in [(node, None), *uses] if node in places else ():
                 nothing = Mistake("path", at, slot, times(0.0), "")
-                without = self.trace.gradients((*so_far.mistakes, nothing))
+                without = self.trace.attempt((*so_far.mistakes, nothing)) or {}
                 tried: list[float] = []
-                if without is None:
-                    continue
-                for target in so_far.wrong:
+                for target in so_far.wrong if without else ():
                     rest = without[target]
                     through = before[target] - rest
                     number = _ratio(self.given[target] - rest, through)
@@ -185,26 +167,13 @@ class Search:
                         continue
                     if self.fits(target, rest + number * through):
                         tried.append(number)
-                        yield self._with((*so_far.mistakes, self._factor(at, slot, number)))
-
-    def _factor(self, node: Node, slot: int | None, number: float) -> Mistake:
-        labels = self.trace.labels
-        what = f"the gradient of {labels[node]}"
-        if slot is not None:
-            parent = labels[parent_of(node, slot)]
-            what = f"the gradient of {parent} that comes from {labels[node]}"
-        if abs(number) < 1e-6:
-            return Mistake("path", node, slot, times(0.0), f"{what} is missing")
-        value, name, cost = name_factor(number, node, self.known)
-        if value == -1:
-            return Mistake("sign", node, slot, times(value), f"{what} has the wrong sign", cost)
-        words = f"{what} is {name} times the true one"
-        return Mistake("factor", node, slot, times(value), words, cost)
+                        mistake = scaling(self.trace, at, slot, number)
+                        yield self._with((*so_far.mistakes, mistake))
 
     def _few(self, so_far: Explanation) -> Explanation:
         """The few elements of the first wrong target that are not right, as they were given."""
         first = so_far.wrong[0]
-        bad = self.misfits(first, self.gradients(so_far.mistakes)[first])
+        bad = self.misfits(first, self.trace.gradients(so_far.mistakes)[first])
         places = np.argwhere(bad)
         where = ", ".join(str(tuple(place)) for place in places[:5].tolist())
         words = f"the gradient of {self.trace.labels[first]} is right but for {len(places)} of "

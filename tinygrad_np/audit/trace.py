@@ -1,38 +1,74 @@
 """f, traced for an audit: its graph, every array it met, and backward passes with mistakes in them.
 
-The backward pass runs with a mistake as it runs without, and so shows what somebody gets who
-makes it.
+A backward pass with a mistake shows what somebody gets who makes it.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import graph
 from ..graph import Node, Rule
-from ..op import OPS
+from ..op import Op
 from ..tensor import Array, Tensor
-from .mistake import Mistake, identity, parent_of
 
 Gradients = dict[Node, Array]
+Change = Callable[[Rule, Any, Any], Any]
+"""What stands in the place of a rule: ``change(rule, gradient, saved)``."""
 Use = tuple[Node, int]
 """A node, and which of its inputs is meant."""
+
+
+class Mistake(NamedTuple):
+    """One change of the backward pass, and what to call it.
+
+    ``change`` replaces the rule of ``node`` for its input ``slot``; with None it is made to the
+    gradient that arrives at the node. ``cost`` says how hard it is to believe, 1 being a mere slip.
+    """
+
+    kind: str
+    node: Node
+    slot: int | None
+    change: Change
+    words: str
+    cost: float = 1.0
+
+    @property
+    def place(self) -> Node:
+        """The node whose gradient comes out wrong."""
+        return self.node if self.slot is None else parent_of(self.node, self.slot)
+
+    def rules(self) -> list[Rule]:
+        """The rules of the node, with the mistake."""
+        rules = rules_of(self.node)
+        if self.slot is None:
+            return [functools.partial(self._before, rule) for rule in rules]
+        rules[self.slot] = functools.partial(self.change, rules[self.slot])
+        return rules
+
+    def _before(self, rule: Rule, g: Any, saved: Any) -> Any:
+        return rule(self.arriving(g), saved)
+
+    def arriving(self, g: Any) -> Any:
+        """The gradient that arrives at the node, with the mistake."""
+        return self.change(lambda g, saved: g, g, ())
 
 
 class Trace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
-    names. ``outputs`` holds what each node computed, ``values`` every array that took part, with a
-    label, and ``users`` where each node is used. Raises ValueError for names that are not there.
+    names. ``outputs`` holds what each node computed, ``uses`` all inputs of nodes that get a
+    gradient, ``users`` those of each node. Raises ValueError for names that are not there.
     """
 
     def __init__(
@@ -52,10 +88,10 @@ class Trace:
         leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
         found = graph.reachable([self.root])
         self.order = [node for node in found if node.op or node in leaves.values()]
+        self.uses = [(node, slot) for node in self.order for slot in slots(node)]
         self.users: dict[Node, list[Use]] = defaultdict(list)
-        for node in self.order:
-            for slot in slots(node):
-                self.users[parent_of(node, slot)].append((node, slot))
+        for use in self.uses:
+            self.users[parent_of(*use)].append(use)
         targets = {**leaves, **self._intermediate(named, wanted)}
         self.targets = dict(sorted(targets.items(), key=lambda pair: -self._height(pair[1])))
         self.labels = self._labels(leaves)
@@ -67,7 +103,6 @@ class Trace:
     def _intermediate(
         self, named: Mapping[str, Tensor], wanted: Collection[str]
     ) -> dict[str, Node]:
-        """The nodes of the intermediate Tensors asked for, by the names that f gave them."""
         for name, tensor in named.items():
             if tensor._node is not None:
                 tensor._node.name = name
@@ -122,13 +157,9 @@ class Trace:
 
     @cached_property
     def factors(self) -> dict[Use, tuple[Array, Array]]:
-        """The arrays that rules multiply the gradient with elementwise, and their distinct values.
-
-        Rules that do something else are not in it.
-        """
+        """What the elementwise among the rules multiply with, and the distinct values of that."""
         found = {}
-        uses = [(node, slot) for node in self.order for slot in slots(node)]
-        for node, slot in uses:
+        for node, slot in self.uses:
             if parent_of(node, slot).shape != node.shape or not node.shape:
                 continue
             rule = rules_of(node)[slot]
@@ -140,30 +171,37 @@ class Trace:
                 found[node, slot] = factor, np.unique(factor)
         return found
 
-    def gradients(self, mistakes: Iterable[Mistake] = ()) -> Gradients | None:
-        """The targets' gradients with these mistakes made; None where they make a rule fail."""
+    @cached_property
+    def true(self) -> Gradients:
+        """The targets' gradients."""
+        return self.gradients()
+
+    def gradients(self, mistakes: Iterable[Mistake] = ()) -> Gradients:
+        """The targets' gradients with these mistakes made."""
         made, targets = list(mistakes), self.targets.values()
         kept = {mistake.node: mistake.node.op for mistake in made}
         try:
-            for node, op in kept.items():
-                if op is not None:
-                    rules = _changed(rules_of(node), [m for m in made if m.node is node])
-                    node.op = SimpleNamespace(name=op.name, rules=rules)
+            for mistake in made:
+                if op := mistake.node.op:
+                    mistake.node.op = SimpleNamespace(name=op.name, rules=mistake.rules())
             with np.errstate(all="ignore"):
                 start = {self.root: np.ones(self.root.shape, self.root.dtype)}
                 found = graph.backward(start, targets, retain=True)
                 result = {n: np.asarray(found.get(n, np.zeros(n.shape))) for n in targets}
-                for m in made:
-                    if m.slot is None and m.node in result:
-                        result[m.node] = m.change(identity)(result[m.node], ())
-        except Exception:  # a rule that is given what it was not made for may raise anything
-            if not made:
-                raise
-            return None
+                for mistake in made:
+                    if mistake.slot is None and mistake.node in result:
+                        result[mistake.node] = mistake.arriving(result[mistake.node])
         finally:
             for node, op in kept.items():
                 node.op = op
         return result
+
+    def attempt(self, mistakes: Iterable[Mistake]) -> Gradients | None:
+        """The same; None where the mistakes make a rule fail."""
+        try:
+            return self.gradients(mistakes)
+        except Exception:  # a rule that is given what it was not made for may raise anything
+            return None
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
@@ -172,12 +210,11 @@ class Trace:
         """
         if slot is None:
             return "; ".join(dict.fromkeys(self.rule_words(*use) for use in self.users[node]))
-        name = node.op.name if node.op else ""
-        if name not in OPS:
-            return name
-        op = OPS[name]
+        op = node.op
+        if not isinstance(op, Op):
+            return op.name if op else ""
         read = op.variadic or op.inputs[slot]
-        return f"{name}: d{read} = {op.formula(read)}"
+        return f"{op.name}: d{read} = {op.formula(read)}"
 
 
 def rules_of(node: Node) -> list[Rule]:
@@ -190,18 +227,11 @@ def slots(node: Node) -> list[int]:
     return [slot for slot, parent in enumerate(node.parents) if parent is not None]
 
 
-def _changed(rules: list[Rule], mistakes: list[Mistake]) -> list[Rule]:
-    for mistake in mistakes:
-        change, slot = mistake.change, mistake.slot
-        if slot is not None:
-            rules[slot] = change(rules[slot])
-        else:
-            rules = [_after(change(identity), rule) for rule in rules]
-    return rules
-
-
-def _after(first: Rule, rule: Rule) -> Rule:
-    return lambda g, saved: rule(first(g, saved), saved)
+def parent_of(node: Node, slot: int) -> Node:
+    """The node that is an input which gets a gradient."""
+    parent = node.parents[slot]
+    assert parent is not None
+    return parent
 
 
 def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
