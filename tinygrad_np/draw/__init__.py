@@ -73,7 +73,7 @@ def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> str:
     2      sum    [1]     scalar  float64
     total  2 ops                           16 B
     """
-    from .table import table
+    from .text import table
     from .walk import walk
 
     return table(walk(tensors, names))

@@ -1,22 +1,27 @@
-"""Drawing: a graphviz.Digraph that renders by Graphviz as WebAssembly where there is no ``dot``."""
+"""What ``draw`` returns: a graphviz.Digraph that also renders without ``dot``, and as a page."""
 
 from __future__ import annotations
 
+import json
 import re
+from importlib import resources
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import graphviz
+import numpy as np
 
+from ..tensor import Array
+from .text import facts, number_text, time_text, title_text
 from .walk import Vertex
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
-    """What ``draw`` returns: a ``graphviz.Digraph``, with its ``source``, ``save`` and so on.
+    """A ``graphviz.Digraph``, with its ``source``, ``save`` and so on; notebooks show it.
 
-    Notebooks show it. SVG needs no program beside Python; for PNG and PDF the system's Graphviz
-    has to be installed, and RuntimeError says so.
+    SVG needs no program beside Python; for PNG and PDF the system's Graphviz has to be installed,
+    and RuntimeError says so.
     """
 
     vertices: list[Vertex]
@@ -62,9 +67,15 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write one self-contained page: pan, zoom, search, and click a node for all about it."""
-        from .html import page
-
-        Path(path).write_text(page(self), encoding="utf-8")
+        data = {vertex.key: _data(vertex) for vertex in self.vertices}
+        for vertex in self.vertices:
+            for source in dict.fromkeys(edge.source for edge in vertex.inputs):
+                data[source.key]["users"].append(vertex.key)
+        svg = self._repr_svg_()
+        text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # no </script> inside
+        page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+        page = page.replace("<!--svg-->", svg[svg.index("<svg") :]).replace("<!--data-->", text)
+        Path(path).write_text(page, encoding="utf-8")
 
 
 def _embedded(source: str, format: str, engine: str) -> bytes:
@@ -85,3 +96,37 @@ def _polished(svg: bytes) -> bytes:
     svg = svg.replace(b'font-family="Arial"', b'font-family="Arial,Helvetica,sans-serif"')
     title = rb'(class="node">(?:(?!</g>).)*?<text )'
     return re.sub(title, rb'\1font-weight="bold" ', svg, flags=re.DOTALL)
+
+
+def _data(vertex: Vertex) -> dict[str, Any]:
+    """All that the page tells of a vertex."""
+    title = title_text(vertex)
+    told = {
+        "kind": vertex.kind + " of a backward pass" * vertex.backward,
+        "scope": " / ".join(vertex.scope),
+        "stands for": f"{vertex.count:,}" * (vertex.count > 1),
+        "trouble": vertex.trouble,
+        **facts(vertex),
+        "time": time_text(vertex.seconds),
+    }
+    histograms = _histogram("Values", vertex.values) + _histogram("Gradient", vertex.gradients)
+    return {
+        "title": title,
+        "kind": vertex.kind,
+        "words": " ".join([title, vertex.kind, *vertex.scope, *(e.rule for e in vertex.inputs)]),
+        "facts": [item for item in told.items() if item[1]],
+        "histograms": histograms,
+        "inputs": [{"key": e.source.key, "input": e.input, "rule": e.rule} for e in vertex.inputs],
+        "users": [],
+    }
+
+
+def _histogram(title: str, arrays: list[Array]) -> list[dict[str, Any]]:
+    """How often values occur between the smallest and the largest; nothing where these are one."""
+    values = np.concatenate([np.empty(0), *(array.ravel() for array in arrays)])
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() == values.max():
+        return []
+    counts, edges = np.histogram(values, bins=24)
+    ends = {"low": number_text(edges[0]), "high": number_text(edges[-1])}
+    return [{"title": title, "counts": counts.tolist(), **ends}]

@@ -1,15 +1,30 @@
-"""Numbers as short text, for labels and tables."""
+"""The graph in words: numbers as short text, and a table for the terminal."""
 
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
 
 import numpy as np
 
 from ..shapes import Shape
 from ..tensor import Array
 from .walk import Vertex
+
+
+def table(vertices: list[Vertex]) -> str:
+    """A line per vertex, in their order, and one for the total."""
+    line = {vertex: i for i, vertex in enumerate(vertices)}
+    rows = [("line", "node", "inputs", "shape", "dtype", "kept", "time")]
+    for vertex, i in line.items():
+        title = "/".join([*vertex.scope, title_text(vertex)]) + " (backward)" * vertex.backward
+        used = ", ".join(str(line[edge.source]) for edge in vertex.inputs)
+        known = shape_text(vertex.shape), vertex.dtype, bytes_text(vertex.kept)
+        rows.append((str(i), title, used and f"[{used}]", *known, time_text(vertex.seconds)))
+    ops, kept = sum(v.is_op for v in vertices), bytes_text(sum(v.kept for v in vertices))
+    seconds = sum(vertex.seconds or 0 for vertex in vertices) or None
+    rows.append(("total", f"{ops:,} ops", "", "", "", kept, time_text(seconds)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def shape_text(shape: Shape) -> str:
@@ -49,11 +64,10 @@ def range_text(first: str, last: str) -> str:
     >>> range_text("layers.0.weight", "layers.11.weight"), range_text("W", "V")
     ('layers.0…11.weight', 'W … V')
     """
-    words = [re.split(r"(\d+)", name) for name in (first, last)]
-    pairs = [*zip_longest(*words, fillvalue="")]
-    if any(a != b and not (a.isdigit() and b.isdigit()) for a, b in pairs):
+    a, b = (re.split(r"(\d+)", name) for name in (first, last))  # words, with numbers between
+    if a[::2] != b[::2]:
         return f"{first} … {last}"
-    return "".join(a if a == b else f"{a}…{b}" for a, b in pairs)
+    return "".join(x if x == y else f"{x}…{y}" for x, y in zip(a, b, strict=True))
 
 
 def facts(vertex: Vertex) -> dict[str, str]:
