@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_np.data import IDXError, read_idx
-from tinygrad_np.data.download import fetch
-from tinygrad_np.data.mnist import FILES, MIRRORS, VARIABLE
+from tinygrad_np.data.mnist import FILES, MIRRORS, VARIABLE, fetch
 
 Array = NDArray[Any]
 Split = tuple[Array, Array]

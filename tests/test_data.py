@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from tinygrad_np.data import (
     IDXError,
     batches,
-    download,
     load_idx_folder,
     load_mnist,
     mnist,
@@ -660,11 +659,11 @@ def test_download_tries_the_mirrors_in_turn(tmp_path: Path, mirror: str, cache: 
     bad = [f"{mirror}missing/", f"{mirror}altered/"]
 
     with pytest.raises(OSError, match=r"a\.gz could not be downloaded") as caught:
-        download.fetch("set", files, bad)
+        mnist.fetch("set", files, bad)
     assert all(f"{base}a.gz: " in str(caught.value) for base in bad)
     assert not (cache / "set" / "a.gz").exists()
 
-    assert download.fetch("set", files, [*bad, f"{mirror}good/"]) == cache / "set"
+    assert mnist.fetch("set", files, [*bad, f"{mirror}good/"]) == cache / "set"
     assert (cache / "set" / "a.gz").read_bytes() == b"the contents"
 
 
@@ -672,9 +671,9 @@ def test_download_once(tmp_path: Path, mirror: str, cache: Path) -> None:
     served = tmp_path / "served" / "a.gz"
     served.write_bytes(b"the contents")
     files = {"a.gz": hashlib.sha256(b"the contents").hexdigest()}
-    download.fetch("set", files, [mirror])
+    mnist.fetch("set", files, [mirror])
     served.unlink()
-    assert download.fetch("set", files, [mirror]) == cache / "set"  # from the cache
+    assert mnist.fetch("set", files, [mirror]) == cache / "set"  # from the cache
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -9,30 +9,20 @@ import numpy as np
 
 __all__ = ["show_config"]
 
+
+# x86 vector instructions, the widest last: what NumPy calls them, and the OpenBLAS kernels that use
+# them. The kernel to ask for is the first: not every OpenBLAS has the others.
 _VECTORS = {
-    "SSE": ("X86_V2", "SSE2"),
-    "AVX": ("AVX",),
-    "AVX2": ("X86_V3", "AVX2"),
-    "AVX-512": ("X86_V4", "AVX512_SKX"),
-}
-"""x86 vector instructions, the widest last, and what NumPy's newer and older versions call them."""
-_WIDTHS = list(_VECTORS)
-
-_KERNELS = {
     "SSE": (
-        "katmai", "coppermine", "northwood", "prescott", "banias", "atom", "core2", "penryn",
-        "dunnington", "nehalem", "athlon", "opteron", "opteron_sse3", "barcelona", "bobcat", "nano",
+        "X86_V2 SSE2",
+        "Nehalem Katmai Coppermine Northwood Prescott Banias Atom Core2 Penryn Dunnington Athlon "
+        "Opteron Opteron_SSE3 Barcelona Bobcat Nano",
     ),
-    "AVX": ("sandybridge", "bulldozer", "piledriver", "steamroller"),
-    "AVX2": ("haswell", "zen", "excavator"),
-    "AVX-512": ("skylakex", "cooperlake", "sapphirerapids"),
-}  # fmt: skip
-"""OpenBLAS's kernels for x86, by the vector instructions they use."""
-
-# The kernel to ask for. Cooperlake and SapphireRapids differ from SkylakeX in bfloat16 and in
-# small products only, and not every OpenBLAS has them.
-_KERNEL_FOR = {"AVX": "Sandybridge", "AVX2": "Haswell", "AVX-512": "SkylakeX"}
-
+    "AVX": ("AVX", "Sandybridge Bulldozer Piledriver Steamroller"),
+    "AVX2": ("X86_V3 AVX2", "Haswell Zen Excavator"),
+    "AVX-512": ("X86_V4 AVX512_SKX", "SkylakeX Cooperlake SapphireRapids"),
+}
+_LIBRARIES = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS"}
 _SETTINGS = (
     "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS",
@@ -46,10 +36,10 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Print what NumPy computes with, what the processor offers, and what to set if they differ.
 
-    Matrix products take most of the time of training. OpenBLAS has kernels of its own for each
-    kind of processor; where it does not know yours, or ``OPENBLAS_CORETYPE`` names another, they
-    take up to twice as long. ``mode="dicts"`` returns the findings as a dict instead; its
-    ``"advice"`` is a list of sentences, empty where all is well.
+    OpenBLAS has kernels of its own for each kind of processor; where it does not know yours, or
+    ``OPENBLAS_CORETYPE`` names another, matrix products, and so training, take up to twice as long.
+    ``mode="dicts"`` returns the findings instead; their ``"advice"`` is a list of sentences, empty
+    where all is well.
 
     Raises ValueError for any other mode.
 
@@ -80,25 +70,24 @@ def _blas() -> dict[str, Any]:
     # SciPy brings a BLAS of its own.
     loaded.sort(key=lambda library: "numpy" not in os.path.dirname(library["filepath"]))
     if loaded:
-        first = loaded[0]
-        return {
-            "library": {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS"}.get(
-                first["internal_api"], first["internal_api"]
-            ),
-            "version": first["version"],
-            "kernel": first.get("architecture"),
-            "threads": first["num_threads"],
-        }
-    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    library, version = built.get("name", "unknown"), built.get("version")
-    return {"library": library, "version": version, "kernel": None, "threads": None}
+        used = loaded[0]
+        name = _LIBRARIES.get(used["internal_api"], used["internal_api"])
+    else:
+        used = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        name = used.get("name", "unknown")
+    return {
+        "library": name,
+        "version": used.get("version"),
+        "kernel": used.get("architecture"),
+        "threads": used.get("num_threads"),
+    }
 
 
 def _processor() -> dict[str, Any]:
     """Its name, the cores that this process may use, its widest vector instructions."""
     extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
     simd = {*extensions.get("baseline", ()), *extensions.get("found", ())}
-    widths = [width for width, names in _VECTORS.items() if simd.intersection(names)]
+    widths = [width for width, (names, _) in _VECTORS.items() if simd.intersection(names.split())]
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     return {
         "name": _processor_name(),
@@ -122,66 +111,59 @@ def advice(
 ) -> list[str]:
     """What to set so that BLAS uses what the processor offers: sentences, none if it does."""
     said = []
-    used, offered = _vectors_of(blas), processor["vectors"]
-    if used and offered and _WIDTHS.index(used) < _WIDTHS.index(offered):
+    order = list(_VECTORS)
+    library, used, offered = blas["library"], _vectors_of(blas), processor["vectors"]
+    if used and offered and order.index(used) < order.index(offered):
+        forced = environment.get("OPENBLAS_CORETYPE")
+        setting = f"OPENBLAS_CORETYPE={_VECTORS[offered][1].split()[0]}"
+        remedy = (
+            f"OPENBLAS_CORETYPE={forced} asks for it: unset it, or set {setting},"
+            if forced
+            else f"It may not know this processor: try a newer NumPy, or set {setting}"
+        )
         said.append(
-            f"{blas['library']} runs its {blas['kernel']} kernel ({used}), but the processor has "
-            f"{offered}. {_remedy(offered, environment)} Then look here again: the kernel named "
-            f"should be one for {offered}."
+            f"{library} runs its {blas['kernel']} kernel ({used}), but the processor has "
+            f"{offered}. {remedy} in the environment before Python starts."
         )
     threads, cores = blas["threads"], processor["cores"]
-    limits = [name for name in environment if name != "OPENBLAS_CORETYPE"]
-    if threads is not None and threads > cores:
-        name = "OPENBLAS_NUM_THREADS" if blas["library"] == "OpenBLAS" else "OMP_NUM_THREADS"
+    limits = [f"{name}={value}" for name, value in environment.items() if "THREADS" in name]
+    if threads and threads > cores:
+        name = "OPENBLAS_NUM_THREADS" if library == "OpenBLAS" else "OMP_NUM_THREADS"
         said.append(
-            f"{blas['library']} uses {threads} threads, but this process may use {cores} "
-            f"cores: they get in each other's way. Set {name}={cores} before Python starts."
+            f"{library} uses {threads} threads, but this process may use {cores} cores: they get "
+            f"in each other's way. Set {name}={cores} before Python starts."
         )
-    elif threads is not None and threads < cores and limits:
+    elif threads and threads < cores and limits:
         said.append(
-            f"{blas['library']} uses {threads} of {cores} cores, because of "
-            f"{' and '.join(f'{name}={environment[name]}' for name in limits)}. "
+            f"{library} uses {threads} of {cores} cores, because of {' and '.join(limits)}. "
             "Unset it, unless that is meant."
         )
     return said
 
 
-def _remedy(offered: str, environment: dict[str, str]) -> str:
-    forced = environment.get("OPENBLAS_CORETYPE")
-    if forced is not None:
-        return (
-            f"The environment variable OPENBLAS_CORETYPE={forced} asks for it: unset it, or set "
-            f"OPENBLAS_CORETYPE={_KERNEL_FOR[offered]}, before Python starts."
-        )
-    return (
-        "It may not know this processor: set the environment variable "
-        f"OPENBLAS_CORETYPE={_KERNEL_FOR[offered]} before Python starts (in a shell: export "
-        f"OPENBLAS_CORETYPE={_KERNEL_FOR[offered]}), or try a newer NumPy, whose OpenBLAS may."
-    )
-
-
 def _vectors_of(blas: dict[str, Any]) -> str | None:
     """The vector instructions that an OpenBLAS kernel uses; None if it is not one for x86."""
     kernel = (blas["kernel"] or "").lower()
-    return next((width for width, names in _KERNELS.items() if kernel in names), None)
+    known = ((width, kernels.lower().split()) for width, (_, kernels) in _VECTORS.items())
+    return next((width for width, kernels in known if kernel in kernels), None)
 
 
 def describe(found: dict[str, Any]) -> str:
     """The findings as text."""
     blas, processor = found["blas"], found["processor"]
-    parts = [" ".join(filter(None, (blas["library"], blas["version"])))]
-    if blas["kernel"]:
-        used = _vectors_of(blas)
-        parts.append(f"kernel {blas['kernel']}" + (f" ({used})" if used else ""))
-    if blas["threads"]:
-        parts.append(f"threads: {blas['threads']}")
-    offered = [processor["name"], f"cores: {processor['cores']}"]
-    rows = [
-        ("NumPy", found["numpy"]),
-        ("BLAS", ", ".join(parts)),
-        ("processor", ", ".join([*offered, *filter(None, [processor["vectors"]])])),
-        *found["environment"].items(),
+    used = f" ({_vectors_of(blas)})" if _vectors_of(blas) else ""
+    computes = [
+        " ".join(filter(None, (blas["library"], blas["version"]))),
+        f"kernel {blas['kernel']}{used}" if blas["kernel"] else None,
+        f"threads: {blas['threads']}" if blas["threads"] else None,
     ]
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    offered = [processor["name"], f"cores: {processor['cores']}", processor["vectors"]]
+    rows = {
+        "NumPy": found["numpy"],
+        "BLAS": ", ".join(filter(None, computes)),
+        "processor": ", ".join(filter(None, offered)),
+        **found["environment"],
+    }
+    width = max(map(len, rows))
+    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
     return "\n".join([*lines, "", *(found["advice"] or ["BLAS uses what the processor offers."])])

@@ -22,17 +22,17 @@ def batches(
     replacement: bool = False,
     drop_last: bool = False,
 ) -> Iterator[Batch]:
-    """Yield one epoch of batches, pairs of the same rows of x and t.
+    """Yield one epoch of batches, pairs of the same rows of x and t, of any shapes (n, ...).
 
     Args:
-        x: inputs, shape (n, ...), any dtype.
-        t: targets, shape (n, ...), any dtype.
+        x: inputs, of any dtype.
+        t: targets, of any dtype.
         batch_size: rows in a batch, from 1 to n.
-        rng: the source of the order; needed by ``shuffle`` and ``replacement``, and drawn
-            from while the batches are taken, not before.
+        rng: the source of the order, for ``shuffle`` and ``replacement``; drawn from while the
+            batches are taken.
         shuffle: every row once, in a random order; otherwise in order, as views of x and t.
-        replacement: draw every batch afresh, with replacement, n // batch_size batches in
-            all; ``shuffle`` and ``drop_last`` then have nothing to say.
+        replacement: draw n // batch_size batches with replacement, whatever ``shuffle`` and
+            ``drop_last`` say.
         drop_last: leave out the last batch when it is smaller than the others.
 
     Raises, at the call and not at the first batch:
@@ -61,25 +61,21 @@ def batches(
     if not 1 <= size <= n:
         raise ValueError(f"batch_size must be between 1 and the number of rows, {n}; got {size}")
     if (shuffle or replacement) and not isinstance(rng, np.random.Generator):
-        word = "replacement" if replacement else "shuffle"
+        word, way_out = ("replacement", "") if replacement else ("shuffle", ", or shuffle=False")
         raise TypeError(
             f"{word}=True needs a random generator, got rng={rng!r}: pass "
-            "rng=np.random.default_rng(seed)"
-            + ("" if replacement else ", or shuffle=False to take the rows in order")
+            f"rng=np.random.default_rng(seed){way_out}"
         )
-    stop = n - n % size if replacement or drop_last else n
-    return _epoch(x, t, range(0, stop, size), size, rng, replacement, shuffle)
+    source: Any = rng
 
+    def epoch() -> Iterator[Batch]:
+        order = source.permutation(n) if shuffle and not replacement else None
+        for start in range(0, n - n % size if replacement or drop_last else n, size):
+            rows: Any = slice(start, start + size)
+            if replacement:
+                rows = source.integers(n, size=size)
+            elif order is not None:
+                rows = order[rows]
+            yield x[rows], t[rows]
 
-def _epoch(
-    x: NDArray[Any], t: NDArray[Any], starts: range, size: int, rng: Any,
-    replacement: bool, shuffle: bool,
-) -> Iterator[Batch]:  # fmt: skip
-    order = rng.permutation(len(x)) if shuffle and not replacement else None
-    for start in starts:
-        rows: Any = slice(start, start + size)
-        if replacement:
-            rows = rng.integers(len(x), size=size)
-        elif order is not None:
-            rows = order[rows]
-        yield x[rows], t[rows]
+    return epoch()

@@ -27,8 +27,7 @@ def load_idx_folder(
 ) -> DataSet:
     """Load ``train-`` and ``t10k-``, ``-images-idx3-ubyte`` and ``-labels-idx1-ubyte``.
 
-    Each of the four files may be plain or gzipped (``.gz``); the plain one is taken when both
-    are there.
+    Each of the four files may be plain or gzipped (``.gz``); a plain one is preferred.
 
     Args:
         path: the folder.
@@ -42,9 +41,9 @@ def load_idx_folder(
         classes: the labels must be less than this; by default one more than the largest label.
 
     Returns:
-        ``(x_train, t_train), (x_test, t_test)``. Images have shape (n, pixels) when flattened
-        and that of the file when not, such as (n, 28, 28). Labels have shape (n,) and dtype
-        int64, or (n, classes) and ``dtype`` when one-hot.
+        ``(x_train, t_train), (x_test, t_test)``. Images have shape (n, pixels), or that of the
+        file, such as (n, 28, 28). Labels have shape (n,) and dtype int64, or (n, classes) and
+        ``dtype`` when one-hot.
 
     Raises:
         FileNotFoundError: the folder or one of the files is missing.
@@ -65,7 +64,19 @@ def load_idx_folder(
     columns = classes or 1 + max(int(labels.max(initial=0)) for labels in (t_train, t_test))
 
     def convert(images: NDArray[Any], labels: NDArray[Any]) -> Split:
-        x = _scaled(images, dtype) if normalize else _cast(images, dtype)
+        if normalize and images.dtype != np.uint8:
+            raise ValueError(
+                f"the images are {images.dtype.name}, but normalize=True divides by 255, which is "
+                "for uint8 pixels; pass normalize=False and scale the images yourself"
+            )
+        if dtype.kind != "f" and not np.can_cast(images.dtype, dtype):
+            raise ValueError(
+                f"the images are {images.dtype.name}, which does not fit in {dtype.name}; "
+                f"ask for dtype={images.dtype.name}"
+            )
+        x = images.astype(dtype, copy=False)
+        if normalize:
+            x /= 255
         x = x.reshape(len(x), int(np.prod(x.shape[1:]))) if flatten else x
         return x, np.eye(columns, dtype=dtype)[labels] if one_hot else labels.astype(np.int64)
 
@@ -97,17 +108,17 @@ def _read_split(
     if images.ndim == 1:
         raise IDXError(
             f"{images_file}: has one dimension, {images.shape}, as labels have; expected images, "
-            "(n, height, width). Is it a labels file under another name?"
+            "(n, height, width): is it a labels file under another name?"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise IDXError(
             f"{labels_file}: has shape {labels.shape} of {labels.dtype.name}, expected labels, "
-            "(n,) of integers. Is it an images file under another name?"
+            "(n,) of integers: is it an images file under another name?"
         )
     if len(images) != len(labels):
         raise IDXError(
             f"{labels_file}: has {len(labels)} labels, expected {len(images)}, one for each image "
-            f"of {images_file}. Do the two belong together?"
+            f"of {images_file}"
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
     if wrong.size:
@@ -116,23 +127,3 @@ def _read_split(
             f"{classes - 1 if classes else 'any'} ({wrong.size} of {len(labels)} are out of range)"
         )
     return images, labels
-
-
-def _scaled(images: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    if images.dtype != np.uint8:
-        raise ValueError(
-            f"the images are {images.dtype.name}, but normalize=True divides by 255, which is for "
-            "uint8 pixels; pass normalize=False and scale the images yourself"
-        )
-    pixels = images.astype(dtype)
-    pixels /= 255
-    return pixels
-
-
-def _cast(images: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    if dtype.kind != "f" and not np.can_cast(images.dtype, dtype):
-        raise ValueError(
-            f"the images are {images.dtype.name}, which does not fit in {dtype.name}; "
-            f"ask for dtype={images.dtype.name}"
-        )
-    return images.astype(dtype, copy=False)

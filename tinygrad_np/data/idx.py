@@ -20,7 +20,7 @@ Shape = tuple[int | None, ...]
 
 CODES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 DTYPES: dict[int, np.dtype[Any]] = {code: np.dtype(text) for code, text in CODES.items()}
-GZIP_MAGIC = b"\x1f\x8b"
+KNOWN = ", ".join(f"{dtype.name} ({code:#04x})" for code, dtype in DTYPES.items())
 MAX_NDIM = 64  # NumPy's own limit
 CHUNK = 1 << 19
 
@@ -37,8 +37,7 @@ def read_idx(
     Args:
         path: the file.
         expect: the shape the file must have; None stands for any length of that axis.
-        mmap: map a plain file into memory, read-only, instead of reading it. Types of more
-            than one byte then keep the file's big-endian order.
+        mmap: map a plain file into memory, read-only and in its own big-endian byte order.
 
     Returns:
         An array of the file's shape and type (uint8, int8, int16, int32, float32 or
@@ -49,14 +48,12 @@ def read_idx(
         IDXError: the file is damaged in any way, is not IDX, or is not what ``expect`` says.
             Memory stays bounded by what the file really holds, whatever its header claims.
 
-    >>> import pathlib, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = pathlib.Path(folder.name) / "squares.idx.gz"
-    >>> write_idx(path, np.array([[0, 1], [4, 9]], dtype=np.int16))
-    >>> read_idx(path, expect=(None, 2))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_idx(f"{folder}/a.idx.gz", np.array([[0, 1], [4, 9]], dtype=np.int16))
+    ...     read_idx(f"{folder}/a.idx.gz", expect=(None, 2))
     array([[0, 1],
            [4, 9]], dtype=int16)
-    >>> folder.cleanup()
     """
     import gzip
     import zlib
@@ -67,14 +64,14 @@ def read_idx(
         raise IDXError(f"{path}: is a folder or a device, expected an IDX file")
     try:
         with open(path, "rb") as file:
-            zipped = file.read(2) == GZIP_MAGIC
+            zipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             if not zipped:
-                return _map(file, expect) if mmap else _read(file, expect)
+                return _load(file, expect, mmap)
             if mmap:
                 raise IDXError("is gzipped, and only a plain file can be mapped; gunzip it")
             with gzip.GzipFile(fileobj=file) as stream:
-                return _read(stream, expect)
+                return _load(stream, expect)
     except IDXError as error:
         raise IDXError(f"{path}: {error}") from error.__cause__
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -93,7 +90,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 
     code = {dtype: code for code, dtype in DTYPES.items()}.get(array.dtype.newbyteorder(">"))
     if code is None:
-        raise TypeError(f"IDX cannot hold {array.dtype.name}, only {_known()}; use array.astype")
+        raise TypeError(f"IDX cannot hold {array.dtype.name}, only {KNOWN}; use array.astype")
     if array.ndim == 0:
         raise ValueError(f"IDX holds 1 to {MAX_NDIM} dimensions, this array has 0")
     header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
@@ -101,10 +98,6 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     with open(path, "wb") as file:  # mtime=0: the same array makes the same file
         zipped = os.fspath(path).endswith(".gz")
         file.write(gzip.compress(content, mtime=0) if zipped else content)
-
-
-def _known() -> str:
-    return ", ".join(f"{dtype.name} ({code:#04x})" for code, dtype in DTYPES.items())
 
 
 def _header(stream: BufferedIOBase, expect: Shape | None) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -115,53 +108,41 @@ def _header(stream: BufferedIOBase, expect: Shape | None) -> tuple[np.dtype[Any]
     if zeros:
         raise IDXError(f"starts with bytes {magic.hex(' ')}, expected 00 00: this is no IDX file")
     if code not in DTYPES:
-        raise IDXError(f"has type code {code:#04x}, expected one of {_known()}")
+        raise IDXError(f"has type code {code:#04x}, expected one of {KNOWN}")
     if not 1 <= ndim <= MAX_NDIM:
         raise IDXError(f"declares {ndim} dimensions, expected 1 to {MAX_NDIM}")
     sizes = stream.read(4 * ndim)
     if len(sizes) < 4 * ndim:
-        raise IDXError(
-            f"ends inside the header: {len(sizes)} bytes of dimensions, expected {4 * ndim}"
-        )
+        raise IDXError(f"ends inside the header: {len(sizes)} bytes of dimensions, expected {4 * ndim}")
     shape = struct.unpack(f">{ndim}I", sizes)
-    expect = shape if expect is None else expect
-    allowed = [want in (None, have) for have, want in zip(shape, expect, strict=False)]
-    if len(shape) != len(expect) or not all(allowed):
-        raise IDXError(f"has shape {shape}, expected {expect}".replace("None", "any"))
+    if expect is not None:
+        fits = [want in (None, have) for have, want in zip(shape, expect, strict=False)]
+        if len(shape) != len(expect) or not all(fits):
+            raise IDXError(f"has shape {shape}, expected {expect}".replace("None", "any"))
     return DTYPES[code], shape
 
 
-def _read(stream: BufferedIOBase, expect: Shape | None) -> NDArray[Any]:
-    """Read what the header declares, in chunks, and see that nothing is missing or left over."""
+def _load(stream: Any, expect: Shape | None, mmap: bool = False) -> NDArray[Any]:
+    """Read or map what the header declares, and see that nothing is missing or left over."""
     dtype, shape = _header(stream, expect)
     wanted = math.prod(shape) * dtype.itemsize
     payload = bytearray()
-    while len(payload) < wanted and (chunk := stream.read(min(CHUNK, wanted - len(payload)))):
-        payload += chunk
-    # The end of a gzip stream is also where its checksum is verified.
-    if len(payload) < wanted or stream.read(1):
-        _refuse_length(str(len(payload)) if len(payload) < wanted else "more", dtype, shape)
+    if mmap:
+        found: int | str = os.fstat(stream.fileno()).st_size - stream.tell()
+    else:
+        while len(payload) < wanted and (more := stream.read(min(CHUNK, wanted - len(payload)))):
+            payload += more
+        # The end of a gzip stream is also where its checksum is verified.
+        found = "more" if len(payload) == wanted and stream.read(1) else len(payload)
+    if found != wanted:
+        raise IDXError(
+            f"has {found} bytes after the header, expected shape {shape} of {dtype.name} = "
+            f"{wanted} bytes; the file is cut short, has bytes left over, or its header is damaged"
+        )
+    if mmap and wanted:  # nothing cannot be mapped
+        return np.memmap(stream, dtype=dtype, mode="r", offset=stream.tell(), shape=shape)
     try:
         array = np.frombuffer(payload, dtype).reshape(shape)
     except ValueError as error:  # such as (0, 2**32 - 1, 2**32 - 1)
         raise IDXError(f"has shape {shape}, expected one NumPy can hold ({error})") from error
     return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-def _map(file: BufferedIOBase, expect: Shape | None) -> NDArray[Any]:
-    dtype, shape = _header(file, expect)
-    found = os.fstat(file.fileno()).st_size - file.tell()
-    if found != math.prod(shape) * dtype.itemsize:
-        _refuse_length(str(found), dtype, shape)
-    if found:
-        return np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape)
-    file.seek(0)  # there is nothing to map
-    return _read(file, expect)
-
-
-def _refuse_length(found: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    raise IDXError(
-        f"has {found} bytes after the header, expected shape {shape} of {dtype.name} = "
-        f"{math.prod(shape) * dtype.itemsize} bytes; the file is cut short, has bytes left over, "
-        "or its header is damaged"
-    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .download import fetch
 from .folder import DataSet, load_idx_folder
 
 VARIABLE = "TINYGRAD_NP_DATA"
@@ -39,13 +40,11 @@ def load_mnist(
 
     The files are looked for in ``path``; else in the folder that the environment variable
     TINYGRAD_NP_DATA names; else in ``data/mnist`` of the repository, when the package is run
-    from a checkout; else in the user's cache, where they are downloaded to if need be. Under
-    ``path`` and TINYGRAD_NP_DATA they may also be in a subfolder ``mnist``. A folder that is
-    named must hold the files: there is no falling through to the next place.
+    from a checkout; else in the user's cache, where they are downloaded to if need be. The first
+    two must hold them, themselves or in a subfolder ``mnist``.
 
-    The other arguments, and what is returned, are as for ``load_idx_folder``, with 784 pixels and
-    10 classes. Raises what it raises, and OSError where the files are nowhere and the download
-    failed.
+    The other arguments, what is returned and what is raised are as for ``load_idx_folder``, with
+    784 pixels and 10 classes; OSError where the files are nowhere and the download failed.
 
     >>> (x_train, t_train), (x_test, t_test) = load_mnist()
     >>> x_train.shape, x_train.dtype, t_train.shape, t_train.dtype
@@ -66,10 +65,13 @@ def load_mnist(
 
 def _find(path: str | os.PathLike[str] | None) -> tuple[str, str]:
     """The folder of the files, and how we came to look there."""
+    origin = "the path that was given"
+    if path is None:
+        path = os.environ.get(VARIABLE) or None
+        origin = f"which the environment variable {VARIABLE} names"
     if path is not None:
-        return _within(os.fspath(path)), "the path that was given"
-    if named := os.environ.get(VARIABLE):
-        return _within(named), f"which the environment variable {VARIABLE} names"
+        nested = os.path.join(path, "mnist")
+        return os.fspath(nested if os.path.isdir(nested) and not _holds_any(path) else path), origin
     bundled = os.path.join(CHECKOUT, "data", "mnist")
     if os.path.isfile(os.path.join(CHECKOUT, "setup.cfg")) and _holds_any(bundled):
         return bundled, "the folder of the repository"
@@ -82,11 +84,29 @@ def _find(path: str | os.PathLike[str] | None) -> tuple[str, str]:
         ) from error
 
 
-def _within(folder: str) -> str:
-    nested = os.path.join(folder, "mnist")
-    return nested if os.path.isdir(nested) and not _holds_any(folder) else folder
-
-
-def _holds_any(folder: str) -> bool:
+def _holds_any(folder: str | os.PathLike[str]) -> bool:
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return any(name.startswith(("train-", "t10k-")) for name in names)
+
+
+def fetch(name: str, files: Mapping[str, str], mirrors: Sequence[str]) -> Path:
+    """The folder ``name`` of the user's cache, with these files, downloaded where they are missing.
+
+    ``files`` maps names to SHA-256 sums; ``mirrors`` are base URLs, each ending in a slash, tried
+    in turn. Raises OSError where none of them has a file whole and unaltered.
+    """
+    import pooch
+
+    folder: Path = pooch.os_cache("tinygrad_np") / name
+    for file, sha256 in files.items():
+        failures = [f"{file} could not be downloaded to {folder}:"]
+        for mirror in mirrors:
+            url = mirror + file
+            try:
+                pooch.retrieve(url, f"sha256:{sha256}", file, folder, progressbar=True)
+                break
+            except (OSError, ValueError) as error:  # no connection, or not the file we know
+                failures.append(f"  {url}: {error}")
+        else:
+            raise OSError("\n".join(failures))
+    return folder

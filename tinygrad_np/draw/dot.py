@@ -12,7 +12,6 @@ from .render import Drawing
 from .text import bytes_text, facts, title_text
 from .walk import FOLDED, Edge, Vertex
 
-WHITE = {"fontcolor": "white"}
 # Okabe and Ito's colours, which the colour-blind can tell apart, lightened to different greys;
 # the shapes tell the kinds apart once more.
 STYLES: dict[str, dict[str, str]] = {
@@ -22,10 +21,10 @@ STYLES: dict[str, dict[str, str]] = {
     "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#eaf4fc"},
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
     "output": {"shape": "box", "peripheries": "2", "fillcolor": "#6fb4e0"},
-    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", **WHITE},
+    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", "fontcolor": "white"},
     "collapsed scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
     "left out": {"shape": "box", "style": "dashed"},
-    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "color": "black", **WHITE},
+    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "color": "black", "fontcolor": "white"},
 }  # fmt: skip
 FONT = {"fontname": "Arial", "fontsize": "9"}
 GRAPH = {**FONT, "labelloc": "b", "nodesep": "0.12", "ranksep": "0.17", "tooltip": " "}
@@ -51,35 +50,41 @@ def digraph(
         for depth in range(1, len(path) + 1):
             if path[:depth] not in clusters:
                 clusters[path[:depth]] = _cluster(len(clusters), path[depth - 1], "rounded")
-        scope = vertex.scope[len(path) :] if vertex.is_op else ()
-        look = {"label": _label(vertex, show, scope), **_style(vertex)}
-        clusters[path].append(f"\t{vertex.key} [{_attributes(look)}]\n")
+        look = {"label": _label(vertex, show, path), **_style(vertex)}
+        clusters[path].append(_statement(vertex.key, look))
     for path, lines in reversed(clusters.items()):
         if path:
             clusters[path[:-1]] += [*lines, "\t}\n"]
     drawn: set[Vertex] = set()
-    back = False
+    back = ""
     for vertex in vertices:
         for edge in vertex.inputs:
             ends, look = f"{edge.source.key} -> {vertex.key}", _edge(vertex, edge, show)
             if edge.source not in drawn:  # head to tail, or dot would lay the block out backwards
                 ends, look = f"{vertex.key} -> {edge.source.key}", BACK
-                back = True
-            drawing.body.append(f"\t{ends} [{_attributes(look)}]\n")
+                back = "bold edges: from each folded block to the next"
+            drawing.body.append(_statement(ends, look))
         drawn.add(vertex)
-    notes = [*notes, "bold edges: from each folded block to the next"] if back else notes
-    _legend(drawing, vertices, show, notes)
+    drawing.graph_attr["label"] = _quote("\n".join(filter(None, [*notes, back, *_notes(vertices, show)])))[1:-1]
+    drawing.body += _cluster("legend", "legend", "dotted")
+    used = {_kind(vertex) for vertex in vertices}
+    for kind in reversed(STYLES):  # dot puts the last one first
+        if kind in used:
+            look = {"label": kind, "height": "0.2", **STYLES[kind]}
+            drawing.body.append(_statement(f'"legend {kind}"', look))
+    drawing.body.append("\t}\n")
     return drawing
 
 
 def _cluster(name: object, label: str, style: str) -> list[str]:
     """How a cluster begins."""
     look = {"label": label, "style": style, "color": "#a0a0a0", "labelloc": "t", "margin": "6"}
-    return [f"\tsubgraph cluster_{name} {{\n", f"\tgraph [{_attributes(look)}]\n"]
+    return [f"\tsubgraph cluster_{name} {{\n", _statement("graph", look)]
 
 
-def _attributes(attributes: Mapping[str, str]) -> str:
-    return " ".join([f"{name}={_quote(value)}" for name, value in attributes.items()])
+def _statement(subject: str, attributes: Mapping[str, str]) -> str:
+    said = " ".join([f"{name}={_quote(value)}" for name, value in attributes.items()])
+    return f"\t{subject} [{said}]\n"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -117,21 +122,20 @@ def _style(vertex: Vertex) -> dict[str, str]:
     return {**style, "penwidth": "4"} if vertex.trouble else style
 
 
-def _label(vertex: Vertex, show: Collection[str], scope: Path) -> str:
+def _label(vertex: Vertex, show: Collection[str], place: Path) -> str:
+    scope = vertex.scope[len(place) :] if vertex.is_op else ()
     title = " · ".join([*scope, title_text(vertex)])
-    lines = [vertex.trouble.upper()] if vertex.trouble else []
+    lines = [vertex.trouble.upper()] * bool(vertex.trouble)
     lines.append(f" {title} ")  # room for bold type
     known = {} if vertex.kind == "constant" else facts(vertex)
-    lines += [text for word, text in known.items() if word in show and text]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(text for word, text in known.items() if word in show and text)])
 
 
 def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
     style = {} if edge.rule or vertex.kind in FOLDED else {"style": "dashed"}
-    several = len(vertex.inputs) > 1
-    text = edge.rule or edge.input * several
-    if edge.rule and several:
-        text = f"d{edge.input} = {edge.rule}"
+    text = edge.rule
+    if len(vertex.inputs) > 1:
+        text = f"d{edge.input} = {edge.rule}" if edge.rule else edge.input
     if "rule" in show and text:
         style |= {"label": _wrap(text), "tooltip": text}
     return style
@@ -142,27 +146,17 @@ def _wrap(rule: str) -> str:
     """A rule in as few lines as it takes, and these as short as can be."""
     widths = range(2, RULE_WIDTH + 1)
     ways = [textwrap.wrap(rule, width, break_long_words=False) for width in widths]
-    fewest = min(ways, key=len)
-    return "\n".join(fewest)
+    return "\n".join(min(ways, key=len))
 
 
-def _legend(
-    drawing: Drawing, vertices: list[Vertex], show: Collection[str], notes: list[str]
-) -> None:
-    """A row of one node of each kind that is there, and what the drawing as a whole has to say."""
-    used = {_kind(vertex) for vertex in vertices}
-    kept = sum(vertex.kept for vertex in vertices)
-    if "bytes" in show and kept:
-        notes = [*notes, f"the graph keeps {bytes_text(kept)} beside the parameters"]
+def _notes(vertices: list[Vertex], show: Collection[str]) -> list[str]:
+    """What the drawing as a whole has to say."""
+    notes = []
+    if "bytes" in show and (kept := sum(vertex.kept for vertex in vertices)):
+        notes.append(f"the graph keeps {bytes_text(kept)} beside the parameters")
     if "rule" in show:
         rules = "on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)"
-        notes = [*notes, rules]
+        notes.append(rules)
     if "grad" in show and any(vertex.gradients for vertex in vertices):
-        notes = [*notes, "|g|: 2-norm of the gradient"]
-    drawing.graph_attr["label"] = _quote("\n".join(notes))[1:-1]
-    drawing.body += _cluster("legend", "legend", "dotted")
-    for kind in reversed(STYLES):  # dot puts the last one first
-        if kind in used:
-            look = {"label": kind, "height": "0.2", **STYLES[kind]}
-            drawing.body.append(f"\t{_quote(f'legend {kind}')} [{_attributes(look)}]\n")
-    drawing.body.append("\t}\n")
+        notes.append("|g|: 2-norm of the gradient")
+    return notes
