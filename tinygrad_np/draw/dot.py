@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from .fold import Path, common
+from .fold import Path, common, prefixes
 from .render import Drawing
 from .text import bytes_text, facts, title_text
 from .walk import FOLDED, Edge, Vertex
@@ -47,9 +47,9 @@ def digraph(
     for i, vertex in enumerate(vertices):
         vertex.key = f"n{i}"
         path = places[vertex]
-        for depth in range(1, len(path) + 1):
-            if path[:depth] not in clusters:
-                clusters[path[:depth]] = _cluster(len(clusters), path[depth - 1], "rounded")
+        for outer in prefixes(path):
+            if outer not in clusters:
+                clusters[outer] = _cluster(len(clusters), outer[-1], "rounded")
         look = {"label": _label(vertex, show, path), **_style(vertex)}
         clusters[path].append(_statement(vertex.key, look))
     for path, lines in reversed(clusters.items()):
@@ -95,7 +95,7 @@ def _quote(text: str) -> str:
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
     """In which cluster each vertex stands. One around a single op would say no more than the op."""
-    ops = Counter(v.scope[: i + 1] for v in vertices if v.is_op for i in range(len(v.scope)))
+    ops = Counter(path for v in vertices if v.is_op for path in prefixes(v.scope))
     users: dict[Vertex, list[Path]] = {}
     places = {}
     for vertex in vertices:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import string
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -18,10 +20,7 @@ Numbers = NDArray[np.int64]
 def fold(
     vertices: list[Vertex], collapse: bool | str | Iterable[str], max_nodes: int | None
 ) -> tuple[list[Vertex], list[str]]:
-    """The vertices to be drawn, and in words what became of the others.
-
-    ``collapse`` False leaves repeated blocks alone; names of scopes make a box of each of them.
-    Over ``max_nodes`` scopes become boxes too, the innermost first, and then the middle goes.
+    """The vertices to be drawn, and in words what became of the others; arguments as of ``draw``.
 
     Raises ValueError for a scope that is not there.
     """
@@ -46,14 +45,12 @@ def fold(
 
 def _found(vertices: list[Vertex], name: str) -> set[Path]:
     """The scopes that are called so."""
-    paths = {v.scope[: i + 1] for v in vertices for i in range(len(v.scope))}
+    paths = {path for v in vertices for path in prefixes(v.scope)}
     found = {path for path in paths if name in (path[-1], "/".join(path))}
     if not found:
         known = sorted("/".join(path) for path in paths)
-        raise ValueError(
-            f"there is no scope called {name!r} to collapse: the graph's are {known or 'none'}"
-            + ("" if known else " (with tg.scope(name), or modules called inside tg.record())")
-        )
+        none = "none (with tg.scope(name), or modules called inside tg.record())"
+        raise ValueError(f"no scope called {name!r} to collapse: the graph's are {known or none}")
     return found
 
 
@@ -94,9 +91,8 @@ def _put_in_boxes(vertices: list[Vertex], box_of: Mapping[Vertex, Vertex]) -> li
             ops.setdefault(box_of[vertex], []).append(vertex)
     merged = _merge(vertices, box_of)
     for box, inside in ops.items():
-        last = inside[-1]
-        box.shape, box.dtype, box.backward = last.shape, last.dtype, last.backward
-        box.values, box.gradients = last.values, last.gradients
+        for name in ("shape", "dtype", "backward", "values", "gradients"):
+            setattr(box, name, getattr(inside[-1], name))
         box.count = sum(v.count for v in inside)
         box.title = f"{box.title}\n{box.count:,} ops"
     return merged
@@ -108,9 +104,9 @@ def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
     box_of: dict[Vertex, Vertex] = {}
     users: dict[Vertex, set[Vertex | None]] = {}
     for vertex in vertices:
-        for depth in range(len(vertex.scope), 0, -1):
-            if vertex.scope[:depth] in boxes:
-                box_of[vertex] = boxes[vertex.scope[:depth]]  # the outermost comes last
+        for path in prefixes(vertex.scope):
+            if path in boxes:
+                box_of.setdefault(vertex, boxes[path])  # the outermost comes first
         for edge in vertex.inputs:
             users.setdefault(edge.source, set()).add(box_of.get(vertex))
     for vertex in vertices:
@@ -137,10 +133,10 @@ def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Ver
 
 
 def _fold_repeats(vertices: list[Vertex], notes: list[str]) -> list[Vertex]:
-    number = 0
-    while found := _longest_repeat([v for v in vertices if v.is_op]):
+    letters = itertools.cycle(string.ascii_uppercase)
+    while found := _longest_repeat(ops := [v for v in vertices if v.is_op]):
         start, length, times = found
-        ops = [v for v in vertices if v.is_op][start : start + length * times]
+        ops = ops[start : start + length * times]
         block = ops[:length]
         stays = {edge.source for vertex in block for edge in vertex.inputs}
         into: dict[Vertex, Vertex] = {}
@@ -150,9 +146,8 @@ def _fold_repeats(vertices: list[Vertex], notes: list[str]) -> list[Vertex]:
                 source = own.source
                 if not source.is_op and source.kind == its.source.kind and source not in stays:
                     into.setdefault(source, its.source)
-        name = _name_block(ops, length, times, chr(ord("A") + number % 26))
+        name = _name_block(ops, length, times, next(letters))
         notes.append(f"{name}: {length} ops each" if length > 1 else name)
-        number += 1
         vertices = _merge(vertices, into)
     return vertices
 
@@ -221,8 +216,12 @@ def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
 
 def common(paths: Iterable[Path]) -> Path:
     """The scope that several share."""
-    levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))
-    return tuple(level[0] for level in levels)
+    return tuple(os.path.commonprefix(list(paths)))
+
+
+def prefixes(path: Path) -> list[Path]:
+    """A scope and those around it, the outermost first."""
+    return [path[: i + 1] for i in range(len(path))]
 
 
 def _name_block(ops: list[Vertex], length: int, times: int, letter: str) -> str:

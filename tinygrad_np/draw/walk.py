@@ -31,12 +31,11 @@ class Edge:
 
 @dataclass(eq=False)
 class Vertex:
-    """One thing to draw; ``count`` says for how many of the graph's it stands, once folded.
+    """One thing to draw; once folded, it stands for ``count`` of the graph's.
 
-    ``kind`` is parameter, input, constant, op, output or loss, or one of ``FOLDED``.
-    ``values`` and ``gradients`` hold the arrays that are known; ``kept`` counts the bytes that the
-    graph keeps for this op's rules; ``bad`` says that nan or inf is among the values or gradients,
-    and ``trouble`` that it came up here.
+    ``kind`` is parameter, input, constant, op, output or loss, or one of ``FOLDED``. ``values`` and
+    ``gradients`` are the arrays that are known, ``kept`` the bytes that the graph keeps for the
+    op's rules; ``bad``: nan or inf is among the arrays; ``trouble``: and it came up here.
     """
 
     kind: str
@@ -68,23 +67,6 @@ def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex
 
     Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
     """
-    roots = _roots(tensors)
-    walker = _Walker(names)
-    vertices = [walker.visit(node) for node in reversed(graph.reachable(roots))]
-    for node, tensor in roots.items():
-        vertex = walker.vertices[node]
-        _learn(vertex.values, tensor.data)
-        if node.op is not None:
-            vertex.kind = "output" if tensor.ndim else "loss"
-    order: dict[Vertex, None] = {}
-    for vertex in sorted(vertices, key=lambda v: not v.is_op):
-        order |= dict.fromkeys(edge.source for edge in vertex.inputs)
-        order.setdefault(vertex)
-    _find_trouble(list(order))
-    return list(order)
-
-
-def _roots(tensors: Tensor | Iterable[Tensor]) -> dict[Node, Tensor]:
     roots: dict[Node, Tensor] = {}
     for tensor in [tensors] if isinstance(tensors, Tensor) else tensors:
         if not isinstance(tensor, Tensor):
@@ -97,24 +79,36 @@ def _roots(tensors: Tensor | Iterable[Tensor]) -> dict[Node, Tensor]:
         roots.setdefault(tensor._node, tensor)
     if not roots:
         raise ValueError("there is no Tensor to draw")
-    return roots
+    walker = _Walker(names)
+    vertices = [walker.visit(node) for node in reversed(graph.reachable(roots))]
+    for node, tensor in roots.items():
+        vertex = walker.vertices[node]
+        _learn(vertex.values, tensor.data)
+        if node.op is not None:
+            vertex.kind = "output" if tensor.ndim else "loss"
+    found: dict[Vertex, None] = {}
+    for vertex in sorted(vertices, key=lambda v: not v.is_op):
+        found |= dict.fromkeys([*(edge.source for edge in vertex.inputs), vertex])
+    order = list(found)
+    _find_trouble(order)
+    return order
 
 
 class _Walker:
-    """Makes the vertices, and knows the names."""
+    """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
 
     def __init__(self, names: Names) -> None:
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
         self.counted: set[int] = set()  # arrays whose bytes have been counted
         self.names: dict[int, str] = {}
+        self.rules: dict[tuple[Any, ...], str] = {}
         given = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
         for name, value in given:
             if isinstance(value, Tensor) and value._node is not None:
                 vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
                 _learn(vertex.values, value.data)
             self.names[id(value.data if isinstance(value, Tensor) else value)] = name
-        self.words: dict[tuple[Any, ...], str] = {}
 
     def visit(self, node: Node) -> Vertex:
         """Make the node's vertex, and those of the constants it used."""
@@ -143,6 +137,8 @@ class _Walker:
                 _learn(self.vertices[parent].values, operand)
                 rule = self.rule(op, i, node, operands, extras) if op else ""
                 vertex.inputs.append(Edge(self.vertices[parent], name, rule))
+                if parent.op is None:  # a parameter: it is not the graph that keeps it
+                    self.counted.add(_owner(operand))
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
         if saved:
@@ -151,10 +147,6 @@ class _Walker:
         for name, value in extras.items():
             if isinstance(value, np.ndarray) and name != residual:  # labels, indices, masks
                 vertex.inputs.append(Edge(self.constant(value, name), name))
-        # Parameters are there anyway: it is not the graph that keeps them.
-        for parent, operand in zip(node.parents, operands, strict=True):
-            if parent is not None and parent.op is None:
-                self.counted.add(_owner(operand))
         vertex.kept = self.bytes_of(saved)
 
     def rule(
@@ -162,15 +154,16 @@ class _Walker:
     ) -> str:
         """The rule in its own words; where it has several cases, the one that holds here."""
         name = op.variadic or op.inputs[i]
-        # What is no longer there is replaced by zeros of its shape: cases differ by shape.
+        # Zeros stand for arrays that are gone: cases differ by the shapes of arrays, or by values.
         given = [
             _zeros(parent) if value is None and parent else value
             for value, parent in zip(operands, node.parents, strict=True)
         ]
         key: tuple[Any, ...] = (op, name)
         if op.gradients[name].__name__ != "<lambda>":
-            key += tuple(_outline(value) for value in (i, *given, *extras.values()))
-        if key not in self.words:
+            told = (i, *given, *extras.values())
+            key += tuple(str(getattr(value, "shape", value)) for value in told)
+        if key not in self.rules:
             out = _zeros(node)
             values: dict[str, Any] = {"g": out, "out": out, "i": i}
             if op.variadic:
@@ -178,8 +171,8 @@ class _Walker:
             else:
                 for word, value in zip(op.inputs, given, strict=True):
                     values |= {word: value, f"{word}_shape": np.shape(value)}
-            self.words[key] = op.formula(name, values | extras)
-        return self.words[key]
+            self.rules[key] = op.formula(name, values | extras)
+        return self.rules[key]
 
     def constant(self, value: Any, hint: str) -> Vertex:
         """The vertex of what needs no gradient: data (an input), or a mere number (a constant)."""
@@ -187,9 +180,9 @@ class _Walker:
             return self.constants[id(value)]
         array = np.asarray(value)
         name = self.names.get(id(value)) or array_name(value)
-        hint = hint if len(hint) > 1 else "input"  # x and y say nothing
-        title = name or (hint if array.ndim else f"{array.item():.4g}")
+        title = name or (hint if len(hint) > 1 else "input")  # x and y say nothing
         kind = "input" if name or array.ndim else "constant"
+        title = title if kind == "input" else f"{array.item():.4g}"
         vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
         if isinstance(value, np.ndarray):
             self.constants[id(value)] = vertex
@@ -202,7 +195,7 @@ class _Walker:
             if isinstance(value, tuple | list):
                 total += self.bytes_of(value)
             elif isinstance(value, np.ndarray):
-                total += value.nbytes if _owner(value) not in self.counted else 0
+                total += value.nbytes * (_owner(value) not in self.counted)
                 self.counted.add(_owner(value))
         return total
 
@@ -214,11 +207,6 @@ def _owner(value: Any) -> int:
 
 def _zeros(node: Node) -> Array:
     return np.broadcast_to(np.zeros((), node.dtype), node.shape)
-
-
-def _outline(value: Any) -> str:
-    """What cases are told apart by: shapes of arrays, values of the rest."""
-    return str(getattr(value, "shape", value))
 
 
 def _learn(known: list[Array], value: Any) -> None:
@@ -237,7 +225,7 @@ def _find_trouble(order: list[Vertex]) -> None:
         known = all(v.values for v in order[: order.index(first)])
         first.trouble = f"first {values[first]}" + ("" if known else " seen")
     elif gradients:
-        last = [*gradients][-1]
+        last = list(gradients)[-1]
         last.trouble = f"first {gradients[last]} gradient"
 
 
