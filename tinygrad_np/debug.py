@@ -1,33 +1,24 @@
-"""Debug mode: checks that would cost too much to be made always.
-
-It finds the first nan or inf, in the forward pass and in gradients, and arrays that were changed
-between the forward pass that saved them and the backward pass that reads them.
-"""
+"""Debug mode: checks that would cost too much to be made always."""
 
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from . import graph
 from .graph import Node, Observer
+from .tensor import plain
 
 
 class ChangedArrayError(RuntimeError):
     """An array that a backward pass needs is not what it was in the forward pass."""
-
-
-class _Birth(NamedTuple):
-    """Where a node was made, and checksums of the arrays it saved."""
-
-    line: str
-    checksums: tuple[int | None, ...]
 
 
 class _Debugger:
@@ -35,41 +26,43 @@ class _Debugger:
 
     def __init__(self, outer: Observer | None) -> None:
         self.outer = outer
-        self.births: WeakKeyDictionary[Node, _Birth] = WeakKeyDictionary()
+        # The line that made each node, and checksums of what it saved.
+        self.births: WeakKeyDictionary[Node, tuple[str, list[int]]] = WeakKeyDictionary()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Check an op's result; remember where it was made and what it saved."""
         line = _line()
-        self.births[node] = _Birth(line, tuple(map(_checksum, node.saved or ())))
+        self.births[node] = line, _checksums(node)
         if self.outer is not None:
             self.outer.observe(node, operands, output)
-        _refuse_nonfinite(
-            f"the op {node.op.name!r}" if node.op else "a leaf", output, operands, line
-        )
+        _refuse_nonfinite(f"the op {_name(node)!r}", output, line, operands)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Check what a node's rules are about to read."""
-        birth = self.births.get(node)
-        name = node.op.name if node.op else "leaf"
-        line = birth.line if birth else "(made outside debug mode)"
-        if birth is not None and birth.checksums != tuple(map(_checksum, node.saved or ())):
+        name = _name(node)
+        line, checksums = self.births.get(node, ("(made outside debug mode)", None))
+        if checksums is not None and checksums != _checksums(node):
             raise ChangedArrayError(
                 f"an array that the gradient of {name!r} reads was changed since the forward pass, "
                 "so that the gradient would be wrong: update parameters after backward(), or work "
                 f"on a copy\n    {name} was computed at {line}"
             )
-        _refuse_nonfinite(f"the gradient that reaches the op {name!r}", gradient, (), line)
+        _refuse_nonfinite(f"the gradient that reaches the op {name!r}", gradient, line)
 
 
-def _refuse_nonfinite(what: str, array: Any, operands: tuple[Any, ...], line: str) -> None:
-    values = getattr(array, "data", array) if not isinstance(array, np.ndarray) else array
-    if np.isfinite(values).all():
+def _name(node: Node) -> str:
+    return node.op.name if node.op else "leaf"
+
+
+def _refuse_nonfinite(what: str, result: Any, line: str, operands: tuple[Any, ...] = ()) -> None:
+    values = np.asarray(plain(result))
+    if (finite := np.isfinite(values)).all():
         return
     found = "nan" if np.isnan(values).any() else "inf"
-    given = ", ".join(_told(operand) for operand in operands)
+    given = "; its operands: " * bool(operands) + ", ".join(map(_told, operands))
     raise FloatingPointError(
-        f"{what} is the first to hold {found} ({int((~np.isfinite(values)).sum())} of "
-        f"{np.size(values)} elements){f'; its operands: {given}' if given else ''}\n    at {line}"
+        f"{what} is the first to hold {found} ({np.sum(~finite)} of {values.size} elements)"
+        f"{given}\n    at {line}"
     )
 
 
@@ -79,12 +72,10 @@ def _told(operand: Any) -> str:
     return f"{operand.dtype}{operand.shape} in [{operand.min():.4g}, {operand.max():.4g}]"
 
 
-def _checksum(value: Any) -> int | None:
-    import zlib
-
-    if not isinstance(value, np.ndarray):
-        return None
-    return zlib.crc32(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data)
+def _checksums(node: Node) -> list[int]:
+    """Of the arrays that a node's rules will read."""
+    arrays = [value for value in node.saved or () if isinstance(value, np.ndarray)]
+    return [zlib.crc32(np.ascontiguousarray(a).view(np.uint8).reshape(-1).data) for a in arrays]
 
 
 def _line() -> str:
@@ -104,8 +95,8 @@ def debug() -> Iterator[None]:
     """Inside, every op and every gradient is checked, at several times the cost.
 
     Raises FloatingPointError at the first nan or inf, with the op, the ranges of its operands and
-    the line that called it; ChangedArrayError where a saved array was written to before
-    ``backward``. Forward and backward pass both have to run inside.
+    the line that called it; ChangedArrayError where an array that ``backward`` reads was written to
+    since the forward pass. Both passes have to run inside.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 0.0], requires_grad=True)

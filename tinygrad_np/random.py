@@ -10,9 +10,7 @@ from .op import composite
 from .ops.layer import masked
 from .tensor import Array, Operand, Tensor
 
-_default: dict[
-    str, np.random.Generator
-] = {}  # made when first needed: numpy.random is slow to import
+_default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -22,15 +20,15 @@ def manual_seed(seed: int) -> np.random.Generator:
     >>> random.manual_seed(0).random() == random.manual_seed(0).random()
     True
     """
-    _default["generator"] = np.random.default_rng(seed)
-    return _default["generator"]
+    _default[:] = [np.random.default_rng(seed)]
+    return _default[0]
 
 
 def default_generator() -> np.random.Generator:
     """The generator used wherever none is passed; seed it with ``manual_seed``."""
     if not _default:
-        _default["generator"] = np.random.default_rng()
-    return _default["generator"]
+        _default.append(np.random.default_rng())
+    return _default[0]
 
 
 @composite(
@@ -44,8 +42,8 @@ def dropout(
 ) -> Tensor:
     """Inverted dropout: elements become 0 with probability ``p``, the rest grow by 1 / (1 - p).
 
-    In expectation nothing changes, so that at test time (``training=False``) x passes unchanged.
-    ``rng`` is the generator the mask is drawn from (or a seed; None: the default generator).
+    In expectation nothing changes; at test time (``training=False``) x passes unchanged. ``rng``
+    draws the mask: a generator, a seed, or None for the default generator.
     Gradient: g mask / (1 - p). (Srivastava et al. 2014.)
 
     Raises ValueError unless 0 <= p < 1.

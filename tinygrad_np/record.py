@@ -1,7 +1,6 @@
-"""What is remembered beyond the graph: scopes, values, gradients, times, names. For drawings.
+"""What is remembered beyond the graph, for drawings: scopes, values, gradients, times, names.
 
-Nothing is remembered unless it is asked for, with ``scope`` or ``record``. What is remembered of a
-node goes when the node goes.
+Nothing is unless ``scope`` or ``record`` asks for it, and it goes when the node goes.
 """
 
 from __future__ import annotations
@@ -19,11 +18,7 @@ from .graph import Node, Observer
 
 
 class Record(NamedTuple):
-    """What is known of one node; None (and ``()``) where nothing was recorded.
-
-    ``seconds`` is the time since the node before it, or since recording began; ``gradient`` is that
-    of the last backward pass.
-    """
+    """What is known of one node: ``seconds`` since the one before it, the last pass's gradient."""
 
     scope: tuple[str, ...] = ()
     backward: bool = False
@@ -43,7 +38,7 @@ def record_of(node: Node) -> Record:
     return found
 
 
-# Constants have no node that could carry a name: their arrays are known by it as long as they live.
+# Constants have no node that could carry a name: arrays are known by theirs as long as they live.
 _array_names: dict[int, tuple[str, weakref.ref[Any]]] = {}
 
 
@@ -70,11 +65,11 @@ class _Recorder(NamedTuple):
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Remember the node."""
-        node.record = Record(self.scope, self.backward)
+        known: tuple[Any, ...] = ()
         if self.clock is not None:
-            seconds = time.perf_counter() - self.clock[0]
-            node.record = Record(self.scope, self.backward, operands, output, node.saved, seconds)
+            known = operands, output, node.saved, time.perf_counter() - self.clock[0]
             self.clock[0] = time.perf_counter()
+        node.record = Record(self.scope, self.backward, *known)
         if self.outer is not None:
             self.outer.observe(node, operands, output)
 
@@ -99,8 +94,8 @@ def _current() -> _Recorder:
 def record() -> Iterator[None]:
     """Remember values, gradients, times and scopes of the ops inside, for ``tg.draw``.
 
-    It keeps every intermediate array alive as long as the graph is: meant for a look, not for
-    training. Modules called inside are scopes of their own.
+    Every intermediate array lives as long as the graph: meant for a look, not for training.
+    Modules called inside are scopes of their own.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -146,8 +141,6 @@ def scope_owner() -> Any:
     return _current().owner
 
 
-@contextmanager
-def backward_pass() -> Iterator[None]:
-    """Record, and remember of the nodes inside that they belong to a backward pass."""
-    with graph.observed(_current()._replace(backward=True)):
-        yield
+def backward_pass() -> Any:
+    """Context manager: the nodes inside belong to a backward pass."""
+    return graph.observed(_current()._replace(backward=True))

@@ -16,8 +16,6 @@ from .tensor import Array, Tensor, plain
 if TYPE_CHECKING:
     from .nn import Module
 
-__all__ = ["PARTIAL", "FileDamagedError", "load", "read", "replace_file", "save"]
-
 Path = str | os.PathLike[str]
 
 DIGEST = "tinygrad_np.sha256"
@@ -43,20 +41,17 @@ def save(
 ) -> None:
     """Write a module's parameters, or arrays by name, to a safetensors file.
 
-    PyTorch, JAX and others read it with the ``safetensors`` package. The file appears whole or not
-    at all, and replaces one that exists; ``metadata`` is text to keep with the arrays. A digest is
-    kept as well, so that ``load`` sees whether a single bit has changed.
+    PyTorch, JAX and others read it with the ``safetensors`` package. ``metadata`` is text to keep
+    with the arrays; a digest is kept as well, so that ``load`` sees whether a single bit has
+    changed. The file appears whole or not at all, and replaces one that exists.
 
-    Raises TypeError for what is no array, or an array of a type that safetensors lacks; OSError
-    where the file cannot be written: an older one is then still there.
+    Raises TypeError for what is no array, or one of a dtype that safetensors lacks; ValueError for
+    a reserved name; OSError where the file cannot be written: an older one is then still there.
 
-    >>> import pathlib, tempfile
-    >>> import tinygrad_np as tg
-    >>> net = tg.nn.Linear(3, 2, rng=0)
+    >>> import tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder) / "net.safetensors"
-    ...     tg.save(net, path)
-    ...     {name: array.shape for name, array in tg.load(path).items()}
+    ...     tg.save(tg.nn.Linear(3, 2, rng=0), f"{folder}/net.safetensors")
+    ...     {name: array.shape for name, array in tg.load(f"{folder}/net.safetensors").items()}
     {'bias': (2,), 'weight': (2, 3)}
     """
     from safetensors.numpy import save as serialize
@@ -80,12 +75,10 @@ def load(path: Path, into: Module | None = None) -> dict[str, Array]:
     ``save`` wrote: in any way at all); ValueError where it does not fit the module, with every name
     that is missing, unexpected or of another shape or dtype: the module is then unchanged.
 
-    >>> import pathlib, tempfile
-    >>> import tinygrad_np as tg
+    >>> import tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder) / "net.safetensors"
-    ...     tg.save({"weight": np.zeros((2, 3), np.float32)}, path)
-    ...     tg.load(path, tg.nn.Linear(3, 2))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    ...     tg.save({"weight": np.zeros((2, 3), np.float32)}, f"{folder}/net")
+    ...     tg.load(f"{folder}/net", tg.nn.Linear(3, 2))  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ValueError: the state does not fit this module:
       missing: bias
@@ -100,16 +93,12 @@ def load(path: Path, into: Module | None = None) -> dict[str, Array]:
 
 
 def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays and the metadata of a safetensors file; see ``load``.
-
-    With ``verified`` a file without a digest, which ``save`` cannot have written, is an error too.
-    """
+    """The arrays and the metadata of a safetensors file; where ``verified``, a digest is due."""
     from safetensors import SafetensorError, safe_open
 
     name = os.fspath(path)
     try:
-        with open(name, "rb"):  # for Python's own words where it is missing or not to be read
-            pass
+        open(name, "rb").close()  # for Python's own words where it is missing or not to be read
         with safe_open(name, framework="np") as file:
             metadata = dict(file.metadata() or {})
             arrays = {key: np.array(file.get_tensor(key)) for key in sorted(file.keys())}
@@ -121,18 +110,12 @@ def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[
     if digest is None and verified:
         raise FileDamagedError(f"{name}: has no digest, so that it cannot be trusted to be whole")
     if digest not in (None, _digest(arrays, metadata)):
-        raise FileDamagedError(
-            f"{name}: is damaged: it does not hold what was saved (the digest differs)"
-        )
+        raise FileDamagedError(f"{name}: does not hold what was saved (the digest differs)")
     return arrays, metadata
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, it holds the old content or the new, and no mixture.
-
-    It is written beside its place under a name that ends in ``PARTIAL``, brought to the disk, then
-    renamed, and the renaming is brought to the disk.
-    """
+    """Write a file so that, whatever happens, it holds the old content or the new, no mixture."""
     name = os.fspath(path)
     partial = name + PARTIAL
     try:

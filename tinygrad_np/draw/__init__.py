@@ -26,17 +26,17 @@ def draw(
     """The graph that leads to one or several Tensors, as a ``graphviz.Digraph``.
 
     ``show`` says what to tell of each op: its output's shape and dtype, the range of its values,
-    the norm of its gradient (after ``backward``), the rules that carry the gradient back (on the
-    edges), the bytes that the graph keeps for it. Values and gradients of computed Tensors are
-    known in full after ``with tg.record():`` around the forward and the backward pass.
+    the norm of its gradient, the rules that carry the gradient back (on the edges), the bytes that
+    the graph keeps for it. Values and gradients of computed Tensors are known in full after
+    ``with tg.record():`` around the forward and the backward pass.
 
-    Repeated blocks are folded into one unless ``collapse`` is False; with the names of scopes
-    each of these becomes one box. Over ``max_nodes`` (None: no limit) scopes become boxes, and
-    then the middle is left out: the drawing says so. ``names`` is a module, or a dict from names
-    to Tensors and arrays.
+    Repeated blocks are folded into one unless ``collapse`` is False; names of scopes make a box of
+    each of these. Over ``max_nodes`` (None: no limit) scopes become boxes, the innermost first,
+    and then the middle is left out: the drawing says so. ``names`` is a module, or a dict from
+    names to Tensors and arrays.
 
-    Raises TypeError for what is no Tensor, ValueError for a Tensor without a graph, for a word in
-    ``show`` that is not known, and for a scope that is not there.
+    Raises TypeError for what is no Tensor; ValueError for a Tensor without a graph, a word that
+    ``show`` does not know, and a scope that is not there.
 
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
@@ -60,9 +60,8 @@ def draw(
 def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> str:
     """The graph that leads to one or several Tensors: a line per node, in order of execution.
 
-    Numbers in brackets are the lines of an op's inputs. ``kept`` are the bytes that the graph keeps
-    for the op's rules; ``time`` is the time since the op before, which is known of ops that were
-    run inside ``with tg.record():``. Raises TypeError and ValueError as ``draw`` does.
+    ``inputs`` are lines; ``kept`` are the bytes that the graph keeps for the op's rules; ``time``
+    is since the op before, known of ops inside ``with tg.record():``. Raises what ``draw`` does.
 
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")

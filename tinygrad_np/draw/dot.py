@@ -65,7 +65,8 @@ def digraph(
                 back = "bold edges: from each folded block to the next"
             drawing.body.append(_statement(ends, look))
         drawn.add(vertex)
-    drawing.graph_attr["label"] = _quote("\n".join(filter(None, [*notes, back, *_notes(vertices, show)])))[1:-1]
+    notes = [note for note in (*notes, back, *_notes(vertices, show)) if note]
+    drawing.graph_attr["label"] = _quote("\n".join(notes))[1:-1]
     drawing.body += _cluster("legend", "legend", "dotted")
     used = {_kind(vertex) for vertex in vertices}
     for kind in reversed(STYLES):  # dot puts the last one first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import string
 from collections.abc import Iterable, Mapping
 
@@ -164,59 +163,58 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
         shared = len(common([ops[i - 1].scope, ops[i].scope])) if i else 0
         return shared, not any(edge.source.kind == "parameter" for edge in ops[i].inputs)
 
-    alike, inputs, looks = _numbered(ops)
+    facts, looks = _numbered(ops)
     best, saved = None, 5
     for length in range(1, min(len(ops) // 3, LONGEST_BLOCK) + 1):
-        a, b = inputs[:-length], inputs[length:]
+        a, b = facts[:-length], facts[length:]
         same = (a == b) | ((a >= 0) & (b == a + length))
-        match = (alike[:-length] == alike[length:]) & same.all(axis=1)
-        bounds = np.flatnonzero(np.diff(np.concatenate(([False], match, [False])).astype(np.int8)))
-        for begin, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True):
-            if end - begin < length or end - begin + length <= saved:
+        bounds = np.flatnonzero(np.diff(same.all(axis=1), prepend=False, append=False))
+        for begin, end in bounds.reshape(-1, 2).tolist():
+            if end - begin < max(length, saved - length + 1):
                 continue
             start = begin
             for i in range(begin - 1, max(begin - length, 0) - 1, -1):
-                fits = same[i] | ((looks[i] == looks[i + length]) & (a[i] < max(i - length + 1, 0)))
-                if alike[i] != alike[i + length] or not fits.all():
+                outside = (looks[i] == looks[i + length]) & (a[i] < max(i - length + 1, 0))
+                if not (same[i] | outside).all():
                     break
                 start = i
             times, slack = divmod(end - start + length, length)
             if times >= 3 and length * (times - 1) > saved:
-                starts = range(start, start + slack + 1)
-                best = (min(starts, key=joint), length, times)
+                best = (min(range(start, start + slack + 1), key=joint), length, times)
                 saved = length * (times - 1)
     return best
 
 
-def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers, Numbers]:
-    """Numbers that are equal for equal ops; the inputs' places; and equal ones for equal shapes.
+def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers]:
+    """A row of numbers per op, for itself and its inputs: equal for equal ones; for equal shapes.
 
-    The place of an input that is no op is a number below 0, equal for equal ones.
+    Of inputs that are ops, the first has their places; all its other numbers are below 0.
     """
-    width = min(6, max((len(v.inputs) for v in ops), default=0))
+    width = 1 + min(6, max((len(v.inputs) for v in ops), default=0))
     place = {v: i for i, v in enumerate(ops)}
     numbers: dict[object, int] = {}
-    alike = np.empty(len(ops), np.int64)
-    inputs = np.full((len(ops), width), -1, np.int64)
-    looks = np.full((len(ops), width), -1, np.int64)
+    facts = np.full((len(ops), width), -1, np.int64)
+    looks = facts.copy()
 
-    def number(*facts: object) -> int:
-        return numbers.setdefault(facts, len(numbers))
+    def number(*known: object) -> int:
+        return -2 - numbers.setdefault(known, len(numbers))
 
     for i, v in enumerate(ops):
         edges = [edge for edge in v.inputs if place.get(edge.source, -1) < i]  # not those back
-        alike[i] = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(edges))
-        for j, edge in enumerate(edges[:width]):
+        own = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(edges))
+        facts[i, 0] = looks[i, 0] = own
+        for j, edge in enumerate(edges[: width - 1], 1):
             s = edge.source
             value = s.title if s.kind == "constant" else ""
-            inputs[i, j] = place.get(s, -2 - number(s.kind, s.shape, s.dtype, value))
+            facts[i, j] = place.get(s, number(s.kind, s.shape, s.dtype, value))
             looks[i, j] = number(s.shape, s.dtype)
-    return alike, inputs, looks
+    return facts, looks
 
 
 def common(paths: Iterable[Path]) -> Path:
     """The scope that several share."""
-    return tuple(os.path.commonprefix(list(paths)))
+    levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))
+    return tuple(level[0] for level in levels)
 
 
 def prefixes(path: Path) -> list[Path]:
