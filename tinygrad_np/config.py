@@ -7,7 +7,6 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-
 # x86 vector instructions, the widest last: what NumPy calls them, and the OpenBLAS kernels that use
 # them. The kernel to ask for is the first: not every OpenBLAS has the others.
 _VECTORS = {

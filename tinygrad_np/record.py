@@ -33,7 +33,7 @@ _NOTHING = Record()
 
 
 def record_of(node: Node) -> Record:
-    """What was recorded of a node; an empty Record where nothing was."""
+    """What was recorded of a node, if anything."""
     found: Record = getattr(node, "record", _NOTHING)
     return found
 
@@ -55,7 +55,7 @@ def array_name(array: Any) -> str:
 
 
 class _Recorder(NamedTuple):
-    """The observer behind every context here; ``outer`` is somebody else's, who is told as well."""
+    """The observer of every context here; it tells ``outer``, which is somebody else's, as well."""
 
     outer: Observer | None = None
     scope: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class _Recorder(NamedTuple):
 
 
 def _current() -> _Recorder:
-    """The recorder in force, or one that records nothing and tells the observer in force."""
+    """The recorder in force, or one without a clock, which tells the observer in force."""
     mode = graph.recording.get()
     if isinstance(mode, _Recorder):
         return mode
@@ -113,7 +113,7 @@ def record() -> Iterator[None]:
 def scope(name: str, owner: Any = None) -> Iterator[None]:
     """Name a part of the network: the ops inside are drawn as a cluster, which can collapse.
 
-    Scopes may be nested, and used again. ``owner`` is the module whose scope this is, if any.
+    Scopes may be nested, and used again. ``owner`` is the module that this is the scope of.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -132,12 +132,12 @@ def scope(name: str, owner: Any = None) -> Iterator[None]:
 
 
 def is_recorded() -> bool:
-    """Whether somebody wants to know the scopes of nodes, here and now."""
+    """Whether scopes are remembered here and now."""
     return isinstance(graph.recording.get(), _Recorder)
 
 
 def scope_owner() -> Any:
-    """The module whose scope this is, the innermost one; None outside of any."""
+    """The innermost module whose scope this is, or None."""
     return _current().owner
 
 

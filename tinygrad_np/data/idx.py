@@ -1,7 +1,7 @@
 """IDX, the file format of MNIST and its relatives.
 
-A file is two zero bytes, a byte that names the type, a byte that counts the dimensions,
-each dimension as a big-endian uint32, then the values, big-endian, in C order.
+Two zero bytes, one that names the type, one that counts the dimensions; each dimension as a uint32;
+the values in C order; all of it big-endian.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def _header(stream: BufferedIOBase, expect: Shape | None) -> tuple[np.dtype[Any]
         raise IDXError(f"declares {ndim} dimensions, expected 1 to {MAX_NDIM}")
     sizes = stream.read(4 * ndim)
     if len(sizes) < 4 * ndim:
-        raise IDXError(f"ends inside the header: {len(sizes)} bytes of dimensions, expected {4 * ndim}")
+        raise IDXError(
+            f"ends inside the header: {len(sizes)} bytes of dimensions, expected {4 * ndim}"
+        )
     shape = struct.unpack(f">{ndim}I", sizes)
     if expect is not None:
         fits = [want in (None, have) for have, want in zip(shape, expect, strict=False)]

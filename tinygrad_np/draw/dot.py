@@ -12,6 +12,7 @@ from .render import Drawing
 from .text import bytes_text, facts, title_text
 from .walk import FOLDED, Edge, Vertex
 
+WHITE = {"fontcolor": "white"}
 # Okabe and Ito's colours, which the colour-blind can tell apart, lightened to different greys;
 # the shapes tell the kinds apart once more.
 STYLES: dict[str, dict[str, str]] = {
@@ -21,10 +22,10 @@ STYLES: dict[str, dict[str, str]] = {
     "op": {"shape": "box", "style": "rounded,filled", "fillcolor": "#eaf4fc"},
     "backward op": {"shape": "box", "style": "rounded,filled,dashed", "fillcolor": "#ecd0e0"},
     "output": {"shape": "box", "peripheries": "2", "fillcolor": "#6fb4e0"},
-    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", "fontcolor": "white"},
+    "loss": {"shape": "box", "style": "filled,diagonals", "fillcolor": "#0072b2", **WHITE},
     "collapsed scope": {"shape": "box3d", "fillcolor": "#f4f4f4"},
     "left out": {"shape": "box", "style": "dashed"},
-    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "color": "black", "fontcolor": "white"},
+    "nan or inf": {"shape": "box", "fillcolor": "#c02000", "color": "black", **WHITE},
 }  # fmt: skip
 FONT = {"fontname": "Arial", "fontsize": "9"}
 GRAPH = {**FONT, "labelloc": "b", "nodesep": "0.12", "ranksep": "0.17", "tooltip": " "}
@@ -147,7 +148,8 @@ def _wrap(rule: str) -> str:
     """A rule in as few lines as it takes, and these as short as can be."""
     widths = range(2, RULE_WIDTH + 1)
     ways = [textwrap.wrap(rule, width, break_long_words=False) for width in widths]
-    return "\n".join(min(ways, key=len))
+    fewest = min(ways, key=len)
+    return "\n".join(fewest)
 
 
 def _notes(vertices: list[Vertex], show: Collection[str]) -> list[str]:

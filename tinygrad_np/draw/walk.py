@@ -1,4 +1,4 @@
-"""The graph as plain records: a vertex for every op, parameter and constant, in order of use."""
+"""The graph as plain records: a vertex for every op, parameter and constant."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class _Walker:
         return self.rules[key]
 
     def constant(self, value: Any, hint: str) -> Vertex:
-        """The vertex of what needs no gradient: data (an input), or a mere number (a constant)."""
+        """The vertex of what needs no gradient: an input, or a mere number (a constant)."""
         if id(value) in self.constants:
             return self.constants[id(value)]
         array = np.asarray(value)
@@ -188,16 +188,14 @@ class _Walker:
             self.constants[id(value)] = vertex
         return vertex
 
-    def bytes_of(self, saved: Iterable[Any]) -> int:
-        """The bytes of the arrays in saved values, each counted where it is first met."""
-        total = 0
-        for value in saved:
-            if isinstance(value, tuple | list):
-                total += self.bytes_of(value)
-            elif isinstance(value, np.ndarray):
-                total += value.nbytes * (_owner(value) not in self.counted)
-                self.counted.add(_owner(value))
-        return total
+    def bytes_of(self, value: Any) -> int:
+        """The bytes of the arrays in a saved value, each counted where it is first met."""
+        if isinstance(value, tuple | list):
+            return sum(map(self.bytes_of, value))
+        if not isinstance(value, np.ndarray) or _owner(value) in self.counted:
+            return 0
+        self.counted.add(_owner(value))
+        return value.nbytes
 
 
 def _owner(value: Any) -> int:
@@ -216,17 +214,16 @@ def _learn(known: list[Array], value: Any) -> None:
 
 def _find_trouble(order: list[Vertex]) -> None:
     """Mark nan and inf, and where they came up: on the way forward, and else on the way back."""
-    values = {v: what for v in order if (what := _not_finite(v.values))}
-    gradients = {v: what for v in order if (what := _not_finite(v.gradients))}
-    for vertex in (*values, *gradients):
+    values = [v for v in order if _not_finite(v.values)]
+    gradients = [v for v in order if _not_finite(v.gradients)]
+    for vertex in values + gradients:
         vertex.bad = True
     if values:
-        first = next(iter(values))
+        first = values[0]
         known = all(v.values for v in order[: order.index(first)])
-        first.trouble = f"first {values[first]}" + ("" if known else " seen")
+        first.trouble = f"first {_not_finite(first.values)}{'' if known else ' seen'}"
     elif gradients:
-        last = list(gradients)[-1]
-        last.trouble = f"first {gradients[last]} gradient"
+        gradients[-1].trouble = f"first {_not_finite(gradients[-1].gradients)} gradient"
 
 
 def _not_finite(arrays: list[Array]) -> str:
