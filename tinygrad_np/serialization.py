@@ -110,7 +110,7 @@ def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[
     if digest is None and verified:
         raise FileDamagedError(f"{name}: has no digest, so that it cannot be trusted to be whole")
     if digest not in (None, _digest(arrays, metadata)):
-        raise FileDamagedError(f"{name}: does not hold what was saved (the digest differs)")
+        raise FileDamagedError(f"{name}: is damaged: not what was saved (the digest differs)")
     return arrays, metadata
 
 
