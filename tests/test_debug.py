@@ -1,10 +1,13 @@
 """Debug mode: the first nan or inf with its line, and arrays changed before the backward pass."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import tinygrad_np as tg
 from tinygrad_np.debug import ChangedArrayError
+from tinygrad_np.record import record_of
 
 
 def test_the_first_inf_is_named_with_its_line_and_its_operands() -> None:
@@ -52,3 +55,16 @@ def test_sound_code_passes_and_gives_the_same_gradients() -> None:
     with tg.debug():
         np.testing.assert_array_equal(gradient(), plain)
     assert tg.is_recording()
+
+
+@pytest.mark.parametrize(("outside", "inside"), [(tg.record, tg.debug), (tg.debug, tg.record)])
+def test_recording_goes_on_in_debug_mode(outside: Any, inside: Any) -> None:
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with outside(), tg.scope("a"), inside(), tg.scope("b"):
+        y = tg.tanh(x)
+        y.sum().backward()
+    assert y._node is not None
+    found = record_of(y._node)
+    assert found.scope == ("a", "b")
+    assert found.output is not None and found.gradient is not None
+    assert found.gradient.tolist() == [1.0, 1.0]

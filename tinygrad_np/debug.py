@@ -48,6 +48,8 @@ class _Debugger:
                 f"on a copy\n    {name} was computed at {line}"
             )
         _refuse_nonfinite(f"the gradient that reaches the op {name!r}", gradient, line)
+        if (tell := getattr(self.outer, "before_rules", None)) is not None:
+            tell(node, gradient)
 
 
 def _name(node: Node) -> str:

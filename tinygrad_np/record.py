@@ -69,9 +69,11 @@ class _Recorder(NamedTuple):
         if self.clock is not None:
             known = operands, output, node.saved, time.perf_counter() - self.clock[0]
             self.clock[0] = time.perf_counter()
-        node.record = Record(self.scope, self.backward, *known)
         if self.outer is not None:
             self.outer.observe(node, operands, output)
+        told = record_of(node)  # by a recorder further out
+        scope, backward = told.scope + self.scope, told.backward or self.backward
+        node.record = Record(scope, backward, *(known or told[2:]))
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Remember the gradient that has come back to the node."""
