@@ -99,7 +99,7 @@ def run(
 
     A Row comes every 10 epochs and at the experiment's last one, None in between. With ``printed``
     the backward pass is the document's, otherwise the gradient; all else is the same. ``compiled``
-    replays the training steps with ``tg.compile``, to the same bits.
+    replays the training steps with ``tg.compile``: the same digits, though sums are reordered.
     """
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=printed)

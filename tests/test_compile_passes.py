@@ -208,6 +208,13 @@ def test_products_with_a_common_factor_become_one() -> None:
 
     assert calls(stored, *once, rtol=1e-13).count("gemm") == 2
 
+    def factor_stored(x: Any, y: Any) -> Any:
+        first = y - 0.5 * (x @ W.data)
+        W.data += 1  # under the first product's other factor
+        return (first - 0.5 * (x @ (y.T @ y)),)
+
+    assert calls(factor_stored, *once, rtol=1e-13).count("gemm") == 2
+
 
 def test_what_is_read_elsewhere_or_stored_between_is_not_fused() -> None:
     def shared(x: Any, y: Any) -> Any:

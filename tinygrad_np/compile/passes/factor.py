@@ -20,7 +20,7 @@ def run(program: Program) -> int:
         if earlier is not None and earlier.function is blas.gemm and _is_one(call.kwargs["beta"]):
             addend, left, right = earlier.args
             made = facts.made[call.args[0]]
-            if left is call.args[1] and facts.stays((addend, left), made, i):
+            if left is call.args[1] and facts.stays(earlier.args, made, i):
                 added = Value(right)
                 scales = {"alpha": call.kwargs["alpha"], "beta": earlier.kwargs["alpha"]}
                 calls.append(
