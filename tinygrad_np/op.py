@@ -91,7 +91,7 @@ class Op:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""
-        if any(isinstance(arg, Tensor) for arg in args):
+        if Tensor in map(type, args):
             return self.function(*args, **kwargs)
         result = self.forward(*args, **kwargs)
         return result[0] if self.residual else result
@@ -188,13 +188,11 @@ def _register(
     record: Op, forward: Function | None, numpy: Function | Sequence[Function], doc: str = ""
 ) -> TensorFunction:
     record.extras = _connect(record)
-    reads = {
-        value: sum(
-            1 << i for i, rule in enumerate(record.gradients.values()) if value in _reads(rule)
-        )
+    readers = {
+        value: [name for name, rule in record.gradients.items() if value in _reads(rule)]
         for value in (*record.inputs, "out")
     }
-    record.function = make_function(record, reads)
+    record.function = make_function(record, readers)
     record.function.__doc__ = doc or (forward and forward.__doc__)
     record.function.__module__ = getattr(forward, "__module__", __name__)
     _enter(record, numpy)

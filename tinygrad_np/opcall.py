@@ -9,6 +9,7 @@ time.
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,16 +19,15 @@ from .tensor import Tensor, TensorFunction, wrap
 from .tracing import Traced, as_array
 
 
-def make_function(record: Any, reads: dict[str, int]) -> TensorFunction:
+def make_function(record: Any, readers: dict[str, list[str]]) -> TensorFunction:
     """The function of an ``Op``, whose code is compiled when it is first called.
 
-    ``reads`` has, for each input and for ``out``, a bit for each input whose rule reads it.
+    ``readers`` names, for each input and for ``out``, the inputs whose rules read it.
     """
     namespace = {**_TOOLS, "_op": record, "_forward": record.forward}
-    namespace.update({f"_reads_{name}": bits for name, bits in reads.items()})
 
     def compile_code() -> None:
-        exec(_source(record), namespace)
+        exec(_source(record, readers), namespace)
         code = namespace["call"].__code__
         function.__code__ = code.replace(co_name=record.name, co_qualname=record.name)
 
@@ -43,7 +43,7 @@ def _first_call(*args: Any, **kwargs: Any) -> Any:
     return _op.function(*args, **kwargs)  # type: ignore[name-defined]  # noqa: F821
 
 
-def _source(record: Any) -> str:
+def _source(record: Any, readers: dict[str, list[str]]) -> str:
     """The Python text of an op's function. Names of its own begin with an underscore."""
     parameters, variadic = record.parameters, record.variadic
     inputs = () if variadic else record.inputs
@@ -60,6 +60,7 @@ def _source(record: Any) -> str:
         if name in inputs:
             lines += [
                 f"if type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
+                f"elif type({name}) is _ndarray and {name}.dtype in _REAL: _node_{name} = None",
                 f"else: _node_{name} = None; {name} = _operand(_op, {name!r}, {name})",
             ]
         else:
@@ -71,17 +72,14 @@ def _source(record: Any) -> str:
             f"_operand(_op, {variadic!r}, x) for x in {variadic}])",
         ]
         recorded, nodes, operands = "any(_nodes)", "_nodes", variadic
-        kept = [f"*({variadic} if _reads_{variadic} else [None] * len(_nodes))"]
+        kept = [f"*{variadic}" if readers[variadic] else "*[None] * len(_nodes)"]
     else:
-        # A bit for each input whose rule will run: kept is only what one of these rules reads.
-        bits = [f"(_node_{name} is not None) << {i}" for i, name in enumerate(inputs)]
-        lines.append(f"_needs = {' | '.join(bits) or 0}")
-        recorded = "_needs"
+        recorded = _any_node(inputs) or "False"
         nodes, operands = (
             f"({''.join(f'{prefix}{name}, ' for name in inputs)})" for prefix in ("_node_", "")
         )
-        kept = [f"{name} if _needs & _reads_{name} else None" for name in inputs]
-    kept.append("_out if _reads_out else None")
+        kept = [_kept(name, readers[name], inputs) for name in inputs]
+    kept.append("_out" if readers["out"] else "None")
     for extra in record.extras:
         base = extra.removesuffix("_shape")
         if record.residual and extra == record.residual[0]:
@@ -102,12 +100,23 @@ def call({", ".join(signature)}):
     if {recorded}:
         _mode = _recording()
         _dtype = _out.dtype
-        if _mode and (_dtype is _float32 or _dtype is _float64 or _is_real(_op, _dtype)):
+        if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
             _node = _Node(_op, {nodes}, ({", ".join(kept)},), _out.shape, _dtype)
             if _mode is not True: _mode.observe(_node, {operands}, _out)
             return _wrap(_out, _node)
     return _wrap(_out, None)
 """
+
+
+def _any_node(inputs: Sequence[str]) -> str:
+    return " or ".join([f"_node_{name}" for name in inputs])
+
+
+def _kept(name: str, readers: Sequence[str], inputs: Sequence[str]) -> str:
+    """An input as the graph keeps it: only if a rule will run that reads it."""
+    if len(readers) == len(inputs):
+        return name
+    return f"{name} if {_any_node(readers)} else None" if readers else "None"
 
 
 def _operand(record: Any, name: str, value: Any) -> Any:
@@ -178,5 +187,5 @@ _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": as_array,
     "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
     "_is_real": _is_real, "_failed": _failed,
-    "_float32": np.dtype(np.float32), "_float64": np.dtype(np.float64),
+    "_REAL": frozenset([np.dtype(np.float32), np.dtype(np.float64)]),
 }  # fmt: skip

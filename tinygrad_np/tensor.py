@@ -539,7 +539,7 @@ def plain(value: Any) -> Any:
     """A Tensor's array, whatever else unchanged; also inside tuples and lists (an index, say)."""
     if isinstance(value, Tensor):
         return value._data
-    if isinstance(value, tuple | list) and any(_holds_tensor(item) for item in value):
+    if isinstance(value, (tuple, list)) and any(_holds_tensor(item) for item in value):
         return type(value)([plain(item) for item in value])
     return value
 

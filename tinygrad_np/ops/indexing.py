@@ -56,11 +56,15 @@ def scatter(g: Value, index: Any, shape: Shape) -> Value:
     return _scattered(g, index, shape)
 
 
+_BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
+"""What an index of no array consists of: it picks no element twice."""
+
+
 @pure
 def _scattered(g: Value, index: Any, shape: Shape) -> Value:
     out = np.zeros(shape, g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
-    if all(isinstance(p, int | np.integer | slice | None) or p is Ellipsis for p in parts):
+    if all(isinstance(p, _BASIC) for p in parts):
         out[index] = g
     else:
         np.add.at(out, index, g)
