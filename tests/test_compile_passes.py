@@ -13,7 +13,6 @@ from tinygrad_np.compile.passes import (
     common,
     dead,
     dot,
-    extremes,
     factor,
     scale,
     sums,
@@ -149,19 +148,6 @@ def test_sums_become_products_with_ones() -> None:
 
     names = ["dot", "dot", "reshape", "add.reduce", "__getitem__", "reshape"]
     assert calls(step, sums.run, rtol=1e-14) == names
-
-
-def test_extremes_of_short_rows_are_sought_in_a_copy() -> None:
-    def step(x: Any, y: Any) -> Any:
-        tall = np.tile(x, (8, 1))
-        rows = tall.max(axis=1), tall.min(axis=-1, keepdims=True)
-        return *rows, tall.max(axis=0), x.max(axis=1)
-
-    names = [
-        "tile", "positive", "maximum.reduce", "positive", "minimum.reduce", "maximum.reduce",
-        "maximum.reduce",
-    ]  # fmt: skip
-    assert calls(step, extremes.run) == names
 
 
 def test_products_and_scalings_are_accumulated() -> None:

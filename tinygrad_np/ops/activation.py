@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..cases import REAL, case, normal, uniform
 from ..op import OPS, Value, composite, op
+from ..shapes import Shape
 from ..tensor import Operand, Tensor
 from .elementwise import multiply
 
@@ -99,11 +100,28 @@ def softplus(x: Value) -> Value:
 
 # Along an axis
 
+
+def order_for_rows(shape: Shape) -> Literal["F", "K"]:
+    """The memory order in which rows are best reduced: Fortran's where they are many and short.
+
+    NumPy starts its inner loop anew for each row: the softmax of 150 rows of 10 takes twice as
+    long in C's order, that of 1,000 rows four times.
+    """
+    return "F" if len(shape) == 2 and shape[0] >= 32 and shape[1] <= 16 else "K"
+
+
+def by_rows(x: Value, axis: int = -1) -> Value:
+    """An array in the order that suits reductions along ``axis``."""
+    order = order_for_rows(x.shape) if axis in (-1, 1) else "K"
+    return x if order == "K" else np.positive(x, order=order)
+
+
 _ROWS = [
     case(normal(3, 4)),
     case(normal(3, 4), axis=0),
     case(normal(2, 3, 4), axis=1),
     case(normal(5)),
+    case(normal(32, 2)),  # many short rows
 ]
 
 
@@ -115,6 +133,7 @@ def softmax(x: Value, axis: int = -1) -> Value:
     >>> tg.softmax(tg.Tensor([1000.0, 1000.0])).tolist()
     [0.5, 0.5]
     """
+    x = by_rows(x, axis)
     powers = np.exp(x - x.real.max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
 
@@ -122,5 +141,6 @@ def softmax(x: Value, axis: int = -1) -> Value:
 @op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
 def log_softmax(x: Value, axis: int = -1) -> Value:
     """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
+    x = by_rows(x, axis)
     shifted = x - x.real.max(axis=axis, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))

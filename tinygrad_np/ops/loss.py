@@ -10,6 +10,7 @@ from .. import tracing
 from ..cases import Case, case, integers, normal, probabilities, uniform
 from ..op import OPS, Value, op
 from ..shapes import Shape
+from .activation import by_rows, order_for_rows
 
 __all__ = [
     "binary_cross_entropy_with_logits", "mse_loss", "softmax_cross_entropy",
@@ -92,14 +93,15 @@ def _one_hot(labels: Any, logits: Any) -> Any:
     labels = _array(labels)
     if labels.ndim == logits.ndim:
         return labels.astype(logits.dtype, copy=False)
-    return labels[..., None] == np.arange(logits.shape[-1])
+    classes = np.arange(logits.shape[-1])
+    return np.equal(labels[..., None], classes, order=order_for_rows(logits.shape))
 
 
 _LABELS: list[Case] = [
     case(normal(3, 4), integers(4, 3)), case(normal(3, 4), integers(4, 3), "sum"),
     case(normal(3, 4), integers(4, 3), "none"), case(normal(3, 4), probabilities(3, 4)),
     case(normal(2, 3, 4), integers(4, 2, 3), "none"), case(normal(1, 4), integers(4, 1)),
-    case(normal(4), probabilities(4)),
+    case(normal(4), probabilities(4)), case(normal(32, 2), integers(2, 32)),
 ]  # fmt: skip
 
 
@@ -122,16 +124,17 @@ def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -
     """
     labels = _array(labels)
     indexed = _are_classes(labels, logits.shape)
+    logits = by_rows(logits)
     shifted = logits - logits.real.max(axis=-1, keepdims=True)
     powers = np.exp(shifted)
     sums = powers.sum(axis=-1, keepdims=True)
-    total, softmax = np.log(sums)[..., 0], powers / sums
     if indexed:
         rows = np.arange(labels.size)
         picked = shifted.reshape(-1, logits.shape[-1])[rows, labels.reshape(-1)]
-        return _reduced(total - picked.reshape(labels.shape), reduction), softmax
-    picked = (shifted * _one_hot(labels, logits.real)).sum(axis=-1)
-    return _reduced(total - picked, reduction), softmax
+        picked = picked.reshape(labels.shape)
+    else:
+        picked = (shifted * _one_hot(labels, logits.real)).sum(axis=-1)
+    return _reduced(np.log(sums)[..., 0] - picked, reduction), powers / sums
 
 
 _BINARY: list[Case] = [

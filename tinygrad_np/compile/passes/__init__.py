@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from ..program import Program
-from . import accumulate, algebra, common, dead, dot, extremes, factor, scale, sums
+from . import accumulate, algebra, common, dead, dot, factor, scale, sums
 
 Pass = Callable[[Program], int]
 """Changes the program in place; returns how many calls it changed or removed."""
 
-EXACT: tuple[Pass, ...] = (dead.run, algebra.run, common.run, extremes.run, dead.run)
+EXACT: tuple[Pass, ...] = (dead.run, algebra.run, common.run, dead.run)
 """Passes after which every result is the same to the last bit."""
 
 REORDERING: tuple[Pass, ...] = (
