@@ -56,15 +56,15 @@ def scatter(g: Value, index: Any, shape: Shape) -> Value:
     return _scattered(g, index, shape)
 
 
-_BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
-"""What an index of no array consists of: it picks no element twice."""
+_BASIC = frozenset([int, np.int64, bool, slice, type(None), type(Ellipsis)])
+"""What an index consists of that picks no element twice."""
 
 
 @pure
 def _scattered(g: Value, index: Any, shape: Shape) -> Value:
     out = np.zeros(shape, g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
-    if all(isinstance(p, _BASIC) for p in parts):
+    if _BASIC.issuperset(map(type, parts)):
         out[index] = g
     else:
         np.add.at(out, index, g)

@@ -63,7 +63,8 @@ def matmul(x: Value, y: Value) -> Value:
     >>> tg.matmul(tg.Tensor([[1.0, 2.0]]), tg.Tensor([[3.0], [4.0]])).tolist()
     [[11.0]]
     """
-    return np.matmul(x, y)
+    # Of two matrices dot is the same, and costs half a microsecond less.
+    return np.dot(x, y) if x.ndim == 2 == y.ndim else np.matmul(x, y)
 
 
 @composite(
