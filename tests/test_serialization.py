@@ -2,6 +2,7 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         ({"a": np.array([None])}, TypeError, "dtype object"),
         ({"a": np.zeros(2, np.complex128)}, TypeError, "dtype complex128"),
         ({"__metadata__": np.zeros(2)}, ValueError, "reserved"),
+        ({1: np.zeros(2)}, TypeError, "names and metadata must be text, got 1 with {}"),
+        ({1: np.zeros(2), "a": np.zeros(2)}, TypeError, "must be text, got 'a', 1 with"),
     ],
 )
 def test_what_cannot_be_saved(tmp_path: Path, state: Any, error: Any, words: str) -> None:
@@ -188,4 +191,16 @@ def test_content_is_on_the_disk_before_its_name(
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)
     tg.save({"a": np.zeros(2)}, tmp_path / "a")
-    assert done == [f"a{PARTIAL}", "renamed", tmp_path.name]
+    assert done[0].startswith("a.") and done[0].endswith(PARTIAL)
+    assert done[1:] == ["renamed", tmp_path.name]
+
+
+def test_threads_that_save_to_one_name_do_not_mix(tmp_path: Path) -> None:
+    def saves(value: int) -> None:
+        for _ in range(20):
+            tg.save({"a": np.full(50_000, value)}, tmp_path / "a")
+            assert np.ptp(tg.load(tmp_path / "a")["a"]) == 0
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(saves, range(4)))
+    assert os.listdir(tmp_path) == ["a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,10 @@ def save(
     try:
         content = serialize(arrays, {**told, DIGEST: _digest(arrays, told)})
     except TypeError as error:
-        raise TypeError(f"metadata must be text by name, got {told!r}") from error
+        names = sorted(map(repr, arrays))
+        raise TypeError(
+            f"names and metadata must be text, got {', '.join(names)} with {told!r}"
+        ) from error
     replace_file(path, content)
 
 
@@ -117,7 +121,7 @@ def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that, whatever happens, it holds the old content or the new, no mixture."""
     name = os.fspath(path)
-    partial = name + PARTIAL
+    partial = f"{name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}"  # no other writer's
     try:
         with open(partial, "wb") as file:
             file.write(content)
