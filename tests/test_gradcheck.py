@@ -1,6 +1,7 @@
 """gradcheck itself: what it finds, names and refuses; the plugin; mutants; the script."""
 
 import configparser
+import contextlib
 import json
 import os
 import subprocess
@@ -233,6 +234,22 @@ def test_an_input_without_influence_is_named() -> None:
     assert report.notes == ("b: f does not depend on it",)
 
 
+@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_of_gradients_are_checked(order: int, recording: bool) -> None:
+    def penalty(x: Any) -> Any:
+        return tg.square(tg.grad(product(x, B), x, create_graph=True)).sum()
+
+    with contextlib.nullcontext() if recording else tg.no_grad():
+        assert gradcheck(penalty, A, order)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_constant_has_gradients_of_zero(order: int) -> None:
+    report = gradcheck(lambda x: Tensor(1.0), A, order)
+    assert report and report.notes == ("x: f does not depend on it",)
+
+
 # Kinks
 
 
@@ -320,6 +337,14 @@ def test_random_networks_give_no_false_alarm_and_hide_no_error(seed: int, wrong:
     assert bool(report) == (not wrong), str(report)
 
 
+def test_looking_for_a_kink_gives_no_warnings() -> None:
+    def edge(x: Any) -> Any:  # log is nan a step to the left
+        return tg.where(x.data > 1e-6, tg.log(x), x).sum()
+
+    report = gradcheck(edge, np.array([1e-6]), raises=False)
+    assert "a jump of where" in report.notes[0]
+
+
 def test_long_lists_of_notes_are_cut_in_print_alone() -> None:
     report = gradcheck(lambda x: tg.relu(x).sum(), np.zeros(50))
     assert len(report.notes) == 50
@@ -360,6 +385,8 @@ def infinite(x: Any) -> Any:
         (lambda: check(lambda x: x.argmax()), TypeError, "f returns int64"),
         (lambda: check(lambda x: tg.dropout(x).sum(), np.arange(99.0)), ValueError, "two diff"),
         (lambda: check(lambda x: x.sum(), order=3), ValueError, "order=3"),
+        (lambda: check(lambda x: x.sum(), rtol=0), ValueError, "rtol=0: give a number above 0"),
+        (lambda: check(lambda x: x.sum(), directions=-1), ValueError, "directions=-1"),
         (lambda: check(lambda x: x.sum(), method="best"), ValueError, "'best' is none of"),
         (lambda: check(lambda x: tg.relu(x).sum(), method="complex"), ValueError, "not for relu"),
     ],

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_np as tg
 from tests.registry import assert_close
 from tinygrad_np.numerical import Probe, probe
-from tinygrad_np.tensor import Tensor
+from tinygrad_np.tensor import Tensor, plain
 
 X = np.array([[0.5, -1.25], [2.0, 0.125]])
 
@@ -206,6 +206,31 @@ def test_f_may_ignore_its_argument_and_read_x_where_it_stands() -> None:
     array = X.copy()
     assert_close(tg.numerical_gradient(lambda _: float(np.sum(array**3)), array), 3 * X**2, 1e-9)
     assert_close(tg.numerical_gradient(lambda _: Tensor(array**3).sum(), array), 3 * X**2, 1e-9)
+
+
+@pytest.mark.parametrize("given", [X, Tensor(X, requires_grad=True)])
+def test_f_may_take_gradients_itself(given: Any) -> None:
+    def penalty(x: Any) -> Any:
+        x = x if isinstance(x, Tensor) and x.requires_grad else Tensor(plain(x), requires_grad=True)
+        return tg.square(tg.grad(cube(x), x, create_graph=True)).sum()
+
+    assert_close(tg.numerical_gradient(penalty, given), 36 * X**3, 1e-9)
+
+
+def test_observers_do_not_see_the_trials() -> None:
+    with tg.debug():  # log is nan where the first steps lead to
+        found = tg.numerical_gradient(lambda x: tg.log(x).sum(), 1e-3, "richardson")
+    assert_close(found, 1e3, 1e-9)
+
+
+@pytest.mark.parametrize("method", ["central", "richardson"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_whole_numbers_do_not_wrap_around(method: Any, dtype: Any) -> None:
+    def falling(x: Any) -> Any:
+        return dtype(x < 1.0)
+
+    assert tg.numerical_gradient(falling, 0.0, method) == 0
+    assert tg.numerical_gradient(falling, 1.0, method) < 0
 
 
 def test_float32_leaves_are_checked_in_float64() -> None:

@@ -101,6 +101,7 @@ class GradcheckReport(NamedTuple):
         return "\n".join([f"gradcheck: {verdict}", *aligned(rows), *notes])
 
 
+@graph.enable_grad()
 def gradcheck(
     f: Callable[..., Any],
     inputs: Tensor | ArrayLike | Sequence[Tensor | ArrayLike],
@@ -140,22 +141,34 @@ def gradcheck(
     """
     if order not in (1, 2):
         raise ValueError(f"order={order}: gradcheck compares derivatives of order 1 and 2")
+    for name, number in (("directions", directions), ("rtol", rtol)):
+        if number is not None and not number > 0:
+            raise ValueError(f"{name}={number}: give a number above 0")
     rng = np.random.default_rng(seed)
     arguments, checked = _arguments(f, inputs)
     scalar = _scalar(lambda: f(*arguments), weights, rng)
+    tensors = list(checked.values())
+    along = [rng.normal(size=t.shape).astype(t.dtype) for t in tensors]
+
+    def first() -> Tensor:
+        """The first derivatives along random directions: a scalar whose gradient is checked."""
+        gradients = _gradients(scalar(), tensors, create_graph=True)
+        return _total([(g * v).sum() for g, v in zip(gradients, along, strict=True)])
+
+    comparisons: list[Comparison] = []
     notes: list[str] = []
-    settings = _Settings(method, directions, rtol, rng, notes)
-    comparisons = _compare(scalar, checked, 1, settings)
-    if order == 2:
-        tensors = list(checked.values())
-        along = [rng.normal(size=t.shape).astype(t.dtype) for t in tensors]
-
-        def first() -> Tensor:
-            """The first derivatives along random directions: a scalar whose gradient is checked."""
-            gradients = grad(scalar(), tensors, create_graph=True, allow_unused=True)
-            return _total([(g * v).sum() for g, v in zip(gradients, along, strict=True)])
-
-        comparisons += _compare(first, checked, 2, settings)
+    for k, function in enumerate([scalar, first][:order], 1):
+        gradients = _gradients(function(), tensors)
+        with contextlib.ExitStack() as widened:
+            for tensor in tensors:  # all in float64, so that none brings its rounding into f
+                wide = tensor.data.astype(np.result_type(tensor, np.float64))
+                widened.enter_context(replaced(tensor, wide))
+            for (name, tensor), gradient in zip(checked.items(), gradients, strict=True):
+                probe = Probe(function, tensor, method if k == 1 else "richardson")
+                allowed = rtol or _allowed(probe, k, gradient.dtype)
+                count = directions or (DIRECTIONS if tensor.size > FULL_SIZE[k] else 0)
+                ways = [_direction(probe.origin, rng) for _ in range(count)]
+                comparisons.append(_compare(probe, name, gradient.data, k, allowed, ways, notes))
     report = GradcheckReport(tuple(comparisons), tuple(dict.fromkeys(notes)))
     if raises and not report:
         raise GradcheckError(report)
@@ -206,16 +219,13 @@ def sample_call(
         tensors.append(Tensor(drawn, requires_grad=True, name=name))
         return tensors[-1]
 
-    names = [*op.parameters[: _positional(op)]]
-    names += [f"{op.variadic}[{i}]" for i in range(len(args) - len(names))]
+    names = [*op.parameters]
+    if op.variadic:
+        names = names[: op.forward.__code__.co_argcount]
+        names += [f"{op.variadic}[{i}]" for i in range(len(args) - len(names))]
     arguments = [made(d, g, n) for d, g, n in zip(args, case.args, names, strict=False)]
     keywords = {k: made(v, case.params[k], k) for k, v in params.items()}
     return lambda: op.function(*arguments, **keywords), tensors
-
-
-def _positional(op: Op) -> int:
-    code = getattr(op.forward, "__code__", None)
-    return len(op.parameters) if code is None else code.co_argcount
 
 
 # The function under check
@@ -320,56 +330,30 @@ def _outputs(out: Any) -> list[Tensor]:
 # The comparison
 
 
-class _Settings(NamedTuple):
-    method: Method
-    directions: int | None
-    rtol: float | None
-    rng: np.random.Generator
-    notes: list[str]
+def _gradients(out: Tensor, tensors: list[Tensor], create_graph: bool = False) -> list[Tensor]:
+    if not out.requires_grad:  # it depends on none of them
+        return [Tensor(np.zeros(t.shape, t.dtype)) for t in tensors]
+    return [*grad(out, tensors, create_graph=create_graph, allow_unused=True)]
 
 
 def _compare(
-    scalar: Callable[[], Tensor], checked: dict[str, Tensor], order: int, settings: _Settings
-) -> list[Comparison]:
-    with graph.enable_grad():
-        out = scalar()
-    tensors = list(checked.values())
-    if out.requires_grad:
-        gradients = [g.data for g in grad(out, tensors, allow_unused=True)]
-    else:
-        gradients = [np.zeros(t.shape, t.dtype) for t in tensors]
-    with contextlib.ExitStack() as widened:
-        for tensor in tensors:  # all in float64, so that none brings its rounding into f
-            wide = tensor.data.astype(np.result_type(tensor, np.float64))
-            widened.enter_context(replaced(tensor, wide))
-        return [
-            _compare_one(scalar, name, tensor, gradient, order, settings)
-            for (name, tensor), gradient in zip(checked.items(), gradients, strict=True)
-        ]
-
-
-def _compare_one(
-    scalar: Callable[[], Tensor],
+    probe: Probe,
     name: str,
-    tensor: Tensor,
     gradient: Array,
     order: int,
-    settings: _Settings,
+    allowed: float,
+    ways: list[Array],
+    notes: list[str],
 ) -> Comparison:
-    """One input: the elements, or projections on random directions, side by side."""
-    method: Method = settings.method if order == 1 else "richardson"
-    probe = Probe(scalar, tensor, method, record=order == 2)
-    count = settings.directions or (DIRECTIONS if tensor.size > FULL_SIZE[order] else 0)
-    if count:
-        ways = [_direction(probe.origin, settings.rng) for _ in range(count)]
-        places = [f"direction {i}" for i in range(count)]
+    """One input: projections on random directions or, without any, the elements, side by side."""
+    if ways:
+        places = [f" along direction {i}" for i in range(len(ways))]
         ours = np.array([float((gradient * way).sum(dtype=np.float64)) for way in ways])
     else:
         ways = list(probe.units())
-        places = [str(list(map(int, index))) if index else "" for index in np.ndindex(tensor.shape)]
+        places = [str(list(i)) if i else "" for i in np.ndindex(gradient.shape)]
         ours = gradient.astype(np.float64).ravel()
     theirs, errors = probe.derivatives(ways)
-    allowed = settings.rtol or _allowed(probe, order, gradient.dtype)
     largest = np.max(np.abs(theirs), where=np.isfinite(theirs), initial=0.0)
     size = np.maximum(np.maximum(np.abs(ours), np.abs(theirs)), SMALL * largest)
     absolute = np.abs(ours - theirs)
@@ -380,24 +364,24 @@ def _compare_one(
     bad = ~(absolute <= allowed * size) | vague
     excused = np.zeros_like(bad)
     for i in np.flatnonzero(bad):
-        where = f"{name} along {places[i]}" if count else f"{name}{places[i]}"
+        where = name + places[i]
         kink = find_kink(probe, ways[i], float(ours[i]), order)
         if kink is not None:
             excused[i] = kink[0]
-            settings.notes.append(f"{where}: {kink[1]}")
+            notes.append(f"{where}: {kink[1]}")
         elif vague[i]:
-            settings.notes.append(
+            notes.append(
                 f"{where}: the differences do not settle (error {errors[i]:.1e}); f is noisy or "
                 "not continuous here, or changes faster than the steps can follow"
             )
     if not probe.connected and order == 1:
-        settings.notes.append(f"{name}: f does not depend on it")
+        notes.append(f"{name}: f does not depend on it")
     bad &= ~excused
     relative = np.where(excused, 0.0, np.nan_to_num(absolute / size, nan=np.inf))
     worst = int(np.lexsort((relative, bad))[-1])
-    place = "kink" if excused[worst] else places[worst]
+    place = "kink" if excused[worst] else places[worst].removeprefix(" along ")
     return Comparison(
-        name, tensor.shape, str(gradient.dtype), order, probe.method, float(absolute[worst]),
+        name, gradient.shape, str(gradient.dtype), order, probe.method, float(absolute[worst]),
         float(relative[worst]), allowed, place, float(ours[worst]), float(theirs[worst]),
         not bad.any(),
     )  # fmt: skip

@@ -20,7 +20,7 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
     step = 2.0 ** math.floor(math.log2(probe.precision) / 3) / reach
     sides = []
     for h in (step, step / 8):
-        middle, right, left = (float(probe.at(probe.origin + t * way)) for t in (0.0, h, -h))
+        middle, right, left = (probe.at(probe.origin + t * way) for t in (0.0, h, -h))
         sides.append(((middle - left) / h, (right - middle) / h))
     (left, right), steep = sides[1], [max(map(abs, side)) for side in sides]
     gaps = [abs(after - before) for before, after in sides]
@@ -48,7 +48,11 @@ def _source_of_kink(probe: Probe, step: Array) -> str:
     for values in (probe.origin - step, probe.origin, probe.origin + step):
         passes.append([])
         watch = SimpleNamespace(observe=lambda node, _, out: passes[-1].append((node, out)))
-        with graph.observed(watch), replaced(probe.argument, values):
+        with (
+            graph.observed(watch),
+            replaced(probe.argument, values),
+            np.errstate(all="ignore"),
+        ):
             probe.call()
     for (_, before), (node, here), (_, after) in zip(*passes, strict=False):
         if before.shape != here.shape or here.shape != after.shape or not here.size:

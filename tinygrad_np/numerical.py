@@ -91,30 +91,24 @@ def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto
 class Probe:
     """A function's value for other values of one of its arguments, and derivatives from those.
 
-    ``call`` reads the argument where it stands. ``record`` lets calls record their graphs, for
-    functions that compute gradients inside. ``connected`` tells whether the result's graph leads to
-    the argument, through ``nodes``; ``method`` what "auto" came to.
+    ``call`` reads the argument where it stands. ``connected`` tells whether the result's graph
+    leads to the argument, through ``nodes``; ``method`` what "auto" came to.
     """
 
     def __init__(
-        self,
-        call: Callable[[], Any],
-        argument: Tensor | Array,
-        method: Method = "auto",
-        *,
-        record: bool = False,
+        self, call: Callable[[], Any], argument: Tensor | Array, method: Method = "auto"
     ) -> None:
         if method not in (methods := get_args(Method)):
             raise ValueError(f"method={method!r} is none of {', '.join(map(repr, methods))}")
         array = plain(argument)
         if array.dtype.kind == "c":
             raise TypeError(f"numerical derivatives are by real numbers, but x is {array.dtype}")
-        self.call, self.argument, self.record = call, argument, record
+        self.call, self.argument = call, argument
         self.origin: Array = np.array(array, dtype=np.result_type(array, np.float64))
         with graph.enable_grad(), replaced(argument, self.origin) as leaf:
             out = call()
         value = _number(out)
-        if np.iscomplexobj(value):
+        if isinstance(value, complex | np.complexfloating):
             raise ValueError(f"f must return a real number, got {value}")
         self.value = float(value)
         root = out._node if isinstance(out, Tensor) else None
@@ -133,7 +127,7 @@ class Probe:
 
     def _choose(self, method: Method) -> Method:
         opaque = {n.op.name for n in self.nodes if n.op and not getattr(n.op, "analytic", False)}
-        analytic = self.connected and not opaque and not self.record
+        analytic = self.connected and not opaque
         if method == "auto":
             return "complex" if analytic and self._confirms_complex() else "richardson"
         if method == "complex" and not analytic:
@@ -150,8 +144,8 @@ class Probe:
         direction = np.cos(np.arange(self.origin.size) + 1.0).reshape(self.origin.shape)
         try:
             derivative = self.along(direction)[0]
-        except (ValueError, TypeError, np.exceptions.ComplexWarning):
-            return False  # somewhere the imaginary part was dropped or refused
+        except Exception:  # complex numbers were refused, or their imaginary parts dropped
+            return False
         self.method = "richardson"
         other, error = self.along(direction)
         slope = abs(self.at(self.origin + FIRST_STEP * direction) - self.value) / FIRST_STEP
@@ -165,13 +159,14 @@ class Probe:
         """
         size = np.abs(self.origin)
         spacing = 2.0**-44 * np.where(size > 1e-200, size, 1.0)
-        values = [float(self.at(self.origin + k * spacing)) for k in range(8)]
+        values = [self.at(self.origin + k * spacing) for k in range(8)]
         found = math.sqrt(float(np.mean(np.diff(values, 4) ** 2)) / math.comb(8, 4))
         return found if found < 1e-9 * max(1.0, abs(self.value)) else 0.0
 
     def at(self, values: Array) -> Any:
         """f's value where the argument has these values."""
-        mode = graph.enable_grad() if self.record else graph.no_grad()
+        # f may take gradients itself, of real numbers; observers need not see these trials.
+        mode = graph._recording(values.dtype.kind != "c")
         with mode, replaced(self.argument, values), np.errstate(all="ignore"):
             return _number(self.call())
 
@@ -191,8 +186,7 @@ class Probe:
         unit = _unit(direction, np.maximum(size, 1.0))
         if self.method == "central":
             step = CENTRAL_STEP * unit
-            derivative = float((value(step) - value(-step)) / (2 * step))
-            return derivative, self.noise / step
+            return float((value(step) - value(-step)) / (2 * step)), self.noise / step
         found = _extrapolated(value, FIRST_STEP * unit, self.noise)
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
         small = _unit(direction, np.where(size > 1e-200, size, 1.0))
@@ -228,8 +222,7 @@ def _extrapolated(value: Callable[[float], Any], step: float, noise: float) -> t
     best, error = math.nan, math.inf
     last: list[float] = []
     for _ in range(LEVELS):
-        right, left = float(value(step)), float(value(-step))
-        row = [(right - left) / (2 * step)]
+        row = [float((value(step) - value(-step)) / (2 * step))]
         if math.isfinite(row[0]):
             rounding = 8 * noise / step
             estimates = [(row[0], abs(row[0] - last[0]))] if last else []
@@ -260,14 +253,14 @@ def _precision(dtype: np.dtype[Any]) -> float:
 
 
 def _number(out: Any) -> Any:
-    """What f returned, as one number."""
+    """What f returned, as one number of Python's (whose differences do not wrap around)."""
     array = np.asarray(plain(out))
     if array.size != 1 or array.dtype.kind not in "fiubc":
         raise ValueError(
             f"f must return one number, got {type(out).__name__} of shape {array.shape}, "
             f"{array.dtype}: reduce it first, for example by (weights * out).sum()"
         )
-    return array.reshape(())[()]
+    return array.item()
 
 
 @contextmanager
