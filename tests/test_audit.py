@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,9 @@ def test_right_gradients_are_right() -> None:
         lambda: tg.audit(layer, [tg.Tensor(W, True), tg.Tensor(B)], tuple(RIGHT.values())),
         lambda: tg.audit(lambda W: layer(W, B), W, RIGHT["W"]),
         lambda: tg.audit(lambda b: layer(W, b), B, list(RIGHT["b"])),
+        lambda: tg.audit(lambda W: layer(W, B), [W], [RIGHT["W"]]),
+        lambda: tg.audit(lambda W: layer(W, B), [W], lambda W: [RIGHT["W"]]),
+        lambda: tg.audit(lambda W: layer(W, B), (W,), RIGHT["W"]),
         lambda: tg.audit(layer, WEIGHTS, {"W": tg.Tensor(RIGHT["W"])}),
         lambda: tg.audit(layer, (W, B), (None, RIGHT["b"])),
     ],
@@ -92,6 +96,49 @@ def test_float32_is_judged_as_float32() -> None:
     assert "is 2 times" in report.mistakes[0].words
     assert not tg.audit(layer, WEIGHTS, {"W": RIGHT["W"] * (1 + 1e-6)})
     assert tg.audit(layer, WEIGHTS, {"W": RIGHT["W"] * (1 + 1e-6)}, rtol=1e-5)
+
+
+def test_a_tolerance_of_nothing_is_one() -> None:
+    assert not tg.audit(layer, WEIGHTS, {"W": RIGHT["W"] * (1 + 1e-12)}, rtol=0.0)
+
+
+@pytest.mark.parametrize("consumed", [True, False])
+def test_weights_that_f_closes_over_are_no_part_of_it(consumed: bool) -> None:
+    net = tg.nn.Linear(4, 5, rng=0)
+    scale = tg.exp(net.weight.sum(axis=1))  # computed before f
+    if consumed:
+        scale.sum().backward()
+
+    def f(x: Any) -> Any:
+        return (tg.tanh(net(x)) * scale).sum()
+
+    x = tg.Tensor(X, requires_grad=True)
+    true = tg.grad(f(x), x, retain_graph=True).data
+    assert tg.audit(f, X, true)
+    report = tg.audit(f, X, 2 * true)
+    assert kinds(report) == ["factor"]
+    missing = (scale.data * np.ones((6, 5))) @ net.weight.data
+    report = tg.audit(f, X, missing)
+    assert [(m.kind, m.where, m.words) for m in report.mistakes] == [
+        ("derivative", "tanh", "the derivative of tanh is missing")
+    ]
+
+
+@pytest.mark.parametrize("recording", [True, False])
+def test_f_may_take_gradients_itself(recording: bool) -> None:
+    def penalty(x: Any) -> Any:
+        return tg.square(tg.grad((x**3).sum(), x, create_graph=True)).sum()
+
+    with contextlib.nullcontext() if recording else tg.no_grad():
+        assert tg.audit(penalty, X, 36 * X**3)
+        assert kinds(tg.audit(penalty, X, 18 * X**3)) == ["factor"]
+
+
+def test_a_checkpoint_is_one_op() -> None:
+    report = tg.audit(
+        lambda W, b: tg.checkpoint(layer, W, b), WEIGHTS, {"W": RIGHT["W"], "b": -RIGHT["b"]}
+    )
+    assert report["W"].right and kinds(report) == ["sign"]
 
 
 # Each diagnosis
@@ -363,6 +410,18 @@ def test_a_kink_is_no_false_alarm() -> None:
     assert report and any("kink" in note for note in report.numerical.notes)
 
 
+def test_a_kink_is_no_false_alarm_whatever_the_input_is_called() -> None:
+    @tg.op(cases=[case(normal(3))], analytic=False, x=lambda g, x: g * np.where(x > 0, 1, -0.5))
+    def crooked(x: Any) -> Any:
+        return np.maximum(x, 0)
+
+    del tg.OPS["crooked"]
+    for name in ("w", "first layer w"):
+        x = tg.Tensor([0.0], name=name)
+        report = tg.audit(lambda x: crooked(x).sum(), x, np.array([-0.5]))
+        assert report, str(report)
+
+
 def test_many_kinks_at_once_are_no_false_alarm() -> None:
     """A row of zeros and no bias: every relu stands at 0, and differences settle nowhere."""
     x = np.vstack([X[:3], np.zeros(4)])
@@ -499,6 +558,11 @@ def test_the_report_reads_as_a_table_and_diagnoses() -> None:
         (lambda: tg.audit(layer, (W, B), (W,)), ValueError, "1 gradients for 2 inputs, W, b"),
         (lambda: tg.audit(layer, WEIGHTS, {"W": W + 0j}), TypeError, "W must hold real numbers"),
         (lambda: tg.audit(layer, WEIGHTS, deltas={"W": W}), ValueError, "W is an input"),
+        (
+            lambda: tg.audit(lambda x: (x.sum(), {"z": X}), X, X, deltas={"z": X}),
+            ValueError,
+            "no Tensors .* called 'z'",
+        ),
         (lambda: tg.audit(layer, {}, {}), ValueError, "nothing to audit"),
         (lambda: tg.audit(three, DEEP, deltas={"z9": X}), ValueError, "'z9'; there are: .*z1"),
     ],

@@ -16,7 +16,7 @@ from ..graph import Node
 from ..op import OPS
 from ..shapes import Shape, kept_shape
 from ..tensor import Array
-from .trace import Change, Mistake, Trace, parent_of, slots
+from .trace import Change, Mistake, Trace, parent_of
 
 NEAREST = 24
 """How many arrays of the right shape are tried in the place of another."""
@@ -25,13 +25,15 @@ Row = tuple[str, Change, str]
 """A kind of mistake, what it does to the rule, and its words."""
 
 
-def hypotheses(trace: Trace, node: Node) -> list[Mistake]:
-    """All mistakes to try at ``node``."""
-    found: list[tuple[int | None, Row]]
-    found = [(None, row) for row in _with_the_gradient(trace, node)]
-    for kind in (_transposed, _unmasked, _unsummed, _misplaced):
-        found += [(slot, row) for slot in slots(node) for row in kind(trace, node, slot)]
-    return [Mistake(kind, node, slot, change, words) for slot, (kind, change, words) in found]
+def hypotheses(trace: Trace) -> Iterator[Mistake]:
+    """All mistakes to try, each at one place."""
+    for node, slot in trace.uses:
+        for mistakes in (_transposed, _unmasked, _unsummed, _misplaced):
+            for kind, change, words in mistakes(trace, node, slot):
+                yield Mistake(kind, node, slot, change, words)
+    for node in trace.order:
+        for kind, change, words in _with_the_gradient(trace, node):
+            yield Mistake(kind, node, None, change, words)
 
 
 # Changes of a rule

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import graph
+from ..autodiff import leaf
 from ..gradcheck import GradcheckReport, _listed, _names, _scalar, gradcheck
 from ..tensor import Array, Tensor, plain
 from .hypotheses import fit
@@ -18,6 +20,7 @@ TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
 
 
+@graph.enable_grad()
 def judge(
     f: Callable[..., Any],
     inputs: Any,
@@ -39,21 +42,22 @@ def judge(
 
     if callable(gradients):
         gradients = call({name: np.array(plain(v)) for name, v in values.items()}, gradients)
-    given = {**_given(gradients, list(values)), **deltas}
+    given = {**_given(gradients, inputs, list(values)), **deltas}
     if both := sorted(set(values) & set(deltas)):
         raise ValueError(f"audit: {', '.join(both)} is an input and has a delta: give one of them")
     if not given:
         raise ValueError("audit: neither gradients nor deltas are given: there is nothing to audit")
     theirs = {name: _gradient(name, value) for name, value in given.items()}
     with np.errstate(all="ignore"):
-        _scalar(lambda: loss(*map(Tensor, arrays.values())), None, np.random.default_rng())
+        _scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
     trace = Trace(call, arrays, list(deltas))
     numerical = _numerical(loss, arrays, trace)
     found, fitted = _faults(trace, theirs, numerical)
     rtols = {}
     for name, array in theirs.items():
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
-        rtols[trace.targets[name]] = rtol or max(TOLERANCES.get(str(d), 1e-7) for d in dtypes)
+        usual = max(TOLERANCES.get(str(d), 1e-7) for d in dtypes)
+        rtols[trace.targets[name]] = usual if rtol is None else rtol
     search = Search(trace, fitted, rtols)
     found += _diagnoses(search, search.run())
     verdicts = [
@@ -94,12 +98,14 @@ def _input(name: str, value: Any) -> Array:
     return array.astype(np.float64)
 
 
-def _given(gradients: Any, names: list[str]) -> dict[str, Any]:
+def _given(gradients: Any, inputs: Any, names: list[str]) -> dict[str, Any]:
     """The gradients by name, without those that are None."""
     if gradients is None:
         return {}
     if not isinstance(gradients, Mapping):
         single = len(names) == 1 and not isinstance(gradients, tuple)
+        if single and isinstance(gradients, list):  # for [x] it holds x's, for x it may be x's
+            single = _listed(inputs)[0] is inputs
         listed = [gradients] if single else list(gradients)
         if len(listed) != len(names):
             raise ValueError(
@@ -154,8 +160,12 @@ def _faults(
 ) -> tuple[list[Diagnosis], Gradients]:
     """What is wrong at first sight, and the gradients that are left, in their right shapes."""
     # On a kink of f differences say nothing: the report's notes name it.
-    kinks = [note.split()[0] for note in numerical.notes if "a kink" in note]
-    doubts = {c.input: c for c in numerical.comparisons if not c.passed and c.input not in kinks}
+    kinks = [note for note in numerical.notes if "a kink" in note]
+    doubts = {
+        c.input: c
+        for c in numerical.comparisons
+        if not (c.passed or any(note.startswith(f"{c.input} along") for note in kinks))
+    }
     found: list[Diagnosis] = []
     fitted: Gradients = {}
     for name, array in given.items():

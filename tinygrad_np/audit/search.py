@@ -70,7 +70,7 @@ class Search:
     @cached_property
     def mistakes(self) -> list[Mistake]:
         """All that could be made at one place."""
-        return [mistake for node in self.trace.order for mistake in hypotheses(self.trace, node)]
+        return list(hypotheses(self.trace))
 
     def apart(self, node: Node, gradient: Array) -> Array:
         """The differences from the gradient given, relative to its largest element."""

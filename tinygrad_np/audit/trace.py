@@ -67,8 +67,8 @@ class Trace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
-    names. ``outputs`` holds what each node computed, ``uses`` all inputs of nodes that get a
-    gradient, ``users`` those of each node. Raises ValueError for names that are not there.
+    names. ``outputs`` holds what each node computed, ``uses`` all inputs of nodes that are nodes
+    of f themselves, ``users`` those of each node. Raises ValueError for names that are not there.
     """
 
     def __init__(
@@ -87,8 +87,10 @@ class Trace:
         self.root = loss._node
         leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
         found = graph.reachable([self.root])
-        self.order = [node for node in found if node.op or node in leaves.values()]
-        self.uses = [(node, slot) for node in self.order for slot in slots(node)]
+        # Not what was there before f, such as weights that it closes over.
+        own = {*self.outputs, *graph._leading_to(leaves.values(), found)}
+        self.order = [node for node in found if node in own]
+        self.uses = [(n, i) for n in self.order for i, p in enumerate(n.parents) if p in own]
         self.users: dict[Node, list[Use]] = defaultdict(list)
         for use in self.uses:
             self.users[parent_of(*use)].append(use)
@@ -104,8 +106,8 @@ class Trace:
         self, named: Mapping[str, Tensor], wanted: Collection[str]
     ) -> dict[str, Node]:
         for name, tensor in named.items():
-            if tensor._node is not None:
-                tensor._node.name = name
+            if node := getattr(tensor, "_node", None):
+                node.name = name
         found: dict[str, list[Node]] = defaultdict(list)
         for node in self.order:
             if node.name and node in self.outputs:
@@ -220,11 +222,6 @@ class Trace:
 def rules_of(node: Node) -> list[Rule]:
     """The rules of a node, one for each parent."""
     return list(itertools.islice(node.op.rules, len(node.parents))) if node.op else []
-
-
-def slots(node: Node) -> list[int]:
-    """Those inputs of a node that get a gradient."""
-    return [slot for slot, parent in enumerate(node.parents) if parent is not None]
 
 
 def parent_of(node: Node, slot: int) -> Node:
