@@ -48,8 +48,7 @@ def numerical_gradient(
     >>> tg.numerical_gradient(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()
     [3.0, 12.0]
     """
-    gradient, _ = probe(f, x, method).gradient()
-    return np.asarray(gradient)
+    return np.asarray(probe(f, x, method).gradient()[0])
 
 
 def directional_derivative(
@@ -119,7 +118,7 @@ class Probe:
         dtypes = [node.dtype for node in self.nodes]
         if array is argument:  # written in place, and rounded to its own dtype
             dtypes.append(array.dtype)
-        self.precision = max(map(_precision, dtypes), default=EPS)
+        self.precision = max([EPS, *(float(np.finfo(d).eps) for d in dtypes if d.kind == "f")])
         self.noise = self.precision * abs(self.value)
         self.method: Method = self._choose(method)
         if self.method != "complex":
@@ -245,11 +244,6 @@ def _uncertainty(estimate: tuple[float, float]) -> float:
     """The relative error of a derivative."""
     derivative, error = estimate
     return error / (abs(derivative) or 1.0) if math.isfinite(derivative) else math.inf
-
-
-def _precision(dtype: np.dtype[Any]) -> float:
-    """The relative precision of what is computed in a dtype, and taken as a Python float."""
-    return max(float(np.finfo(dtype).eps), EPS) if dtype.kind == "f" else EPS
 
 
 def _number(out: Any) -> Any:

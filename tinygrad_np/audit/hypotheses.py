@@ -28,7 +28,7 @@ Row = tuple[str, Change, str]
 def hypotheses(trace: Trace) -> Iterator[Mistake]:
     """All mistakes to try, each at one place."""
     for node, slot in trace.uses:
-        for mistakes in (_transposed, _unmasked, _unsummed, _misplaced):
+        for mistakes in (_unmasked, _unsummed, _misread):
             for kind, change, words in mistakes(trace, node, slot):
                 yield Mistake(kind, node, slot, change, words)
     for node in trace.order:
@@ -84,14 +84,6 @@ def _with_the_gradient(trace: Trace, node: Node) -> Iterator[Row]:
         yield "mask", times(mask), f"the gradient of {label} is multiplied by {name}"
 
 
-def _transposed(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
-    """A square matrix in a rule, transposed."""
-    for place, array in _saved(node):
-        if _square(array.shape):
-            words = f"{trace.label_of(array)} stands transposed in the rule of {trace.labels[node]}"
-            yield "transpose", _reading(place, array, _transpose), words
-
-
 def _unmasked(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
     """A rule that multiplies elementwise does so not at all, or twice."""
     label = trace.labels[node]
@@ -128,11 +120,16 @@ def _unsummed(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
         yield "sum", then(_transpose), f"{what} is summed over the wrong axis"
 
 
-def _misplaced(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
-    """A rule that reads another array of the same shape in the place of the right one."""
+def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Row]:
+    """A rule that reads the transpose of a square matrix, or another array of the same shape."""
     label = trace.labels[node]
-    for place, array in _saved(node):
+    for place, array in enumerate(node.saved or ()):
+        if not isinstance(array, np.ndarray) or not array.ndim:
+            continue
         own, alike = trace.label_of(array), _alike(trace, array, node)
+        if _square(array.shape):
+            words = f"{own} stands transposed in the rule of {label}"
+            yield "transpose", _reading(place, array, _transpose), words
         for name, value in alike:
             what = "its own result" if own == label else own
             words = f"the rule of {label} reads {name} in place of {what}"
@@ -168,12 +165,6 @@ def _alike(trace: Trace, array: Array, node: Node) -> list[tuple[str, Array]]:
     nearest = sorted(range(len(labels)), key=lambda i: abs(i - here))
     found = [trace.values[i] for i in nearest if trace.values[i][1] is not array]
     return [(n, a) for n, a in found if a.shape == array.shape and a.dtype.kind == "f"][:NEAREST]
-
-
-def _saved(node: Node) -> list[tuple[int, Array]]:
-    """The arrays that a node's rules may read, with their places."""
-    saved = enumerate(node.saved or ())
-    return [(i, array) for i, array in saved if isinstance(array, np.ndarray) and array.ndim]
 
 
 def _square(shape: Shape) -> bool:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from ..tables import aligned
-
-if TYPE_CHECKING:
-    from ..gradcheck import GradcheckReport
-
-Index = tuple[int, ...]
+from ..gradcheck import GradcheckReport, aligned
 
 
 class Diagnosis(NamedTuple):
@@ -39,11 +34,11 @@ class Verdict(NamedTuple):
     """
 
     name: str
-    shape: Index
+    shape: tuple[int, ...]
     right: bool
     difference: float
     relative: float
-    at: Index
+    at: tuple[int, ...]
     given: float
     true: float
     mistakes: tuple[Diagnosis, ...]

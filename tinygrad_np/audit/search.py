@@ -122,8 +122,8 @@ class Search:
             partly = [e for e in trials if e.almost] + scaled
             partly = [e for e in partly if e.wrong[:1] == so_far.wrong[:1]]
             found += self._helpful([s for e in partly for s in self._scaled(e)], so_far)
-        few = [self._few(e) for e in (so_far, *trials) if e.few] if not found else []
-        return found or self._helpful(few, so_far) or [self._given_up(so_far)]
+        few = [self._as_given(e) for e in (so_far, *trials) if e.few and not found]
+        return found or self._helpful(few, so_far) or [self._as_given(so_far)]
 
     def _helpful(self, longer: list[Explanation], so_far: Explanation) -> list[Explanation]:
         """Those with which the first wrong target is right, and those above it still are."""
@@ -170,33 +170,24 @@ class Search:
                         mistake = scaling(self.trace, at, slot, number)
                         yield self._with((*so_far.mistakes, mistake))
 
-    def _few(self, so_far: Explanation) -> Explanation:
-        """The few elements of the first wrong target that are not right, as they were given."""
+    def _as_given(self, so_far: Explanation) -> Explanation:
+        """Go on below the first wrong target with the wrong elements, few or not, as given."""
         first = so_far.wrong[0]
+        label, given = self.trace.labels[first], self.given[first]
         bad = self.misfits(first, self.trace.gradients(so_far.mistakes)[first])
-        places = np.argwhere(bad)
-        where = ", ".join(str(tuple(place)) for place in places[:5].tolist())
-        words = f"the gradient of {self.trace.labels[first]} is right but for {len(places)} of "
-        words += f"{bad.size} elements: {where}{', …' if len(places) > 5 else ''}"
-        if len(places) > 1 and (line := _line(places, bad.shape)):
-            words += f", all at {line}"
-        return self._as_given(so_far, "elements", words, 1.7, bad)
-
-    def _given_up(self, so_far: Explanation) -> Explanation:
-        first = so_far.wrong[0]
-        label = self.trace.labels[first]
+        kind, cost = "unknown", 3.0
         words = f"the gradient of {label} is wrong; no mistake tried explains it"
-        if not self.trace.users[first]:
+        if so_far.few:
+            kind, cost, places = "elements", 1.7, np.argwhere(bad)
+            where = ", ".join(str(tuple(place)) for place in places[:5].tolist())
+            words = f"the gradient of {label} is right but for {len(places)} of {bad.size} "
+            words += f"elements: {where}{', …' if len(places) > 5 else ''}"
+            if len(places) > 1 and (line := _line(places, bad.shape)):
+                words += f", all at {line}"
+        elif not self.trace.users[first]:
             words = f"f does not depend on {label}: its gradient is 0"
-        return self._as_given(so_far, "unknown", words, 3.0, np.True_)
-
-    def _as_given(
-        self, so_far: Explanation, kind: str, words: str, cost: float, where: Any
-    ) -> Explanation:
-        """Go on below the first wrong target with the elements that were given for it."""
-        first = so_far.wrong[0]
-        given = then(lambda g: np.where(where, self.given[first], g))
-        return self._with((*so_far.mistakes, Mistake(kind, first, None, given, words, cost)))
+        mistake = Mistake(kind, first, None, then(lambda g: np.where(bad, given, g)), words, cost)
+        return self._with((*so_far.mistakes, mistake))
 
 
 def _are_few(bad: Array) -> bool:
