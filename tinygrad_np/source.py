@@ -79,10 +79,13 @@ def _returned(function: Callable[..., Any], values: Mapping[str, Any]) -> str:
                 case ast.Assign([ast.Name(name)], value):
                     words[name] = Spell(words).visit(value)
                 case ast.Return(ast.expr() as value):
-                    text = ast.unparse(Spell({}).visit(value))
+                    written = text = ast.unparse(Spell({}).visit(value))
+                    spelled: dict[str, ast.expr] = {}
                     for name, word in words.items():
-                        longer = ast.unparse(Spell({name: word}).visit(ast.parse(text)))
-                        text = longer if len(longer) <= LONGEST else text
+                        more = {**spelled, name: word}
+                        longer = ast.unparse(Spell(more).visit(ast.parse(written)))
+                        if len(longer) <= LONGEST:
+                            text, spelled = longer, more
                     return text
                 case ast.Expr(ast.Constant()):
                     continue

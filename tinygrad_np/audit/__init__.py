@@ -1,8 +1,8 @@
 """The audit: gradients derived by hand are held against autograd's, and mistakes are named.
 
 ``judge`` does the work, imported at the first call: ``trace`` runs f and its backward pass with
-mistakes in it, ``hypotheses`` says which mistakes to try, ``search`` finds the fewest that explain
-what was given, ``fit`` mends shapes, ``numbers`` names factors, ``report`` is the result.
+mistakes in it, ``hypotheses`` says which to try, ``search`` finds the fewest that explain what was
+given, ``report`` is the result.
 """
 
 from __future__ import annotations

@@ -131,13 +131,14 @@ class Trace:
     def _labels(self, leaves: Mapping[str, Node]) -> dict[Node, str]:
         """A name for every node: its own, or its op's, numbered in the forward pass's order."""
         counts = Counter(node.op.name for node in self.order if node.op)
-        numbers = {name: itertools.count(1) for name in counts}
+        numbers = Counter[str]()
         labels = {node: name for name, node in leaves.items()}
         for node in reversed(self.order):
             if node.op:
                 name = node.op.name
-                number = next(numbers[name])
-                labels[node] = node.name or (f"{name} {number}" if counts[name] > 1 else name)
+                numbers[name] += 1
+                number = f" {numbers[name]}" if counts[name] > 1 else ""
+                labels[node] = node.name or name + number
         return labels
 
     @cached_property
