@@ -92,6 +92,17 @@ def test_error_estimates_hold() -> None:
     assert errors.max() < 1e-9
 
 
+@pytest.mark.parametrize("x", [1e-7, 1e-5, 1e-3, 0.5])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e6])
+def test_error_estimates_hold_where_f_is_far_from_zero(offset: float, x: float) -> None:
+    def far(f: Any) -> Any:
+        return lambda t: float(offset + 1e-3 * f(t))
+
+    for f, true in ((np.sin, np.cos(x)), (np.square, 2 * x), (np.sqrt, 0.5 / np.sqrt(x))):
+        derivative, error = probe(far(f), x).along(np.array(1.0))
+        assert abs(derivative - 1e-3 * true) <= max(3 * error, 1e-12 * true)
+
+
 @given(
     hnp.arrays(
         float, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), elements=st.floats(-3, 3)

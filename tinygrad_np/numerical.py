@@ -190,7 +190,7 @@ class Probe:
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
         small = _unit(direction, np.where(size > 1e-200, size, 1.0))
         if not found[1] <= 1e-7 * abs(found[0]) and small < unit:
-            other = _extrapolated(value, FIRST_STEP * small, self.precision)
+            other = _extrapolated(value, FIRST_STEP * small, self.noise)
             found = min(found, other, key=_uncertainty)
         return found
 
