@@ -165,6 +165,26 @@ def test_gradients_at_scale() -> None:
         assert not wrong
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4])
+@pytest.mark.parametrize("analytic", [True, False])
+def test_sizes_of_all_kinds_give_no_false_alarm(analytic: bool, offset: float) -> None:
+    @tg.op(cases=[case(normal(3))], analytic=analytic, x=lambda g, x: g * np.cos(x) * factor)
+    def sine(x: Any) -> Any:
+        return np.sin(x)
+
+    del tg.OPS["sine"]
+    rng = np.random.default_rng(3)
+    for _ in range(15):
+        x, inner, outer = 10.0 ** rng.uniform([-6, -3, -4], [2, 1, 4])
+
+        def f(x: Any, inner: float = inner, outer: float = outer) -> Any:
+            return sine(x * inner) * outer + offset
+
+        for factor in (1.0, 1.3):
+            report = gradcheck(f, x * rng.normal(), order=2, raises=False)
+            assert bool(report) == (factor == 1.0), str(report)
+
+
 # Inputs and outputs
 
 

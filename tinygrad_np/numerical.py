@@ -191,7 +191,8 @@ class Probe:
         small = _unit(direction, np.where(size > 1e-200, size, 1.0))
         if not found[1] <= 1e-7 * abs(found[0]) and small < unit:
             other = _extrapolated(value, FIRST_STEP * small, self.noise)
-            found = min(found, other, key=_uncertainty)
+            larger = float(np.fmax(abs(found[0]), abs(other[0]))) or 1.0
+            found = min(found, other, key=lambda estimate: _uncertainty(estimate, larger))
         return found
 
     def derivatives(self, ways: Iterable[Array]) -> Array:
@@ -240,10 +241,10 @@ def _extrapolated(value: Callable[[float], Any], step: float, noise: float) -> t
     return best, error
 
 
-def _uncertainty(estimate: tuple[float, float]) -> float:
-    """The relative error of a derivative."""
+def _uncertainty(estimate: tuple[float, float], size: float) -> float:
+    """The relative error of a derivative; of one that is 0, against the size it might have."""
     derivative, error = estimate
-    return error / (abs(derivative) or 1.0) if math.isfinite(derivative) else math.inf
+    return error / (abs(derivative) or size) if math.isfinite(derivative) else math.inf
 
 
 def _number(out: Any) -> Any:
