@@ -213,6 +213,8 @@ def test_names_of_inputs() -> None:
         return sum(a.sum() for a in arrays)
 
     assert [c.input for c in gradcheck(f, [B, B]).comparisons] == ["input 0", "input 1"]
+    report = gradcheck(lambda w, scale=2.0: (w * scale).sum(), B)
+    assert report.comparisons[0].input == "w"  # as it is called where a loop binds its variables
     named = [Tensor(B, requires_grad=True, name="w") for _ in range(2)]
     assert [c.input for c in gradcheck(f, named).comparisons] == ["w", "w (input 1)"]
 
@@ -285,6 +287,7 @@ def test_a_constant_has_gradients_of_zero(order: int) -> None:
         (lambda x: tg.clip(x, 0.0, 1.0), [0.0, 1.0], "kink of clip, at element [1]"),
         (lambda x: tg.tanh(tg.relu(x * 3.0) + x), [0.0, 1.0], "kink of relu, at element [0]"),
         (lambda x: tg.norm(x), [0.0, 0.0], None),
+        (lambda x: 3 * x - 4.5 * x * x + tg.relu(x) / 1000, [0.0, 1.0], "on the left and 3.001"),
         (lambda x: tg.relu(x - 1e-7), [0.0, 1e-7], "x[1]: a kink of relu"),
     ],
 )  # fmt: skip

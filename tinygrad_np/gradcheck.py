@@ -283,7 +283,7 @@ def _names(f: Callable[..., Any], count: int) -> list[str]:
     except (TypeError, ValueError):
         kinds = {}.values()
     names = [p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names if len(names) == count else [f"input {i}" for i in range(count)]
+    return names[:count] if len(names) >= count else [f"input {i}" for i in range(count)]
 
 
 def _scalar(

@@ -34,7 +34,9 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
         return True, f"a kink{source}: there is no second derivative here"
     if gaps[1] <= noise or gaps[1] < 0.5 * gaps[0]:
         return None
-    slack = 1e-4 * gaps[1]
+    # A side's slope is off by a seventh of what it moved between the steps, and by rounding.
+    moved = max(abs(first - second) for first, second in zip(*sides, strict=True))
+    slack = 1e-4 * gaps[1] + moved / 4 + 64 * probe.noise / step
     between = min(left, right) - slack <= ours <= max(left, right) + slack
     return between, (
         f"a kink{source}: the derivative is {left:.6g} on the left and {right:.6g} on the right; "
