@@ -287,7 +287,8 @@ def test_a_constant_has_gradients_of_zero(order: int) -> None:
         (lambda x: tg.clip(x, 0.0, 1.0), [0.0, 1.0], "kink of clip, at element [1]"),
         (lambda x: tg.tanh(tg.relu(x * 3.0) + x), [0.0, 1.0], "kink of relu, at element [0]"),
         (lambda x: tg.norm(x), [0.0, 0.0], None),
-        (lambda x: 3 * x - 4.5 * x * x + tg.relu(x) / 1000, [0.0, 1.0], "on the left and 3.001"),
+        (lambda x: 3 * x - 4.5 * x * x + tg.relu(x) / 1000, [0.0, 1.0],
+            "a kink of relu, at element [0] of its output: the derivative is 3 on the left and 3.0"),
         (lambda x: tg.relu(x - 1e-7), [0.0, 1e-7], "x[1]: a kink of relu"),
     ],
 )  # fmt: skip

@@ -47,19 +47,19 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
 def _source_of_kink(probe: Probe, step: Array) -> str:
     """The first op whose output bends while its operands do not, in words."""
     passes: list[list[tuple[Node, Any]]] = []
-    for values in (probe.origin - step, probe.origin, probe.origin + step):
+    for t in (-1, -1 / 8, 0, 1 / 8, 1):
         passes.append([])
         watch = SimpleNamespace(observe=lambda node, _, out: passes[-1].append((node, out)))
-        with (
-            graph.observed(watch),
-            replaced(probe.argument, values),
-            np.errstate(all="ignore"),
-        ):
+        values = probe.origin + t * step
+        with graph.observed(watch), replaced(probe.argument, values), np.errstate(all="ignore"):
             probe.call()
-    for (_, before), (node, here), (_, after) in zip(*passes, strict=False):
-        if before.shape != here.shape or here.shape != after.shape or not here.size:
+    for calls in zip(*passes, strict=False):
+        (node, *_), (far, near, here, ahead, beyond) = zip(*calls, strict=True)
+        if len({out.shape for out in (far, near, here, ahead, beyond)}) > 1 or not here.size:
             continue
-        bend, slope = np.abs(after - 2 * here + before), np.abs(after - before)
+        bend, slope = np.abs(beyond - 2 * here + far), np.abs(beyond - far)
+        # Where a mere curve bends, it does so 64 times less at an eighth of the step.
+        bend = np.where(16 * np.abs(ahead - 2 * here + near) > bend, bend, 0.0)
         if bend.max() > 1e-3 * max(float(slope.max()), float(bend.max())) and node.op is not None:
             index = [int(i) for i in np.unravel_index(int(bend.argmax()), here.shape)]
             place = f", at element {index} of its output" if index else ""
