@@ -315,7 +315,7 @@ def _scalar(
             raise ValueError(f"weights={weights!r}: give an array, or 'random'")
         drawn = [rng.normal(size=out.shape).astype(out.dtype) for out in outs]
     else:
-        drawn = [np.asarray(weights)]
+        drawn = [np.asarray(plain(weights))]
         if len(outs) != 1 or drawn[0].shape != outs[0].shape:
             raise ValueError(
                 f"weights of shape {drawn[0].shape} for outputs of shape {outs[0].shape}"

@@ -20,23 +20,24 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
     step = 2.0 ** math.floor(math.log2(probe.precision) / 3) / reach
     sides = []
     for h in (step, step / 8):
-        middle, right, left = (probe.at(probe.origin + t * way) for t in (0.0, h, -h))
-        sides.append(((middle - left) / h, (right - middle) / h))
-    (left, right), steep = sides[1], [max(map(abs, side)) for side in sides]
-    gaps = [abs(after - before) for before, after in sides]
+        before, after = probe.at(probe.origin - h * way), probe.at(probe.origin + h * way)
+        sides.append(((probe.value - before) / h, (after - probe.value) / h))
+    steep = [max(map(abs, side)) for side in sides]
+    gaps = [abs(right - left) for left, right in sides]
     noise = 64 * probe.noise / (step / 8) + 1e-4 * steep[0]
-    if not math.isfinite(sum(gaps)):
+    jump = steep[1] > max(4 * steep[0], noise)
+    kink = gaps[1] > noise and gaps[1] >= 0.5 * gaps[0]
+    if not math.isfinite(sum(gaps)) or not (jump or kink):
         return None
     source = _source_of_kink(probe, way * step)
-    if steep[1] > 4 * steep[0] and steep[1] > noise:
+    if jump:
         if order == 1:
             return False, f"a jump{source}: there is no derivative here"
         return True, f"a kink{source}: there is no second derivative here"
-    if gaps[1] <= noise or gaps[1] < 0.5 * gaps[0]:
-        return None
     # A side's slope is off by a seventh of what it moved between the steps, and by rounding.
     moved = max(abs(first - second) for first, second in zip(*sides, strict=True))
     slack = 1e-4 * gaps[1] + moved / 4 + 64 * probe.noise / step
+    left, right = sides[1]
     between = min(left, right) - slack <= ours <= max(left, right) + slack
     return between, (
         f"a kink{source}: the derivative is {left:.6g} on the left and {right:.6g} on the right; "

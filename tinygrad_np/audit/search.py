@@ -130,11 +130,12 @@ class Search:
         above = self.targets[: self.targets.index(so_far.wrong[0]) + 1]
         return [e for e in longer if not e.wrong or e.wrong[0] not in above]
 
-    def _places(self, so_far: Explanation) -> set[Node]:
+    def _places(self, so_far: Explanation) -> list[Node]:
         """The nodes whose gradients go on to the first wrong target, and to none above it."""
         first, order = so_far.wrong[0], self.trace.order
         above = self.targets[: self.targets.index(first)]
-        return graph._leading_to([first], order) - graph._leading_to(above, order)
+        found = graph._leading_to([first], order) - graph._leading_to(above, order)
+        return [node for node in order if node in found]
 
     def _trials(self, so_far: Explanation) -> Iterator[Explanation]:
         """``so_far`` with one more mistake, for every one that changes the first wrong target."""
@@ -152,14 +153,13 @@ class Search:
 
         It can stand at every node, and at each of several uses of one.
         """
-        before, places = self.trace.gradients(so_far.mistakes), self._places(so_far)
-        for node in self.trace.order if places else ():
-            uses = self.trace.users[node] if len(self.trace.users[node]) > 1 else []
-            for at, slot in [(node, None), *uses] if node in places else ():
+        before, users = self.trace.gradients(so_far.mistakes), self.trace.users
+        for node in self._places(so_far):
+            for at, slot in [(node, None), *(users[node] if len(users[node]) > 1 else ())]:
                 nothing = Mistake("path", at, slot, times(0.0), "")
-                without = self.trace.attempt((*so_far.mistakes, nothing)) or {}
+                without = self.trace.attempt((*so_far.mistakes, nothing)) or before
                 tried: list[float] = []
-                for target in so_far.wrong if without else ():
+                for target in so_far.wrong:
                     rest = without[target]
                     through = before[target] - rest
                     number = _ratio(self.given[target] - rest, through)
