@@ -40,6 +40,7 @@ def numerical_gradient(
     registry, else "richardson"; "central" is the plain difference. Steps are scaled to each
     element. f may ignore its argument and read ``x`` where it stands: during the calls a Tensor's
     array is replaced, an ndarray's elements are changed; both are put back, also when f raises.
+    Where f takes arrays alone, float32 ones have float32's few digits: give it float64.
 
     Raises ValueError where f does not return one real number, where "complex" is asked of an f
     that is not analytic, and for an unknown method; TypeError for complex x.

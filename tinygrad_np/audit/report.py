@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..gradcheck import GradcheckReport, aligned
@@ -54,6 +55,7 @@ class Verdict(NamedTuple):
         return ", ".join(mistake.where for mistake in self.mistakes)
 
 
+@dataclass(frozen=True, eq=False)
 class AuditReport:
     """The ``verdicts``, from the loss down, and the ``mistakes``. True if all gradients are right.
 
@@ -62,13 +64,9 @@ class AuditReport:
     doubts, of each. Printed, it is a table and the mistakes with their evidence.
     """
 
-    def __init__(
-        self,
-        verdicts: tuple[Verdict, ...],
-        mistakes: tuple[Diagnosis, ...],
-        numerical: GradcheckReport,
-    ) -> None:
-        self.verdicts, self.mistakes, self.numerical = verdicts, mistakes, numerical
+    verdicts: tuple[Verdict, ...]
+    mistakes: tuple[Diagnosis, ...]
+    numerical: GradcheckReport
 
     def __bool__(self) -> bool:
         return self.first is None
