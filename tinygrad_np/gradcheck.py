@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -325,7 +324,7 @@ def _scalar(
 
 
 def _total(parts: list[Tensor]) -> Tensor:
-    return functools.reduce(Tensor.__add__, parts)
+    return sum(parts[1:], parts[0])
 
 
 def _outputs(out: Any) -> list[Tensor]:
