@@ -82,6 +82,7 @@ def test_a_kernel_that_the_environment_forces_is_to_be_released() -> None:
         ({"library": "MKL", "kernel": None}, "AVX-512"),
         ({"library": "accelerate", "kernel": None, "threads": None}, None),
         ({"library": "BLIS", "kernel": "zen4"}, "AVX-512"),
+        ({"library": "BLIS", "kernel": "haswell"}, "AVX-512"),
     ],
 )
 def test_what_is_not_known_is_not_judged(blas: dict[str, Any], vectors: str | None) -> None:

@@ -141,6 +141,12 @@ def test_bytes_count_every_kept_array_once_and_no_parameter() -> None:
     assert vertices["multiply"].kept == 0, "it keeps what sigmoid keeps already"
 
 
+def test_what_is_broadcast_takes_no_bytes_of_its_own() -> None:
+    wide = tg.broadcast_to(leaf(2.0, "w"), (100, 100))
+    vertices = by_title(walk((wide * np.broadcast_to(3.0, (100, 100))).sum()))
+    assert vertices["multiply"].kept == 8
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

@@ -192,6 +192,17 @@ def test_scopes_collapse_to_boxes() -> None:
     assert [v.title for v in folded(encoder(), ["encoder/inner"])][1] == "inner\n2 ops"
 
 
+def test_an_edge_back_into_a_box_is_not_said_to_be_a_blocks() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with tg.scope("a"):
+        h = tg.tanh(x)
+    between = tg.exp(x)
+    with tg.scope("a"):
+        out = h * between
+    source = tg.draw(tg.sum(out), collapse="a").source
+    assert "bold edges: to the next of the folded blocks, or back into a box" in source
+
+
 def test_a_scope_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"no scope called 'decoder'.*\['encoder', 'enc"):
         tg.draw(encoder(), collapse="decoder")

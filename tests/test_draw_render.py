@@ -216,3 +216,13 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
     assert data[edge["key"]]["title"] == name
     assert edge["rule"] == "g * (1 - out * out)"
     assert [data[key]["title"] for key in by_title["tanh"]["users"]] == ["sum"]
+    tg.draw(out, names={name: w}).copy().to_html(tmp_path / "copy.html")
+    assert (tmp_path / "copy.html").read_text(encoding="utf-8") == page
+
+
+def test_a_plan_is_a_page_too(tmp_path: Path) -> None:
+    compiled = tg.compile(lambda x: np.tanh(x) * 2)
+    for _ in range(2):
+        compiled(np.ones(3))
+    compiled.draw().to_html(tmp_path / "plan.html")
+    assert ">multiply</text>" in (tmp_path / "plan.html").read_text(encoding="utf-8")

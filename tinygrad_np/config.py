@@ -140,7 +140,7 @@ def advice(
 
 def _vectors_of(blas: dict[str, Any]) -> str | None:
     """The vector instructions that an OpenBLAS kernel uses; None if it is not one for x86."""
-    kernel = (blas["kernel"] or "").lower()
+    kernel = blas["kernel"].lower() if blas["library"] == "OpenBLAS" and blas["kernel"] else ""
     known = ((width, kernels.lower().split()) for width, (_, kernels) in _VECTORS.items())
     return next((width for width, kernels in known if kernel in kernels), None)
 

@@ -32,7 +32,7 @@ GRAPH = {**FONT, "labelloc": "b", "nodesep": "0.12", "ranksep": "0.17", "tooltip
 SIZE = {"margin": "0.06,0.03", "height": "0.25", "width": "0.3"}
 NODE = {**FONT, **SIZE, "style": "filled", "color": "#404040"}
 EDGE = {**FONT, "fontcolor": "#0060a0", "arrowsize": "0.6", "color": "#606060"}
-BACK = {"style": "bold", "dir": "back", "tooltip": "from each block to the next"}
+BACK = {"style": "bold", "dir": "back", "tooltip": "to the next block, or back into a box"}
 RULE_WIDTH = 18
 
 
@@ -63,7 +63,7 @@ def digraph(
             ends, look = f"{edge.source.key} -> {vertex.key}", _edge(vertex, edge, show)
             if edge.source not in drawn:  # head to tail, or dot would lay the block out backwards
                 ends, look = f"{vertex.key} -> {edge.source.key}", BACK
-                back = "bold edges: from each folded block to the next"
+                back = "bold edges: to the next of the folded blocks, or back into a box"
             drawing.body.append(_statement(ends, look))
         drawn.add(vertex)
     notes = [note for note in (*notes, back, *_notes(vertices, show)) if note]

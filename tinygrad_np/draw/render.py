@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,13 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     and RuntimeError says so.
     """
 
-    vertices: list[Vertex]
+    vertices: Sequence[Vertex] = ()
+
+    def copy(self) -> Drawing:
+        """Another one, to be changed without changing this one."""
+        other: Drawing = super().copy()
+        other.vertices = self.vertices
+        return other
 
     def pipe(self, format: str | None = None, *, encoding: str | None = None, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""

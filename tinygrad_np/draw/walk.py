@@ -138,7 +138,7 @@ class _Walker:
                 rule = self.rule(op, i, node, operands, extras) if op else ""
                 vertex.inputs.append(Edge(self.vertices[parent], name, rule))
                 if parent.op is None:  # a parameter: it is not the graph that keeps it
-                    self.counted.add(_owner(operand))
+                    self.counted.add(id(_owner(operand)))
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
         if saved:
@@ -192,15 +192,16 @@ class _Walker:
         """The bytes of the arrays in a saved value, each counted where it is first met."""
         if isinstance(value, tuple | list):
             return sum(map(self.bytes_of, value))
-        if not isinstance(value, np.ndarray) or _owner(value) in self.counted:
+        owner = _owner(value)
+        if not isinstance(value, np.ndarray) or id(owner) in self.counted:
             return 0
-        self.counted.add(_owner(value))
-        return value.nbytes
+        self.counted.add(id(owner))
+        return min(value.nbytes, getattr(owner, "nbytes", value.nbytes))  # less, if broadcast
 
 
-def _owner(value: Any) -> int:
+def _owner(value: Any) -> Any:
     base = getattr(value, "base", None)
-    return id(value if base is None else base)
+    return value if base is None else base
 
 
 def _zeros(node: Node) -> Array:
