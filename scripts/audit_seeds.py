@@ -7,7 +7,6 @@ half the squared error, and for the last network the cross-entropy, averaged ove
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import models
 import tinygrad_np as tg
 from models import two_layer_by_hand as by_hand
 from models.two_layer import TanhNetwork, TwoLayer
+from scripts.command import failed, parser_of
 from tinygrad_np.data import load_mnist
 
 Array = NDArray[Any]
@@ -91,18 +91,13 @@ def twin(case: Case, weights: Mapping[str, Array]) -> dict[str, Array]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 1 where a true twin is not found right."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.audit_seeds",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("audit_seeds", __doc__)
     parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     try:
         (images, labels), _ = load_mnist(dtype=np.float64, path=options.data)
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
     clean = True
     for name in BATCHES:
         print(f"{name}, as printed\n{audit_printed(name, images, labels)}\n")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
+from scripts.command import failed, parser_of, positive
 from scripts.training import loss_of
 from tinygrad_np.data import load_mnist
 from tinygrad_np.draw import SHOW
@@ -77,26 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = options.batch_size
         write_graph(options.out, model, x[:count], labels[:count], show, options.rankdir)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
     print(options.out)
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.draw_graph",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("draw_graph", __doc__, EXAMPLES)
     add = parser.add_argument
     add("model", help="which network (see below)")
     add("--out", type=Path, required=True, metavar="FILE", help="the suffix names the format")
     add("--grad", action="store_true", help="run backward, show the gradients' norms")
     add("--rules", action="store_true", help="write each op's gradient rules on the edges")
     add("--rankdir", choices=["LR", "TB"], default="LR", help="direction (default: LR)")
-    add("--batch-size", type=int, default=100, metavar="N", help="images (default: 100)")
+    add("--batch-size", type=positive, default=100, metavar="N", help="images (default: 100)")
     add("--seed", type=int, default=0, help="of the weights (default: 0)")
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     return parser.parse_args(arguments)

@@ -7,7 +7,6 @@ against those derived by hand. The table shows the largest relative errors.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -24,7 +23,8 @@ import models
 import tinygrad_np as tg
 from models import three_layer_by_hand
 from scripts import audit_seeds
-from tinygrad_np.data import load_mnist
+from scripts.command import failed, parser_of
+from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.gradcheck import Comparison, check_op
 from tinygrad_np.op import Op
 from tinygrad_np.optim import SGD
@@ -70,7 +70,7 @@ class Result:
         errors = [(_column(c), c.relative) for c in self.comparisons]
         errors += [("by hand", error) for error in self.by_hand.values()]
         for column, error in errors:
-            found[column] = max(found.get(column, 0.0), error)
+            found[column] = float(np.maximum(found.get(column, 0.0), error))  # nan, too
         return found
 
 
@@ -213,12 +213,7 @@ def as_json(found: Sequence[Result]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where everything agrees."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.gradcheck",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("gradcheck", __doc__, EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="ops and networks (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every comparison")
     parser.add_argument(
@@ -234,9 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = list(results(options.names, options.seed, options.data))
         if options.json:
             options.json.write_text(as_json(found) + "\n", encoding="utf-8")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (OSError, IDXError) as error:
+        return failed(error)
     print(table(found))
     for note in (note for r in found for note in r.notes):
         print(f"note: {note}")

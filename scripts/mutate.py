@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_np as tg
+from scripts.command import parser_of
 from tinygrad_np.gradcheck import check_op
 from tinygrad_np.graph import Rule
 from tinygrad_np.op import Op
@@ -61,12 +61,7 @@ def survivors(op: Op, factor: float) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.mutate",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("mutate", __doc__, EXAMPLES)
     parser.add_argument("ops", nargs="*", metavar="OP", help="names of ops (default: all)")
     parser.add_argument("--factor", type=float, default=1.0001, help="default: 1.0001")
     options = parser.parse_args(arguments)

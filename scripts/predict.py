@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import models
 import tinygrad_np as tg
 from scripts import images, run_folder
 from scripts.checkpoints import Checkpoints
+from scripts.command import failed, parser_of
 from scripts.training import probabilities, score_batches
 from tinygrad_np.nn import Module
 
@@ -33,12 +33,7 @@ TOP = 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.predict",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("predict", __doc__, EXAMPLES)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or IDX files")
     options = parser.parse_args(arguments)
@@ -47,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = load_model(options.run, config)
         print(_header(config["classes"]))
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
     code = 0
     for path in options.images:
         try:
@@ -57,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return code
         except (OSError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            code = 1
+            code = failed(error)
     return code
 
 

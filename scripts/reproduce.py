@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import figures
+from scripts.command import failed, parser_of, positive
 from scripts.reproduction import EXPERIMENTS, HEADER, TABLES, Images, load_images, run
 
 EXAMPLES = f"""tables: {", ".join(EXPERIMENTS)}; all takes some minutes.
@@ -23,15 +23,10 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where every row is identical."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.reproduce",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("reproduce", __doc__, EXAMPLES)
     add = parser.add_argument
     add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help="which table, or all")
-    add("--epochs", type=int, metavar="N", help="only the first N epochs (default: all)")
+    add("--epochs", type=positive, metavar="N", help="only the first N epochs (default: all)")
     add(
         "--out",
         type=Path,
@@ -51,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
-    if options.epochs is not None and options.epochs < 1:
-        parser.error(f"--epochs {options.epochs}: at least 1")
     names = list(EXPERIMENTS) if options.name == "all" else [options.name]
     try:
         images = load_images(options.data)
@@ -69,10 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in names
         ]
     except (OSError, ValueError) as error:
-        print(
-            "\n".join(["error: " + str(error), *getattr(error, "__notes__", [])]), file=sys.stderr
-        )
-        return 1
+        return failed(error)
     return 0 if all(same) else 1
 
 

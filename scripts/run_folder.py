@@ -21,6 +21,8 @@ from tinygrad_np.serialization import replace_file
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
 MODEL = "model.safetensors"
+SETTINGS = ("model", "dtype", "dataset", "image_shape", "classes")
+"""What the run's network is used by."""
 
 
 def versions() -> dict[str, str]:
@@ -43,14 +45,14 @@ def write_config(out: Path, settings: Mapping[str, Any], told: Mapping[str, str]
 
 
 def read_config(out: Path) -> dict[str, Any]:
-    """What ``write_config`` wrote; ValueError where it is damaged."""
+    """What ``write_config`` wrote; ValueError where it is damaged or another file."""
     path = out / "config.json"
     try:
         config = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: holds no settings")
+    if not isinstance(config, dict) or not {*SETTINGS} <= config.keys():
+        raise ValueError(f"{path}: is not of a run: it lacks some of {', '.join(SETTINGS)}")
     return config
 
 

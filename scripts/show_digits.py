@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts import figures
+from scripts.command import failed, parser_of
 from tinygrad_np.data import load_mnist
 
 EXAMPLES = """examples:
@@ -20,12 +20,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.show_digits",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("show_digits", __doc__, EXAMPLES)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG to write")
     parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--digit", type=int, choices=range(10), help="only this digit")
@@ -45,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         title = f"MNIST, {options.split} set: the first {len(which)} images{of}"
         figures.contact_sheet(options.out, title, images[which], labels[which])
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
     print(f"{len(which)} digits drawn to {options.out}")
     return 0
 

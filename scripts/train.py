@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import models
+from scripts.command import failed, parser_of, positive
 from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
 from scripts.run import LENGTH, RECIPE, Options, run
 
@@ -50,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = run(settings, given, chosen)
     except (OSError, ValueError, FloatingPointError) as error:
-        message = "\n".join([f"error: {error}", *getattr(error, "__notes__", [])])
-        print(message, file=sys.stderr)
-        return 1
+        return failed(error)
     except KeyboardInterrupt:
         print(f"stopped at once; --resume goes on from {out}'s last checkpoint", file=sys.stderr)
         return 130
@@ -61,12 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.train",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("train", __doc__, EXAMPLES)
     seed = RECIPES["seed"]
     add = parser.add_argument
     add("model", help="which network (see below)")
@@ -78,10 +72,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--iterations", type=_positive, metavar="N", help=f"updates (default: {seed.iterations})"
+        "--iterations", type=positive, metavar="N", help=f"updates (default: {seed.iterations})"
     )
-    length.add_argument("--epochs", type=_positive, metavar="N", help="times through the images")
-    add("--batch-size", type=_positive, metavar="N", help=f"default: {seed.batch_size}")
+    length.add_argument("--epochs", type=positive, metavar="N", help="times through the images")
+    add("--batch-size", type=positive, metavar="N", help=f"default: {seed.batch_size}")
     add(
         "--lr",
         type=float,
@@ -109,12 +103,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     begin.add_argument("--overwrite", action="store_true", help="begin anew where a run is already")
     add(
         "--checkpoint-every",
-        type=_positive,
+        type=positive,
         default=1000,
         metavar="N",
         help="updates between checkpoints (default: 1000)",
     )
-    add("--keep", type=_positive, default=3, metavar="K", help="checkpoints kept (default: 3)")
+    add("--keep", type=positive, default=3, metavar="K", help="checkpoints kept (default: 3)")
     add(
         "--compiled",
         action=argparse.BooleanOptionalAction,
@@ -142,13 +136,6 @@ def _default_folder(model: str, rest: dict[str, Any]) -> Path:
     if rest["dataset"] != DEFAULTS["dataset"]:
         parts.append(Path(rest["dataset"]).name)
     return Path("runs") / "_".join(parts)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return value
 
 
 def _recipe(name: str, given: dict[str, Any]) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -66,13 +67,22 @@ def score_batches(model: Module, x: Array) -> Iterator[Array]:
     dtype = model.parameters()[0].dtype
     pixels = math.prod(x.shape[1:])
     batch_size = min(2000, max(1, 2**21 // pixels))  # 8 MB of float32, whatever the images' size
-    was = model.training
     for i in range(0, len(x), batch_size):
-        model.eval()
-        with tg.no_grad():
+        with _evaluating(model), tg.no_grad():
             part = model(prepared(x[i : i + batch_size], dtype)).data
-        model.train(was)
         yield part
+
+
+@contextmanager
+def _evaluating(model: Module) -> Iterator[None]:
+    """Inside, the model is in ``eval`` mode; afterwards each of its parts is as it was."""
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def scores(model: Module, x: Array) -> Array:

@@ -543,7 +543,19 @@ def test_the_script_says_where_data_are_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert script.main(["relu_sgd", "--data", str(tmp_path)]) == 1
-    assert "error: " in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "MNIST was read from" in message
+    (tmp_path / "train-images-idx3-ubyte").write_text("damaged")
+    (tmp_path / "train-labels-idx1-ubyte").touch()
+    assert script.main(["relu_sgd", "--data", str(tmp_path)]) == 1
+    assert "this is no IDX file" in capsys.readouterr().err
+
+
+def test_an_error_that_is_no_number_is_shown_as_such() -> None:
+    result = script.Result("net", "network", by_hand={"W1": 1e-16, "W2": float("nan")})
+    assert not result.passed
+    assert np.isnan(result.worst()["by hand"])
 
 
 # The pytest plugin

@@ -140,6 +140,12 @@ def test_a_folder_without_a_run(run: Path, tmp_path: Path, capsys: Any, missing:
     assert words[missing] in capsys.readouterr().err
 
 
+def test_settings_that_are_not_a_runs(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert predict.main([str(tmp_path), "a.png"]) == 1
+    assert "config.json: is not of a run: it lacks some of model" in capsys.readouterr().err
+
+
 def test_weights_of_another_network(run: Path, tmp_path: Path, capsys: Any) -> None:
     shutil.copy(run / "config.json", tmp_path)
     tg.save(tg.nn.Linear(3, 2), tmp_path / "model.safetensors")

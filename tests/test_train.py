@@ -245,6 +245,14 @@ def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: Dat
     assert net.training
 
 
+def test_accuracy_leaves_parts_in_the_mode_they_were_in(digits: DataSet) -> None:
+    net = Small()
+    net.layer.eval()  # frozen, as dropout or running means may be
+    training.accuracy(net, *digits[1])
+    assert net.training
+    assert not net.layer.training
+
+
 # Errors
 
 
