@@ -6,7 +6,7 @@ Images stay as they are in their files; plain IDX and .npy files are mapped into
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_np.data import IDXError, read_idx
-from tinygrad_np.data.mnist import FILES, MIRRORS, VARIABLE, fetch
+from tinygrad_np.data.folder import find_file
+from tinygrad_np.data.mnist import CHECKOUT, VARIABLE, fetch, find_mnist
 
 Array = NDArray[Any]
 Split = tuple[Array, Array]
-
-ROOT = Path(__file__).parents[1]
 
 FASHION_FILES = {
     "train-images-idx3-ubyte.gz": (
@@ -74,13 +73,13 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
     Raises FileNotFoundError, or IDXError for files that are damaged or do not belong together;
     OSError where nothing is found and the download fails.
     """
-    classes: Sequence[str] | None
-    if name in ("mnist", "fashion"):
-        given = (FILES, MIRRORS) if name == "mnist" else (FASHION_FILES, FASHION_MIRRORS)
-        folder, origin = _find_folder(name, path, *given)
-        classes = FASHION_CLASSES if name == "fashion" else [str(digit) for digit in range(10)]
+    classes: Sequence[str] | None = None
+    if name == "mnist":
+        (folder, origin), classes = find_mnist(path), "0123456789"
+    elif name == "fashion":
+        (folder, origin), classes = _find_fashion(path), FASHION_CLASSES
     else:
-        folder, origin, classes = Path(name), "the folder that was given", None
+        folder, origin = Path(name), "the folder that was given"
     try:
         train, test = (_split(folder, split) for split in ("train", "t10k"))
         if train[0].shape[1:] != test[0].shape[1:]:
@@ -99,44 +98,25 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
     return Data(name, (train, test), tuple(classes))
 
 
-def _find_folder(
-    name: str,
-    path: str | os.PathLike[str] | None,
-    files: Mapping[str, str],
-    mirrors: Sequence[str],
-) -> tuple[Path, str]:
-    """The folder of a known data set, downloaded if need be, and how we came to look there."""
+def _find_fashion(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """The folder of Fashion-MNIST, downloaded if need be, and how we came to look there."""
     if path is not None:
-        nested = Path(path) / name
+        nested = Path(path, "fashion")
         return nested if nested.is_dir() else Path(path), "which --data names"
-    named = os.environ.get(VARIABLE)
-    if named and (Path(named) / name).is_dir():
-        return Path(named) / name, f"in the folder that {VARIABLE} names"
-    if named and name == "mnist":
-        return Path(named), f"which {VARIABLE} names"
-    if (ROOT / "data" / name).is_dir():
-        return ROOT / "data" / name, "the folder of the repository"
+    places = {
+        f"in the folder that {VARIABLE} names": os.environ.get(VARIABLE),
+        "the folder of the repository": CHECKOUT / "data",
+    }
+    for origin, place in places.items():
+        if place and Path(place, "fashion").is_dir():
+            return Path(place, "fashion"), origin
     try:
-        return Path(fetch(name, files, mirrors)), "the user's cache"
+        return fetch("fashion", FASHION_FILES, FASHION_MIRRORS), "the user's cache"
     except OSError as error:
         raise OSError(
             f"{error}\nWithout a network, put the four files into a folder and name it with "
-            f"--data, or put them into a subfolder {name} of the one that {VARIABLE} names."
+            f"--data, or put them into a subfolder fashion of the one that {VARIABLE} names."
         ) from error
-
-
-def _find_file(folder: Path, stem: str) -> Path:
-    """The IDX file of that stem, plain or gzipped."""
-    for file in (folder / stem, folder / f"{stem}.gz"):
-        if file.exists():
-            return file
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give the one that holds {stem}.gz")
-    held = sorted(entry.name for entry in folder.iterdir())
-    listed = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "")
-    raise FileNotFoundError(
-        f"{folder / stem}: no such file, plain or with .gz; the folder holds {listed or 'nothing'}"
-    )
 
 
 def _split(folder: Path, split: str) -> Split:
@@ -166,7 +146,7 @@ def _open(folder: Path, split: str, rest: str) -> Array:
         except (ValueError, EOFError) as error:
             raise IDXError(f"{npy}: is no .npy file of numbers, or is damaged: {error}") from error
         return np.asarray(found)
-    path = _find_file(folder, f"{split}-{rest}")
+    path = find_file(folder, f"{split}-{rest}")
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return np.asarray(read_idx(path, mmap=not gzipped))

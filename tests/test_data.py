@@ -542,7 +542,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*_: object) -> Path:
         raise OSError("the download was tried")
 
-    monkeypatch.setattr(mnist, "CHECKOUT", str(tmp_path / "site-packages"))
+    monkeypatch.setattr(mnist, "CHECKOUT", tmp_path / "site-packages")
     monkeypatch.setattr(mnist, "fetch", fetch)
 
 
@@ -585,7 +585,7 @@ def test_a_variable_without_files_is_an_error(
 
 def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYGRAD_NP_DATA", "")
-    assert mnist._find(None)[0] == str(BUNDLED)
+    assert mnist.find_mnist(None)[0] == BUNDLED
 
 
 def test_a_broken_file_of_the_checkout_is_an_error(
@@ -595,7 +595,7 @@ def test_a_broken_file_of_the_checkout_is_an_error(
     (folder / "data").mkdir()
     (folder / "data" / "mnist").mkdir()
     (folder / f"{TRAIN_IMAGES}.gz").rename(folder / "data" / "mnist" / f"{TRAIN_IMAGES}.gz")
-    monkeypatch.setattr(mnist, "CHECKOUT", str(folder))
+    monkeypatch.setattr(mnist, "CHECKOUT", folder)
     with pytest.raises(FileNotFoundError, match=TRAIN_LABELS):
         load_mnist()
 

@@ -93,6 +93,14 @@ def test_fashion_is_not_mistaken_for_the_mnist_that_the_variable_names(
     assert len(datasets.load("mnist").sets[0][0]) == 60000
 
 
+def test_mnist_is_looked_for_as_load_mnist_does(tmp_path: Path) -> None:
+    for file in BUNDLED.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "mnist").mkdir()  # not needed: the files themselves are there
+    assert load_mnist(path=tmp_path, normalize=False, dtype=np.uint8)[1][0].shape == (10000, 784)
+    assert len(datasets.load("mnist", tmp_path).sets[1][0]) == 10000
+
+
 def test_without_a_network_one_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(*_: Any) -> Path:
         raise OSError("no network")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,9 @@ def load_idx_folder(
             f"normalize=True gives fractions, which {dtype.name} cannot hold: ask for a float "
             "dtype, or pass normalize=False to keep the pixels whole"
         )
-    x_train, t_train = _read_split(path, "train", train_shape, classes)
+    x_train, t_train = _read_split(Path(path), "train", train_shape, classes)
     test_shape = test_shape or (None, *x_train.shape[1:])
-    x_test, t_test = _read_split(path, "t10k", test_shape, classes)
+    x_test, t_test = _read_split(Path(path), "t10k", test_shape, classes)
     columns = classes or 1 + max(int(labels.max(initial=0)) for labels in (t_train, t_test))
 
     def convert(images: NDArray[Any], labels: NDArray[Any]) -> Split:
@@ -83,27 +84,24 @@ def load_idx_folder(
     return convert(x_train, t_train), convert(x_test, t_test)
 
 
-def _find(folder: str | os.PathLike[str], stem: str) -> str:
-    """The file of that stem in the folder, plain or gzipped."""
-    if not os.path.isdir(folder):
-        what = "is a file, not a folder" if os.path.exists(folder) else "no such folder"
+def find_file(folder: Path, stem: str) -> Path:
+    """The file of that stem in the folder, plain or gzipped; FileNotFoundError without it."""
+    for file in (folder / stem, folder / f"{stem}.gz"):
+        if file.exists():
+            return file
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise FileNotFoundError(f"{folder}: {what}; give the folder that holds {stem}.gz")
-    file = os.path.join(folder, stem)
-    for candidate in (file, f"{file}.gz"):
-        if os.path.exists(candidate):
-            return candidate
     held = sorted(os.listdir(folder))
     listed = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "")
     raise FileNotFoundError(
-        f"{file}: no such file, plain or with .gz; the folder holds {listed or 'nothing'}"
+        f"{folder / stem}: no such file, plain or with .gz; the folder holds {listed or 'nothing'}"
     )
 
 
-def _read_split(
-    folder: str | os.PathLike[str], split: str, shape: Shape | None, classes: int | None
-) -> Split:
-    images_file = _find(folder, f"{split}-images-idx3-ubyte")
-    labels_file = _find(folder, f"{split}-labels-idx1-ubyte")
+def _read_split(folder: Path, split: str, shape: Shape | None, classes: int | None) -> Split:
+    images_file = find_file(folder, f"{split}-images-idx3-ubyte")
+    labels_file = find_file(folder, f"{split}-labels-idx1-ubyte")
     images, labels = read_idx(images_file, expect=shape), read_idx(labels_file)
     if images.ndim == 1:
         raise IDXError(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 Shape = tuple[int | None, ...]
 """A shape that a file must have, None for any length of an axis."""
 
-CODES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-DTYPES: dict[int, np.dtype[Any]] = {code: np.dtype(text) for code, text in CODES.items()}
+_CODES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+DTYPES = {code: np.dtype(text) for code, text in _CODES.items()}
 KNOWN = ", ".join(f"{dtype.name} ({code:#04x})" for code, dtype in DTYPES.items())
 MAX_NDIM = 64  # NumPy's own limit
 CHUNK = 1 << 19

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from .folder import DataSet, load_idx_folder
 
 VARIABLE = "TINYGRAD_NP_DATA"
-CHECKOUT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 # The gzipped files as first published, not those of the repository, which are packed tighter.
 SUMS = {
@@ -52,7 +52,7 @@ def load_mnist(
     >>> t_test[:5]
     array([7, 2, 1, 0, 4])
     """
-    folder, origin = _find(path)
+    folder, origin = find_mnist(path)
     try:
         return load_idx_folder(
             folder, flatten, normalize, one_hot, dtype,
@@ -63,20 +63,21 @@ def load_mnist(
         raise
 
 
-def _find(path: str | os.PathLike[str] | None) -> tuple[str, str]:
+def find_mnist(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
     """The folder of the files, and how we came to look there."""
     origin = "the path that was given"
     if path is None:
         path = os.environ.get(VARIABLE) or None
         origin = f"which the environment variable {VARIABLE} names"
     if path is not None:
-        nested = os.path.join(path, "mnist")
-        return os.fspath(nested if os.path.isdir(nested) and not _holds_any(path) else path), origin
-    bundled = os.path.join(CHECKOUT, "data", "mnist")
-    if os.path.isfile(os.path.join(CHECKOUT, "setup.cfg")) and _holds_any(bundled):
+        folder = Path(path)
+        nested = folder / "mnist"
+        return nested if nested.is_dir() and not _holds_any(folder) else folder, origin
+    bundled = CHECKOUT / "data" / "mnist"
+    if (CHECKOUT / "setup.cfg").is_file() and _holds_any(bundled):
         return bundled, "the folder of the repository"
     try:
-        return os.fspath(fetch("mnist", FILES, MIRRORS)), "the user's cache"
+        return fetch("mnist", FILES, MIRRORS), "the user's cache"
     except OSError as error:
         raise OSError(
             f"{error}\nWithout a network, put the four files of MNIST in a folder and pass it as "
@@ -84,9 +85,8 @@ def _find(path: str | os.PathLike[str] | None) -> tuple[str, str]:
         ) from error
 
 
-def _holds_any(folder: str | os.PathLike[str]) -> bool:
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return any(name.startswith(("train-", "t10k-")) for name in names)
+def _holds_any(folder: Path) -> bool:
+    return any(file.name.startswith(("train-", "t10k-")) for file in folder.glob("*"))
 
 
 def fetch(name: str, files: Mapping[str, str], mirrors: Sequence[str]) -> Path:
