@@ -231,6 +231,8 @@ class _Run:
             training.compiled = False
             while training.done < at:
                 training.update()
+                if training.row_due:
+                    training.evaluate()
             return training.update()
 
     def _rewind(self) -> Checkpoint:

@@ -163,6 +163,15 @@ def test_a_model_that_cannot_be_compiled_is_trained_all_the_same(
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+def test_rows_are_kept_when_compiling_fails_late(images: Path, tmp_path: Path, capsys: Any) -> None:
+    more = ("--recipe", "best", "--batch-size", "8", "--iterations", "40")
+    more = (*more, "--checkpoint-every", "1000")
+    assert tiny.run(images, tmp_path / "a", *more, model="Late") == 0
+    assert "Going on without tg.compile" in capsys.readouterr().out
+    assert tiny.run(images, tmp_path / "b", "--no-compiled", *more, model="Late") == 0
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
 def test_a_finished_run_is_finished(images: Path, whole: Path, tmp_path: Path) -> None:
     assert tiny.run(images, tmp_path) == 0
     assert tiny.run(images, tmp_path, "--resume") == 0
