@@ -106,6 +106,17 @@ def test_a_click_beside_lets_go(opened: Any) -> None:
     assert not opened.find_elements("css selector", ".here")
 
 
+def test_the_right_button_is_the_browsers(opened: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    ActionChains(opened).context_click(node(opened, "parameter W1")).perform()
+    assert panel(opened).startswith("Graph")
+    whole = view(opened)
+    svg = opened.find_element("css selector", "#graph svg")
+    ActionChains(opened).move_to_element(svg).move_by_offset(50, 30).perform()
+    assert view(opened) == whole, "no button is held down"
+
+
 def test_search_finds_and_enter_goes_through(opened: Any) -> None:
     press(opened, "/")
     press(opened, "sigmoid")
