@@ -147,7 +147,6 @@ def test_render_pipe_save_and_notebooks(
 
     shown = drawing._repr_mimebundle_()
     assert parts(shown["image/svg+xml"].encode()) == everything
-    assert parts(drawing._repr_svg_().encode()) == everything
 
 
 def test_titles_are_bold_and_nothing_else(no_dot: None) -> None:

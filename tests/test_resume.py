@@ -164,8 +164,7 @@ def test_a_model_that_cannot_be_compiled_is_trained_all_the_same(
 
 
 def test_rows_are_kept_when_compiling_fails_late(images: Path, tmp_path: Path, capsys: Any) -> None:
-    more = ("--recipe", "best", "--batch-size", "8", "--iterations", "40")
-    more = (*more, "--checkpoint-every", "1000")
+    more = ["--recipe", "best", "--iterations", "40", "--checkpoint-every", "1000"]
     assert tiny.run(images, tmp_path / "a", *more, model="Late") == 0
     assert "Going on without tg.compile" in capsys.readouterr().out
     assert tiny.run(images, tmp_path / "b", "--no-compiled", *more, model="Late") == 0

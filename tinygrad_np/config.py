@@ -63,17 +63,13 @@ def _blas() -> dict[str, Any]:
     """The BLAS that NumPy uses; ``kernel`` and ``threads`` are None where they are not known."""
     from threadpoolctl import threadpool_info
 
-    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    found = [library for library in threadpool_info() if library["user_api"] == "blas"]
     # SciPy brings a BLAS of its own.
-    loaded.sort(key=lambda library: "numpy" not in os.path.dirname(library["filepath"]))
-    if loaded:
-        used = loaded[0]
-        name = _LIBRARIES.get(used["internal_api"], used["internal_api"])
-    else:
-        used = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-        name = used.get("name", "unknown")
+    found.sort(key=lambda library: "numpy" not in os.path.dirname(library["filepath"]))
+    used = (found or [np.show_config(mode="dicts")["Build Dependencies"]["blas"]])[0]
+    name = used.get("internal_api") or used.get("name", "unknown")
     return {
-        "library": name,
+        "library": _LIBRARIES.get(name, name),
         "version": used.get("version"),
         "kernel": used.get("architecture"),
         "threads": used.get("num_threads"),

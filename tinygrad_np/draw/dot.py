@@ -89,7 +89,6 @@ def _statement(subject: str, attributes: Mapping[str, str]) -> str:
     return f"\t{subject} [{said}]\n"
 
 
-@functools.lru_cache(maxsize=1024)
 def _quote(text: str) -> str:
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{text}"'

@@ -71,16 +71,13 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
             self._view(str(path), format=format, quiet=False)
         return str(path)
 
-    def _repr_svg_(self) -> str:
-        return str(self.pipe("svg", encoding="utf-8"))
-
     def to_html(self, path: FilePath) -> None:
         """Write one self-contained page: pan, zoom, search, and click a node for all about it."""
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
         for vertex in self.vertices:
             for source in dict.fromkeys(edge.source for edge in vertex.inputs):
                 data[source.key]["users"].append(vertex.key)
-        svg = self._repr_svg_()
+        svg = self.pipe("svg", encoding="utf-8")
         text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # no </script> inside
         page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
         page = page.replace("<!--svg-->", svg[svg.index("<svg") :]).replace("<!--data-->", text)

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from ..shapes import Shape
+from ..tables import aligned
 from ..tensor import Array
 from .walk import Vertex
 
@@ -23,8 +24,7 @@ def table(vertices: list[Vertex]) -> str:
     ops, kept = sum(v.is_op for v in vertices), bytes_text(sum(v.kept for v in vertices))
     seconds = sum(vertex.seconds or 0 for vertex in vertices) or None
     rows.append(("total", f"{ops:,} ops", "", "", "", kept, time_text(seconds)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(aligned(rows))
 
 
 def shape_text(shape: Shape) -> str:
