@@ -192,6 +192,16 @@ def test_scopes_collapse_to_boxes() -> None:
     assert [v.title for v in folded(encoder(), ["encoder/inner"])][1] == "inner\n2 ops"
 
 
+def test_boxes_fold_too_and_keep_the_edge_to_the_next() -> None:
+    h = Tensor([1.0, 2.0], requires_grad=True, name="x")
+    for i in range(10):
+        with tg.scope(f"layer{i}"), tg.scope("inner"):
+            h = tg.tanh(tg.exp(h))
+    first, box, _ = folded(tg.sum(h), "inner")  # x is in the first, which differs in that
+    assert (box.title, box.count) == ("inner\n2 ops", 18)
+    assert [edge.source for edge in box.inputs] == [first, box]
+
+
 def test_an_edge_back_into_a_box_is_not_said_to_be_a_blocks() -> None:
     x = Tensor([1.0, 2.0], requires_grad=True)
     with tg.scope("a"):

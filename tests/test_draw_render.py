@@ -214,7 +214,7 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
     [edge] = by_title["tanh"]["inputs"]
     assert data[edge["key"]]["title"] == name
     assert edge["rule"] == "g * (1 - out * out)"
-    assert [data[key]["title"] for key in by_title["tanh"]["users"]] == ["sum"]
+    assert [data[edge["key"]]["title"] for edge in by_title["sum"]["inputs"]] == ["tanh"]
     tg.draw(out, names={name: w}).copy().to_html(tmp_path / "copy.html")
     assert (tmp_path / "copy.html").read_text(encoding="utf-8") == page
 

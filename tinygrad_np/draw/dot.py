@@ -29,8 +29,10 @@ STYLES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 FONT = {"fontname": "Arial", "fontsize": "9"}
 GRAPH = {**FONT, "labelloc": "b", "nodesep": "0.12", "ranksep": "0.17", "tooltip": " "}
-SIZE = {"margin": "0.06,0.03", "height": "0.25", "width": "0.3"}
-NODE = {**FONT, **SIZE, "style": "filled", "color": "#404040"}
+NODE = {
+    **FONT, "style": "filled", "color": "#404040", "margin": "0.06,0.03", "height": "0.25",
+    "width": "0.3",
+}  # fmt: skip
 EDGE = {**FONT, "fontcolor": "#0060a0", "arrowsize": "0.6", "color": "#606060"}
 BACK = {"style": "bold", "dir": "back", "tooltip": "to the next block, or back into a box"}
 RULE_WIDTH = 18

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .walk import FOLDED, Edge, Vertex
+from .walk import Edge, Vertex
 
 LONGEST_BLOCK = 256
 Path = tuple[str, ...]
@@ -53,27 +53,38 @@ def _found(vertices: list[Vertex], name: str) -> set[Path]:
     return found
 
 
-def _merge(vertices: list[Vertex], into: Mapping[Vertex, Vertex]) -> list[Vertex]:
-    """Absorb vertices into others. Edges go along, also those from one block to the next."""
-    for vertex in vertices:
-        if (target := into.get(vertex)) is not None:
-            if target.kind not in FOLDED:
-                target.last = vertex.last or vertex.title
+def _merge(
+    vertices: list[Vertex], into: Mapping[Vertex, Vertex], *, boxes: bool = False
+) -> list[Vertex]:
+    """Absorb vertices into others. Edges go along, also those from one block to the next.
+
+    ``boxes`` are new, look like the last op inside, and hide the edges inside.
+    """
+    for vertex, target in [(v, into[v]) for v in vertices if v in into]:
+        target.kept += vertex.kept
+        target.bad |= vertex.bad
+        target.trouble = target.trouble or vertex.trouble
+        if vertex.seconds is not None:
+            target.seconds = (target.seconds or 0.0) + vertex.seconds
+        if not boxes:
+            target.last = vertex.last or vertex.title
             target.count += vertex.count
-            target.kept += vertex.kept
             target.values += vertex.values
             target.gradients += vertex.gradients
-            target.bad |= vertex.bad
-            target.trouble = target.trouble or vertex.trouble
-            if vertex.seconds is not None:
-                target.seconds = (target.seconds or 0.0) + vertex.seconds
+        elif vertex.is_op:
+            target.count += vertex.count
+            for name in ("shape", "dtype", "backward", "values", "gradients"):
+                setattr(target, name, getattr(vertex, name))
+    made = set(into.values()) if boxes else set()
+    for box in made:
+        box.title += f"\n{box.count:,} ops"
     edges: dict[Vertex, dict[tuple[Vertex, str], Edge]] = {}
     for vertex in vertices:
         target = into.get(vertex, vertex)
         known = edges.setdefault(target, {})
         for edge in vertex.inputs:
             source = into.get(edge.source, edge.source)
-            if target.kind not in FOLDED:
+            if target not in made:
                 known.setdefault((source, edge.input), Edge(source, edge.input, edge.rule))
             elif source is not target:
                 known.setdefault((source, ""), Edge(source))
@@ -82,24 +93,9 @@ def _merge(vertices: list[Vertex], into: Mapping[Vertex, Vertex]) -> list[Vertex
     return list(edges)
 
 
-def _put_in_boxes(vertices: list[Vertex], box_of: Mapping[Vertex, Vertex]) -> list[Vertex]:
-    """Merge vertices into boxes, which look like the last op inside."""
-    ops: dict[Vertex, list[Vertex]] = {}
-    for vertex in vertices:
-        if vertex in box_of and vertex.is_op:
-            ops.setdefault(box_of[vertex], []).append(vertex)
-    merged = _merge(vertices, box_of)
-    for box, inside in ops.items():
-        for name in ("shape", "dtype", "backward", "values", "gradients"):
-            setattr(box, name, getattr(inside[-1], name))
-        box.count = sum(v.count for v in inside)
-        box.title = f"{box.title}\n{box.count:,} ops"
-    return merged
-
-
 def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
     """Put each scope's ops, and the parameters and constants they alone use, into one box."""
-    boxes = {path: Vertex("collapsed scope", path[-1], scope=path[:-1]) for path in paths}
+    boxes = {path: Vertex("collapsed scope", path[-1], scope=path[:-1], count=0) for path in paths}
     box_of: dict[Vertex, Vertex] = {}
     users: dict[Vertex, set[Vertex | None]] = {}
     for vertex in vertices:
@@ -108,12 +104,12 @@ def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
                 box_of.setdefault(vertex, boxes[path])  # the outermost comes first
         for edge in vertex.inputs:
             users.setdefault(edge.source, set()).add(box_of.get(vertex))
-    for vertex in vertices:
-        if vertex.kind in ("parameter", "constant") and len(users.get(vertex, ())) == 1:
-            [box] = users[vertex]
+    for vertex, around in users.items():
+        if vertex.kind in ("parameter", "constant") and len(around) == 1:
+            [box] = around
             if box is not None:
                 box_of[vertex] = box
-    return _put_in_boxes(vertices, box_of)
+    return _merge(vertices, box_of, boxes=True)
 
 
 def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Vertex]:
@@ -122,8 +118,8 @@ def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Ver
     middle = vertices[half : max(half + 1, len(vertices) - half)]
     if not any(v.is_op for v in middle):
         return vertices
-    box = Vertex("left out", "…")
-    merged = _put_in_boxes(vertices, dict.fromkeys(middle, box))
+    box = Vertex("left out", "…", count=0)
+    merged = _merge(vertices, dict.fromkeys(middle, box), boxes=True)
     notes.append(f"more than {limit} nodes: {box.count:,} ops in the middle are not drawn")
     return merged
 

@@ -74,9 +74,6 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     def to_html(self, path: FilePath) -> None:
         """Write one self-contained page: pan, zoom, search, and click a node for all about it."""
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
-        for vertex in self.vertices:
-            for source in dict.fromkeys(edge.source for edge in vertex.inputs):
-                data[source.key]["users"].append(vertex.key)
         svg = self.pipe("svg", encoding="utf-8")
         text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # no </script> inside
         page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
@@ -123,7 +120,6 @@ def _data(vertex: Vertex) -> dict[str, Any]:
         "facts": [item for item in told.items() if item[1]],
         "histograms": histograms,
         "inputs": [{"key": e.source.key, "input": e.input, "rule": e.rule} for e in vertex.inputs],
-        "users": [],
     }
 
 
