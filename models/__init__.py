@@ -50,19 +50,22 @@ def factory(name: str) -> Factory:
     return found
 
 
-def make(name: str, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Module:
+def make(name: str, rng: np.random.Generator, dtype: DTypeLike | None = np.float32) -> Module:
     """The network called ``name``; ``rng`` and ``dtype`` are passed on if its factory takes them.
 
-    Raises ValueError where there is none, it is no Module or has nothing to train in ``dtype``.
+    Without a ``dtype`` (None) it has its own. Raises ValueError where there is none, it is no
+    Module or has nothing to train in ``dtype``.
     """
     made = factory(name)
     takes = inspect.signature(made).parameters
-    given = {"rng": rng, "dtype": np.dtype(dtype)}
+    given: dict[str, Any] = {"rng": rng}
+    if dtype is not None:
+        given["dtype"] = np.dtype(dtype)
     model = made(**{key: value for key, value in given.items() if key in takes})
     if not isinstance(model, Module):
         raise ValueError(f"{name} made a {type(model).__name__}, not a tinygrad_np.nn.Module")
     found = {parameter.dtype for parameter in model.parameters()}
-    if found != {given["dtype"]}:
+    if dtype is not None and found != {given["dtype"]}:
         told = " and ".join(sorted(map(str, found))) or "no dtype: it has none at all"
         raise ValueError(f"{name} has parameters of {told}; asked for was {given['dtype']}")
     return model

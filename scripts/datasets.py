@@ -16,25 +16,17 @@ from numpy.typing import NDArray
 
 from tinygrad_np.data import IDXError, read_idx
 from tinygrad_np.data.folder import find_file
-from tinygrad_np.data.mnist import CHECKOUT, VARIABLE, fetch, find_mnist
+from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
 
 Array = NDArray[Any]
 Split = tuple[Array, Array]
 
-FASHION_FILES = {
-    "train-images-idx3-ubyte.gz": (
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
-    ),
-    "train-labels-idx1-ubyte.gz": (
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
-    ),
-    "t10k-images-idx3-ubyte.gz": (
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
-    ),
-    "t10k-labels-idx1-ubyte.gz": (
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
-    ),
-}
+FASHION_SUMS = (  # of files with the names of MNIST's, and in their order
+    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+)
 FASHION_MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
@@ -110,8 +102,9 @@ def _find_fashion(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
     for origin, place in places.items():
         if place and Path(place, "fashion").is_dir():
             return Path(place, "fashion"), origin
+    files = dict(zip(FILES, FASHION_SUMS, strict=True))
     try:
-        return fetch("fashion", FASHION_FILES, FASHION_MIRRORS), "the user's cache"
+        return fetch("fashion", files, FASHION_MIRRORS), "the user's cache"
     except OSError as error:
         raise OSError(
             f"{error}\nWithout a network, put the four files into a folder and name it with "

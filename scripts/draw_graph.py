@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -71,9 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = [word for word in SHOW if word not in ("grad", "rule")]
     show += ["grad"] * options.grad + ["rule"] * options.rules
     try:
-        make: Any = models.factory(options.model)
-        takes = inspect.signature(make).parameters
-        model = make(rng=np.random.default_rng(options.seed)) if "rng" in takes else make()
+        model = models.make(options.model, np.random.default_rng(options.seed), None)
         (x, labels), _ = load_mnist(path=options.data)
         count = options.batch_size
         write_graph(options.out, model, x[:count], labels[:count], show, options.rankdir)
