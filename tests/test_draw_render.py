@@ -14,6 +14,7 @@ import models
 import tinygrad_np as tg
 from scripts.draw_graph import main, write_graph
 from tinygrad_np import nn
+from tinygrad_np.draw.render import _histogram
 from tinygrad_np.tensor import Tensor
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
@@ -219,6 +220,14 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
     assert [data[edge["key"]]["title"] for edge in by_title["sum"]["inputs"]] == ["tanh"]
     tg.draw(out, names={name: w}).copy().to_html(tmp_path / "copy.html")
     assert (tmp_path / "copy.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize(
+    "values", [(1.0, 1.0 + 2**-52), (0.0, 5e-324), (-1.7e308, 1.7e308), (0.0, 2.0), (False, True)]
+)
+def test_a_histogram_of_any_two_numbers(values: tuple[float, float]) -> None:
+    [found] = _histogram("Values", [np.array(values), np.array([*values, np.nan, np.inf])])
+    assert found["counts"] == [2, *[0] * 22, 2]
 
 
 def test_a_plan_is_a_page_too(tmp_path: Path) -> None:

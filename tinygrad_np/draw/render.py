@@ -129,6 +129,7 @@ def _histogram(title: str, arrays: list[Array]) -> list[dict[str, Any]]:
     values = values[np.isfinite(values)]
     if not values.size or values.min() == values.max():
         return []
-    counts, edges = np.histogram(values, bins=24)
-    ends = {"low": number_text(edges[0]), "high": number_text(edges[-1])}
+    ends = {"low": number_text(values.min()), "high": number_text(values.max())}
+    values /= np.abs(values).max()  # NumPy finds no bins where all is huge, or nearly the same
+    counts, _ = np.histogram((values - values.min()) / np.ptp(values), bins=24, range=(0, 1))
     return [{"title": title, "counts": counts.tolist(), **ends}]
