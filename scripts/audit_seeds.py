@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import models
 import tinygrad_np as tg
 from models import two_layer_by_hand as by_hand
 from models.two_layer import TanhNetwork, TwoLayer
 from scripts.command import failed, parser_of
+from scripts.reproduction import EXPERIMENTS
 from tinygrad_np.data import load_mnist
 
 Array = NDArray[Any]
-
-BATCHES = {"relu_sgd": 1, "dropout_sgd": 1, "dropout_minibatch": 100, "tanh_softmax_minibatch": 100}
-"""How many images each of the document's networks sees at once."""
 
 
 @dataclass
@@ -41,9 +38,9 @@ class Case:
     @classmethod
     def made(cls, name: str, images: Array, labels: Array, *, printed: bool = False) -> Case:
         """The network called ``name``, with the printed backward pass or the true one."""
-        rng = np.random.RandomState(1)
-        network: Any = models.factory(name)(rng=rng, printed=printed)
-        x, t = images[: BATCHES[name]], labels[: BATCHES[name]]
+        experiment = EXPERIMENTS[name]
+        network = experiment.network(np.random.RandomState(1), printed=printed)
+        x, t = images[: experiment.batch_size], labels[: experiment.batch_size]
         return cls(name, network, x, np.eye(10)[t], network.draw_mask(x))
 
     def scores(self, W1: Any, W2: Any) -> tg.Tensor:
@@ -99,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         return failed(error)
     clean = True
-    for name in BATCHES:
+    for name in EXPERIMENTS:
         print(f"{name}, as printed\n{audit_printed(name, images, labels)}\n")
         report = audit_twin(name, images, labels)
         print(f"{name}, derived by hand\n{report}\n")

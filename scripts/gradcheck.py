@@ -24,6 +24,7 @@ import tinygrad_np as tg
 from models import three_layer_by_hand
 from scripts import audit_seeds
 from scripts.command import failed, parser_of
+from scripts.reproduction import EXPERIMENTS
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.gradcheck import Comparison, check_op
 from tinygrad_np.op import Op
@@ -103,7 +104,7 @@ class Network:
 
 def network(name: str, images: Array, labels: Array) -> Network:
     """The network called ``name`` in float64, and a batch."""
-    if name in audit_seeds.BATCHES:
+    if name in EXPERIMENTS:
         case = audit_seeds.Case.made(name, images, labels)
         model = case.network
         return Network(

@@ -7,6 +7,8 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from .tables import aligned
+
 # x86 vector instructions, the widest last: what NumPy calls them, and the OpenBLAS kernels that use
 # them. The kernel to ask for is the first: not every OpenBLAS has the others.
 _VECTORS = {
@@ -157,6 +159,5 @@ def describe(found: dict[str, Any]) -> str:
         "processor": ", ".join(filter(None, offered)),
         **found["environment"],
     }
-    width = max(map(len, rows))
-    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
-    return "\n".join([*lines, "", *(found["advice"] or ["BLAS uses what the processor offers."])])
+    advised = found["advice"] or ["BLAS uses what the processor offers."]
+    return "\n".join([*aligned(rows.items()), "", *advised])
