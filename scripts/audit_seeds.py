@@ -29,7 +29,6 @@ Array = NDArray[Any]
 class Case:
     """A network, as it starts, and its first batch."""
 
-    name: str
     network: TwoLayer
     x: Array
     one_hot: Array
@@ -41,7 +40,7 @@ class Case:
         experiment = EXPERIMENTS[name]
         network = experiment.network(np.random.RandomState(1), printed=printed)
         x, t = images[: experiment.batch_size], labels[: experiment.batch_size]
-        return cls(name, network, x, np.eye(10)[t], network.draw_mask(x))
+        return cls(network, x, np.eye(10)[t], network.draw_mask(x))
 
     def scores(self, W1: Any, W2: Any) -> tg.Tensor:
         """The network's scores, with these weights."""

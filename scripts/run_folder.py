@@ -80,12 +80,13 @@ def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Dat
     images, labels = data.sets[1]
     probability = probabilities(model, scores(model, images))
     predicted = probability.argmax(axis=1)
-    figures.confusion(out / "confusion.png", title, labels, predicted, data.classes)
+    unknown = range(len(data.classes), probability.shape[1])  # the network may tell more apart
+    classes = [*data.classes, *map(str, unknown)]
+    figures.confusion(out / "confusion.png", title, labels, predicted, classes)
     if images.ndim == 3:
         figures.predictions(
-            out / "predictions.png", images, labels, predicted, probability.max(axis=1),
-            data.classes,
-        )  # fmt: skip
+            out / "predictions.png", images, labels, predicted, probability.max(axis=1), classes
+        )
     x = prepared(data.sets[0][0][:100], model.parameters()[0].dtype)
     try:
         write_graph(out / "graph.svg", model, x, data.sets[0][1][:100].astype(np.int64))

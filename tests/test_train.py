@@ -106,6 +106,21 @@ def test_pictures_of_other_images(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
+class Wide(tiny.Net):
+    """More classes than the images have."""
+
+    def __init__(self, rng: Any = None) -> None:
+        super().__init__(rng)
+        self.out = nn.Linear(8, 12, rng=rng)
+
+
+def test_pictures_of_a_network_that_tells_more_classes_apart(tmp_path: Path) -> None:
+    images = tiny.write_images(tmp_path / "images")
+    arguments = tiny.command(images, tmp_path / "out", "--iterations", "1", "--pictures")
+    assert train.main([f"{__name__}:Wide", *arguments[1:]]) == 0
+    assert (tmp_path / "out" / "confusion.png").exists()
+
+
 def test_a_drawing_that_fails_does_not_fail_the_run(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
