@@ -144,6 +144,10 @@ def test_render_pipe_save_and_notebooks(
     assert not (tmp_path / "h.gv").exists()
     path = Path(drawing.render(outfile=tmp_path / "i.svg"))
     assert parts(path.read_bytes()) == everything
+    drawing.directory = str(tmp_path / "sub")
+    path = Path(drawing.render(outfile="k.svg"))
+    assert path == tmp_path / "sub" / "k.svg"
+    assert path.with_suffix(".gv").exists()
     assert Path(drawing.save(tmp_path / "j.gv")).read_text(encoding="utf-8") == drawing.source
 
     shown = drawing._repr_mimebundle_()

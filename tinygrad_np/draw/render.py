@@ -63,7 +63,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
             filename = filename or Path(outfile).with_suffix(".gv")
         format = format or self.format
         source = Path(self.save(filename, directory=directory))
-        path = Path(directory or "", outfile) if outfile else Path(f"{source}.{format}")
+        path = Path(self.directory, outfile) if outfile else Path(f"{source}.{format}")
         path.write_bytes(self.pipe(format, **kwargs))
         if cleanup:
             source.unlink()
