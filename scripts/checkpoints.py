@@ -74,7 +74,8 @@ class Checkpoints:
         except OSError as error:
             error.add_note(f"The checkpoint {path} could not be written. {self._left()}")
             raise
-        for old in self.files()[self.keep :]:
+        files = self.files()  # what is newer is damaged, and must not push out what is whole
+        for old in files[files.index(path) + self.keep :]:
             old.unlink(missing_ok=True)
         return path
 

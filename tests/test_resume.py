@@ -373,6 +373,15 @@ def refused(images: Path, out: Path, capsys: Any, *more: str, model: str = "Net"
     return message
 
 
+def test_a_damaged_one_does_not_push_out_the_good_ones(images: Path, tmp_path: Path) -> None:
+    broken_off(images, tmp_path, 65)
+    last(tmp_path).write_bytes(b"")
+    broken_off(images, tmp_path, 57, "--resume", "--keep", "1", "--checkpoint-every", "5")
+    names = [path.stem for path in Checkpoints(tmp_path).files()]
+    assert names == ["update-000000060", "update-000000055"]
+    assert tiny.run(images, tmp_path, "--resume") == 0
+
+
 def test_all_damaged_is_an_error_and_not_a_new_beginning(
     images: Path, tmp_path: Path, capsys: Any
 ) -> None:
