@@ -133,6 +133,8 @@ class _Run:
         """Train to the end and draw, or until interrupted; returns the exit code."""
         if found is not None:
             self._take_up(found)
+        # That of a run before, or of a shorter one: until the end the checkpoints tell.
+        (self.out / run_folder.MODEL).unlink(missing_ok=True)
         run_folder.write_config(self.out, self.settings, self.versions)
         run_folder.write_metrics(self.out, self.training.rows)
         print(self.model.summary(), end="\n\n")

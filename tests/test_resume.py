@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from scripts import training
+from scripts import predict, run_folder, training
 from scripts.checkpoints import Checkpoints, open_checkpoint
 from tests import tiny
 from tinygrad_np.serialization import PARTIAL, read
@@ -161,6 +161,19 @@ def test_a_model_that_cannot_be_compiled_is_trained_all_the_same(
     assert "Going on without tg.compile" in capsys.readouterr().out
     assert tiny.run(images, tmp_path / "b", "--no-compiled", model="Noisy") == 0
     assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("how", [["--overwrite", "--seed", "1"], ["--resume"]])
+def test_weights_of_before_are_not_taken_for_a_new_runs(
+    images: Path, tmp_path: Path, how: list[str]
+) -> None:
+    assert tiny.run(images, tmp_path, "--iterations", "40") == 0
+    broken_off(images, tmp_path, 70, *how)
+    model = predict.load_model(tmp_path, run_folder.read_config(tmp_path))
+    kept = open_checkpoint(last(tmp_path))
+    assert kept.updates == 60
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, kept.arrays[f"model.{name}"])
 
 
 def test_rows_are_kept_when_compiling_fails_late(images: Path, tmp_path: Path, capsys: Any) -> None:
