@@ -16,7 +16,7 @@ import tinygrad_np as tg
 from scripts import images, run_folder
 from scripts.checkpoints import Checkpoints
 from scripts.command import failed, parser_of
-from scripts.training import probabilities, score_batches
+from scripts.training import buffers, probabilities, restore_model, score_batches
 from tinygrad_np.nn import Module
 
 EXAMPLES = """Images are PNG files of any size and colour, a digit on each, dark on bright or bright
@@ -58,22 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def load_model(run: Path, config: dict[str, Any]) -> Module:
     """The network of a run, with its weights; those of its last checkpoint while it is training.
 
-    Raises ValueError where they do not fit, FileNotFoundError where there are none.
+    Arrays that are no parameters, such as running means, are in checkpoints alone. Raises
+    ValueError where something does not fit, FileNotFoundError where something is not there.
     """
     model = models.make(config["model"], np.random.default_rng(0), config["dtype"])
-    if (run / run_folder.MODEL).exists():
+    finished = (run / run_folder.MODEL).exists()
+    if finished:
         tg.load(run / run_folder.MODEL, model)
-        return model
+        if not buffers(model):
+            return model
     found = Checkpoints(run).latest()
     if found is None:
-        raise FileNotFoundError(f"{run}: holds neither {run_folder.MODEL} nor a checkpoint")
-    print(f"The run is not finished: these are its weights after {found.updates:,} updates.")
-    weights = {
-        name.removeprefix("model."): array
-        for name, array in found.arrays.items()
-        if name.startswith("model.")
-    }
-    model.load_state_dict(weights)
+        lacks = "its model's arrays that are no parameters" if finished else run_folder.MODEL
+        raise FileNotFoundError(f"{run}: holds neither {lacks} nor a checkpoint")
+    if not finished:
+        print(f"The run is not finished: these are its weights after {found.updates:,} updates.")
+    restore_model(model, found.arrays)
     return model
 
 

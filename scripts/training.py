@@ -275,7 +275,7 @@ class Training:
                 )
             arrays[f"model.{name}"] = array
         arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
-        arrays |= {f"buffer.{name}": array.copy() for name, array in _buffers(self.model).items()}
+        arrays |= {f"buffer.{name}": array.copy() for name, array in buffers(self.model).items()}
         return arrays, {
             "updates": self.done,
             "optimizer_updates": optimizer["updates"],
@@ -287,20 +287,9 @@ class Training:
 
     def restore(self, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> None:
         """Go on from a ``state``; ValueError where it is another model's or optimiser's."""
-        parts: dict[str, dict[str, Array]] = {"model": {}, "optimizer": {}, "buffer": {}}
-        for name, array in arrays.items():
-            part, _, rest = name.partition(".")
-            if rest:
-                parts[part][rest] = array
-        buffers = _buffers(self.model)
-        given = {name: array.shape for name, array in parts["buffer"].items()}
-        if given != {name: array.shape for name, array in buffers.items()}:
-            raise ValueError(f"the model's arrays that are no parameters differ: {sorted(given)}")
-        self.model.load_state_dict(parts["model"])
-        for name, array in parts["buffer"].items():
-            buffers[name][...] = array
+        restore_model(self.model, arrays)
         self.optimizer.load_state_dict(
-            {"updates": state["optimizer_updates"], "state": parts["optimizer"]}
+            {"updates": state["optimizer_updates"], "state": _part(arrays, "optimizer")}
         )
         self.optimizer.zero_grad()
         self.done = int(state["updates"])
@@ -334,7 +323,22 @@ class Training:
         return None
 
 
-def _buffers(model: Module) -> dict[str, Array]:
+def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
+    """Give a model the arrays of a ``Training.state``; ValueError where they are another's."""
+    ours, given = buffers(model), _part(arrays, "buffer")
+    if {name: a.shape for name, a in ours.items()} != {name: a.shape for name, a in given.items()}:
+        raise ValueError(f"the model's arrays that are no parameters differ: {sorted(given)}")
+    model.load_state_dict(_part(arrays, "model"))
+    for name, array in given.items():
+        ours[name][...] = array
+
+
+def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
+    start = f"{name}."
+    return {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
+
+
+def buffers(model: Module) -> dict[str, Array]:
     """Arrays of the modules that are no parameters, such as running means, by path."""
     found = {}
     for path, module in model.named_modules():

@@ -176,6 +176,19 @@ def test_weights_of_before_are_not_taken_for_a_new_runs(
         np.testing.assert_array_equal(array, kept.arrays[f"model.{name}"])
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_predictions_are_made_with_all_arrays_of_a_model(
+    images: Path, tmp_path: Path, finished: bool
+) -> None:
+    assert tiny.run(images, tmp_path, "--no-compiled", model="Noisy") == 0
+    if not finished:
+        (tmp_path / run_folder.MODEL).unlink()
+    model = predict.load_model(tmp_path, run_folder.read_config(tmp_path))
+    kept = open_checkpoint(last(tmp_path)).arrays
+    np.testing.assert_array_equal(vars(model)["mean"], kept["buffer.mean"])
+    np.testing.assert_array_equal(model.state_dict()["out.bias"], kept["model.out.bias"])
+
+
 def test_rows_are_kept_when_compiling_fails_late(images: Path, tmp_path: Path, capsys: Any) -> None:
     more = ["--recipe", "best", "--iterations", "40", "--checkpoint-every", "1000"]
     assert tiny.run(images, tmp_path / "a", *more, model="Late") == 0
