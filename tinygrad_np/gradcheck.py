@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from .cases import Case, Sample
 from .kinks import find_kink
 from .numerical import Method, Probe, replaced
 from .op import Op
+from .tables import aligned
 from .tensor import Array, Tensor, plain
 
 TOLERANCES = {
@@ -226,17 +227,6 @@ def sample_call(
     arguments = [made(d, g, n) for d, g, n in zip(args, case.args, names, strict=False)]
     keywords = {k: made(v, case.params[k], k) for k, v in params.items()}
     return lambda: op.function(*arguments, **keywords), tensors
-
-
-def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines, their columns as wide as need be.
-
-    >>> aligned([("name", "size"), ("x", "3")])
-    ['name  size', 'x     3']
-    """
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 # The function under check

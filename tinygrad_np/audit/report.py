@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..gradcheck import GradcheckReport, aligned
+from ..gradcheck import GradcheckReport
+from ..tables import aligned
 
 
 class Diagnosis(NamedTuple):
