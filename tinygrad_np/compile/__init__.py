@@ -26,11 +26,15 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
 
     What a replay cannot repeat is an error, ``CompileError``, that names the line: a branch on a
     traced value, ``.item()`` inside, a write into a plain array, an assignment to an attribute or
-    to a global variable, arrays or numbers that differ from the first to the second run. Variables,
-    modules and optimisers that the function refers to are looked at before each replay; where one
-    has changed it is traced anew. Printing and appending to lists are not repeated. Returned
-    Tensors are constants: differentiate inside. An argument that shares memory with an array that
-    the function updates is no case for replay: the function then runs as it is.
+    to a global variable, random numbers that are not drawn by ``tg.dropout``, arrays or numbers
+    that differ from the first to the second run. What the code refers to by name is looked at
+    before each replay, and where it has changed the function is traced anew: variables, attributes,
+    what is in lists, sets and dicts, modules and optimisers, plain arrays of up to 256 KB. What it
+    gets elsewhere (files, the environment, the clock; what NumPy alone computes of larger arrays)
+    is taken to stay. Printing and appending to lists are not repeated. Returned Tensors are
+    constants: differentiate inside. An argument that shares memory with an array that the function
+    updates is no case for replay: the function then runs as it is, as under ``tg.record`` and
+    ``tg.debug``.
 
     ``exact=True`` leaves out the passes that change the order of additions (``compile/passes``):
     the results are then eager's to the last bit.

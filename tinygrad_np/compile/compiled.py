@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import tracing
+from .. import graph, tracing
 from ..tensor import Tensor
 from . import CompileError
-from .guard import Condition, entry, guard, surroundings
+from .guard import Condition, guard
 from .passes import EXACT, REORDERING
 from .plan import Plan
 from .program import Program, map_tree
 from .same import difference
-from .trace import FREE, LOCK, Trace, concrete_result, watching
+from .trace import LOCK, Trace, concrete_result, watching
 
 if TYPE_CHECKING:  # imported when something is drawn
     from ..draw.render import Drawing
@@ -38,10 +38,12 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or its replay."""
-        if tracing.active.get() is not None:  # inside another trace: part of that program
+        mode = graph.recording.get()
+        # Inside another trace it is part of that program; and whoever observes sees each op.
+        if tracing.active.get() is not None or type(mode) is not bool:
             return self.function(*args, **kwargs)
         arrays: list[Any] = []
-        key: Any = tuple([_signature(arg, arrays) for arg in args])
+        key: Any = mode, *[_signature(arg, arrays) for arg in args]
         if kwargs:
             key = key, _signature(kwargs, arrays)
         with LOCK:
@@ -60,33 +62,40 @@ class Compiled:
         self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entry: _Entry | None
     ) -> Any:
         """Run for real and write it down; the second time, compare and make the plan."""
-        conditions, assigned = surroundings(self.function)
-        if assigned is not None:
-            raise CompileError(f"the function assigns to {assigned}: a replay would not. Return it")
         trace = Trace()
+        trace.around.meet(self.function)
         owner = getattr(self.function, "__self__", None)
         if hasattr(owner, "__dict__"):
             trace.depend(owner)
         try:
             traced = map_tree(trace.input, (args, kwargs))
+            trace.around.complete()
+            if (assigned := trace.around.assigned) is not None:
+                raise CompileError(
+                    f"the function assigns to {assigned}: a replay would not. Return it"
+                )
+            given = map_tree(lambda leaf: leaf, traced)
             with watching(trace):
                 result = self.function(*traced[0], **traced[1])
+                if map_tree(id, traced) != map_tree(id, given):
+                    trace.refuse("a list or dict among the arguments is changed: return a new one")
                 program = trace.finish(result)
-            conditions += _conditions(trace)
-            fitting = [
-                (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
-                for value in trace.outside
-            ]
+            conditions = _conditions(trace)
+            fitting = {
+                value: (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
+                for value in (symbol.external for symbol in trace.outside)
+                if value is not None and value.where.path != ".grad"
+            }
             trace.commit()
         finally:
             trace.close()
         if entry is not None and entry.plan is None:
-            entry.confirm(program, conditions, self.passes)
+            entry.confirm(program, conditions, fitting, self.passes)
         else:
             if entry is not None:
                 self.entries[key].remove(entry)
             self._make_room()
-            made = _Entry(program, conditions + fitting, (args, kwargs))
+            made = _Entry(program, [*conditions, *fitting.values()], (args, kwargs))
             self.entries.setdefault(key, []).append(made)
         return map_tree(concrete_result, result)
 
@@ -150,37 +159,37 @@ class _Entry:
         if not isinstance(leaf, np.ndarray) and getattr(leaf, "_node", self) is not None:
             self.kept.append(leaf)
 
-    def confirm(self, program: Program, conditions: list[Condition], passes: Any) -> None:
+    def confirm(
+        self, program: Program, conditions: list[Condition], fitting: Any, passes: Any
+    ) -> None:
         """A second run with the same signature: CompileError if it did anything else."""
         found = difference(self.program, program)
         if found is not None:
             raise CompileError(found)
-        self.holds = guard(conditions)
         for run in passes:
             run(program)
         self.plan = Plan(program)
+        for value in (*self.plan.externals, *self.plan.moving):  # which the plan looks at itself
+            fitting.pop(value, None)
+        self.holds = guard([*conditions, *fitting.values()])
 
 
 def _conditions(trace: Trace) -> list[Condition]:
     """What a trace took as given."""
-    found: list[Condition] = []
-    for tensor, _ in trace.tensors.values():
-        found.append(("{0}._node is {1}", (tensor, tensor._node)))
+    found = list(trace.around.conditions)
+    if not guard(found)():
+        found = [("False", ())]  # the function changes them itself, and may have to each time
+    for tensor, node in trace.nodes.values():
+        found.append(("{0}._node is {1}", (tensor, node)))
     for node, before in trace.before.items():
         if before is None:
             found.append(("{0}.grad is None", (node,)))
         else:
             found.append(("{0}({1}.grad)", (before.variable.fits, node)))
-    for owner, given in trace.owners.values():
-        found.append(("len({0}) == {1}", (vars(owner), len(vars(owner)))))
-        for name, value in given.items():
-            if value is not FREE:
-                found += entry(vars(owner), name, value)
-        found += surroundings(getattr(owner, "forward", None))[0]
     return found
 
 
-_PLAIN = frozenset([int, bool, str, type(None), np.dtype])
+_PLAIN = frozenset([int, bool, str, type(None)])
 
 
 def _signature(tree: Any, arrays: list[Any]) -> Any:
@@ -191,7 +200,7 @@ def _signature(tree: Any, arrays: list[Any]) -> Any:
         return tree.shape, tree.strides, tree.dtype
     if kind is Tensor:
         if tree._node is None:
-            return kind, _signature(tree._data, arrays)
+            return kind, tree._name, _signature(tree._data, arrays)
         return kind, id(tree)
     if isinstance(tree, tuple | list):
         return (kind, *[_signature(item, arrays) for item in tree])

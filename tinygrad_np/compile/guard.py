@@ -1,35 +1,51 @@
 """What a trace took as given, checked before each replay by one generated function.
 
-Beside arguments a function depends on the variables it refers to, on modules and optimisers, and on
-which parameters have gradients. Each such fact is a condition in Python's own words; one function
-that checks them all costs 30 ns a condition.
+Beside arguments a function depends on the variables it refers to, on what these hold, on modules
+and optimisers, and on which parameters have gradients. Each such fact is a condition in Python's
+own words; one function that checks them all costs 30 ns a condition.
 """
 
 from __future__ import annotations
 
+import builtins
+import collections
 import dis
 import functools
-import operator
+import pickle
+import sys
 import types
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import numpy as np
 
-_SMALL = 16384
+from .. import random
+from ..nn import Module
+from ..tensor import Tensor
+
+_SMALL = 1 << 18
 """Arrays outside of at most so many bytes are compared with what they were when traced."""
 
 Condition = tuple[str, tuple[Any, ...]]
 """An expression with {0}, {1}, ... for objects, and these objects."""
 
-_PACKAGE = __name__.rsplit(".", 2)[0]
+_KNOWN = {__name__.partition(".")[0], "numpy", *sys.stdlib_module_names}
+_PLAIN = bool | int | float | complex | str | bytes | np.generic
+_CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
+_BOUND = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
+_WRAPPERS = (
+    *_BOUND, functools.partial, functools.cached_property, staticmethod, classmethod, property,
+    types.FunctionType, type(functools.cache(len)),
+)  # fmt: skip
 
 
 def guard(conditions: list[Condition]) -> Callable[[], bool]:
     """A function that tells whether all the conditions hold."""
-    namespace: dict[str, Any] = {"alike": _alike, "equal": np.array_equal}
+    namespace: dict[str, Any] = {"unchanged": unchanged}
     texts = []
-    for text, things in conditions:
+    once = {(text, *map(id, things)): (text, things) for text, things in conditions}
+    for text, things in once.values():
         names = [f"k{len(namespace) + i}" for i in range(len(things))]
         namespace.update(zip(names, things, strict=True))
         texts.append(text.format(*names))
@@ -38,72 +54,166 @@ def guard(conditions: list[Condition]) -> Callable[[], bool]:
     return check
 
 
-def entry(mapping: dict[str, Any], name: str, value: Any) -> list[Condition]:
-    """A variable or attribute still has its value: the very same, or an equal number or word."""
-    return _still("{0}.get({1})", (mapping, name), value)
+def unchanged(now: Any, then: Any) -> bool:
+    """Whether a variable is what it was: an equal number or word, or the very same object."""
+    alike = isinstance(then, _PLAIN) and type(now) is type(then)
+    return now is then or (alike and repr(now) == repr(then))  # 0.0 and -0.0 are equal
 
 
-def _still(now: str, where: tuple[Any, ...], value: Any) -> list[Condition]:
-    then = f"{{{len(where)}}}"
-    if isinstance(value, bool | int | float | str):
-        return [(f"({now} is {then} or {now} == {then})", (*where, value))]
-    conditions: list[Condition] = [(f"{now} is {then}", (*where, value))]
-    if isinstance(value, np.ndarray) and value.nbytes <= _SMALL:
-        conditions.append(("equal({0}, {1}, equal_nan={2})",
-                           (value, value.copy(), value.dtype.kind in "fc")))  # fmt: skip
-    elif isinstance(value, list):
-        items = [f" and {{0}}[{i}] is {{{i + 1}}}" for i in range(len(value))]
-        conditions.append((f"len({{0}}) == {len(value)}{''.join(items)}", (value, *value)))
-    elif type(value) is dict:
-        conditions.append(("alike({0}.values(), {1})", (value, list(value.values()))))
-    return conditions
+class Surroundings:
+    """What a function can get at, as far as its code names it: ``conditions`` for replays.
 
-
-def _alike(now: Any, then: list[Any]) -> bool:
-    return len(now) == len(then) and all(map(operator.is_, now, then))
-
-
-def surroundings(function: Any) -> tuple[list[Condition], str | None]:
-    """What a function's global and enclosing variables are, as conditions; what it assigns to.
-
-    The functions it refers to, and the methods of its object, are looked at as well, but for this
-    package's.
+    The functions it refers to are looked at as well, but for this package's, NumPy's and Python's
+    own. ``facts`` are what the function itself must leave alone: words for what it does otherwise,
+    how to look, and what was there. ``assigned`` is a variable outside that it assigns to.
     """
-    conditions: list[Condition] = []
-    assigned = None
-    seen: set[Any] = set()
-    stack = [function]
-    while stack:
-        now = stack.pop()
-        while isinstance(now, functools.partial):
-            now = now.func
-        owner = getattr(now, "__self__", None)
-        now = getattr(now, "__func__", now)
-        if not isinstance(now, types.FunctionType) or now in seen:
-            continue
-        seen.add(now)
-        foreign = not now.__module__ or not now.__module__.startswith((f"{_PACKAGE}.", "numpy"))
-        for cell, value in _cells(now):
-            conditions += _still("{0}.cell_contents", (cell,), value)
-            stack.append(value)
-        for code in _codes(now.__code__) if foreign else ():
-            for name in code.co_names:
-                if isinstance(method := getattr(type(owner), name, None), types.FunctionType):
-                    stack.append(types.MethodType(method, owner))
-                value = now.__globals__.get(name)
-                if value is not None and not isinstance(value, types.ModuleType):
-                    conditions += entry(now.__globals__, name, value)
-                    stack.append(value)
-            assigned = assigned or _assigned(code)
-    return conditions, assigned
+
+    def __init__(self) -> None:
+        self.conditions: list[Condition] = []
+        self.facts: list[tuple[str, Callable[[], Any], Any]] = []
+        self.assigned: str | None = None
+        self._names = {"forward", "function", "rule", "training"}  # what this package asks for
+        self._seen: dict[int, Any] = {}
+        self._holders: list[tuple[Any, Any]] = []  # with one of the places of their attributes
+        self._found: set[tuple[int, str]] = set()
+        self.fact("seeds the default generator", lambda: str(random._default))
+
+    def fact(self, told: str, look: Callable[[], Any]) -> None:
+        """What is there now is to be there afterwards."""
+        self.facts.append((told, look, look()))
+
+    def refresh(self) -> None:
+        """Something has been done that a replay does as well: take what is there now as given."""
+        self.facts = [(told, look, look()) for told, look, _ in self.facts]
+
+    def meet(self, thing: Any) -> None:
+        """Something that the function can get at."""
+        if id(thing) in self._seen or thing is None or isinstance(thing, _PLAIN | Tensor):
+            return
+        self._seen[id(thing)] = thing
+        if isinstance(thing, _WRAPPERS):
+            for part in ("__self__", "__func__", "__wrapped__", "fget", "func", "args", "keywords"):
+                self.meet(getattr(thing, part, None))
+            if isinstance(thing, types.FunctionType):
+                self._function(thing)
+        elif isinstance(thing, _CONTAINERS):
+            self._items("{0}", thing, thing)
+            if isinstance(thing, dict):
+                self._items("{0}.values()", thing, thing.values())
+        elif isinstance(thing, np.ndarray):
+            if thing.nbytes <= _SMALL:
+                self.conditions.append(("{0}.tobytes() == {1}", (thing, thing.tobytes())))
+        elif isinstance(thing, Random | np.random.Generator | np.random.RandomState):
+            self.fact("draws random numbers", functools.partial(pickle.dumps, thing))
+        elif hasattr(type(thing), "__next__") and not hasattr(thing, "read"):
+            self.conditions.append(("False", ()))  # an iterator: it gives something else each time
+        else:
+            self._holder(thing)
+
+    def depend(self, owner: Any, besides: tuple[str, ...] = ()) -> None:
+        """All attributes of an object; those ``besides`` may be others, but not set inside."""
+        self.meet(owner)
+        attributes = vars(owner)
+        for name, value in attributes.items():
+            if name not in besides:
+                self._attribute(owner, attributes, name)
+                continue
+            self.fact(_sets(owner, name), functools.partial(attributes.get, name))
+            if isinstance(value, list):
+                self.conditions.append(("{0}.get({1}) is {2}", (attributes, name, value)))
+        self.complete()
+
+    def complete(self) -> None:
+        """Look at every attribute that the code met so far names, until nothing new turns up."""
+        known = -1
+        while known != len(self._seen):
+            known = len(self._seen)
+            for holder, namespace in list(self._holders):
+                for name in self._names & namespace.keys():
+                    self._attribute(holder, namespace, name)
+
+    def _holder(self, thing: Any) -> None:
+        """Something with attributes: a module, a class, or an object and its classes."""
+        own = getattr(thing, "__dict__", None)
+        if isinstance(thing, types.ModuleType):
+            self._holders.append((thing, own))
+            return
+        if not isinstance(thing, type) and isinstance(own, dict):
+            self._holders.append((thing, own))
+            self.conditions.append(("len({0}) == {1}", (own, len(own))))
+        if isinstance(thing, Module):
+            self.depend(thing)
+        for kind in (thing if isinstance(thing, type) else type(thing)).__mro__:
+            if _is_foreign(kind.__module__):
+                self._holders.append((thing, vars(kind)))
+                for name, value in vars(kind).items():
+                    if name.startswith("__") and isinstance(value, types.FunctionType):
+                        self.meet(value)  # an operator, whose name no code needs to mention
+
+    def _attribute(self, holder: Any, namespace: Any, name: str) -> None:
+        if (id(namespace), name) in self._found:
+            return
+        self._found.add((id(namespace), name))
+        value = namespace[name]
+        if isinstance(holder, types.ModuleType) and not _is_foreign(holder.__name__):
+            if isinstance(value, (types.ModuleType, *_BOUND)):  # np.random.normal, say
+                self.meet(value)
+        elif isinstance(value, types.MemberDescriptorType):  # a slot
+            look = functools.partial(getattr, holder, name, None)
+            self._still(f"getattr({{0}}, {name!r}, None)", (holder,), look())
+            self.fact(_sets(holder, name), look)
+        else:
+            self._still("{0}.get({1})", (namespace, name), value)
+            self.fact(_sets(holder, name), functools.partial(namespace.get, name))
+
+    def _still(self, now: str, where: tuple[Any, ...], value: Any) -> None:
+        """A variable has its value: the very same, or an equal number or word."""
+        if not isinstance(value, types.ModuleType):
+            then = f"{{{len(where)}}}"
+            text = f"{now} is {then}"
+            if isinstance(value, _PLAIN):
+                text = f"({text} or unchanged({now}, {then}))"
+            self.conditions.append((text, (*where, value)))
+        self.meet(value)
+
+    def _items(self, text: str, container: Any, items: Any) -> None:
+        items = list(items)
+        if not isinstance(container, tuple | frozenset):
+            ids = list(map(id, items))
+            self.conditions.append((f"[*map(id, {text})] == {{1}}", (container, ids, items)))
+        for item in items:
+            self.meet(item)
+
+    def _function(self, function: types.FunctionType) -> None:
+        for cell in function.__closure__ or ():
+            try:
+                self._still("{0}.cell_contents", (cell,), cell.cell_contents)
+            except ValueError:  # a variable that has no value yet
+                continue
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self.meet(default)
+        variables = function.__globals__
+        for code in _codes(function.__code__) if _is_foreign(function.__module__) else ():
+            self._names.update(code.co_names, [c for c in code.co_consts if type(c) is str])
+            for instruction in dis.get_instructions(code):
+                what, name = instruction.opname, instruction.argval
+                if what in ("LOAD_GLOBAL", "LOAD_NAME"):
+                    if name in variables or not hasattr(builtins, name):
+                        self._still("{0}.get({1})", (variables, name), variables.get(name))
+                elif what == "IMPORT_NAME":
+                    self.meet(sys.modules.get(name))
+                elif what == "STORE_GLOBAL" or (what == "STORE_DEREF" and name in code.co_freevars):
+                    line = instruction.positions.lineno if instruction.positions else 0
+                    self.assigned = f"{name}\n    at {code.co_filename}:{line} in {code.co_name}"
 
 
-def _cells(function: types.FunctionType) -> Iterator[tuple[Any, Any]]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell, cell.cell_contents
-        except ValueError:  # a variable that has no value yet
-            continue
+def _sets(holder: Any, name: str) -> str:
+    return f"sets {getattr(holder, '__name__', type(holder).__name__)}.{name}"
+
+
+def _is_foreign(module: str | None) -> bool:
+    """Whether code may do anything: it is neither this package's nor NumPy's nor Python's own."""
+    return (module or "").partition(".")[0] not in _KNOWN
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -112,16 +222,3 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _codes(constant)
-
-
-def _assigned(code: types.CodeType) -> str | None:
-    """A variable outside that the code assigns to, with its line."""
-    line = code.co_firstlineno
-    for instruction in dis.get_instructions(code):
-        line = instruction.starts_line or line
-        outside = instruction.opname == "STORE_GLOBAL" or (
-            instruction.opname == "STORE_DEREF" and instruction.argval in code.co_freevars
-        )
-        if outside:
-            return f"{instruction.argval}\n    at {code.co_filename}:{line} in {code.co_name}"
-    return None

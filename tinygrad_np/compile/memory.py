@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import blas
+from . import CompileError, blas
 from .program import Call, Program, Value, is_ufunc
 
 _ALIGNMENT = 64  # a cache line, and the widest vector register
@@ -39,6 +39,12 @@ def lay_out(program: Program, arrays: dict[Value, Any], fixed: set[Value]) -> La
 
     The ``fixed`` ones among them are the same arrays at each run.
     """
+    for one, other in program.apart:
+        if np.may_share_memory(one.where.get(), other.where.get()):
+            raise CompileError(
+                f"{one.where!r} and {other.where!r} share memory, which they did not when the "
+                "function was traced: compile it anew"
+            )
     memory = _Memory(program, arrays, fixed)
     layout = Layout(dict(arrays), memory.homes())
     free: list[Any] = []

@@ -122,11 +122,16 @@ def _word(value: Any) -> str:
 
 @dataclass(eq=False)
 class Program:
-    """The calls in order, and the structure of what the function returned (Values inside)."""
+    """The calls in order, and the structure of what the function returned (Values inside).
+
+    ``apart`` are pairs of externals that must not share memory: one is stored to, while a value
+    stands for the other.
+    """
 
     calls: list[Call]
     result: Any
     inputs: list[Value]
+    apart: set[tuple[Value, Value]]
 
     @property
     def outputs(self) -> list[Value]:

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from .blas import address
 from .program import Call, Place, Program, Value
 
 
 def difference(first: Program, second: Program) -> str | None:
     """What the second run did otherwise, with its line; None if both are the same.
 
-    An array that both runs used, the very same, lives outside: the second program looks at it
-    again at each run. One that was made anew with the same values is a constant.
+    An array that both runs used, or the same part of one, lives outside: the second program looks
+    at it again at each run. One that was made anew with the same values is a constant.
     """
     pairs: dict[Value, Value] = dict(zip(first.inputs, second.inputs, strict=True))
     for a, b in zip(first.calls, second.calls, strict=False):
@@ -82,12 +83,17 @@ def _compare_values(a: Value, b: Value, pairs: dict[Value, Value]) -> str | None
         return f"{a!r} of {a.dtype}{a.shape} became {b!r} of {b.dtype}{b.shape}"
     if a.source == "external" and not a.where.same(b.where):
         return f"{b.where!r} takes the place of {a.where!r}"
-    if a.source == "constant" and a.where is b.where:
+    if a.source == "constant" and (a.where is b.where or _same_memory(a.where, b.where)):
         b.source, b.where = "external", Place(b.where, "", "array")
     elif a.source == "constant" and not _equal(a.where, b.where):
         return "an array that is no argument is made anew in each call, with other values"
     pairs[a] = b
     return None
+
+
+def _same_memory(a: Any, b: Any) -> bool:
+    """Whether both are the same view of an array outside."""
+    return bool(a.base is b.base is not None and address(a) == address(b))
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -7,6 +7,7 @@ value itself, such as ``if x > 0``, is an error that names the line.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # NumPy's operator ** takes these ways for plain exponents, and so must the trace.
 _POWERS = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
+_PACKAGE = __name__.split(".")[0]
 _FACTS = (np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj)
 _LIKE = (np.zeros_like, np.ones_like, np.full_like, np.empty_like)
 
@@ -68,6 +70,17 @@ class Symbol(NDArrayOperatorsMixin, Traced):
 
     __hash__ = object.__hash__
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # isinstance(x, np.ndarray) shall lead where it does eagerly
+        name = sys._getframe(1).f_globals.get("__name__", "")
+        return Symbol if name.startswith((_PACKAGE, "numpy")) else np.ndarray
+
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
     # Calls
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -88,7 +101,8 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         if function in _FACTS:
             return function(*[a.value if isinstance(a, Symbol) else a for a in args], **kwargs)
         if function in _LIKE:
-            return function(np.empty(args[0].shape, args[0].dtype), *args[1:], **kwargs)
+            like = args[0].value if isinstance(args[0], Symbol) else args[0]
+            return function(like, *args[1:], **kwargs)
         return self.trace.call(function, args, kwargs)
 
     def __pow__(self, exponent: Any) -> Any:

@@ -19,14 +19,12 @@ import numpy as np
 from .. import graph, tracing
 from ..tensor import Tensor, wrap
 from . import CompileError
-from .program import REDUCTIONS, Call, Place, Program, Value, map_tree
+from .guard import Surroundings, unchanged
+from .program import REDUCTIONS, Call, Function, Place, Program, Value, map_tree
 from .symbol import Symbol
 
 LOCK = threading.RLock()
 """Held by whoever traces or replays: parameters and gradients have one writer at a time."""
-
-FREE = object()
-"""In place of attributes that may change, because the replay asks for them itself."""
 
 _PACKAGE = __name__.rsplit(".", 2)[0]
 _DATA_DEPENDENT = frozenset(
@@ -41,16 +39,18 @@ class Trace:
         self.calls: list[Call] = []
         self.inputs: list[Value] = []
         self.constants: dict[int, tuple[Any, Value]] = {}  # by id; the array is kept: the id holds
+        self.around = Surroundings()
         self.tensors: dict[int, tuple[Tensor, Symbol]] = {}  # from outside, with what they hold now
+        self.nodes: dict[int, tuple[Tensor, Any]] = {}  # the same with their nodes
         self.inside: set[int] = set()  # Tensors made by the function
         self.start = graph.tick()
         self.gradients: dict[graph.Node, Any] = {}  # of leaves outside, as they are now
         self.before: dict[graph.Node, Symbol | None] = {}  # what was read first, if anything was
         self.left: list[tuple[Any, str, Any]] = []  # what is to be found outside afterwards
+        self.apart: set[Any] = set()  # pairs of them, taken to share no memory
         self.items_found: dict[tuple[int, int, int], Symbol] = {}
-        self.outside: list[Value] = []  # externals, but for gradients
+        self.outside: list[Symbol] = []  # what stands for arrays from outside
         self.computed: set[Value] = set()  # in memory of their own
-        self.owners: dict[int, tuple[Any, dict[str, Any]]] = {}
         self.errors = np.geterr()
 
     # Arrays come in
@@ -61,6 +61,7 @@ class Trace:
         if isinstance(leaf, Tensor) and leaf.requires_grad:
             return leaf
         if not isinstance(array, np.ndarray):
+            self.around.meet(leaf)
             if hasattr(leaf, "__dict__") and not isinstance(leaf, type | types.FunctionType):
                 self.depend(leaf)
             return leaf
@@ -72,6 +73,9 @@ class Trace:
             return symbol
         tensor = wrap(symbol, None)  # type: ignore[arg-type]
         tensor._name = leaf._name
+        self.inside.add(id(tensor))
+        for look in (lambda: tensor._data, lambda: tensor._node):
+            self.around.fact("changes a Tensor among the arguments", look)
         return tensor
 
     def constant(self, array: Any) -> Value:
@@ -87,10 +91,10 @@ class Trace:
         """An array that lives outside: the program is bound to the place, whatever it will hold."""
         if type(array) is not np.ndarray:
             self.refuse(f"{label} holds a {type(array).__name__}: only ndarrays are traced")
-        value = Value(array, "external", Place(owner, path, label))
-        if path != ".grad":
-            self.outside.append(value)
-        return Symbol(self, array, value)
+        self.outside.append(
+            Symbol(self, array, Value(array, "external", Place(owner, path, label)))
+        )
+        return self.outside[-1]
 
     def items(self, table: list[list[Any]], row: int) -> list[Any]:
         """See ``tracing.Tracer``."""
@@ -131,6 +135,18 @@ class Trace:
             self.tensors[id(tensor)] = tensor, array
         return True
 
+    def node(self, tensor: Tensor, node: Any) -> Any:
+        """A Tensor is asked whether it requires grad."""
+        if id(tensor) not in self.inside:
+            self.nodes[id(tensor)] = tensor, node
+        return node
+
+    def write_node(self, tensor: Tensor, old: Any, node: Any) -> bool:
+        """A Tensor is told whether it requires grad."""
+        if id(tensor) not in self.inside:
+            self.refuse("requires_grad is switched, of a Tensor from outside: do it outside, too")
+        return False
+
     def gradient(self, node: graph.Node, value: Any) -> Any:
         """A node's gradient is asked for."""
         if node.op is not None or node.tick > self.start:
@@ -142,7 +158,7 @@ class Trace:
             self.gradients[node] = self.before[node] = found
         return self.gradients[node]
 
-    def write_gradient(self, node: graph.Node, value: Any) -> bool:
+    def write_gradient(self, node: graph.Node, old: Any, value: Any) -> bool:
         """A node's gradient is replaced; True if the node is from outside, and must not change."""
         outside = node.op is None and node.tick < self.start
         if outside:
@@ -160,7 +176,7 @@ class Trace:
             )
         if isinstance(function, np.ufunc) and all(map(_is_number, args)) and not kwargs:
             return self.host(_on_hosts(function, args))
-        arguments, keywords = map_tree(_concrete, args), map_tree(_concrete, kwargs)
+        arguments, keywords = map_tree(_read_only, args), map_tree(_read_only, kwargs)
         if kwargs.get("out") is not None:
             self.refuse(f"out= makes {_name(function)} write into an array in place")
         if function in _DATA_DEPENDENT or (
@@ -170,13 +186,16 @@ class Trace:
                 "the result's shape depends on the values of a traced array: use tg.where, or "
                 "multiply by the mask"
             )
-        result = function(*arguments, **keywords)
+        try:
+            result = function(*arguments, **keywords)
+        except ValueError as error:
+            if "read-only" in str(error):
+                self.refuse(f"{_name(function)} writes into an array in place")
+            raise
         if isinstance(result, np.generic):
             result = np.asarray(result)
         if type(result) is not np.ndarray:
             self.refuse(f"{_name(function)} returns {type(result).__name__}, not an array")
-        if any(result is a for a in arguments[1:]):
-            self.refuse(f"{_name(function)} writes into an array in place")
         first = next((a for a in arguments if isinstance(a, np.ndarray)), None)
         shares = not isinstance(function, np.ufunc) and any(
             isinstance(a, np.ndarray) and np.may_share_memory(a, result) for a in arguments
@@ -186,7 +205,8 @@ class Trace:
         if function in REDUCTIONS and not shares:
             function, args, kwargs = _as_reduce(function, args, kwargs)
         out = Value(result)
-        places = map_tree(self.place, args), map_tree(self.place, kwargs)
+        place = self._live if shares else self.place
+        places = map_tree(place, args), map_tree(place, kwargs)
         kind = "view" if shares else "array"
         if not shares:
             self.computed.add(out)
@@ -201,6 +221,10 @@ class Trace:
                 leaf.trace.call(np.positive, (leaf,), {})  # refuses
             return leaf.variable
         return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    def _live(self, leaf: Any) -> Any:
+        """An argument that is viewed: views show what is stored to an array from outside later."""
+        return self.place(leaf) if getattr(leaf, "external", None) is None else leaf.external
 
     def assign(self, target: Any, source: Any, casting: Any = "same_kind") -> Any:
         """``np.copyto(target, source)``, of an array that lives outside."""
@@ -225,6 +249,12 @@ class Trace:
             Call("store", np.copyto, (target.external, source.variable), line=_line())
         )
         target.variable = source.variable
+        for other in self.outside:
+            if other is not target and other.variable is not other.external:
+                if np.may_share_memory(other.value, target.value):
+                    other.variable = other.external  # type: ignore[assignment]
+                else:
+                    self.apart.add((other.external, target.external))
         return target
 
     # What Python does at every run
@@ -238,14 +268,14 @@ class Trace:
 
     def draw(self, function: Callable[[], Any]) -> Any:
         """See ``tracing.Tracer``."""
-        array = np.asarray(function())
+        array = np.asarray(self._again(function))
         value = Value(array)
         self.calls.append(Call("draw", function, out=value, line=_line()))
         return Symbol(self, array, value)
 
     def effect(self, function: Callable[[], None]) -> None:
         """See ``tracing.Tracer``."""
-        function()
+        self._again(function)
         self.calls.append(Call("effect", function, line=_line()))
 
     def check(self, function: Callable[..., None], *arrays: Any) -> None:
@@ -255,9 +285,22 @@ class Trace:
 
     def depend(self, owner: Any, *besides: str) -> None:
         """See ``tracing.Tracer``."""
-        given = self.owners.setdefault(id(owner), (owner, dict(vars(owner))))[1]
-        for name in besides:
-            given[name] = FREE
+        self.around.depend(owner, besides)
+
+    def _again(self, function: Callable[[], Any]) -> Any:
+        """Do what a replay does as well."""
+        self._check_facts()
+        result = function()
+        self.around.refresh()
+        return result
+
+    def _check_facts(self) -> None:
+        for told, look, then in self.around.facts:
+            if not unchanged(look(), then):
+                self.refuse(
+                    f"the function {told}, which a replay would not do: return the value, keep it "
+                    "in a Tensor's data, or pass it as an argument"
+                )
 
     def refuse(self, why: str) -> NoReturn:
         """Give up, naming the line of the user's code."""
@@ -267,21 +310,14 @@ class Trace:
 
     def finish(self, result: Any) -> Program:
         """The program, with what the function left in Tensors and gradients outside put there."""
-        for owner, given in self.owners.values():
-            for name, value in vars(owner).items():
-                then = given.get(name, self)
-                if then is not FREE and not unchanged(value, then):
-                    self.refuse(
-                        f"the function sets {type(owner).__name__}.{name}, which a replay would "
-                        "not do: return the value, or keep it in a Tensor's data"
-                    )
+        self._check_facts()
         for tensor, symbol in self.tensors.values():
             if symbol.external is None or symbol.external.where.owner is not tensor:
                 self._put(Place(tensor, "._data", tensor.name or "tensor"), symbol)
         for node, gradient in self.gradients.items():
             if node not in self.before or gradient is not self.before[node]:
                 self._put(Place(node, ".grad", f"{node.name or 'tensor'}.grad"), gradient)
-        return Program(self.calls, map_tree(self._leaving, result), self.inputs)
+        return Program(self.calls, map_tree(self._leaving, result), self.inputs, self.apart)
 
     def _put(self, place: Place, symbol: Any) -> None:
         if symbol is not None and not isinstance(symbol, Symbol):
@@ -301,6 +337,8 @@ class Trace:
         """Let go of the traced arrays, which hold the trace: no cycle stays."""
         for found in (self.tensors, self.gradients, self.before, self.items_found):
             found.clear()
+        self.outside.clear()
+        self.around.facts.clear()
 
     def _leaving(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
@@ -327,14 +365,17 @@ def concrete_result(leaf: Any) -> Any:
     return leaf
 
 
-def unchanged(now: Any, then: Any) -> bool:
-    """Whether an attribute is what it was: the same number, or the very same object."""
-    plain = bool | int | float | str
-    return now is then or (isinstance(then, plain) and type(now) is type(then) and now == then)
-
-
 def _concrete(leaf: Any) -> Any:
     return leaf.value if isinstance(leaf, Symbol) else leaf
+
+
+def _read_only(leaf: Any) -> Any:
+    """For functions that write into their arguments, which a replay would not see."""
+    value = _concrete(leaf)
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    return value
 
 
 def _is_number(argument: Any) -> bool:
@@ -385,16 +426,14 @@ def _line() -> str:
 class _Watch:
     """A slot that tells the trace of this thread, if there is one."""
 
-    def __init__(self, kind: type, name: str) -> None:
-        self.kind, self.name = kind, name
+    def __init__(self, kind: type, name: str, read: Function, write: Function) -> None:
+        self.kind, self.name, self.read, self.write = kind, name, read, write
         self.slot: Any = kind.__dict__[name]
 
     def __get__(self, owner: Any, kind: Any) -> Any:
         value = self.slot.__get__(owner)
         trace = tracing.active.get()
-        if not isinstance(trace, Trace):
-            return value
-        return trace.read(owner, value) if self is _DATA else trace.gradient(owner, value)
+        return self.read(trace, owner, value) if isinstance(trace, Trace) else value
 
     def __set__(self, owner: Any, value: Any) -> None:
         trace = tracing.active.get()
@@ -404,25 +443,27 @@ class _Watch:
             except AttributeError:  # it is being made
                 trace.inside.add(id(owner))
             else:
-                if self is _GRAD and trace.write_gradient(owner, value):
-                    return
-                if self is _DATA and trace.write(owner, old, value):
+                if self.write(trace, owner, old, value):
                     return
         self.slot.__set__(owner, value)
 
 
-_DATA, _GRAD = _Watch(Tensor, "_data"), _Watch(graph.Node, "grad")
+_WATCHES = (
+    _Watch(Tensor, "_data", Trace.read, Trace.write),
+    _Watch(Tensor, "_node", Trace.node, Trace.write_node),
+    _Watch(graph.Node, "grad", Trace.gradient, Trace.write_gradient),
+)
 
 
 @contextmanager
 def watching(trace: Trace) -> Iterator[None]:
     """Inside, what Tensors meet is written down by ``trace``."""
     token = tracing.active.set(trace)
-    for watch in (_DATA, _GRAD):
+    for watch in _WATCHES:
         type.__setattr__(watch.kind, watch.name, watch)
     try:
         yield
     finally:
-        for watch in (_DATA, _GRAD):
+        for watch in _WATCHES:
             type.__setattr__(watch.kind, watch.name, watch.slot)
         tracing.active.reset(token)

@@ -1,0 +1,447 @@
+"""What a function reads beside its arguments: where that changes, so do its results."""
+
+import collections
+import dataclasses
+import functools
+import random
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_np as tg
+from tinygrad_np import nn, optim
+
+X = np.array([[1.0, -2.0], [0.5, 3.0]])
+RATE: Any = 1.0
+MODULE = types.ModuleType("settings")
+MODULE.rate = 1.0  # type: ignore[attr-defined]
+MODULE.inner = types.SimpleNamespace(rate=1.0)  # type: ignore[attr-defined]
+
+
+def parameter(*values: float) -> tg.Tensor:
+    return tg.Tensor(list(values), requires_grad=True)
+
+
+def set_rate(value: Any) -> None:
+    globals()["RATE"] = value
+
+
+def scaled(x: Any) -> Any:
+    return x * RATE
+
+
+@dataclasses.dataclass
+class Settings:
+    rate: float = 1.0
+    rates: list[float] = dataclasses.field(default_factory=lambda: [1.0])
+
+
+class Slotted:
+    __slots__ = ("rate",)
+    rate: float
+
+
+class Scaler:
+    shared = 1.0
+
+    def __init__(self) -> None:
+        self.rate = 1.0
+
+    @property
+    def half(self) -> float:
+        return self.rate / 2
+
+    @staticmethod
+    def of_global(x: Any) -> Any:
+        return scaled(x)
+
+    def method(self, x: Any) -> Any:
+        return self.helper(x)
+
+    def helper(self, x: Any) -> Any:
+        return x * self.rate * RATE
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.rate
+
+    def __getitem__(self, i: int) -> float:
+        return float(RATE)
+
+
+class Net(nn.Module):
+    shared = 1.0
+
+    def __init__(self) -> None:
+        self.rates, self.settings = [[1.0]], Settings()
+        self.layers = {"a": [nn.Linear(2, 2, dtype=np.float64, rng=0)]}
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers["a"]:
+            x = layer(x)
+        return x * self.rates[0][0] * self.settings.rate * self.shared
+
+
+class Custom(optim.Optimizer):
+    def rule(self, parameter: Any, gradient: Any, *state: Any) -> Any:
+        return (self.helper(gradient),)
+
+    def helper(self, gradient: Any) -> Any:
+        return RATE * gradient
+
+
+def attribute(holder: Any, name: str = "rate") -> Callable[[Any], None]:
+    return functools.partial(setattr, holder, name)
+
+
+def reads() -> dict[str, tuple[Callable[..., Any], Callable[[Any], None]]]:
+    """By name: a function of x, and what sets the number that it reads."""
+    found: dict[str, Any] = {}
+    plain, nested = types.SimpleNamespace(rate=1.0), types.SimpleNamespace(inner=Settings())
+    slotted, scaler, net, methods = Slotted(), Scaler(), Net(), Scaler()
+    slotted.rate = 1.0
+    rates, table, inner, pair = [[1.0]], {"a": {"b": 1.0}}, {"a": 1.0}, ([1.0],)
+    inside = tg.compile(scaled)
+    some, queue = {1.0}, collections.deque([1.0])
+    arrays, large, view = {"a": [np.ones(3)]}, np.ones(5000), np.ones((50_000, 2))
+    found["attribute"] = lambda x: x * plain.rate, attribute(plain)
+    found["getattr"] = lambda x: x * getattr(plain, "rate"), attribute(plain)  # noqa: B009
+    found["vars"] = lambda x: x * vars(plain)["rate"], attribute(plain)
+    found["attribute of an attribute"] = lambda x: x * nested.inner.rate, attribute(nested.inner)
+    found["slot"] = lambda x: x * slotted.rate, attribute(slotted)
+    found["property"] = lambda x: x * scaler.half, attribute(scaler)
+    found["class attribute"] = lambda x: x * Scaler.shared, attribute(Scaler, "shared")
+    found["class attribute by object"] = lambda x: x * scaler.shared, attribute(Scaler, "shared")
+    found["module"] = lambda x: x * MODULE.rate, attribute(MODULE)
+    found["in a module"] = lambda x: x * MODULE.inner.rate, attribute(MODULE.inner)
+    found["callable object"] = lambda x: scaler(x), attribute(scaler)
+    found["method's global"] = lambda x: methods.method(x), set_rate
+    found["bound method"] = functools.partial(methods.method), attribute(methods)
+    found["static method"] = lambda x: Scaler.of_global(x), set_rate
+    found["operator"] = lambda x: x * scaler[0], set_rate
+    found["default"] = (
+        lambda x, inner=inner: x * inner["a"],
+        functools.partial(inner.__setitem__, "a"),
+    )
+    found["default function"] = lambda x, f=scaled: f(x), set_rate
+    found["keyword of a partial"] = (
+        functools.partial(lambda x, s: x * s.rate, s=plain), attribute(plain),
+    )  # fmt: skip
+    found["functions in a list"] = lambda x, fs=[[scaled]]: fs[0][0](x), set_rate
+    found["compiled inside"] = lambda x: inside(x) + 1, set_rate
+    found["wrapped"] = functools.wraps(scaled)(lambda x: scaled(x) * RATE), set_rate
+    found["nested list"] = lambda x: x * rates[0][0], functools.partial(rates[0].__setitem__, 0)
+    found["nested dict"] = (
+        lambda x: x * table["a"]["b"], functools.partial(table["a"].__setitem__, "b"),
+    )  # fmt: skip
+    found["list in a tuple"] = lambda x: x * pair[0][0], functools.partial(pair[0].__setitem__, 0)
+    found["set"] = lambda x: x * len(some), some.add
+    found["deque"] = lambda x: x * len(queue), queue.append
+    found["array in a list"] = lambda x: x * arrays["a"][0].mean(), arrays["a"][0].fill
+    found["large array"] = lambda x: x * large.mean(), large.fill
+    found["part of a large array"] = lambda x: x * view[1:3], view.fill
+    found["module's list"] = lambda x: net(x), functools.partial(net.rates[0].__setitem__, 0)
+    found["module's settings"] = lambda x: net(x), attribute(net.settings)
+    found["module's class"] = lambda x: net(x), attribute(Net, "shared")
+    found["zero's sign"] = lambda x: 1 / (x * 0 + RATE), lambda v: set_rate(0.0 if v > 1 else -0.0)
+    found["int and float"] = lambda x: x.astype(int) * RATE, lambda v: set_rate(v if v > 1 else 1)
+    found["None"] = (
+        lambda x: x if RATE is None else x * RATE,
+        (lambda v: set_rate(v if v > 1 else None)),
+    )
+    found["no value yet"] = not_there_yet, lambda v: globals().update({"LATER": v} if v > 1 else {})
+    found["new attribute"] = (
+        lambda x: x * getattr(net, "later", 1.0),
+        (lambda v: setattr(net, "later", v) if v > 1 else None),
+    )
+    found["imported inside"] = imported_inside, attribute(MODULE)
+    return found
+
+
+def not_there_yet(x: Any) -> Any:
+    try:
+        return x * LATER  # type: ignore[name-defined]
+    except NameError:
+        return x
+
+
+def imported_inside(x: Any) -> Any:
+    from settings import rate  # type: ignore[import-not-found]
+
+    return x * rate
+
+
+def same(one: Any, other: Any) -> None:
+    one, other = (np.asarray(r.data if isinstance(r, tg.Tensor) else r) for r in (one, other))
+    assert one.dtype == other.dtype
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("name", reads())
+def test_what_is_read_outside_is_looked_at_before_each_replay(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "settings", MODULE)
+    monkeypatch.setitem(globals(), "RATE", 1.0)
+    for holder in (Scaler, Net):
+        monkeypatch.setattr(holder, "shared", 1.0)
+    monkeypatch.delitem(globals(), "LATER", raising=False)
+    function, change = reads()[name]
+    compiled = tg.compile(function, exact=True)
+    with np.errstate(divide="ignore"):
+        for value in (1.0, 2.0):
+            change(value)
+            for _ in range(3):
+                same(compiled(X), function(X))
+    monkeypatch.delitem(globals(), "LATER", raising=False)
+
+
+def test_functions_and_objects_among_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, scaler = {1}, Scaler()
+    of_function = tg.compile(lambda x, f: f(x))
+    of_set, method = tg.compile(lambda x, s: x * len(s)), tg.compile(Scaler.method)
+    for rate in (1.0, 2.0):
+        monkeypatch.setitem(globals(), "RATE", rate)
+        some.add(int(rate))
+        for _ in range(3):
+            same(of_function(X, scaled), X * rate)
+            same(of_set(X, some), X * len(some))
+            same(method(scaler, X), X * rate)
+
+
+def test_a_custom_rules_helper_and_an_optimisers_own_attributes() -> None:
+    for kind in (Custom, lambda p, lr: optim.SGD(p, lr, momentum=0.5)):
+        results = []
+        for wrap in (lambda f: f, lambda f: tg.compile(f, exact=True)):
+            w = parameter(1.0, 2.0)
+            opt: Any = kind([w], 0.1)
+
+            def step(x: Any, w: Any = w, opt: Any = opt) -> Any:
+                loss = (w * x).sum() + opt.lr
+                if opt.updates < 4:
+                    loss = loss * 2
+                loss.backward()
+                opt.step()
+                opt.zero_grad()
+                return loss
+
+            run, losses = wrap(step), []
+            for i in range(8):
+                set_rate(1.0 + i // 5)
+                opt.lr = 0.1 * (1 + i // 6)
+                if i == 5 and opt.slots:
+                    opt.state = [[np.array([5.0, 6.0])]]
+                losses.append(run(X).item())
+            results.append((losses, w.tolist()))
+        assert results[0] == results[1]
+    set_rate(1.0)
+
+
+def test_parameters_added_or_frozen_between_calls() -> None:
+    results = []
+    for wrap in (lambda f: f, tg.compile):
+        net = nn.Sequential(nn.Linear(2, 2, dtype=np.float64, rng=0))
+        flag = tg.Tensor([1.0, 2.0])
+
+        def step(x: Any, net: Any = net, flag: Any = flag) -> Any:
+            loss = sum([(p * p).sum() for p in net.parameters()], tg.Tensor(x).sum())
+            return loss + flag.sum() if flag.requires_grad else loss
+
+        run, losses = wrap(step), []
+        for i in range(9):
+            if i == 3:
+                net.modules.append(nn.Linear(2, 3, dtype=np.float64, rng=1))
+            flag.requires_grad = i >= 6
+            losses.append(run(X).item())
+        results.append(losses)
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-14)
+
+
+def test_a_shape_that_alone_is_read() -> None:
+    w = tg.Tensor(np.ones((2, 2)))
+    compiled = tg.compile(lambda x: x * w.shape[0])
+    for rows in (2, 3):
+        w.data = np.ones((rows, 2))
+        for _ in range(3):
+            same(compiled(X), X * rows)
+
+
+def test_iterators_are_not_replayed() -> None:
+    for made in (iter([1.0, 1.0, 2.0, 3.0]), (v for v in (1.0, 1.0, 2.0, 3.0))):
+        compiled = tg.compile(lambda x, made=made: x * next(made))
+        assert [compiled(np.ones(1)).item() for _ in range(4)] == [1.0, 1.0, 2.0, 3.0]
+
+
+def test_recording_and_observers_are_told_apart() -> None:
+    w = parameter(1.0, 2.0)
+
+    def step(x: Any) -> Any:
+        out = tg.log(w * x)
+        return out * 2 if out.requires_grad else out
+
+    compiled = tg.compile(step)
+    for _ in range(3):
+        with tg.no_grad():
+            same(compiled(np.ones(2)), np.log([1.0, 2.0]))
+        same(compiled(np.ones(2)), np.log([1.0, 2.0]) * 2)
+    with np.errstate(divide="ignore"), tg.debug(), pytest.raises(FloatingPointError, match="log"):
+        compiled(np.zeros(2))
+
+
+# What a function changes
+
+
+def draws(make: Callable[[int], Any]) -> Any:
+    """A generator whose first two coins fall alike, and the third otherwise."""
+    for seed in range(100):
+        coins = make(seed)
+        first, second, third = [coins() < 0.5 for _ in range(3)]
+        if first == second != third:
+            return make(seed)
+    raise AssertionError
+
+
+def coin(coins: Any) -> Any:
+    return lambda x: x if coins() < 0.5 else -x
+
+
+def legacy(seed: int) -> Any:
+    np.random.seed(seed)
+    return np.random.random
+
+
+def python(seed: int) -> Any:
+    random.seed(seed)
+    return random.random
+
+
+class Coin(nn.Module):
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x: Any) -> Any:
+        return x if self.rng.random() < 0.5 else -x
+
+
+def seeds(x: Any) -> Any:
+    tg.manual_seed(0)
+    return tg.dropout(x, 0.5)
+
+
+def halves_its_rate() -> Any:
+    opt = optim.SGD([parameter(1.0)], 0.1)
+
+    def step(x: Any) -> Any:
+        opt.lr *= 0.5  # type: ignore[operator]
+        return x
+
+    return step
+
+
+def counts(holder: Any) -> Any:
+    def step(x: Any) -> Any:
+        holder.n = holder.n + 1
+        return x
+
+    return step
+
+
+def freezes() -> Any:
+    w = parameter(1.0, 2.0)
+
+    def step(x: Any) -> Any:
+        w.requires_grad = False
+        out = w * x
+        w.requires_grad = True
+        return out
+
+    return step
+
+
+def sets_its_argument(x: Any, t: Any) -> Any:
+    t.data = t.data + x
+    return t
+
+
+def trains_its_argument(x: Any, t: Any) -> Any:
+    t.requires_grad = True
+    return t * x
+
+
+def replaces_in_a_list(x: Any, items: Any) -> Any:
+    items[0] = x
+    return x
+
+
+CHANGES: dict[str, tuple[Callable[[], Any], str]] = {
+    "a generator": (lambda: coin(draws(lambda s: np.random.default_rng(s).random)), "draws random"),
+    "NumPy's generator": (lambda: coin(draws(legacy)), "draws random"),
+    "Python's generator": (lambda: coin(draws(python)), "draws random"),
+    "a module's generator": (Coin, "draws random"),
+    "the default generator": (lambda: seeds, "seeds the default generator"),
+    "a learning rate": (halves_its_rate, r"sets SGD\.lr"),
+    "an object": (lambda: counts(types.SimpleNamespace(n=0)), r"sets SimpleNamespace\.n"),
+    "a class": (lambda: counts(type("Holder", (), {"n": 0, "__module__": __name__})),
+                r"sets Holder\.n"),
+    "requires_grad": (freezes, "requires_grad is switched"),
+    "an array by NumPy": (lambda: lambda x: np.nan_to_num(x * 1, copy=False), "in place"),
+    "an array by put": (lambda: lambda x: np.put(x * 1, [0], 1.0), "in place"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_function_changes_outside_is_refused(name: str) -> None:
+    make, why = CHANGES[name]
+    with pytest.raises(tg.CompileError, match=why):
+        tg.compile(make())(X)
+
+
+@pytest.mark.parametrize("function", [sets_its_argument, trains_its_argument])
+def test_a_tensor_among_the_arguments_is_not_changed(function: Any) -> None:
+    with pytest.raises(tg.CompileError, match="changes a Tensor among the arguments"):
+        tg.compile(function)(X, tg.Tensor(X.copy()))
+    with pytest.raises(tg.CompileError, match="list or dict among the arguments"):
+        tg.compile(replaces_in_a_list)(X, [X])
+
+
+def test_items_that_a_function_sets_are_set_each_time() -> None:
+    table, items = {"n": 0}, [0]
+
+    def step(x: Any) -> Any:
+        table["n"], items[0] = 3, 4
+        return x * 1
+
+    compiled = tg.compile(step)
+    for _ in range(5):
+        table["n"] = items[0] = 0
+        compiled(X)
+        assert (table["n"], items[0]) == (3, 4)
+
+
+# What stands in for arrays
+
+
+def test_a_traced_array_passes_for_an_array() -> None:
+    w = parameter(1.0, 2.0)
+
+    def step(x: Any) -> Any:
+        x = x / 2 if isinstance(x, np.ndarray) else x
+        return x * w.data if isinstance(w.data, np.ndarray) else x  # type: ignore[redundant-expr]
+
+    compiled = tg.compile(step)
+    for _ in range(3):
+        same(compiled(X), X / 2 * [1.0, 2.0])
+
+
+def test_arrays_made_like_another_have_its_layout() -> None:
+    x = np.asfortranarray(np.random.default_rng(0).normal(size=(37, 53)))
+
+    def step(x: Any) -> Any:
+        return (np.ones_like(x) * 0.1 + x * 1).sum()
+
+    compiled = tg.compile(step, exact=True)
+    for _ in range(3):
+        same(compiled(x), step(x))
