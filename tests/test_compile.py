@@ -172,7 +172,7 @@ def test_assignments_outside_are_refused() -> None:
 
         return step
 
-    with pytest.raises(tg.CompileError, match=r"count\n    at .* in step"):
+    with pytest.raises(tg.CompileError, match=r"assign to count, .*\n    at .* in step"):
         tg.compile(nonlocal_counter())(X)
 
     class Net(nn.Module):

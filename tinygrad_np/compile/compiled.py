@@ -70,10 +70,6 @@ class Compiled:
         try:
             traced = map_tree(trace.input, (args, kwargs))
             trace.around.complete()
-            if (assigned := trace.around.assigned) is not None:
-                raise CompileError(
-                    f"the function assigns to {assigned}: a replay would not. Return it"
-                )
             given = map_tree(lambda leaf: leaf, traced)
             with watching(trace):
                 result = self.function(*traced[0], **traced[1])
@@ -149,15 +145,9 @@ class _Entry:
     """One traced signature: the program, what it depends on, and its plan once it is confirmed."""
 
     def __init__(self, program: Program, conditions: list[Condition], kept: Any) -> None:
-        self.program = program
-        self.holds = guard(conditions)
+        self.program, self.holds = program, guard(conditions)
+        self.kept = map_tree(_kept, kept)
         self.plan: Plan | None = None
-        self.kept: list[Any] = []  # what is told apart by its id
-        map_tree(self._keep, kept)
-
-    def _keep(self, leaf: Any) -> None:
-        if not isinstance(leaf, np.ndarray) and getattr(leaf, "_node", self) is not None:
-            self.kept.append(leaf)
 
     def confirm(
         self, program: Program, conditions: list[Condition], fitting: Any, passes: Any
@@ -172,6 +162,11 @@ class _Entry:
         for value in (*self.plan.externals, *self.plan.moving):  # which the plan looks at itself
             fitting.pop(value, None)
         self.holds = guard([*conditions, *fitting.values()])
+
+
+def _kept(leaf: Any) -> Any:
+    """What is told apart by its id lives on; arrays do not."""
+    return None if isinstance(leaf, np.ndarray) or getattr(leaf, "_node", 0) is None else leaf
 
 
 def _conditions(trace: Trace) -> list[Condition]:

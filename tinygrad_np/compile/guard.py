@@ -23,6 +23,7 @@ import numpy as np
 from .. import random
 from ..nn import Module
 from ..tensor import Tensor
+from . import CompileError
 
 _SMALL = 1 << 18
 """Arrays outside of at most so many bytes are compared with what they were when traced."""
@@ -64,14 +65,13 @@ class Surroundings:
     """What a function can get at, as far as its code names it: ``conditions`` for replays.
 
     The functions it refers to are looked at as well, but for this package's, NumPy's and Python's
-    own. ``facts`` are what the function itself must leave alone: words for what it does otherwise,
-    how to look, and what was there. ``assigned`` is a variable outside that it assigns to.
+    own; CompileError for one that assigns to a variable outside. ``facts`` are what the function
+    itself must leave alone: words for what it does otherwise, how to look, and what was there.
     """
 
     def __init__(self) -> None:
         self.conditions: list[Condition] = []
         self.facts: list[tuple[str, Callable[[], Any], Any]] = []
-        self.assigned: str | None = None
         self._names = {"forward", "function", "rule", "training"}  # what this package asks for
         self._seen: dict[int, Any] = {}
         self._holders: list[tuple[Any, Any]] = []  # with one of the places of their attributes
@@ -204,7 +204,10 @@ class Surroundings:
                     self.meet(sys.modules.get(name))
                 elif what == "STORE_GLOBAL" or (what == "STORE_DEREF" and name in code.co_freevars):
                     line = instruction.positions.lineno if instruction.positions else 0
-                    self.assigned = f"{name}\n    at {code.co_filename}:{line} in {code.co_name}"
+                    raise CompileError(
+                        f"a replay would not assign to {name}, as the function does: return it\n"
+                        f"    at {code.co_filename}:{line} in {code.co_name}"
+                    )
 
 
 def _sets(holder: Any, name: str) -> str:
