@@ -193,6 +193,11 @@ class Surroundings:
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self.meet(default)
         variables = function.__globals__
+        op: Any = variables.get("_op")
+        if getattr(op, "function", None) is function:  # generated: what was written is the op's
+            for written in (op.forward, *op.gradients.values()):
+                self.meet(written)
+            return
         for code in _codes(function.__code__) if _is_foreign(function.__module__) else ():
             self._names.update(code.co_names, [c for c in code.co_consts if type(c) is str])
             for instruction in dis.get_instructions(code):

@@ -31,10 +31,11 @@ _LIKE = (np.zeros_like, np.ones_like, np.full_like, np.empty_like)
 class Symbol(NDArrayOperatorsMixin, Traced):
     """A traced array: its concrete value in this run, and its place in the program."""
 
-    __slots__ = ("external", "trace", "value", "variable")
+    __slots__ = ("external", "trace", "value", "variable", "view")
 
-    def __init__(self, trace: Trace, value: Any, variable: Value) -> None:
+    def __init__(self, trace: Trace, value: Any, variable: Value, view: Any = None) -> None:
         self.trace, self.value, self.variable = trace, value, variable
+        self.view = view  # the call that made it, if it is a view
         # The array from outside that this is, and that may be written to.
         self.external = variable if variable.source == "external" else None
 

@@ -205,26 +205,30 @@ class Trace:
         if function in REDUCTIONS and not shares:
             function, args, kwargs = _as_reduce(function, args, kwargs)
         out = Value(result)
-        place = self._live if shares else self.place
-        places = map_tree(place, args), map_tree(place, kwargs)
+        places = self._places(args, kwargs)
         kind = "view" if shares else "array"
         if not shares:
             self.computed.add(out)
         errors = {k: mode for k, mode in np.geterr().items() if mode != self.errors[k]}  # type: ignore[literal-required]
         self.calls.append(Call(kind, function, *places, out, _line(), errors))
-        return Symbol(self, result, out)
+        return Symbol(self, result, out, (function, args, kwargs, places) if shares else None)
+
+    def _places(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return map_tree(self.place, args), map_tree(self.place, kwargs)
 
     def place(self, leaf: Any) -> Any:
         """An argument as the program has it."""
         if isinstance(leaf, Symbol):
             if leaf.trace is not self:
                 leaf.trace.call(np.positive, (leaf,), {})  # refuses
+            if leaf.view is not None:
+                function, args, kwargs, then = leaf.view
+                now = self._places(args, kwargs)
+                if now != then:  # what it views has been stored to since, which shows in it
+                    leaf.view, leaf.variable = (function, args, kwargs, now), Value(leaf.value)
+                    self.calls.append(Call("view", function, *now, leaf.variable, _line()))
             return leaf.variable
         return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
-
-    def _live(self, leaf: Any) -> Any:
-        """An argument that is viewed: views show what is stored to an array from outside later."""
-        return self.place(leaf) if getattr(leaf, "external", None) is None else leaf.external
 
     def assign(self, target: Any, source: Any, casting: Any = "same_kind") -> Any:
         """``np.copyto(target, source)``, of an array that lives outside."""
