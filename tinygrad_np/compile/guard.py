@@ -134,7 +134,7 @@ class Surroundings:
 
     def _holder(self, thing: Any) -> None:
         """Something with attributes: a module, a class, or an object and its classes."""
-        own = getattr(thing, "__dict__", None)
+        own = thing.__dict__ if type(thing).__dictoffset__ else None
         if isinstance(thing, types.ModuleType):
             self._holders.append((thing, own))
             return

@@ -1,6 +1,6 @@
 """Tracing: run a function once, for real, and write down every call that its arrays meet.
 
-Tensors and gradients from outside are read and replaced through descriptors that stand in for two
+Tensors and gradients from outside are read and replaced through descriptors that stand in for three
 slots while a trace runs (see ``watching``): the trace keeps what was assigned to itself until the
 function has returned, so that nothing outside ever holds a traced array.
 """
