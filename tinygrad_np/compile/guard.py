@@ -75,7 +75,8 @@ class Surroundings:
         self._names = {"forward", "function", "rule", "training"}  # what this package asks for
         self._seen: dict[int, Any] = {}
         self._holders: list[tuple[Any, Any]] = []  # with one of the places of their attributes
-        self._found: set[tuple[int, str]] = set()
+        self._classes: dict[type, Any] = {}
+        self._found: set[tuple[int, int, str]] = set()
         self.fact("seeds the default generator", lambda: str(random._default))
 
     def fact(self, told: str, look: Callable[[], Any]) -> None:
@@ -114,7 +115,7 @@ class Surroundings:
         """All attributes of an object; those ``besides`` may be others, but not set inside."""
         self.meet(owner)
         attributes = vars(owner)
-        for name, value in attributes.items():
+        for name, value in list(attributes.items()):
             if name not in besides:
                 self._attribute(owner, attributes, name)
                 continue
@@ -134,7 +135,10 @@ class Surroundings:
 
     def _holder(self, thing: Any) -> None:
         """Something with attributes: a module, a class, or an object and its classes."""
-        own = thing.__dict__ if type(thing).__dictoffset__ else None
+        try:
+            own = vars(thing)
+        except Exception:  # it has none, and may have a __getattr__ that says so in its own way
+            own = None
         if isinstance(thing, types.ModuleType):
             self._holders.append((thing, own))
             return
@@ -145,15 +149,16 @@ class Surroundings:
             self.depend(thing)
         for kind in (thing if isinstance(thing, type) else type(thing)).__mro__:
             if _is_foreign(kind.__module__):
-                self._holders.append((thing, vars(kind)))
+                self._holders.append((thing, self._classes.setdefault(kind, vars(kind))))
                 for name, value in vars(kind).items():
                     if name.startswith("__") and isinstance(value, types.FunctionType):
                         self.meet(value)  # an operator, whose name no code needs to mention
 
     def _attribute(self, holder: Any, namespace: Any, name: str) -> None:
-        if (id(namespace), name) in self._found:
+        key = id(holder), id(namespace), name
+        if key in self._found:
             return
-        self._found.add((id(namespace), name))
+        self._found.add(key)
         value = namespace[name]
         if isinstance(holder, types.ModuleType) and not _is_foreign(holder.__name__):
             if isinstance(value, (types.ModuleType, *_BOUND)):  # np.random.normal, say
