@@ -339,10 +339,7 @@ class Trace:
 
     def close(self) -> None:
         """Let go of the traced arrays, which hold the trace: no cycle stays."""
-        for found in (self.tensors, self.gradients, self.before, self.items_found):
-            found.clear()
-        self.outside.clear()
-        self.around.facts.clear()
+        vars(self).clear()
 
     def _leaving(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
