@@ -414,6 +414,15 @@ def test_results_of_every_structure() -> None:
         assert (found["b"][1][1].name, found["c"], found["d"]) == ("t", 3, None)
 
 
+def test_lists_without_arrays_are_the_callers_too() -> None:
+    compiled = tg.compile(lambda x: (x, {"log": [], "numbers": [1, [2]]}))
+    for _ in range(4):
+        _, found = compiled(X)
+        assert found == {"log": [], "numbers": [1, [2]]}
+        found["log"].append("seen")
+        found["numbers"][1].append(3)
+
+
 # Aliasing: what shares memory, and stores that come before reads
 
 
@@ -485,6 +494,22 @@ def test_an_argument_that_is_a_parameters_own_array() -> None:
         for view in (w[0].data[::-1], w[0].data[:]):
             step(view, w[0])
         np.testing.assert_array_equal(w[0].data, w[1].data)
+
+
+def test_an_argument_that_looks_into_the_same_buffer_as_a_parameter() -> None:
+    def run(compiled: bool) -> Any:
+        buffer = bytearray(np.ones(100).tobytes())
+        w = tg.Tensor(np.ones(100))
+        w.data = np.frombuffer(buffer)
+
+        def step(x: Any) -> Any:
+            w.data -= 0.1 * w.data
+            return x.sum()
+
+        function = tg.compile(step) if compiled else step
+        return [float(function(np.frombuffer(buffer))) for _ in range(5)]
+
+    assert run(compiled=True) == run(compiled=False)
 
 
 def copies_and_views_of_what_is_stored() -> Any:
@@ -758,6 +783,24 @@ def test_learning_rates_of_every_kind(lr: float, momentum: float) -> None:
         results.append((w.data, b.data))
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-12)
+
+
+def test_a_learning_rate_of_another_dtype_is_a_number_all_the_same() -> None:
+    results = []
+    for wrap in (lambda step: step, lambda step: tg.compile(step, exact=True)):
+        w = tg.Tensor(np.arange(1, 4), dtype=np.float32, requires_grad=True)
+        opt = optim.SGD([w], np.float64(0.1))
+
+        def step(x: Any, w: Any = w, opt: Any = opt) -> None:
+            (x * w * w).sum().backward()
+            opt.step()
+            opt.zero_grad()
+
+        run = wrap(step)
+        for _ in range(5):
+            run(np.float32([0.3, 0.7, 1.1]))
+        results.append(w.data.tolist())
+    assert results[0] == results[1]
 
 
 def test_empty_arrays() -> None:

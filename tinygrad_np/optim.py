@@ -54,7 +54,7 @@ class Optimizer:
         return tracing.host(self._rate)
 
     def _rate(self) -> float:
-        return float(self.lr(self.updates)) if callable(self.lr) else self.lr
+        return float(self.lr(self.updates) if callable(self.lr) else self.lr)
 
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """The change to subtract from a parameter, and the new state."""

@@ -72,13 +72,13 @@ class Plan:
             if value.where.path != ".grad"  # which the trace's own conditions look at
         ]
         self.bound = guard(same + like)
-        self.owners = {id(_owner(arrays[value])) for value in self.stored}
+        self.owners = {_owner(arrays[value]) for value in self.stored}
         return True
 
     def clashes(self, arguments: list[Any]) -> bool:
         """Whether an argument shares memory with an array that the program writes to."""
         for argument in arguments:
-            if id(argument if argument.base is None else _owner(argument)) in self.owners:
+            if (id(argument) if argument.base is None else _owner(argument)) in self.owners:
                 return True
         return False
 
@@ -111,11 +111,11 @@ class Plan:
         return "\n".join(lines)
 
 
-def _owner(array: Any) -> Any:
-    """The array whose memory a view looks into."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+def _owner(view: Any) -> int:
+    """The id of the array, or of the buffer under a memoryview, that a view looks into."""
+    while (base := getattr(view, "base", getattr(view, "obj", None))) is not None:
+        view = base
+    return id(view)
 
 
 class _Text(str):
@@ -206,7 +206,7 @@ class _Code:
             return self.word(tree) if tree.source == "host" else f"copy({self.word(tree)}){end}"
         if isinstance(tree, tuple) and hasattr(tree, "_fields"):
             return f"{self.name(type(tree))}({', '.join([self.result(item) for item in tree])})"
-        if isinstance(tree, list | tuple) and any(True for _ in values_in(tree)):
+        if isinstance(tree, list | tuple):  # made anew: the caller may append to it
             words = "".join([f"{self.result(item)}, " for item in tree])
             return f"[{words}]" if isinstance(tree, list) else f"({words})"
         if isinstance(tree, dict):
