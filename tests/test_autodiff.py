@@ -69,6 +69,15 @@ def test_grad_outputs_may_be_differentiated_too() -> None:
     assert_close(tg.grad(pulled.sum(), v).data, 2 * X)
 
 
+@pytest.mark.parametrize("dtype", [int, np.float16])
+def test_grad_outputs_have_the_outputs_dtype(dtype: Any) -> None:
+    x = leaf(np.ones(100))
+    out, weights = tg.dropout(x, 0.3, rng=1), Tensor(np.ones(100, dtype))
+    for create_graph in (False, True):
+        found = tg.grad(out, x, weights, create_graph, retain_graph=True)
+        assert_close(found.data, out.data, 1e-15)
+
+
 def test_gradient_penalty() -> None:
     """The norm of a gradient, itself trained on."""
     w = leaf(A)
@@ -165,6 +174,27 @@ def test_jvp_of_several_primals_and_of_functions_without_influence() -> None:
 def test_the_jvp_of_a_linear_function_is_itself() -> None:
     t = RNG.normal(size=3)
     assert_close(tg.jvp(lambda x: B @ x, [X], [t])[1].data, B @ t, 1e-14)
+
+
+def test_jvp_is_by_its_arguments_alone() -> None:
+    """Also where they are one Tensor twice, come from each other, or are closed over."""
+    x = leaf(3.0)
+    assert tg.jvp(lambda a, b: a * b, [x, x], [1.0, 0.0])[1].item() == 3
+    assert tg.jvp(lambda a, b: a * b, [x, x * 2], [1.0, 0.0])[1].item() == 6
+    assert tg.jvp(lambda a: a * x, [x], [1.0])[1].item() == 3
+
+
+def test_derivatives_inside_no_grad() -> None:
+    def cubic(x: Any) -> Any:
+        return x * x * x
+
+    with tg.no_grad():
+        assert tg.jvp(cubic, [2.0], [1.0])[1].item() == 12
+        assert tg.vjp(cubic, 2.0)[1](1.0)[0].item() == 12
+        assert tg.value_and_grad(cubic)(2.0)[1].item() == 12
+        assert tg.jacobian(cubic, 2.0).item() == 12
+        assert tg.hessian(cubic, 2.0).item() == 12
+        assert tg.hvp(cubic, 2.0, 1.0).item() == 12
 
 
 # Jacobians and Hessians
@@ -270,6 +300,31 @@ def test_checkpoint_of_nothing_but_a_closure() -> None:
     assert_close(w.grad, [1, 1, 1])
 
 
+def _of_closures(run: Any, x: Any) -> Any:
+    y = x * x
+    return run(lambda: x * y)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    "run",
+    [
+        _of_closures,
+        lambda run, x: run(lambda a, b: a * b, x, x),
+        lambda run, x: run(lambda a, b: a * b, x, x * 2),
+        lambda run, x: run(lambda a: a * x, x),
+        lambda run, x: run(lambda a: a * x, x * 2),
+        lambda run, x: run(lambda a: run(lambda b: a * b * x, a * x), x),
+    ],
+)
+def test_checkpoint_counts_each_way_once(run: Any, create_graph: bool) -> None:
+    """Where inputs are given twice, are closed over as well, or are computed from each other."""
+    x, y = leaf(X), leaf(X)
+    run(tg.checkpoint, x).sum().backward(create_graph=create_graph)
+    run(lambda function, *args: function(*args), y).sum().backward()
+    assert_close(x.grad, y.grad, 1e-14)
+
+
 def test_checkpoint_draws_the_same_random_numbers_again() -> None:
     rng = np.random.default_rng(3)
     x = leaf(np.ones(1000))
@@ -278,6 +333,23 @@ def test_checkpoint_draws_the_same_random_numbers_again() -> None:
     out.sum().backward()
     assert rng.bit_generator.state == after
     assert_close(x.grad, out.data)  # 0 or 2, where the mask was
+    x.zero_grad()
+    out = tg.checkpoint(lambda x: tg.dropout(x, 0.5), x)  # by the default generator
+    out.sum().backward()
+    assert_close(x.grad, out.data)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_checkpoint_draws_the_same_random_numbers_again_when_compiled(seed: int | None) -> None:
+    rng, x = np.random.default_rng(seed) if seed else None, leaf(np.ones(100))
+
+    @tg.compile
+    def step() -> Tensor:
+        out = tg.checkpoint(lambda x: tg.dropout(x, 0.5, rng=rng), x, rng=rng)
+        return tg.grad(out.sum(), x) - out
+
+    for _ in range(4):
+        assert_close(step().data, np.zeros(100))
 
 
 def test_checkpoint_inside_checkpoint() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 
-from . import graph
+from . import graph, random
 from .graph import Node, Rule
-from .record import backward_pass
-from .tensor import Operand, Tensor, lift, plain, seed, wrap
-from .tracing import as_array
+from .op import OPS
+from .tensor import Operand, Tensor, pass_back, plain, seed, wrap
+from .tracing import as_array, effect
 
 __all__ = [
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
@@ -55,7 +56,6 @@ def grad(
     >>> first.item(), tg.grad(first, x).item()
     (27.0, 18.0)
     """
-    single = isinstance(inputs, Tensor)
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     starts = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     weights = [grad_outputs] if isinstance(outputs, Tensor) else grad_outputs
@@ -72,16 +72,11 @@ def grad(
     for output, weight in zip(starts, weights, strict=True):
         node, array = seed(output, weight)
         start: Any = array
-        if create_graph:
-            start = weight if isinstance(weight, Tensor) else wrap(array, None)
+        if create_graph and isinstance(weight, Tensor):
+            start = weight if weight.dtype == output.dtype else weight.astype(output.dtype)
         seeds[node] = seeds[node] + start if node in seeds else start
-    retain = create_graph if retain_graph is None else retain_graph or create_graph
     targets = [tensor._node for tensor in wanted if tensor._node is not None]
-    if create_graph:
-        with backward_pass():
-            found = graph.backward(seeds, targets, lift=lift, retain=True)
-    else:
-        found = graph.backward(seeds, targets, retain=retain)
+    found = pass_back(seeds, targets, create_graph, retain_graph)
     results = []
     for i, (tensor, node) in enumerate(zip(wanted, targets, strict=True)):
         value = found.get(node)
@@ -93,7 +88,7 @@ def grad(
                 )
             value = np.zeros(tensor.shape, tensor.dtype)
         results.append(value if isinstance(value, Tensor) else wrap(as_array(value), None))
-    return results[0] if single else tuple(results)
+    return results[0] if isinstance(inputs, Tensor) else tuple(results)
 
 
 def leaf(value: Operand) -> Tensor:
@@ -107,13 +102,9 @@ def leaf(value: Operand) -> Tensor:
     return Tensor(array, requires_grad=True)
 
 
-def _connected(value: Operand) -> Tensor:
-    """The Tensor itself if it is part of a graph, so that outer gradients see it; else a leaf."""
-    return value if isinstance(value, Tensor) and value.requires_grad else leaf(value)
-
-
 def _output(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
-    out = function(*args)
+    with graph.enable_grad():  # or derivatives would be zero inside somebody's no_grad()
+        out = function(*args)
     if not isinstance(out, Tensor):
         raise TypeError(f"{what}: the function must return a Tensor, got {type(out).__name__}")
     return out
@@ -174,7 +165,7 @@ def jvp(
     """
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals, but {len(tangents)} tangents")
-    inputs = [_connected(primal) for primal in primals]
+    inputs = [leaf(primal) for primal in primals]
     out = _output(function, inputs, "jvp")
     v = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
     pulled: Sequence[Tensor] = ()
@@ -201,10 +192,10 @@ def jacobian(function: Scalar, x: Operand) -> Tensor:
 def _jacobian(out: Tensor, x: Tensor) -> Tensor:
     rows = np.zeros((out.size, *x.shape), x.dtype)
     for i in range(out.size):
-        unit = np.zeros(out.size, out.dtype)
-        unit[i] = 1
-        rows[i] = _pulled(out, x, unit.reshape(out.shape)).data
-    return wrap(rows.reshape(*out.shape, *x.shape), None)
+        unit = np.zeros(out.shape, out.dtype)
+        unit.flat[i] = 1
+        rows[i] = _pulled(out, x, unit).data
+    return wrap(rows.reshape(out.shape + x.shape), None)
 
 
 def _pulled(out: Tensor, x: Tensor, v: Any) -> Tensor:
@@ -244,33 +235,66 @@ class _Checkpoint:
     """The op of one checkpointed call: its rules run the function again, recorded this time."""
 
     name = "checkpoint"
+    # What gets gradients: the arguments at ``places``, and what was used of the world outside.
+    parents: tuple[Node, ...] = ()
 
-    def __init__(
-        self, function: Callable[..., Tensor], args: Sequence[Any], inputs: list[int]
-    ) -> None:
-        self.function, self.args, self.inputs = function, args, inputs
-        self.outer: list[Node] = []
+    def __init__(self, function: Callable[..., Tensor], args: Sequence[Any]) -> None:
+        self.function, self.args = function, args
+        self.places = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
+
+    def run(self, nodes: Sequence[Node]) -> Tensor:
+        """The function's result, with its arguments on these nodes."""
+        args = list(self.args)
+        for place, node in zip(self.places, nodes, strict=False):
+            args[place] = wrap(args[place].data, node)
+        return _output(self.function, args, self.name)
 
     @property
     def rules(self) -> Iterator[Rule]:
         found: list[Any] = []  # shared by the rules of one pass, and gone with them
-        count = len(self.inputs) + len(self.outer)
-        return (functools.partial(self.gradient, found, i) for i in range(count))
+        return (functools.partial(self.gradient, found, i) for i in range(len(self.parents)))
 
     def gradient(self, found: list[Any], i: int, g: Any, saved: Any) -> Any:
         """The gradient of input ``i``; all are computed when the first is asked for."""
         if not found:
             recorded = isinstance(g, Tensor)
-            args = list(self.args)
-            for place in () if recorded else self.inputs:
-                args[place] = leaf(args[place])
-            with graph.enable_grad():
-                out = self.function(*args)
-            inputs = [args[place] for place in self.inputs]
-            inputs += [wrap(np.zeros(n.shape, n.dtype), n) for n in self.outer]
-            gradients = grad(out, inputs, g, recorded, retain_graph=False, allow_unused=True)
+            nodes = [_apart(parent, recorded) for parent in self.parents]
+            start, count = graph.tick(), len(self.places)
+            out = self.run(nodes)
+            outer: dict[Any, Node] = dict(zip(self.parents[count:], nodes[count:], strict=True))
+            for node in graph.reachable([out._node] if out._node else []):
+                if node.tick > start:
+                    node.parents = tuple([outer.get(parent, parent) for parent in node.parents])
+            out = wrap(out.data, outer.get(out._node, out._node))
+            inputs = [wrap(np.zeros(n.shape, n.dtype), n) for n in nodes]
+            gradients = grad(out, inputs, g, recorded, allow_unused=True)
             found += [t if recorded else t.data for t in gradients]
         return found[i]
+
+
+def _apart(node: Node, connected: bool = True) -> Node:
+    """A node of the same value, whose gradient counts what is made of it and nothing else.
+
+    One input may be computed from another, or be given twice: each gets its own share.
+    """
+    parents = (node,) if connected else ()
+    return Node(OPS["positive"], parents, (None, None), node.shape, node.dtype)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Saves a generator's state by a name, and sets another; to compile, equal ones are the same."""
+
+    rng: np.random.Generator | None
+    states: dict[str, Any] = field(compare=False)
+    save: str
+    load: str = ""
+
+    def __call__(self) -> None:
+        bits = (self.rng or random.default_generator()).bit_generator
+        self.states[self.save] = bits.state
+        if self.load:
+            bits.state = self.states[self.load]
 
 
 def checkpoint(
@@ -278,9 +302,9 @@ def checkpoint(
 ) -> Tensor:
     """``function(*args)`` without keeping its graph: backward runs it again. Memory for time.
 
-    The function must give the same result again; a generator that it draws from is passed as
-    ``rng``, and is set back for the second run. Parameters it closes over get their gradients.
-    Training a deep network in √n such segments needs memory for √n layers. (Chen et al. 2016.)
+    The function must give the same result again: ``rng``, the generator that it draws from (None:
+    the default generator), is set back for the second run. Parameters that it closes over get their
+    gradients. A deep network in √n such segments needs memory for √n layers. (Chen et al. 2016.)
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -290,31 +314,28 @@ def checkpoint(
     """
     if not graph.is_recording():
         return function(*args)
-    before = rng.bit_generator.state if rng else {}
+    states: dict[str, Any] = {}
 
     def again(*args: Any) -> Tensor:
-        if rng is None:
-            return function(*args)
-        after = rng.bit_generator.state
-        rng.bit_generator.state = before
+        effect(_Draws(rng, states, "after", "before"))
         try:
             return function(*args)
         finally:
-            rng.bit_generator.state = after
+            effect(_Draws(rng, states, "inside", "after"))
 
+    effect(_Draws(rng, states, "before"))
+    op = _Checkpoint(function, args)
+    given = [args[place]._node for place in op.places]
+    nodes = [_apart(node) for node in given]
     start = graph.tick()
-    out = _output(function, args, "checkpoint")
+    out = op.run(nodes)
     if out._node is None:
         return out
-    inputs = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
-    op = _Checkpoint(again, args, inputs)
-    given = [args[i]._node for i in inputs]
+    op.function = again
     # What the function used of the world outside: its parents there get gradients as well.
     inside = [n for n in graph.reachable([out._node]) if n.tick > start]
-    used = {p for n in inside for p in n.parents if p is not None and p.tick < start}
-    if out._node.tick < start:  # it returned something that was there before
-        used.add(out._node)
-    op.outer = sorted(used.difference(given), key=lambda n: n.tick)
-    parents = (*given, *op.outer)
-    node = Node(op, parents, (None,) * (len(parents) + 1), out.shape, out.dtype)
+    used = {out._node, *(p for n in inside for p in n.parents if p is not None)}
+    outer = [n for n in used.difference(nodes) if n.tick < start]
+    op.parents = (*given, *sorted(outer, key=lambda n: n.tick))
+    node = Node(op, op.parents, (None,) * (len(op.parents) + 1), out.shape, out.dtype)
     return wrap(out._data, node)

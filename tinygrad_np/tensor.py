@@ -233,14 +233,10 @@ class Tensor:
         >>> x.grad
         array([ 2., 40.])
         """
-        retain = create_graph if retain_graph is None else retain_graph or create_graph
         node, start = seed(self, gradient)
+        found = pass_back({node: start}, None, create_graph, retain_graph)
         if create_graph:
-            with backward_pass():
-                lifted = graph.backward({node: wrap(start, None)}, lift=lift, retain=True)
-            found = {leaf: plain(value).copy() for leaf, value in lifted.items()}
-        else:
-            found = graph.backward({node: start}, retain=retain)
+            found = {leaf: plain(value).copy() for leaf, value in found.items()}
         graph.accumulate(found)
 
     def zero_grad(self) -> None:
@@ -569,6 +565,20 @@ def lift(node: Node) -> tuple[Any, ...]:
     if residual is not None:
         extras[-1] = residual[1](*inputs)
     return (*inputs, None if out is None else wrap(out, node), *extras)
+
+
+def pass_back(
+    seeds: dict[Node, Any],
+    targets: list[Node] | None,
+    create_graph: bool,
+    retain_graph: bool | None,
+) -> dict[Node, Any]:
+    """``graph.backward``; with ``create_graph`` on Tensors, recorded, and the graph kept."""
+    if not create_graph:
+        return graph.backward(seeds, targets, retain=bool(retain_graph))
+    starts = {n: g if isinstance(g, Tensor) else wrap(g, None) for n, g in seeds.items()}
+    with backward_pass():
+        return graph.backward(starts, targets, lift=lift, retain=True)
 
 
 def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:
