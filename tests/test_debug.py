@@ -36,6 +36,16 @@ def test_an_array_changed_before_backward_is_found() -> None:
             loss.backward()
 
 
+@pytest.mark.parametrize("index", [np.array([0, 1]), [0, 1]])
+def test_an_index_changed_before_backward_is_found(index: Any) -> None:
+    x = tg.Tensor(np.ones((3, 3)), requires_grad=True)
+    with tg.debug():
+        picked = x[index, :2]
+        index[0] = 2
+        with pytest.raises(ChangedArrayError, match="getitem"):
+            picked.sum().backward()
+
+
 def test_without_debug_mode_the_same_goes_unnoticed() -> None:
     w = tg.Tensor([1.0, 2.0], requires_grad=True)
     loss = (w * w).sum()

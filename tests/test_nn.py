@@ -270,3 +270,15 @@ def test_parameters_in_lists_tuples_and_dicts_are_found() -> None:
     names = [name for name, _ in Net().named_parameters()]
     assert names == ["weights.0", "weights.1", "heads.b", "heads.a.weight"]
     assert [name for name, _ in Net().children()] == ["heads.a"]
+
+
+def test_parameters_in_lists_of_lists_and_beside_a_sequence_are_found() -> None:
+    class Net(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(1, 1, bias=False), nn.ReLU())
+            self.scale = tg.Tensor([2.0], requires_grad=True)
+            self.blocks = [[nn.Linear(1, 1)], {"a": (tg.Tensor([3.0], True),)}]
+
+    names = [name for name, _ in Net().named_parameters()]
+    blocks = ["blocks.1.a.0", "0.weight", "blocks.0.0.weight", "blocks.0.0.bias"]
+    assert names == ["scale", *blocks]

@@ -229,6 +229,43 @@ def test_sort_is_stable() -> None:
     assert x.grad.tolist() == [3, 1, 4, 2]
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (3, 4), (1, 4), (2, 1)])
+def test_take_along_axis_broadcasts_the_other_axes(shape: tuple[int, int]) -> None:
+    x, indices = np.arange(12.0).reshape(3, 4), np.arange(np.prod(shape)).reshape(shape) % 3
+    for array in (x, x[:, :1]):
+        expected = np.take_along_axis(array, indices, 0)
+        np.testing.assert_array_equal(tg.take_along_axis(array, indices, 0).data, expected)
+
+
+def test_indices_that_numpy_refuses_or_takes_for_numbers() -> None:
+    x = tg.Tensor(np.arange(12.0).reshape(3, 4))
+    for indices in (np.zeros((2, 3), int), np.zeros((3, 4), bool), np.zeros((3, 4))):
+        with pytest.raises(IndexError):
+            tg.take_along_axis(x, indices, axis=0)
+    assert tg.take([3.0, 4.0, 5.0], [True, False, True]).tolist() == [4, 3, 4]
+
+
+def test_transpose_of_too_few_axes_is_refused() -> None:
+    x = tg.Tensor(np.ones((2, 3)))
+    for axes in (0, (), (1,)):
+        with pytest.raises(ValueError, match="axes"):
+            x.transpose(axes)
+    assert x.transpose().shape == x.transpose(None).shape == x.transpose(1, 0).shape == (3, 2)
+
+
+@pytest.mark.parametrize("shift", [np.uint8(1), np.array([1], np.uint8), 1, (1,)])
+def test_roll_by_unsigned_numbers(shift: Any) -> None:
+    weights = np.arange(5.0)
+    found = gradient_at(lambda x: tg.roll(x, shift, 0) * weights, [0.0] * 5)
+    assert found == [1, 2, 3, 4, 0]
+
+
+def test_norm_takes_numpys_numbers_and_refuses_nan() -> None:
+    assert tg.norm([3.0, 4.0], np.int64(1)).item() == 7
+    with pytest.raises(ValueError, match="a positive number"):
+        tg.norm([3.0, 4.0], float("nan"))
+
+
 def test_axes_that_do_not_exist_are_refused_as_numpy_does() -> None:
     x = tg.Tensor(np.ones((2, 3)))
     for call in (

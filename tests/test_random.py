@@ -54,6 +54,11 @@ def test_dropout_keeps_the_dtype() -> None:
     assert tg.dropout(tg.Tensor([1.0], dtype=np.float32), 0.3).dtype == np.float32
 
 
+def test_dropout_of_integers_is_not_rounded() -> None:
+    out = tg.dropout(np.ones(100, int), 0.2, rng=1)
+    assert set(out.tolist()) == {0.0, 1.25}
+
+
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0])
 def test_a_probability_that_is_none_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match=f"p={p} must be at least 0 and below 1"):

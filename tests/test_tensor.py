@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_np as tg
 from tests.registry import assert_close
+from tinygrad_np.record import array_name
 from tinygrad_np.tensor import Tensor
 
 
@@ -189,6 +190,9 @@ def test_only_real_floats_require_grad(data: Any) -> None:
 def test_only_numbers_are_tensors(data: Any) -> None:
     with pytest.raises(TypeError, match="a Tensor holds numbers"):
         Tensor(data)
+    constant = Tensor(1.0)
+    with pytest.raises(TypeError, match="a Tensor holds numbers"):
+        constant.data = data
 
 
 def test_a_tensor_of_a_tensor_is_refused() -> None:
@@ -510,6 +514,14 @@ def test_copies_of_constants() -> None:
     assert y[0] is y[1]
     assert not y[0].requires_grad
     assert not np.shares_memory(y[0].data, x.data)
+
+
+def test_arrays_that_take_a_constants_place_have_its_name() -> None:
+    x = Tensor([1, 2], name="x")
+    for y in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert array_name(y.data) == "x"
+    x.data = np.ones(3)
+    assert array_name(x.data) == "x"
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -283,7 +283,7 @@ def _apart(node: Node, connected: bool = True) -> Node:
 
 @dataclass(frozen=True)
 class _Draws:
-    """Saves a generator's state by a name, and sets another; to compile, equal ones are the same."""
+    """Saves a generator's state by a name and sets another; to compile, equal ones are the same."""
 
     rng: np.random.Generator | None
     states: dict[str, Any] = field(compare=False)

@@ -27,12 +27,12 @@ class _Debugger:
     def __init__(self, outer: Observer | None) -> None:
         self.outer = outer
         # The line that made each node, and checksums of what it saved.
-        self.births: WeakKeyDictionary[Node, tuple[str, list[int]]] = WeakKeyDictionary()
+        self.births: WeakKeyDictionary[Node, tuple[str, list[Any]]] = WeakKeyDictionary()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Check an op's result; remember where it was made and what it saved."""
         line = _line()
-        self.births[node] = line, _checksums(node)
+        self.births[node] = line, _checksums(node.saved)
         if self.outer is not None:
             self.outer.observe(node, operands, output)
         _refuse_nonfinite(f"the op {_name(node)!r}", output, line, operands)
@@ -41,7 +41,7 @@ class _Debugger:
         """Check what a node's rules are about to read."""
         name = _name(node)
         line, checksums = self.births.get(node, ("(made outside debug mode)", None))
-        if checksums is not None and checksums != _checksums(node):
+        if checksums is not None and checksums != _checksums(node.saved):
             raise ChangedArrayError(
                 f"an array that the gradient of {name!r} reads was changed since the forward pass, "
                 "so that the gradient would be wrong: update parameters after backward(), or work "
@@ -74,10 +74,15 @@ def _told(operand: Any) -> str:
     return f"{operand.dtype}{operand.shape} in [{operand.min():.4g}, {operand.max():.4g}]"
 
 
-def _checksums(node: Node) -> list[int]:
-    """Of the arrays that a node's rules will read."""
-    arrays = [value for value in node.saved or () if isinstance(value, np.ndarray)]
-    return [zlib.crc32(np.ascontiguousarray(a).view(np.uint8).reshape(-1).data) for a in arrays]
+def _checksums(saved: Any) -> list[Any]:
+    """Of the arrays that a node's rules will read, also those in an index; other things as is."""
+    found: list[Any] = []
+    for value in saved or ():
+        if isinstance(value, np.ndarray):
+            found.append(zlib.crc32(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data))
+        else:
+            found += _checksums(value) if isinstance(value, tuple | list) else [value]
+    return found
 
 
 def _line() -> str:

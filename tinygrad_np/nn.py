@@ -14,6 +14,7 @@ from .ops import activation
 from .ops.elementwise import tanh
 from .ops.layer import linear
 from .record import is_recorded, scope, scope_owner
+from .tables import aligned
 from .tensor import Array, Operand, Tensor
 
 Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
@@ -24,7 +25,7 @@ class Module:
     """A part of a network: Tensors and other Modules as attributes, and a ``forward`` method.
 
     Attributes that are Tensors requiring grad are its parameters, those that are Modules its
-    children, also in a list, tuple or dict; a parameter's name is the path to it.
+    children, also in lists, tuples and dicts; a parameter's name is the path to it.
 
     >>> from tinygrad_np import nn
     >>> class Net(nn.Module):
@@ -60,10 +61,7 @@ class Module:
     def _parts(self) -> Iterator[tuple[str, Any]]:
         """All attributes, and what stands in lists, tuples and dicts among them."""
         for name, value in vars(self).items():
-            yield name, value
-            inside = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-            if isinstance(inside, dict):
-                yield from ((f"{name}.{key}", item) for key, item in inside.items())
+            yield from _inside(name, value)
 
     def _own(self) -> list[tuple[str, Tensor]]:
         """The parameters directly in this module."""
@@ -151,15 +149,22 @@ class Module:
             if not own and not any(True for _ in module.children()):
                 rows.append((path, type(module).__name__, "-", "-", "0"))
         rows.append(("total", "", "", "", f"{total:,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        return "\n".join(
-            "  ".join([*(row[i].ljust(widths[i]) for i in range(4)), row[4].rjust(widths[4])])
-            for row in rows
-        )
+        width = max(len(row[-1]) for row in rows)
+        return "\n".join(aligned([(*row[:-1], row[-1].rjust(width)) for row in rows]))
 
     def __repr__(self) -> str:
         inside = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return f"{type(self).__name__}(" + ("\n" + "\n".join(inside) + "\n" if inside else "") + ")"
+
+
+def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A value and, if it is a list, tuple or dict, what is in it, by name."""
+    yield name, value
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _inside(f"{name}.{key}", item)
 
 
 # Initialisers. ``shape`` is (out, in): the layout of Linear's weight
@@ -259,9 +264,8 @@ class Sequential(Module):
                 )
         self.modules = list(modules)
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules, by number."""
-        return ((str(i), module) for i, module in enumerate(self.modules))
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        return ((name.removeprefix("modules."), value) for name, value in super()._parts())
 
     def forward(self, x: Operand) -> Any:
         """Each module on the result of the one before."""

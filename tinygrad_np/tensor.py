@@ -76,16 +76,9 @@ class Tensor:
                 "Tensor(tensor) would cut the graph without a word: "
                 "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
             )
-        array = as_array(data, dtype)
-        if array.dtype.kind not in "fiubc":
-            raise TypeError(
-                f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}"
-            )
-        self._data = array
+        self._data = _numbers(data, dtype)
         self._node = None
-        self._name = name
-        if name is not None:
-            name_array(array, name)
+        self.name = name
         if requires_grad:
             self.requires_grad = True
 
@@ -103,7 +96,7 @@ class Tensor:
         if isinstance(value, Tensor):
             raise TypeError("tensor.data is an ndarray: assign other.data, not the Tensor")
         node = self._node
-        array = as_array(value)
+        array = _numbers(value)
         if node is not None and node.op is not None:
             raise ValueError(
                 "this Tensor was computed: its graph holds the old values, and gradients would "
@@ -115,6 +108,8 @@ class Tensor:
                 "Tensor that requires grad keeps its shape and dtype. Make a new Tensor instead"
             )
         self._data = array
+        if node is None:
+            self.name = self._name
 
     @property
     def grad(self) -> Array | None:
@@ -297,10 +292,8 @@ class Tensor:
     # Copies: of leaves and constants. A computed Tensor's copy would need a copy of its graph.
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        copy = Tensor.__new__(Tensor)
-        copy.__setstate__(self.__getstate__())
-        copy._data = copy._data.copy()
-        memo[id(self)] = copy
+        copy = memo[id(self)] = Tensor.__new__(Tensor)
+        copy.__setstate__({**self.__getstate__(), "data": self._data.copy()})
         return copy
 
     def __copy__(self) -> Tensor:
@@ -321,8 +314,8 @@ class Tensor:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._node = None
-        self._name = state["name"]
         self._data = state["data"]
+        self.name = state["name"]
         self.requires_grad = state["requires_grad"]
         self.grad = None if state["grad"] is None else np.array(state["grad"])
 
@@ -503,7 +496,7 @@ class Tensor:
 
     def transpose(self, *axes: Any) -> Tensor:
         """See ``tg.transpose``; takes the axes as ndarrays do."""
-        return ops.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+        return ops.transpose(self, axes[0] if len(axes) == 1 else axes or None)
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
         """See ``tg.repeat``."""
@@ -520,6 +513,13 @@ class Tensor:
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """See ``tg.logsumexp``."""
         return ops.logsumexp(self, axis, keepdims)
+
+
+def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+    array: Array = as_array(data, dtype)
+    if array.dtype.kind not in "fiubc":
+        raise TypeError(f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}")
+    return array
 
 
 def wrap(data: Array, node: Node | None) -> Tensor:

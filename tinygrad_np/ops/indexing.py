@@ -80,6 +80,8 @@ def _scattered(g: Value, index: Any, shape: Shape) -> Value:
 def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
     """The elements at ``indices`` along ``axis`` (None: of x flattened). Repeated ones add up."""
     x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
+    if indices.dtype == bool:  # numbers here, and not a mask
+        indices = indices.astype(int)
     if axis is None:
         return getitem(x.reshape(-1), indices)
     (axis,) = normalize_axes(axis, x.ndim)
@@ -93,7 +95,11 @@ def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
     numpy=np.take_along_axis,
 )  # fmt: skip
 def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
-    """For each lane along ``axis``, the elements at this lane's own ``indices``."""
+    """For each lane along ``axis``, the elements at this lane's own ``indices``.
+
+    The other axes of x and of the indices broadcast. Raises ValueError where the numbers of axes
+    differ, IndexError where the indices are no integers.
+    """
     x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
     if axis is None:
         x, axis = x.reshape(-1), 0
@@ -102,10 +108,9 @@ def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
             f"take_along_axis: x of shape {x.shape} and indices of shape {indices.shape} "
             "must have the same number of axes"
         )
-    places = list(np.indices(indices.shape, sparse=True))
-    for i, n in enumerate(x.shape):
-        if n == 1 and i != axis % x.ndim:
-            places[i] = np.zeros_like(places[i])
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"take_along_axis: indices must be integers, got {indices.dtype}")
+    places = list(np.indices(x.shape, sparse=True))
     places[axis] = indices
     return getitem(x, tuple(places))
 

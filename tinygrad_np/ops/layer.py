@@ -45,4 +45,4 @@ def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
 )  # fmt: skip
 def masked(x: Value, mask: Value, p: float) -> Value:
     """x mask / (1 - p)."""
-    return x * (mask / (1 - p)).astype(x.dtype)
+    return x * (mask / (1 - p)).astype(np.result_type(x.dtype, np.float16))

@@ -293,7 +293,7 @@ def norm(
     """
     if ord in (None, "fro"):
         return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
-    if not isinstance(ord, int | float) or ord <= 0:
+    if isinstance(ord, str) or not ord > 0:
         raise ValueError(f"ord={ord!r}: use None, 'fro', inf or a positive number")
     if x.ndim > 1 and (axis is None or np.size(axis) > 1):
         raise ValueError(

@@ -118,15 +118,11 @@ def flip(x: Value, axis: Axis = None) -> Value:
 @op(
     cases=[case(normal(5), 2), case(normal(3, 4), 1, 0), case(normal(3, 4), (1, -2), (0, 1))],
     numpy=np.roll,
-    x=lambda g, shift, axis: np.roll(g, _negated(shift), axis),
+    x=lambda g, shift, axis: np.roll(g, -np.asarray(shift, int), axis),
 )  # fmt: skip
 def roll(x: Value, shift: Any, axis: Any = None) -> Value:
     """The elements shifted along ``axis``; those pushed out at the end come in at the front."""
     return np.roll(x, shift, axis)
-
-
-def _negated(shift: Any) -> Any:
-    return tuple([-n for n in shift]) if np.ndim(shift) else -shift
 
 
 # Several arrays to one
