@@ -6,6 +6,7 @@ results for forward and reverse mode algorithmic differentiation" (2008).
 
 from __future__ import annotations
 
+import math
 import string
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..op import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor
 from .elementwise import multiply
-from .shape import ravel, reshape, transpose
+from .shape import moveaxis, ravel, reshape, transpose
 
 __all__ = [
     "det", "diagonal", "dot", "einsum", "inner", "inv", "matmul", "outer", "solve", "tensordot",
@@ -127,17 +128,11 @@ def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
         )
     rest_x = [a for a in range(dims[0]) if a not in first]
     rest_y = [a for a in range(dims[1]) if a not in second]
-    count = int(np.prod([shapes[0][a] for a in first], dtype=int))
-    left = reshape(
-        transpose(x, [*rest_x, *first]),
-        (int(np.prod([shapes[0][a] for a in rest_x], dtype=int)), count),
-    )
-    right = reshape(
-        transpose(y, [*second, *rest_y]),
-        (count, int(np.prod([shapes[1][a] for a in rest_y], dtype=int))),
-    )
-    shape = [shapes[0][a] for a in rest_x] + [shapes[1][a] for a in rest_y]
-    return reshape(matmul(left, right), shape)
+    shape_x, shape_y = [shapes[0][a] for a in rest_x], [shapes[1][a] for a in rest_y]
+    count = math.prod([shapes[0][a] for a in first])
+    left = reshape(transpose(x, [*rest_x, *first]), (math.prod(shape_x), count))
+    right = reshape(transpose(y, [*second, *rest_y]), (count, math.prod(shape_y)))
+    return reshape(matmul(left, right), [*shape_x, *shape_y])
 
 
 # Einstein sums
@@ -159,7 +154,11 @@ def _einsum_operand(
             terms.append(inputs[k])
             arrays.append(operand)
     free = iter([c for c in string.ascii_letters if c not in "".join([*inputs, output])])
-    wanted, available = "", set("".join(terms))
+    lengths: dict[str, int] = {}
+    for term, array in zip(terms, arrays, strict=True):
+        for index, length in zip(term, array.shape, strict=True):
+            lengths[index] = max(length, lengths.get(index, 0))
+    wanted = ""
     for place, index in enumerate(target):
         length = operands_shape[i][place]
         if index in wanted:
@@ -168,7 +167,7 @@ def _einsum_operand(
             arrays.append(np.eye(length, dtype=g.dtype))
             wanted += twin
             continue
-        if index not in available:
+        if lengths.get(index) != length:  # nobody else has it, or all have it in length 1
             terms.append(index)
             arrays.append(np.ones(length, g.dtype))
         wanted += index
@@ -235,12 +234,11 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor
 )
 def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The elements (i, i + offset) of two axes, as a new last axis. Gradient: g, put back."""
-    shape = np.shape(x)
-    axes = [axis1 % len(shape), axis2 % len(shape)]
-    order = [i for i in range(len(shape)) if i not in axes] + axes
-    rows = np.arange(max(0, min(shape[axis1] + min(offset, 0), shape[axis2] - max(offset, 0))))
-    index = (..., rows - min(offset, 0), rows + max(offset, 0))
-    return OPS["getitem"].function(transpose(x, order), index)
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    down, right = max(-offset, 0), max(offset, 0)
+    count = min(x.shape[-2] - down, x.shape[-1] - right)
+    rows = np.arange(max(0, count))
+    return OPS["getitem"].function(x, (..., rows + down, rows + right))
 
 
 @op(

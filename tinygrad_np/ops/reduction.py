@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,7 @@ __all__ = [
 
 def _count(shape: Shape, axis: Axis) -> int:
     """How many elements go into one element of the result."""
-    count = 1
-    for i in normalize_axes(axis, len(shape)):
-        count *= shape[i]
-    return count
+    return math.prod([shape[i] for i in normalize_axes(axis, len(shape))])
 
 
 @op(cases=reductions(normal), numpy=np.sum, x=lambda g, x_shape, axis: spread(g, x_shape, axis))
@@ -58,10 +56,13 @@ def _centered(x: Any, axis: Axis) -> Any:
     return x - x.mean(axis=axis, keepdims=True)
 
 
+_SPREADS = [
+    *reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1), case(distinct(3, 4), ddof=1)
+]  # fmt: skip
+
+
 @op(
-    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1),
-           case(distinct(3, 4), ddof=1)],
-    numpy=np.var,
+    cases=_SPREADS, numpy=np.var,
     x=lambda g, x, axis, ddof: (
         spread(g * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
     ),
@@ -71,17 +72,11 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     Raises ValueError where n - ddof is not positive: the variance would be nan or infinite.
     """
-    _check_ddof(x, axis, ddof)
-    centered = x - np.mean(x, axis=axis, keepdims=True)
-    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / (
-        _count(x.shape, axis) - ddof
-    )
+    return _variance(x, axis, ddof, keepdims)
 
 
 @op(
-    cases=[*reductions(distinct)[:-2], case(distinct(5), axis=0, ddof=1),
-           case(distinct(3, 4), ddof=1)],
-    numpy=np.std,
+    cases=_SPREADS, numpy=np.std,
     x=lambda g, x, out, axis, ddof: (
         spread(g / _unless_zero(out) / (_count(x.shape, axis) - ddof), x.shape, axis)
         * _centered(x, axis)
@@ -92,18 +87,18 @@ def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     Raises ValueError where n - ddof is not positive.
     """
-    _check_ddof(x, axis, ddof)
-    centered = x - np.mean(x, axis=axis, keepdims=True)
-    total = np.sum(centered * centered, axis=axis, keepdims=keepdims)
-    return np.sqrt(total / (_count(x.shape, axis) - ddof))
+    return np.sqrt(_variance(x, axis, ddof, keepdims))
 
 
-def _check_ddof(x: Any, axis: Axis, ddof: float) -> None:
-    if _count(x.shape, axis) <= ddof:
+def _variance(x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
+    count = _count(x.shape, axis)
+    if count <= ddof:
         raise ValueError(
-            f"{_count(x.shape, axis)} elements along axis={axis} and ddof={ddof} leave "
-            "no degree of freedom: reduce over more elements or lower ddof"
+            f"{count} elements along axis={axis} and ddof={ddof} leave no degree of freedom: "
+            "reduce over more elements or lower ddof"
         )
+    centered = _centered(x, axis)
+    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / (count - ddof)
 
 
 def _unless_zero(x: Any) -> Any:
@@ -317,37 +312,29 @@ def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
 # Questions: no gradient
 
 
-@op(
-    cases=[case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5), 0, True)],
-    numpy=np.argmax,
-)
+_PLACES = [case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5), 0, True)]
+_MASKS = [case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)]
+
+
+@op(cases=_PLACES, numpy=np.argmax)
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """The index of the largest element along ``axis``, the first of several. No gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@op(
-    cases=[case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5), 0, True)],
-    numpy=np.argmin,
-)
+@op(cases=_PLACES, numpy=np.argmin)
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """The index of the smallest element along ``axis``, the first of several. No gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
-@op(
-    cases=[case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)],
-    numpy=np.all,
-)
+@op(cases=_MASKS, numpy=np.all)
 def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Whether all elements along ``axis`` are true. No gradient."""
     return x.all(axis=axis, keepdims=keepdims)
 
 
-@op(
-    cases=[case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)],
-    numpy=np.any,
-)
+@op(cases=_MASKS, numpy=np.any)
 def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Whether any element along ``axis`` is true. No gradient."""
     return x.any(axis=axis, keepdims=keepdims)
