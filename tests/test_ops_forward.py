@@ -266,6 +266,11 @@ def test_norm_takes_numpys_numbers_and_refuses_nan() -> None:
         tg.norm([3.0, 4.0], float("nan"))
 
 
+def test_einsum_with_an_index_of_length_1_that_broadcasts() -> None:
+    x, y = np.array([[2.0], [3.0]]), np.arange(6.0).reshape(3, 2)
+    assert tg.gradcheck(lambda x, y: tg.einsum("ij,jk->ik", x, y).sum(), [x, y], order=2)
+
+
 def test_axes_that_do_not_exist_are_refused_as_numpy_does() -> None:
     x = tg.Tensor(np.ones((2, 3)))
     for call in (

@@ -187,9 +187,9 @@ def composite(
 def _register(
     record: Op, forward: Function | None, numpy: Function | Sequence[Function], doc: str = ""
 ) -> TensorFunction:
-    record.extras = _connect(record)
+    _connect(record)
     readers = {
-        value: [name for name, rule in record.gradients.items() if value in _reads(rule)]
+        value: [name for name, rule in record.gradients.items() if value in _reads(record, rule)]
         for value in (*record.inputs, "out")
     }
     record.function = make_function(record, readers)
@@ -222,46 +222,42 @@ def _origin(record: Op) -> str:
     return str(getattr(record.forward, "__module__", "numpy"))
 
 
-def _reads(rule: Function) -> tuple[str, ...]:
+def _reads(record: Op, rule: Function) -> tuple[str, ...]:
     """What a rule reads beside the gradient, and beside the index in a variadic op."""
     code = rule.__code__
-    return code.co_varnames[1 : code.co_argcount]
+    return code.co_varnames[2 if record.variadic else 1 : code.co_argcount]
 
 
 # Saved values and rules. A node saves one entry per input, then the output, then what the rules
 # read of the rest, in this order; what no rule in use reads is None.
 
 
-def _connect(record: Op) -> tuple[str, ...]:
-    """Tie the rules to their places among the saved values; return the names of the extras."""
+def _connect(record: Op) -> None:
+    """Name the extras, and tie the rules to their places among the saved values."""
     shapes = [f"{name}_shape" for name in record.inputs]
     constants = [name for name in record.parameters if name not in record.inputs]
     residual = [record.residual[0]] if record.residual else []
     known = {*record.inputs, "out", *shapes, *constants, *residual}
-    extras: list[str] = []
-    for name, rule in record.gradients.items():
-        for read in _reads(rule)[1 if record.variadic else 0 :]:
-            if read not in known:
-                raise TypeError(
-                    f"op {record.name!r}: the rule for {name!r} reads {read!r}, which is none of "
-                    f"{', '.join(sorted(known))}"
-                )
-            if read in (*shapes, *constants) and read not in extras:
-                extras.append(read)
+    reads = {name: _reads(record, rule) for name, rule in record.gradients.items()}
+    for name, read in reads.items():
         if name not in (*record.parameters, record.variadic):
             raise TypeError(f"op {record.name!r} has a rule for {name!r}, but no such input")
-    extras += residual  # last, where ``lift`` looks for it
+        if unknown := set(read) - known:
+            raise TypeError(
+                f"op {record.name!r}: the rule for {name!r} reads {min(unknown)!r}, which is none "
+                f"of {', '.join(sorted(known))}"
+            )
+    extras = [
+        x for x in dict.fromkeys(itertools.chain(*reads.values())) if x in {*shapes, *constants}
+    ]
+    record.extras = (*extras, *residual)  # this last, where ``lift`` looks for it
     if record.variadic:
-        record.rules = _Repeated(record.gradients[record.variadic], record.variadic, extras)
-    else:
-        places = {name: i for i, name in enumerate((*record.inputs, "out", *extras))}
-        record.rules = tuple(
-            [
-                _at(rule, [places[read] for read in _reads(rule)])
-                for rule in record.gradients.values()
-            ]
-        )
-    return tuple(extras)
+        record.rules = _Repeated(record)
+        return
+    places = {name: i for i, name in enumerate((*record.inputs, "out", *record.extras))}
+    record.rules = tuple(
+        [_at(rule, [places[x] for x in reads[name]]) for name, rule in record.gradients.items()]
+    )
 
 
 def _at(rule: Function, places: list[int]) -> Rule:
@@ -280,15 +276,16 @@ def _at(rule: Function, places: list[int]) -> Rule:
 class _Repeated:
     """The one rule of a variadic input, once per operand."""
 
-    def __init__(self, rule: Function, variadic: str, extras: list[str]) -> None:
-        self.rule, self.reads = rule, _reads(rule)[1:]
-        self.variadic, self.extras = variadic, extras
+    def __init__(self, record: Op) -> None:
+        self.op = record
+        ((self.variadic, self.rule),) = record.gradients.items()
+        self.reads = _reads(record, self.rule)
 
     def __iter__(self) -> Iterator[Rule]:
         return (functools.partial(self.apply, i) for i in itertools.count())
 
     def apply(self, i: int, g: Any, saved: tuple[Any, ...]) -> Any:
-        count = len(saved) - 1 - len(self.extras)
+        count = len(saved) - 1 - len(self.op.extras)
         values = {self.variadic: saved[:count], "out": saved[count]}
-        values.update(zip(self.extras, saved[count + 1 :], strict=True))
+        values.update(zip(self.op.extras, saved[count + 1 :], strict=True))
         return self.rule(g, i, *[values[read] for read in self.reads])

@@ -402,6 +402,42 @@ class Tensor:
     def relu(self) -> Tensor: return ops.relu(self)
     def softmax(self, axis: int = -1) -> Tensor: return ops.softmax(self, axis)
     def log_softmax(self, axis: int = -1) -> Tensor: return ops.log_softmax(self, axis)
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.sum(self, axis, keepdims)
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.mean(self, axis, keepdims)
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.prod(self, axis, keepdims)
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.max(self, axis, keepdims)
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.min(self, axis, keepdims)
+    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        return ops.var(self, axis, ddof, keepdims)
+    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+        return ops.std(self, axis, ddof, keepdims)
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.all(self, axis, keepdims)
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.any(self, axis, keepdims)
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        return ops.argmax(self, axis, keepdims)
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        return ops.argmin(self, axis, keepdims)
+    def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor:
+        return ops.clip(self, a_min, a_max)
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        return ops.trace(self, offset, axis1, axis2)
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        return ops.diagonal(self, offset, axis1, axis2)
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        return ops.repeat(self, repeats, axis)
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        return ops.take(self, indices, axis)
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
+        return ops.astype(self, dtype, copy)
+    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return ops.logsumexp(self, axis, keepdims)
     # fmt: on
 
     def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
@@ -434,62 +470,6 @@ class Tensor:
             raise ValueError(f"mT needs at least two axes; this is a {self._label()}")
         return ops.swapaxes(self, -1, -2)
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.sum``."""
-        return ops.sum(self, axis, keepdims)
-
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.mean``."""
-        return ops.mean(self, axis, keepdims)
-
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.prod``."""
-        return ops.prod(self, axis, keepdims)
-
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.max``."""
-        return ops.max(self, axis, keepdims)
-
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.min``."""
-        return ops.min(self, axis, keepdims)
-
-    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-        """See ``tg.var``."""
-        return ops.var(self, axis, ddof, keepdims)
-
-    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-        """See ``tg.std``."""
-        return ops.std(self, axis, ddof, keepdims)
-
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.all``."""
-        return ops.all(self, axis, keepdims)
-
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.any``."""
-        return ops.any(self, axis, keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.argmax``."""
-        return ops.argmax(self, axis, keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.argmin``."""
-        return ops.argmin(self, axis, keepdims)
-
-    def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor:
-        """See ``tg.clip``."""
-        return ops.clip(self, a_min, a_max)
-
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """See ``tg.trace``."""
-        return ops.trace(self, offset, axis1, axis2)
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """See ``tg.diagonal``."""
-        return ops.diagonal(self, offset, axis1, axis2)
-
     def reshape(self, *shape: Any) -> Tensor:
         """See ``tg.reshape``; takes ``reshape(2, 3)`` and ``reshape((2, 3))``, as ndarrays do."""
         return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
@@ -497,22 +477,6 @@ class Tensor:
     def transpose(self, *axes: Any) -> Tensor:
         """See ``tg.transpose``; takes the axes as ndarrays do."""
         return ops.transpose(self, axes[0] if len(axes) == 1 else axes or None)
-
-    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
-        """See ``tg.repeat``."""
-        return ops.repeat(self, repeats, axis)
-
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
-        """See ``tg.take``."""
-        return ops.take(self, indices, axis)
-
-    def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
-        """See ``tg.astype``."""
-        return ops.astype(self, dtype, copy)
-
-    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """See ``tg.logsumexp``."""
-        return ops.logsumexp(self, axis, keepdims)
 
 
 def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:

@@ -24,28 +24,15 @@ class Traced:
 
 
 class Tracer(Protocol):
-    """Who listens."""
+    """Who listens. ``call`` is for pure functions; the others are for the functions below."""
 
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A pure function of arrays, some of them traced."""
-
-    def host(self, function: Callable[[], float]) -> Any:
-        """A number to be computed anew at each replay, by calling ``function``."""
-
-    def draw(self, function: Callable[[], np.ndarray[Any, Any]]) -> Any:
-        """A random array to be drawn anew at each replay."""
-
-    def effect(self, function: Callable[[], None]) -> None:
-        """Something to be done at each replay."""
-
-    def check(self, function: Callable[..., None], *arrays: Any) -> None:
-        """A check of values, to be made at each replay: it raises or does nothing."""
-
-    def items(self, table: list[list[Any]], row: int) -> list[Any]:
-        """The arrays of one row, which may be replaced between replays."""
-
-    def depend(self, owner: Any, *besides: str) -> None:
-        """The trace holds only while this object's attributes stay what they are."""
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def host(self, function: Callable[[], float]) -> Any: ...
+    def draw(self, function: Callable[[], np.ndarray[Any, Any]]) -> Any: ...
+    def effect(self, function: Callable[[], None]) -> None: ...
+    def check(self, function: Callable[..., None], *arrays: Any) -> None: ...
+    def items(self, table: list[list[Any]], row: int) -> list[Any]: ...
+    def depend(self, owner: Any, *besides: str) -> None: ...
 
 
 active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
