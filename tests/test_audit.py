@@ -11,7 +11,7 @@ import pytest
 import tinygrad_np as tg
 from tinygrad_np.cases import case, normal
 from tinygrad_np.data import load_mnist
-from tinygrad_np.ops.layer import masked
+from tinygrad_np.random import masked
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(6, 4))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_np as tg
-from tinygrad_np.ops.layer import masked
+from tinygrad_np.random import masked
 
 Array = Any
 Arrays = dict[str, Any]

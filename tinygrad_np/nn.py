@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from . import random, tracing
 from .ops import activation
 from .ops.elementwise import tanh
-from .ops.layer import linear
+from .ops.linalg import linear
 from .record import is_recorded, scope, scope_owner
 from .tables import aligned
 from .tensor import Array, Operand, Tensor

@@ -1,13 +1,12 @@
-"""The default random generator, and dropout, whose mask is drawn here and not inside an op."""
+"""The default random generator, and dropout, whose mask is drawn outside its op."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from . import tracing
-from .cases import case, normal
-from .op import composite
-from .ops.layer import masked
+from .cases import booleans, case, normal
+from .op import Value, composite, op
 from .tensor import Array, Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
@@ -29,6 +28,15 @@ def default_generator() -> np.random.Generator:
     if not _default:
         _default.append(np.random.default_rng())
     return _default[0]
+
+
+@op(
+    cases=[case(normal(3, 4), booleans(3, 4), 0.5), case(normal(3), booleans(3), 0.2)],
+    x=lambda g, mask, p: g * (mask / (1 - p)).astype(g.dtype),
+)  # fmt: skip
+def masked(x: Value, mask: Value, p: float) -> Value:
+    """x mask / (1 - p)."""
+    return x * (mask / (1 - p)).astype(np.result_type(x.dtype, np.float16))
 
 
 @composite(

@@ -330,11 +330,7 @@ class Tensor:
             )
         function = NUMPY.get(ufunc)
         if method != "__call__" or function is None:
-            call = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-            raise TypeError(
-                f"np.{call} has no gradient here: use one of tg.OPS, or tensor.data where no "
-                "gradient is needed"
-            )
+            raise _no_gradient(ufunc, "" if method == "__call__" else f".{method}")
         return function(*inputs, **keywords)
 
     def __array_function__(
@@ -342,11 +338,7 @@ class Tensor:
     ) -> Any:
         function = NUMPY.get(func)
         if function is None:
-            module = (getattr(func, "__module__", None) or "numpy").replace("numpy", "np")
-            raise TypeError(
-                f"{module}.{func.__name__} has no gradient here: use one of tg.OPS, or tensor.data "
-                "where no gradient is needed"
-            )
+            raise _no_gradient(func)
         return function(*args, **kwargs)
 
     # Operators, and the method forms that the functions of the same name document
@@ -486,6 +478,14 @@ def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     return array
 
 
+def _no_gradient(function: Any, method: str = "") -> TypeError:
+    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np")
+    return TypeError(
+        f"{module}.{function.__name__}{method} has no gradient here: use one of tg.OPS, or "
+        "tensor.data where no gradient is needed"
+    )
+
+
 def wrap(data: Array, node: Node | None) -> Tensor:
     """A Tensor around an array and its node, with no check: for ops, which know what they do."""
     tensor = Tensor.__new__(Tensor)
@@ -499,15 +499,11 @@ def plain(value: Any) -> Any:
     """A Tensor's array, whatever else unchanged; also inside tuples and lists (an index, say)."""
     if isinstance(value, Tensor):
         return value._data
-    if isinstance(value, (tuple, list)) and any(_holds_tensor(item) for item in value):
-        return type(value)([plain(item) for item in value])
+    if isinstance(value, (tuple, list)):
+        items = [plain(item) for item in value]
+        if any(item is not given for item, given in zip(items, value, strict=True)):
+            return type(value)(items)
     return value
-
-
-def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or (
-        isinstance(value, tuple | list) and any(_holds_tensor(item) for item in value)
-    )
 
 
 def lift(node: Node) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from . import constant as constant
 from .activation import *
 from .elementwise import *
 from .indexing import *
-from .layer import *
 from .linalg import *
 from .loss import *
 from .reduction import *

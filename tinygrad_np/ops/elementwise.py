@@ -18,6 +18,7 @@ from ..cases import (
     POSITIVE_PAIRS,
     REAL,
     UNIT,
+    Case,
     above_zero,
     booleans,
     case,
@@ -26,6 +27,7 @@ from ..cases import (
     pairs,
 )  # fmt: skip
 from ..op import OPS, Value, op, ufunc
+from ..tensor import TensorFunction
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -232,19 +234,23 @@ def astype(x: Value, dtype: Any, copy: bool = True) -> Value:
 
 # Questions: comparisons and tests have no gradient; their results are boolean constants
 
-_ASK: dict[str, Any] = {"analytic": False}
-greater = ufunc(np.greater, "x > y.", cases=DISTINCT_PAIRS, **_ASK)
-greater_equal = ufunc(np.greater_equal, "x >= y.", cases=DISTINCT_PAIRS, **_ASK)
-less = ufunc(np.less, "x < y.", cases=DISTINCT_PAIRS, **_ASK)
-less_equal = ufunc(np.less_equal, "x <= y.", cases=DISTINCT_PAIRS, **_ASK)
-equal = ufunc(np.equal, "x == y.", cases=DISTINCT_PAIRS, **_ASK)
-not_equal = ufunc(np.not_equal, "x != y.", cases=DISTINCT_PAIRS, **_ASK)
-logical_not = ufunc(np.logical_not, "not x.", cases=REAL, **_ASK)
-logical_and = ufunc(np.logical_and, "x and y.", cases=DISTINCT_PAIRS, **_ASK)
-logical_or = ufunc(np.logical_or, "x or y.", cases=DISTINCT_PAIRS, **_ASK)
+
+def _ask(function: np.ufunc, doc: str, cases: list[Case] = DISTINCT_PAIRS) -> TensorFunction:
+    return ufunc(function, doc, cases=cases, analytic=False)
+
+
+greater = _ask(np.greater, "x > y.")
+greater_equal = _ask(np.greater_equal, "x >= y.")
+less = _ask(np.less, "x < y.")
+less_equal = _ask(np.less_equal, "x <= y.")
+equal = _ask(np.equal, "x == y.")
+not_equal = _ask(np.not_equal, "x != y.")
+logical_not = _ask(np.logical_not, "not x.", REAL)
+logical_and = _ask(np.logical_and, "x and y.")
+logical_or = _ask(np.logical_or, "x or y.")
 _MASKS = [case(booleans(3, 4), booleans(3, 4)), case(booleans(4), True)]
-bitwise_and = ufunc(np.bitwise_and, "x & y: of masks and integers.", cases=_MASKS, **_ASK)
-bitwise_or = ufunc(np.bitwise_or, "x | y: of masks and integers.", cases=_MASKS, **_ASK)
-invert = ufunc(np.invert, "~x: of masks and integers.", cases=[case(booleans(3, 4))], **_ASK)
-isnan = ufunc(np.isnan, "Whether x is nan.", cases=REAL, **_ASK)
-isfinite = ufunc(np.isfinite, "Whether x is neither nan nor infinite.", cases=REAL, **_ASK)
+bitwise_and = _ask(np.bitwise_and, "x & y: of masks and integers.", _MASKS)
+bitwise_or = _ask(np.bitwise_or, "x | y: of masks and integers.", _MASKS)
+invert = _ask(np.invert, "~x: of masks and integers.", [case(booleans(3, 4))])
+isnan = _ask(np.isnan, "Whether x is nan.", REAL)
+isfinite = _ask(np.isfinite, "Whether x is neither nan nor infinite.", REAL)

@@ -20,8 +20,8 @@ from .elementwise import multiply
 from .shape import moveaxis, ravel, reshape, transpose
 
 __all__ = [
-    "det", "diagonal", "dot", "einsum", "inner", "inv", "matmul", "outer", "solve", "tensordot",
-    "trace", "tril", "triu", "vdot",
+    "det", "diagonal", "dot", "einsum", "inner", "inv", "linear", "matmul", "outer", "solve",
+    "tensordot", "trace", "tril", "triu", "vdot",
 ]  # fmt: skip
 
 # Matrix products
@@ -133,6 +133,31 @@ def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
     left = reshape(transpose(x, [*rest_x, *first]), (math.prod(shape_x), count))
     right = reshape(transpose(y, [*second, *rest_y]), (count, math.prod(shape_y)))
     return reshape(matmul(left, right), [*shape_x, *shape_y])
+
+
+def _flat(x: Any) -> Any:
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+@op(
+    cases=[case(normal(3, 4), normal(2, 4), normal(2)), case(normal(3, 4), normal(2, 4)),
+           case(normal(4), normal(2, 4), normal(2)),
+           case(normal(2, 3, 4), normal(2, 4), normal(2))],
+    x=lambda g, weight: g @ weight,
+    weight=lambda g, x: _flat(g).mT @ _flat(x),
+    bias=lambda g: g,
+)  # fmt: skip
+def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """The affine map x Wᵀ + b: shapes (..., in), (out, in), (out,) give (..., out), as PyTorch's.
+
+    Gradients: dx = g W, dW = gᵀ x, db = g summed over the rows.
+
+    >>> import tinygrad_np as tg
+    >>> tg.linear(tg.Tensor([1.0, 2.0]), tg.Tensor([[1.0, 1.0]]), tg.Tensor([0.5])).tolist()
+    [3.5]
+    """
+    out = np.matmul(x, weight.mT)
+    return out if bias is None else out + bias
 
 
 # Einstein sums
