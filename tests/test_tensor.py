@@ -121,6 +121,13 @@ def test_data_of_a_leaf_can_be_replaced() -> None:
     assert_close(x.grad, [10, 12])
 
 
+def test_a_leaf_owns_its_new_array_too() -> None:
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    x.data = y.data
+    x.data -= 1
+    assert (x.tolist(), y.tolist()) == ([2, 3], [3, 4])
+
+
 def test_data_keeps_shape_and_dtype_and_the_graph_true() -> None:
     x = leaf([1.0, 2.0], name="x")
     with pytest.raises(ValueError, match=r"shape \(3,\).*'x' of shape \(2,\).*new Tensor"):

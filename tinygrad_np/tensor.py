@@ -16,7 +16,7 @@ from . import graph
 from .graph import Node
 from .record import backward_pass, name_array
 from .shapes import Axis, Shape
-from .tracing import as_array
+from .tracing import Traced, as_array
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -86,7 +86,10 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array itself, not a copy. Set it to replace the values, e.g. ``w.data -= step``."""
+        """The array itself, not a copy. Set it to replace the values, e.g. ``w.data -= step``.
+
+        A Tensor that requires grad takes a copy, so that optimisers write to no other's array.
+        """
         return self._data
 
     @data.setter
@@ -107,9 +110,11 @@ class Tensor:
                 f"data of shape {array.shape}, {array.dtype} cannot replace {self._label()}: a "
                 "Tensor that requires grad keeps its shape and dtype. Make a new Tensor instead"
             )
-        self._data = array
         if node is None:
+            self._data = array
             self.name = self._name
+        else:  # its own array, as ever, unless nobody can write to the one given
+            self._data = array if isinstance(array, Traced) else array.copy()
 
     @property
     def grad(self) -> Array | None:
