@@ -32,7 +32,7 @@ def apply(step: Step, pool: list[Any], constants: Any) -> Any:
             return given
         place = next(left)
         if not given.smooth:
-            return given.draw(np.random.default_rng(place), given.shape)
+            return given.draw(np.random.default_rng(place))
         return constants[place % len(constants)] if place % 7 == 6 else pool[place % len(pool)]
 
     out = op.function(*map(fill, case.args), **{k: fill(v) for k, v in case.params.items()})

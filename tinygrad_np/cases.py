@@ -6,6 +6,7 @@ from kinks and poles (0, ties), so that differences are meaningful; kinks have t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ class Sample:
 
     shape: tuple[int, ...]
     kind: str
-    draw: Callable[[Generator, tuple[int, ...]], Any] = field(repr=False, compare=False)
+    draw: Callable[[Generator], Any] = field(repr=False, compare=False)
     smooth: bool = True
 
     def __repr__(self) -> str:
@@ -49,7 +50,7 @@ class Case:
 
         def fill(value: Any) -> Any:
             if isinstance(value, Sample):
-                array = np.asarray(value.draw(rng, value.shape))
+                array = np.asarray(value.draw(rng))
                 return array.astype(dtype) if value.smooth else array
             if isinstance(value, list):
                 return [fill(item) for item in value]
@@ -70,7 +71,7 @@ def case(*args: Any, **params: Any) -> Case:
 def normal(*shape: int) -> Sample:
     """Numbers of both signs, normally distributed, at least 0.1 away from 0."""
 
-    def draw(rng: Generator, shape: tuple[int, ...]) -> Any:
+    def draw(rng: Generator) -> Any:
         values = rng.normal(size=shape)
         return np.where(values < 0, values - 0.1, values + 0.1)
 
@@ -79,14 +80,14 @@ def normal(*shape: int) -> Sample:
 
 def uniform(low: float, high: float, *shape: int) -> Sample:
     """Numbers between ``low`` and ``high``."""
-    return Sample(shape, f"uniform[{low},{high}]", lambda rng, n: rng.uniform(low, high, n))
+    return Sample(shape, f"uniform[{low},{high}]", lambda rng: rng.uniform(low, high, shape))
 
 
 def distinct(*shape: int) -> Sample:
     """Numbers of both signs that differ from each other, and from 0, by at least 0.05."""
 
-    def draw(rng: Generator, shape: tuple[int, ...]) -> Any:
-        count = int(np.prod(shape))
+    def draw(rng: Generator) -> Any:
+        count = math.prod(shape)
         return rng.permutation((np.arange(count) - count / 2 + 0.75) * 0.1).reshape(shape)
 
     return Sample(shape, "distinct", draw)
@@ -94,27 +95,26 @@ def distinct(*shape: int) -> Sample:
 
 def regular(*shape: int) -> Sample:
     """Well-conditioned square matrices: a random one plus a multiple of the identity."""
-
-    def draw(rng: Generator, shape: tuple[int, ...]) -> Any:
-        return rng.normal(size=shape) + 3 * np.eye(shape[-1])
-
-    return Sample(shape, "regular", draw)
+    return Sample(shape, "regular", lambda rng: rng.normal(size=shape) + 3 * np.eye(shape[-1]))
 
 
 def integers(high: int, *shape: int) -> Sample:
     """Integers from 0 to ``high - 1``: labels and indices."""
-    return Sample(shape, f"integers<{high}", lambda rng, n: rng.integers(high, size=n), False)
+    return Sample(shape, f"integers<{high}", lambda rng: rng.integers(high, size=shape), False)
 
 
 def booleans(*shape: int) -> Sample:
     """A random mask."""
-    return Sample(shape, "booleans", lambda rng, n: rng.random(n) < 0.5, False)
+    return Sample(shape, "booleans", lambda rng: rng.random(shape) < 0.5, False)
 
 
 def probabilities(*shape: int) -> Sample:
     """Rows of non-negative numbers that add up to 1; constants, as labels are."""
     return Sample(
-        shape, "probabilities", lambda rng, n: rng.dirichlet(np.ones(n[-1]), size=n[:-1]), False
+        shape,
+        "probabilities",
+        lambda rng: rng.dirichlet(np.ones(shape[-1]), size=shape[:-1]),
+        False,
     )
 
 
