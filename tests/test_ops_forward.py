@@ -9,7 +9,7 @@ import pytest
 import tinygrad_np as tg
 from tests.oracles import oracle
 from tests.registry import CALLS, assert_close, listed
-from tinygrad_np.cases import Case
+from tinygrad_np.cases import Case, case
 from tinygrad_np.op import Op
 
 NAMES = """
@@ -282,3 +282,21 @@ def test_axes_that_do_not_exist_are_refused_as_numpy_does() -> None:
     ):
         with pytest.raises(IndexError):  # AxisError is one
             call()
+
+
+@pytest.mark.parametrize(
+    ("define", "words"),
+    [
+        (lambda: tg.op(cases=[])(lambda x: x), "has no cases"),
+        (lambda: tg.op(cases=[case()], y=lambda g: g)(lambda x: x), "'y', but no such input"),
+        (lambda: tg.op(cases=[case()], x=lambda g, z: g)(lambda x: x), "reads 'z', which is none"),
+        (lambda: tg.op(cases=[case()])(lambda *xs: xs), r"takes \*xs: it needs one rule"),
+        (lambda: tg.op(cases=[case()], x=lambda g: g)(lambda x, *xs: x), r"takes \*xs"),
+        (lambda: tg.op(cases=[case()], name="tanh")(lambda x: x), "'tanh' is defined in numpy"),
+    ],
+)
+def test_definitions_that_are_refused(define: Any, words: str) -> None:
+    before = dict(tg.OPS)
+    with pytest.raises(TypeError, match=words):
+        define()
+    assert before == tg.OPS

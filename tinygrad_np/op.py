@@ -252,6 +252,10 @@ def _connect(record: Op) -> None:
     ]
     record.extras = (*extras, *residual)  # this last, where ``lift`` looks for it
     if record.variadic:
+        if set(reads) != {record.variadic}:
+            raise TypeError(
+                f"op {record.name!r} takes *{record.variadic}: it needs one rule, for these"
+            )
         record.rules = _Repeated(record)
         return
     places = {name: i for i, name in enumerate((*record.inputs, "out", *record.extras))}
@@ -278,7 +282,7 @@ class _Repeated:
 
     def __init__(self, record: Op) -> None:
         self.op = record
-        ((self.variadic, self.rule),) = record.gradients.items()
+        [(self.variadic, self.rule)] = record.gradients.items()
         self.reads = _reads(record, self.rule)
 
     def __iter__(self) -> Iterator[Rule]:
