@@ -137,7 +137,13 @@ def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
-@op(cases=reductions(normal), x=lambda g, x, out, axis: _logsumexp_x(g, x, out, axis))
+def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
+    shares = np.exp(x - out.reshape(kept_shape(x.shape, axis)))
+    return spread(g, x.shape, axis) * shares / shares.sum(axis=axis, keepdims=True)
+
+
+@op(cases=reductions(normal), x=_logsumexp_x)
 def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """log(sum(exp(x))) along ``axis`` without overflow. Gradient: g softmax(x).
 
@@ -150,12 +156,6 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
         total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
     return total if keepdims else np.squeeze(total, axis=normalize_axes(axis, x.ndim))
-
-
-def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
-    # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
-    shares = np.exp(x - out.reshape(kept_shape(x.shape, axis)))
-    return spread(g, x.shape, axis) * shares / shares.sum(axis=axis, keepdims=True)
 
 
 # Products
@@ -266,12 +266,20 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 # Norms
 
 
+def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
+    if ord == np.inf:
+        return np.sign(x) * _extreme_x(g, np.abs(x), out, axis)
+    wide = _unless_zero(out).reshape(kept_shape(x.shape, axis))
+    if ord in (None, 2, "fro"):
+        return spread(g, x.shape, axis) * x / wide
+    return spread(g, x.shape, axis) * np.sign(x) * (_unless_zero(np.abs(x)) / wide) ** (ord - 1)
+
+
 @op(
     cases=[*reductions(normal), case(normal(4), ord=1), case(normal(2, 4), ord=3, axis=0),
            case(normal(2, 4), ord=2, axis=-1), case(distinct(2, 4), ord=np.inf, axis=-1),
            case(normal(2, 4), ord=1, axis=1), case(normal(2, 2), ord="fro")],
-    numpy=np.linalg.norm, analytic=False,
-    x=lambda g, x, out, ord, axis: _norm_x(g, x, out, ord, axis),
+    numpy=np.linalg.norm, analytic=False, x=_norm_x,
 )  # fmt: skip
 def norm(
     x: Value, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
@@ -298,15 +306,6 @@ def norm(
     if ord == np.inf:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
     return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
-
-
-def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
-    if ord == np.inf:
-        return np.sign(x) * _extreme_x(g, np.abs(x), out, axis)
-    wide = _unless_zero(out).reshape(kept_shape(x.shape, axis))
-    if ord in (None, 2, "fro"):
-        return spread(g, x.shape, axis) * x / wide
-    return spread(g, x.shape, axis) * np.sign(x) * (_unless_zero(np.abs(x)) / wide) ** (ord - 1)
 
 
 # Questions: no gradient
