@@ -296,33 +296,13 @@ class Tensor:
 
     # Copies: of leaves and constants. A computed Tensor's copy would need a copy of its graph.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        copy = memo[id(self)] = Tensor.__new__(Tensor)
-        copy.__setstate__({**self.__getstate__(), "data": self._data.copy()})
-        return copy
-
-    def __copy__(self) -> Tensor:
-        return self.__deepcopy__({})
-
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise TypeError(
                 f"a computed Tensor cannot be copied or pickled, its graph cannot travel: "
                 f"use tensor.detach() ({self._label()})"
             )
-        return {
-            "data": self._data,
-            "name": self._name,
-            "requires_grad": self.requires_grad,
-            "grad": self.grad,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._node = None
-        self._data = state["data"]
-        self.name = state["name"]
-        self.requires_grad = state["requires_grad"]
-        self.grad = None if state["grad"] is None else np.array(state["grad"])
+        return _copied, (self._data, self.requires_grad, self._name, self.grad)
 
     # NumPy's protocols: np.tanh(tensor), ndarray + tensor, np.concatenate([tensor, ...])
 
@@ -481,6 +461,12 @@ def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}")
     return array
+
+
+def _copied(data: Array, requires_grad: bool, name: str | None, grad: Array | None) -> Tensor:
+    tensor = Tensor(data.copy(), requires_grad, name=name)
+    tensor.grad = None if grad is None else grad.copy()
+    return tensor
 
 
 def _no_gradient(function: Any, method: str = "") -> TypeError:
