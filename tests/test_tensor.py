@@ -573,6 +573,14 @@ def test_indexing_and_its_gradient_agree_with_numpy(drawn: Any) -> None:
     assert_close(x.grad, gradient.reshape(shape), 1e-12, 1e-12)
 
 
+def test_a_list_that_was_an_index_may_change() -> None:
+    x, index = leaf([1.0, 2.0, 3.0]), [0, 1]
+    picked = x[index].sum() + x[(index,)].sum()
+    index[0] = 2
+    picked.backward()
+    assert_close(x.grad, [2, 2, 0])
+
+
 def test_indices_may_be_tensors() -> None:
     x = leaf([1.0, 2.0, 3.0])
     assert x[Tensor([2, 0])].tolist() == [3, 1]

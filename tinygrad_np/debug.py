@@ -27,7 +27,7 @@ class _Debugger:
     def __init__(self, outer: Observer | None) -> None:
         self.outer = outer
         # The line that made each node, and checksums of what it saved.
-        self.births: WeakKeyDictionary[Node, tuple[str, list[Any]]] = WeakKeyDictionary()
+        self.births: WeakKeyDictionary[Node, tuple[str, list[int]]] = WeakKeyDictionary()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Check an op's result; remember where it was made and what it saved."""
@@ -74,15 +74,12 @@ def _told(operand: Any) -> str:
     return f"{operand.dtype}{operand.shape} in [{operand.min():.4g}, {operand.max():.4g}]"
 
 
-def _checksums(saved: Any) -> list[Any]:
-    """Of the arrays that a node's rules will read, also those in an index; other things as is."""
-    found: list[Any] = []
-    for value in saved or ():
-        if isinstance(value, np.ndarray):
-            found.append(zlib.crc32(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data))
-        else:
-            found += _checksums(value) if isinstance(value, tuple | list) else [value]
-    return found
+def _checksums(saved: Any) -> list[int]:
+    """Of the arrays that a node's rules will read, also those in an index."""
+    if isinstance(saved, np.ndarray):
+        return [zlib.crc32(np.ascontiguousarray(saved).view(np.uint8).reshape(-1).data)]
+    parts = saved if isinstance(saved, tuple | list) else ()
+    return [checksum for part in parts for checksum in _checksums(part)]
 
 
 def _line() -> str:

@@ -487,13 +487,12 @@ def wrap(data: Array, node: Node | None) -> Tensor:
 
 
 def plain(value: Any) -> Any:
-    """A Tensor's array, whatever else unchanged; also inside tuples and lists (an index, say)."""
+    """A Tensor's array, whatever else unchanged; also inside tuples and lists, which are copied."""
     if isinstance(value, Tensor):
         return value._data
     if isinstance(value, (tuple, list)):
         items = [plain(item) for item in value]
-        if any(item is not given for item, given in zip(items, value, strict=True)):
-            return type(value)(items)
+        return items if isinstance(value, list) else tuple(items)
     return value
 
 
