@@ -266,6 +266,12 @@ def test_norm_takes_numpys_numbers_and_refuses_nan() -> None:
         tg.norm([3.0, 4.0], float("nan"))
 
 
+def test_a_linear_recurrence_of_two_shapes_is_refused() -> None:
+    for shape in ((3, 4), (3, 2), (3,)):  # of the first its last column was dropped
+        with pytest.raises(ValueError, match=r"\(3, 3\) and b of shape .* the same shape"):
+            tg.linear_recurrence(np.ones((3, 3)), np.ones(shape))
+
+
 def test_einsum_with_an_index_of_length_1_that_broadcasts() -> None:
     x, y = np.array([[2.0], [3.0]]), np.arange(6.0).reshape(3, 2)
     assert tg.gradcheck(lambda x, y: tg.einsum("ij,jk->ik", x, y).sum(), [x, y], order=2)

@@ -218,6 +218,8 @@ def linear_recurrence(a: Value, b: Value) -> Value:
 
     Gradients: db is the recurrence run backwards over g, with a shifted by one; da = db y[k-1].
     """
+    if a.shape != b.shape:
+        raise ValueError(f"a of shape {a.shape} and b of shape {b.shape} must have the same shape")
     rows = [b[..., 0]] if a.shape[-1] else []
     for k in range(1, a.shape[-1]):
         rows.append(a[..., k] * rows[-1] + b[..., k])
