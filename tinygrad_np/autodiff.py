@@ -12,7 +12,7 @@ import numpy as np
 from . import graph, random
 from .graph import Node, Rule
 from .op import OPS
-from .tensor import Operand, Tensor, pass_back, plain, seed, wrap
+from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
 from .tracing import as_array, effect
 
 __all__ = [
@@ -76,7 +76,10 @@ def grad(
             start = weight if weight.dtype == output.dtype else weight.astype(output.dtype)
         seeds[node] = seeds[node] + start if node in seeds else start
     targets = [tensor._node for tensor in wanted if tensor._node is not None]
-    found = pass_back(seeds, targets, create_graph, retain_graph)
+    if create_graph:
+        found = recorded_backward(seeds, targets)
+    else:
+        found = graph.backward(seeds, targets, retain=bool(retain_graph))
     results = []
     for i, (tensor, node) in enumerate(zip(wanted, targets, strict=True)):
         value = found.get(node)

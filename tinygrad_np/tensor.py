@@ -234,9 +234,11 @@ class Tensor:
         array([ 2., 40.])
         """
         node, start = seed(self, gradient)
-        found = pass_back({node: start}, None, create_graph, retain_graph)
         if create_graph:
-            found = {leaf: plain(value).copy() for leaf, value in found.items()}
+            lifted = recorded_backward({node: start}, None)
+            found = {leaf: plain(value).copy() for leaf, value in lifted.items()}
+        else:
+            found = graph.backward({node: start}, retain=bool(retain_graph))
         graph.accumulate(found)
 
     def zero_grad(self) -> None:
@@ -517,15 +519,8 @@ def lift(node: Node) -> tuple[Any, ...]:
     return (*inputs, None if out is None else wrap(out, node), *extras)
 
 
-def pass_back(
-    seeds: dict[Node, Any],
-    targets: list[Node] | None,
-    create_graph: bool,
-    retain_graph: bool | None,
-) -> dict[Node, Any]:
-    """``graph.backward``; with ``create_graph`` on Tensors, recorded, and the graph kept."""
-    if not create_graph:
-        return graph.backward(seeds, targets, retain=bool(retain_graph))
+def recorded_backward(seeds: dict[Node, Any], targets: list[Node] | None) -> dict[Node, Any]:
+    """``graph.backward`` on Tensors, as recorded ops; the graph is kept."""
     starts = {n: g if isinstance(g, Tensor) else wrap(g, None) for n, g in seeds.items()}
     with backward_pass():
         return graph.backward(starts, targets, lift=lift, retain=True)
