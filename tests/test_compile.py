@@ -798,7 +798,7 @@ def test_a_learning_rate_of_another_dtype_is_a_number_all_the_same() -> None:
 
         run = wrap(step)
         for _ in range(5):
-            run(np.float32([0.3, 0.7, 1.1]))
+            run(np.array([0.3, 0.7, 1.1], np.float32))
         results.append(w.data.tolist())
     assert results[0] == results[1]
 
