@@ -251,12 +251,11 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
 
 def cosine(lr: float, updates: int, final: float = 0.0) -> Schedule:
     """From ``lr`` down to ``final`` along half a cosine (Loshchilov, Hutter 2017)."""
+    return lambda update: _half_cosine(lr, final, update / updates)
 
-    def rate(update: int) -> float:
-        done = min(update / updates, 1.0)
-        return final + (lr - final) * (1 + math.cos(math.pi * done)) / 2
 
-    return rate
+def _half_cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
 def one_cycle(
@@ -271,12 +270,8 @@ def one_cycle(
 
     def rate(update: int) -> float:
         if update <= up:
-            low, high, done = lr, lr * start, update / up
-        else:
-            low, high, done = lr * start * final, lr, min(1.0, (update - up) / down)
-        if update <= up:
-            return high + (low - high) * (1 - math.cos(math.pi * done)) / 2
-        return low + (high - low) * (1 + math.cos(math.pi * done)) / 2
+            return _half_cosine(lr * start, lr, update / up)
+        return _half_cosine(lr, lr * start * final, (update - up) / down)
 
     return rate
 

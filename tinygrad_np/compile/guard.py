@@ -183,7 +183,10 @@ class Surroundings:
 
     def _items(self, text: str, container: Any, items: Any) -> None:
         items = list(items)
-        if not isinstance(container, tuple | frozenset):
+        if isinstance(container, list) and len(items) <= 32:  # 0.1 µs less than by ids
+            same = "".join([f" and {{0}}[{i}] is {{{i + 1}}}" for i in range(len(items))])
+            self.conditions.append((f"len({{0}}) == {len(items)}{same}", (container, *items)))
+        elif not isinstance(container, tuple | frozenset):
             ids = list(map(id, items))
             self.conditions.append((f"[*map(id, {text})] == {{1}}", (container, ids, items)))
         for item in items:

@@ -269,7 +269,7 @@ class _Code:
             self._blas(call)
         elif function in _REDUCES and set(call.kwargs) == {"keepdims"} and len(args) == 2:
             self.add(call, function, *args, None, target, call.kwargs["keepdims"])
-        elif is_ufunc(call) and not call.kwargs:
+        elif is_ufunc(call) and call.kwargs.keys() <= {"order"}:  # which the target has
             words = [self._operand(arg, call) for arg in args]
             if function in (np.maximum, np.minimum):  # which want ``out`` as a keyword
                 self.add(call, function, *words, out=target)
