@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # The floors of DESIGN.md. What is not named here stands on floor 5: it is what people call.
 FLOORS = {
-    "shapes": 0, "tracing": 0,
+    "aligned": 0, "shapes": 0, "tracing": 0,
     "graph": 1, "record": 1,
     "tensor": 2,
     "cases": 3, "source": 3, "opcall": 3, "op": 3,
@@ -168,7 +168,7 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 
 # The design asked for 1,500 and 4,000. These are what the features asked for since have come to:
 # they may fall, and are then lowered here.
-LOWER_FLOORS, PACKAGE = 2_280, 7_410
+LOWER_FLOORS, PACKAGE = 2_300, 7_430
 
 
 def test_the_lower_floors_do_not_grow() -> None:

@@ -55,6 +55,19 @@ def test_a_leaf_owns_its_array_and_a_constant_shares_it() -> None:
     assert array[0] == 1
 
 
+def test_a_leafs_array_begins_at_a_cache_line() -> None:
+    big = np.ones(1000 * 50 + 2, np.float32)[2:].reshape(1000, 50)
+    w = Tensor(big, requires_grad=True)
+    for array in (big.T.copy().T, big[::-1], big):
+        w.data = array
+        assert w.data.ctypes.data % 64 == 0
+        assert w.data.flags.c_contiguous
+        assert (w.data == array).all()
+        assert not np.shares_memory(w.data, array)
+    loaded = pickle.loads(pickle.dumps(w))
+    assert loaded.data.ctypes.data % 64 == 0
+
+
 def test_mT_swaps_the_last_axes_and_needs_two() -> None:
     assert leaf(np.ones((2, 3, 4))).mT.shape == (2, 4, 3)
     with pytest.raises(ValueError, match=r"mT needs at least two axes.*\(3,\)"):

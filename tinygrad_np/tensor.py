@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import graph
+from .aligned import aligned_copy
 from .graph import Node
 from .record import backward_pass, name_array
 from .shapes import Axis, Shape
@@ -114,7 +115,7 @@ class Tensor:
             self._data = array
             self.name = self._name
         else:  # its own array, as ever, unless nobody can write to the one given
-            self._data = array if isinstance(array, Traced) else array.copy()
+            self._data = array if isinstance(array, Traced) else _own(array)
 
     @property
     def grad(self) -> Array | None:
@@ -186,7 +187,7 @@ class Tensor:
                 f"only real floating-point Tensors can require grad, this one is {self.dtype}: "
                 "write Tensor(data, dtype=np.float32, requires_grad=True)"
             )
-        self._data = self._data.copy()
+        self._data = _own(self._data)
         self._node = Node(None, (), (), self.shape, self.dtype)
         self._node.name = self._name
 
@@ -463,6 +464,11 @@ def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}")
     return array
+
+
+def _own(array: Array) -> Array:
+    """A copy for a Tensor that requires grad."""
+    return array.copy() if isinstance(array, Traced) else aligned_copy(array)
 
 
 def _copied(data: Array, requires_grad: bool, name: str | None, grad: Array | None) -> Tensor:

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..aligned import aligned_bytes
 from . import CompileError, blas
 from .program import Call, Program, Value, is_ufunc
-
-_ALIGNMENT = 64  # a cache line, and the widest vector register
 
 
 @dataclass
@@ -158,9 +157,7 @@ def _take(free: list[Any], nbytes: int, layout: Layout) -> Any:
         best = min(fitting, key=lambda buffer: int(buffer.nbytes))
         free[:] = [buffer for buffer in free if buffer is not best]
         return best
-    whole = np.empty(nbytes + 2 * _ALIGNMENT, np.uint8)
-    start = -whole.ctypes.data % _ALIGNMENT
-    layout.buffers.append(whole[start : start + max(nbytes, _ALIGNMENT)])
+    layout.buffers.append(aligned_bytes(nbytes))
     return layout.buffers[-1]
 
 
