@@ -73,11 +73,14 @@ class Optimizer:
                 idle += 1
                 continue
             data = parameter.data
-            state = tracing.items(self.state, i)
-            change, *after = self.rule(data, gradient, *state)
-            np.subtract(data, change, data)
-            if after:
+            if self.slots:
+                state = tracing.items(self.state, i)
+                change, *after = self.rule(data, gradient, *state)
                 self._keep(i, state, after)
+            else:
+                (change,) = self.rule(data, gradient)
+            np.subtract(data, change, data)
+            del change  # the next one shall have its memory, which is in the cache
         if idle == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         tracing.effect(self._count)
