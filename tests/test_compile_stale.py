@@ -240,6 +240,35 @@ def test_a_custom_rules_helper_and_an_optimisers_own_attributes() -> None:
     set_rate(1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Has attributes that are called as those of an optimiser which change at each update."""
+
+    updates: int = 2
+    state: float = 0.5
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.state
+
+
+def test_another_objects_attributes_of_the_same_name_are_told_apart() -> None:
+    plan = Plan()
+    w = parameter(1.0, 2.0)
+    opt = optim.SGD([w], 0.1)
+
+    def step(x: Any) -> Any:
+        for _ in range(plan.updates):
+            (w * plan.scaled(x)).sum().backward()
+            opt.step()
+            opt.zero_grad()
+        return w
+
+    compiled = tg.compile(step)
+    for _ in range(6):
+        compiled(X)
+    assert sum(map(len, compiled.entries.values())) == len(compiled.plans()) == 1
+
+
 def test_parameters_added_or_frozen_between_calls() -> None:
     results = []
     for wrap in (lambda f: f, tg.compile):

@@ -11,12 +11,14 @@ import builtins
 import collections
 import dis
 import functools
+import inspect
 import pickle
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +35,7 @@ Condition = tuple[str, tuple[Any, ...]]
 
 _KNOWN = {__name__.partition(".")[0], "numpy", *sys.stdlib_module_names}
 _PLAIN = bool | int | float | complex | str | bytes | np.generic
+_BY_STRING = {"getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "vars", "__dict__"}
 _CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
 _BOUND = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 _WRAPPERS = (
@@ -72,7 +75,9 @@ class Surroundings:
     def __init__(self) -> None:
         self.conditions: list[Condition] = []
         self.facts: list[tuple[str, Callable[[], Any], Any]] = []
-        self._names = {"forward", "function", "rule", "training"}  # what this package asks for
+        # The attributes that code names, by what it names them of: an object's id, a class, or None
+        # where that is not known. These are what this package asks for.
+        self._names: dict[Any, set[str]] = {None: {"forward", "function", "rule", "training"}}
         self._seen: dict[int, Any] = {}
         self._holders: list[tuple[Any, Any]] = []  # with one of the places of their attributes
         self._classes: dict[type, Any] = {}
@@ -130,7 +135,10 @@ class Surroundings:
         while known != len(self._seen):
             known = len(self._seen)
             for holder, namespace in list(self._holders):
-                for name in self._names & namespace.keys():
+                kinds = (holder if isinstance(holder, type) else type(holder)).__mro__
+                keys = None, id(holder), *[_Class(k.__module__, k.__qualname__) for k in kinds]
+                names = set().union(*[self._names.get(key, ()) for key in keys])
+                for name in names & namespace.keys():
                     self._attribute(holder, namespace, name)
 
     def _holder(self, thing: Any) -> None:
@@ -151,7 +159,7 @@ class Surroundings:
             if _is_foreign(kind.__module__):
                 self._holders.append((thing, self._classes.setdefault(kind, vars(kind))))
                 for name, value in vars(kind).items():
-                    if name.startswith("__") and isinstance(value, types.FunctionType):
+                    if name.startswith("__") and _is_written(value):
                         self.meet(value)  # an operator, whose name no code needs to mention
 
     def _attribute(self, holder: Any, namespace: Any, name: str) -> None:
@@ -193,11 +201,13 @@ class Surroundings:
             self.meet(item)
 
     def _function(self, function: types.FunctionType) -> None:
-        for cell in function.__closure__ or ():
+        cells, free = {}, function.__code__.co_freevars
+        for name, cell in zip(free, function.__closure__ or (), strict=True):
             try:
-                self._still("{0}.cell_contents", (cell,), cell.cell_contents)
+                cells[name] = cell.cell_contents
             except ValueError:  # a variable that has no value yet
                 continue
+            self._still("{0}.cell_contents", (cell,), cells[name])
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self.meet(default)
         variables = function.__globals__
@@ -206,13 +216,27 @@ class Surroundings:
             for written in (op.forward, *op.gradients.values()):
                 self.meet(written)
             return
+        own = _Class(function.__module__, function.__qualname__.rpartition(".")[0])
         for code in _codes(function.__code__) if _is_foreign(function.__module__) else ():
-            self._names.update(code.co_names, [c for c in code.co_consts if type(c) is str])
+            if not _BY_STRING.isdisjoint(code.co_names):
+                self._names[None].update([c for c in code.co_consts if type(c) is str])
+            found: Any = None  # what an instruction puts on the stack, if that is known
             for instruction in dis.get_instructions(code):
                 what, name = instruction.opname, instruction.argval
+                owner, found = found, None
                 if what in ("LOAD_GLOBAL", "LOAD_NAME"):
+                    found = variables.get(name)
                     if name in variables or not hasattr(builtins, name):
-                        self._still("{0}.get({1})", (variables, name), variables.get(name))
+                        self._still("{0}.get({1})", (variables, name), found)
+                elif what == "LOAD_DEREF":
+                    found = cells.get(name)
+                elif what.startswith("LOAD_FAST") and name == "self" and own.name.isidentifier():
+                    found = own
+                elif what in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "IMPORT_FROM"):
+                    key = owner if owner is None or isinstance(owner, _Class) else id(owner)
+                    self._names.setdefault(key, set()).add(name)
+                    with suppress(TypeError):
+                        found = vars(owner).get(name)
                 elif what == "IMPORT_NAME":
                     self.meet(sys.modules.get(name))
                 elif what == "STORE_GLOBAL" or (what == "STORE_DEREF" and name in code.co_freevars):
@@ -223,8 +247,22 @@ class Surroundings:
                     )
 
 
+class _Class(NamedTuple):
+    """A class by its name, as the functions written in it know it."""
+
+    module: str
+    name: str
+
+
 def _sets(holder: Any, name: str) -> str:
     return f"sets {getattr(holder, '__name__', type(holder).__name__)}.{name}"
+
+
+def _is_written(method: Any) -> bool:
+    """Whether it is a function of some file: what dataclasses make reads the object's own alone."""
+    if not isinstance(method, types.FunctionType):
+        return False
+    return not inspect.unwrap(method).__code__.co_filename.startswith("<")
 
 
 def _is_foreign(module: str | None) -> bool:
