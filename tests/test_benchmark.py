@@ -86,7 +86,7 @@ def test_libraries_in_processes_of_their_own() -> None:
         [LIBRARIES["gemms"], LIBRARIES["eager"], absent], SMALL["sigmoid"], "float32",
         Plan(rounds=2, seconds=0.001),
     )  # fmt: skip
-    assert [timing.library.module for timing in timings] == ["by_hand", "gemms", "eager"]
+    assert [timing.contender.module for timing in timings] == ["by_hand", "gemms", "eager"]
     assert list(failures) == ["absent"]
     assert "KeyError" in failures["absent"]
     for timing in timings:

@@ -60,7 +60,7 @@ def section(libraries: list[Library], plan: Plan) -> Section:
             ratios = [timing.against(by_hand) for timing in others]
             rows.append([workload.name, f"{1e6 * by_hand.median:,.0f} µs", *map(str, ratios)])
             data.setdefault(series, {})[workload.name] = {
-                timing.library.module: timing.seconds for timing in (by_hand, *others)
+                timing.contender.module: timing.seconds for timing in (by_hand, *others)
             }
     head = ["network, relu, float32", "by hand", *(library.title for library in ours)]
     text = ["Times of a training step, divided by those of hand-written NumPy.", ""]

@@ -53,7 +53,7 @@ class Ratio:
 class Timing:
     """What a library needed: seconds a step in each round, memory, its threads."""
 
-    library: Library
+    contender: Library
     seconds: list[float] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class Runner:
     """A library's process; see ``runner.py``. Use as a context manager."""
 
     def __init__(self, library: Library, workload: Workload, dtype: str) -> None:
-        self.library = library
+        self.contender = library
         self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  # closed by __exit__
         work = json.dumps(dataclasses.asdict(workload))
         command = [sys.executable, "-m", f"{__package__}.runner", library.module, work, dtype]
@@ -115,7 +115,7 @@ class Runner:
     def _failure(self, what: str) -> BenchmarkError:
         self.errors.seek(0)
         print(self.errors.read()[-4000:], file=sys.stderr)
-        return BenchmarkError(f"{self.library.title}: {what}")
+        return BenchmarkError(f"{self.contender.title}: {what}")
 
 
 @dataclass(frozen=True)
@@ -140,18 +140,18 @@ def compare(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         runners = [stack.enter_context(Runner(library, workload, dtype)) for library in given]
         for runner in runners:
-            runner.send("check", CHECKED_STEPS, str(folder / f"{runner.library.module}.npz"))
+            runner.send("check", CHECKED_STEPS, str(folder / f"{runner.contender.module}.npz"))
         for runner in list(runners):
             try:
                 checked = runner.answer()["checked"]
             except BenchmarkError as error:
-                if runner.library is REFERENCE or runner.library.ours:
+                if runner.contender is REFERENCE or runner.contender.ours:
                     raise
-                failures[runner.library.title] = str(error)
+                failures[runner.contender.title] = str(error)
                 runners.remove(runner)
                 continue
             if checked:
-                check(runner.library, workload, dtype, folder)
+                check(runner.contender, workload, dtype, folder)
         return take_turns(runners, plan), failures
 
 
@@ -183,7 +183,7 @@ def check(library: Library, workload: Workload, dtype: str, folder: Path) -> Non
 
 def take_turns(runners: Sequence[Runner], plan: Plan) -> list[Timing]:
     """Let the runners train in turns; the first one's times are the reference for all."""
-    timings = [Timing(runner.library) for runner in runners]
+    timings = [Timing(runner.contender) for runner in runners]
     for i in range(plan.rounds):
         turn = i % len(runners)  # begin with another each time, so that none is always first
         for j in [*range(turn, len(runners)), *range(turn)]:

@@ -42,7 +42,7 @@ def section(
         for workload in workloads:
             print(f"  {workload.name} {dtype}: {workload.title}", file=sys.stderr)
             timings, failed = compare(libraries, workload, dtype, plan)
-            found[workload] = {timing.library.module: timing for timing in timings}
+            found[workload] = {timing.contender.module: timing for timing in timings}
             failures |= failed
         data[dtype] = {workload.name: _data(timings) for workload, timings in found.items()}
         text += ["", f"**{dtype}**", "", *times(found)]
@@ -58,7 +58,7 @@ def _data(timings: Timings) -> dict[str, Any]:
     reference = timings[REFERENCE.module]
     return {
         module: {
-            "title": timing.library.title,
+            "title": timing.contender.title,
             "microseconds": 1e6 * timing.median,
             "ratio": timing.against(reference).median,
             "quartiles": [timing.against(reference).low, timing.against(reference).high],
