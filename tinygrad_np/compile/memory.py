@@ -15,6 +15,7 @@ import numpy as np
 
 from ..aligned import aligned_bytes
 from . import CompileError, blas
+from .passes.facts import Facts
 from .program import Call, Program, Value, is_ufunc
 
 
@@ -76,14 +77,11 @@ class _Memory:
 
     def __init__(self, program: Program, arrays: dict[Value, Any], fixed: set[Value]) -> None:
         self.calls, self.arrays, self.fixed = program.calls, arrays, fixed
-        self.root: dict[Value, Value] = {}
+        self.root = Facts(program).root
         self.last: dict[Value, int] = {}
         for i, call in enumerate(program.calls):
             for value in call.inputs:
                 self.last[self.root.get(value, value)] = i
-            if call.out is not None:
-                first = call.inputs[0] if call.kind == "view" else call.out
-                self.root[call.out] = self.root.get(first, first)
         for value in program.outputs:
             self.last[self.root.get(value, value)] = len(program.calls)
 

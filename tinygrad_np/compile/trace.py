@@ -19,8 +19,9 @@ import numpy as np
 from .. import graph, tracing
 from ..tensor import Tensor, wrap
 from . import CompileError
-from .guard import Surroundings, unchanged
+from .guard import unchanged
 from .program import REDUCTIONS, Call, Function, Place, Program, Value, map_tree
+from .surroundings import Surroundings
 from .symbol import Symbol
 
 LOCK = threading.RLock()
