@@ -147,6 +147,14 @@ def test_grad_accumulates_over_backward_passes() -> None:
     assert x.grad is None
 
 
+def test_sums_of_scalars_are_arrays_too() -> None:
+    x = leaf(2.0)
+    for times in (1, 2):
+        (x * x + x).backward()
+        assert type(x.grad) is np.ndarray
+        assert x.grad == 5 * times
+
+
 def test_leaves_never_share_their_gradients() -> None:
     x, y = leaf(np.ones(3)), leaf(np.ones(3))
     weight = np.array([1.0, 2.0, 3.0])

@@ -188,7 +188,8 @@ def backward(
             continue
         op = node.op
         if (op is None) if wanted is None else (node in wanted):
-            found[node] = gradient if node in private else _own(gradient)
+            # A sum of 0-d arrays is a scalar of NumPy's, and no array.
+            found[node] = gradient if node in private and gradient.shape else _own(gradient)
         if op is None or (leading is not None and leading.isdisjoint(node.parents)):
             continue  # the way ends here: what lies before is neither needed nor released
         saved = node.saved
