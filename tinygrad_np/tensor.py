@@ -348,6 +348,8 @@ class Tensor:
     def __rmod__(self, other: Operand) -> Tensor: return ops.remainder(other, self)
     def __pow__(self, other: Operand) -> Tensor: return ops.power(self, other)
     def __rpow__(self, other: Operand) -> Tensor: return ops.power(other, self)
+    def __divmod__(self, other: Operand) -> Any: return self // other, self % other
+    def __rdivmod__(self, other: Operand) -> Any: return other // self, other % self
     def __matmul__(self, other: Operand) -> Tensor: return ops.matmul(self, other)
     def __rmatmul__(self, other: Operand) -> Tensor: return ops.matmul(other, self)
     def __neg__(self) -> Tensor: return ops.negative(self)
@@ -419,12 +421,6 @@ class Tensor:
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return ops.logsumexp(self, axis, keepdims)
     # fmt: on
-
-    def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
-        return other // self, other % self
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as NumPy's
         return ops.equal(self, other)

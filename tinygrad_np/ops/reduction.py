@@ -164,13 +164,11 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
     # The product of all the others, from the left and from the right: right with zeros, too.
     axes = normalize_axes(axis, x.ndim)
-    rest = [i for i in range(x.ndim) if i not in axes]
-    order = [*rest, *axes]
-    lanes = x.transpose(order).reshape(*[x.shape[i] for i in rest], _count(x.shape, axes))
+    order = sorted(range(x.ndim), key=axes.__contains__)
+    moved = x.transpose(order)
+    lanes = moved.reshape(*moved.shape[: x.ndim - len(axes)], _count(x.shape, axes))
     others = _before(lanes) * np.flip(_before(np.flip(lanes, -1)), -1)
-    back = others.reshape([x.shape[i] for i in order]).transpose(
-        [order.index(i) for i in range(x.ndim)]
-    )
+    back = others.reshape(moved.shape).transpose([order.index(i) for i in range(x.ndim)])
     return spread(g, x.shape, axis) * back
 
 
@@ -236,23 +234,20 @@ def _recurrence_b(g: Any, a: Any) -> Any:
     return np.flip(OPS["linear_recurrence"](np.flip(later, -1), np.flip(g, -1)), -1)
 
 
-def _cumsum_x(g: Any, x_shape: Shape, axis: int | None) -> Any:
-    if axis is None:
-        return np.flip(np.cumsum(np.flip(g, 0), 0), 0).reshape(x_shape)
-    return np.flip(np.cumsum(np.flip(g, axis), axis), axis)
-
-
-@op(cases=_RUNNING, numpy=np.cumsum, x=_cumsum_x)
+@op(
+    cases=_RUNNING, numpy=np.cumsum,
+    x=lambda g, x_shape, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x_shape),
+)  # fmt: skip
 def cumsum(x: Value, axis: int | None = None) -> Value:
     """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end."""
     return np.cumsum(x, axis=axis)
 
 
 def _cumprod_x(g: Any, x: Any, axis: int | None) -> Any:
-    lanes = x.reshape(-1) if axis is None else np.moveaxis(x, axis, -1)
-    weights = g if axis is None else np.moveaxis(g, axis, -1)
-    lanes = _before(lanes) * _recurrence_b(weights, lanes)
-    return lanes.reshape(x.shape) if axis is None else np.moveaxis(lanes, -1, axis)
+    along = 0 if axis is None else axis
+    lanes = np.moveaxis(x.reshape(g.shape), along, -1)
+    back = _before(lanes) * _recurrence_b(np.moveaxis(g, along, -1), lanes)
+    return np.moveaxis(back, -1, along).reshape(x.shape)
 
 
 @op(cases=[*_RUNNING, *_ZEROS[:1]], numpy=np.cumprod, x=_cumprod_x)

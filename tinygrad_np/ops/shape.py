@@ -49,7 +49,7 @@ def ravel(x: Value) -> Value:
 @op(
     cases=[case(normal(2, 3, 4)), case(normal(2, 3, 4), (1, 2, 0)), case(normal(2, 3), (-1, 0))],
     numpy=(np.transpose, np.permute_dims),
-    x=lambda g, axes: g.transpose(None if axes is None else _inverse(axes)),
+    x=lambda g, axes: g.transpose(None if axes is None or g.ndim < 2 else _inverse(axes)),
 )  # fmt: skip
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """The axes in another order; None reverses them. Gradient: g with the order undone."""
