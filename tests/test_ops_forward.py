@@ -165,6 +165,15 @@ def test_gelu_is_near_the_exact_one() -> None:
     assert np.abs(tg.gelu(x).data - exact).max() < 5e-4
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_inverse_functions_have_gradients_at_extreme_inputs(size: float) -> None:
+    x, y = (tg.Tensor(size, True, np.float32) for _ in range(2))
+    tg.arctan2(x, y).backward()
+    assert_close([x.grad, y.grad], np.array([0.5, -0.5]) / size, 1e-6)
+    assert_close(gradient_at(tg.arcsinh, 1e200), 1e-200)
+    assert_close(gradient_at(tg.arccosh, 1e200), 1e-200)
+
+
 # No nan from the branch not taken, ties and zeros, all as documented
 
 
@@ -205,6 +214,10 @@ def test_clip_lets_no_nan_through() -> None:
         (lambda x: tg.power(x, 1), [0.0], [1]),
         (lambda x: tg.power(x, 0), [0.0, 2.0], [0, 0]),
         (lambda x: tg.power(x, 3), [-2.0], [12]),
+        (lambda x: tg.power(x, np.array([0, 0, 2], np.uint8)), [0.0, 3.0, 3.0], [0, 0, 6]),
+        (lambda x: tg.power(x, np.zeros(3)), [1e-310, np.inf, -2.0], [0, 0, 0]),
+        (lambda x: tg.cumprod(x, 0), 3.0, 1),
+        (lambda x: x.transpose(-1) * [1.0, 2.0], [0.0, 0.0], [1, 2]),
         (lambda x: tg.power(0.0, x), [2.0], [0]),
         (tg.norm, [0.0, 0.0], [0, 0]),
         (lambda x: tg.norm(x, 3), [0.0, 0.0], [0, 0]),
@@ -220,6 +233,13 @@ def test_clip_lets_no_nan_through() -> None:
 )  # fmt: skip
 def test_gradients_at_kinks_ties_and_zeros(f: Any, x: list[float], expected: list[float]) -> None:
     assert gradient_at(f, x) == pytest.approx(expected)
+
+
+def test_powers_have_mixed_derivatives_at_exponent_0() -> None:
+    x, y = tg.Tensor([2.0, 0.0], True), tg.Tensor([0.0, 0.0], True)
+    first = tg.grad(x**y, x, [1.0, 1.0], create_graph=True)
+    assert first.tolist() == [0, 0]
+    assert tg.grad(first, y, [1.0, 1.0]).tolist() == [0.5, 0]
 
 
 def test_sort_is_stable() -> None:

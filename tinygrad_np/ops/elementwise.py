@@ -69,9 +69,11 @@ remainder = ufunc(
 
 
 def _power_x(g: Any, x: Any, y: Any) -> Any:
-    # y x^(y-1) is 0 where y = 0, also at x = 0, where x^-1 would make it 0 · inf.
-    below = np.where(y == 0, 1, y - 1) if hasattr(y, "dtype") else y - 1 if y else 1
-    return g * y * x**below
+    # y x^(y-1) is 0 where y = 0, also at x = 0, where x^-1 would make it 0 · inf. At any other x it
+    # has a derivative by y there, 1/x.
+    if not hasattr(y, "dtype"):
+        return g * y * x ** (y - 1 if y else 1)
+    return g * y * x ** np.where((y == 0) & (np.abs(x) < np.finfo(x.dtype).tiny), 1, y - 1.0)
 
 
 def _power_y(g: Any, x: Any, out: Any) -> Any:
@@ -127,8 +129,15 @@ arctan = ufunc(np.arctan, "Inverse tangent.", cases=REAL, x=lambda g, x: g / (1 
 arctan2 = ufunc(
     np.arctan2, "The angle of the point (y, x): arctan2(x, y) has its height first, as NumPy's.",
     cases=PAIRS, analytic=False,
-    x=lambda g, x, y: g * y / (x * x + y * y), y=lambda g, x, y: -g * x / (x * x + y * y),
+    x=lambda g, x, y: _turned(g, y, x), y=lambda g, x, y: -_turned(g, x, y),
 )  # fmt: skip
+
+
+def _turned(g: Any, x: Any, y: Any) -> Any:
+    radius = np.hypot(x, y)  # its square might overflow, or vanish
+    return g * (x / radius) / radius
+
+
 hypot = ufunc(
     np.hypot, "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0.",
     cases=PAIRS, analytic=False,
@@ -138,10 +147,11 @@ hypot = ufunc(
 sinh = ufunc(np.sinh, "Hyperbolic sine.", cases=REAL, x=lambda g, x: g * np.cosh(x))
 cosh = ufunc(np.cosh, "Hyperbolic cosine.", cases=REAL, x=lambda g, x: g * np.sinh(x))
 tanh = ufunc(np.tanh, "Hyperbolic tangent.", cases=REAL, x=lambda g, out: g * (1 - out * out))
-arcsinh = ufunc(np.arcsinh, "Inverse sinh.", cases=REAL, x=lambda g, x: g / np.sqrt(x * x + 1))
+arcsinh = ufunc(np.arcsinh, "Inverse sinh.", cases=REAL, x=lambda g, x: g / np.hypot(x, 1))
 arccosh = ufunc(
-    np.arccosh, "Inverse cosh.", cases=ABOVE_ONE, x=lambda g, x: g / np.sqrt((x - 1) * (x + 1))
-)
+    np.arccosh, "Inverse cosh.", cases=ABOVE_ONE,
+    x=lambda g, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)),
+)  # fmt: skip
 arctanh = ufunc(np.arctanh, "Inverse tanh.", cases=UNIT, x=lambda g, x: g / (1 - x * x))
 
 # With kinks and steps
@@ -219,8 +229,7 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 
 
 @op(
-    cases=[case(normal(3, 4), "float64"), case(normal(), "float64")], analytic=False,
-    numpy=(), x=lambda g: g,
+    cases=[case(normal(3, 4), "float64"), case(normal(), "float64")], analytic=False, x=lambda g: g
 )  # fmt: skip
 def astype(x: Value, dtype: Any, copy: bool = True) -> Value:
     """``x`` in another dtype. The gradient comes back in x's own; integer results are constants.
