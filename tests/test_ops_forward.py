@@ -159,6 +159,27 @@ def test_logaddexp_at_extreme_inputs(size: float) -> None:
     assert_close([x.grad, y.grad], [[0.5, 1, 0], [0.5, 0, 1]])
 
 
+def test_gelu_of_huge_numbers() -> None:
+    for x in (tg.Tensor([-1e30, 1e30], True, np.float32), tg.Tensor([-60, 60], True, np.float16)):
+        out = tg.gelu(x)
+        (first,) = tg.grad(out, [x], [1, 1], create_graph=True)
+        first.backward([1, 1])
+        assert_close(out.data, np.maximum(x.data, 0))
+        assert_close(first.data, [0, 1])
+        assert_close(x.grad, [0, 0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint64", "bool"])
+def test_integers_do_not_wrap_around(dtype: str) -> None:
+    x, y = np.array([[0, 1, 100], [120, 3, 7]], dtype), np.array([[1, 0, 120], [7, 90, 3]], dtype)
+    unary = "sigmoid log_sigmoid silu softplus gelu softmax log_softmax logsumexp norm var std"
+    calls: list[tuple[Any, Any]] = [(getattr(tg, name), (x,)) for name in unary.split()]
+    calls += [(tg.mse_loss, (x, y)), (tg.binary_cross_entropy_with_logits, (x, y))]
+    for f, arrays in calls:
+        out = f(*map(tg.Tensor, arrays))
+        assert_close(out.data, f(*[a.astype(float) for a in arrays]).data, 1e-2)
+
+
 def test_gelu_is_near_the_exact_one() -> None:
     x = np.linspace(-5, 5, 201)
     exact = [v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x]
@@ -263,6 +284,8 @@ def test_indices_that_numpy_refuses_or_takes_for_numbers() -> None:
         with pytest.raises(IndexError):
             tg.take_along_axis(x, indices, axis=0)
     assert tg.take([3.0, 4.0, 5.0], [True, False, True]).tolist() == [4, 3, 4]
+    assert tg.take([3.0, 4.0, 5.0], []).shape == (0,)
+    assert tg.repeat([3.0, 4.0], tg.Tensor([2, 1])).tolist() == [3, 3, 4]
 
 
 def test_transpose_of_too_few_axes_is_refused() -> None:
@@ -282,6 +305,8 @@ def test_roll_by_unsigned_numbers(shift: Any) -> None:
 
 def test_norm_takes_numpys_numbers_and_refuses_nan() -> None:
     assert tg.norm([3.0, 4.0], np.int64(1)).item() == 7
+    x = np.ones(3, np.float32)  # numbers that say how shall not widen what they say it of
+    assert tg.norm(x, np.float64(3)).dtype == tg.var(x, ddof=np.int64(1)).dtype == x.dtype
     with pytest.raises(ValueError, match="a positive number"):
         tg.norm([3.0, 4.0], float("nan"))
 

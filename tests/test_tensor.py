@@ -456,8 +456,9 @@ def test_matmul_from_both_sides() -> None:
 def test_divmod() -> None:
     quotient, rest = divmod(leaf([7.5]), 2)
     assert (quotient.item(), rest.item()) == (3, 1.5)
-    quotient, rest = divmod(7.5, leaf([2.0]))
-    assert (quotient.item(), rest.item()) == (3, 1.5)
+    for number in (7.5, np.array([7.5])):
+        quotient, rest = divmod(number, leaf([2.0]))
+        assert (quotient.item(), rest.item()) == (3, 1.5)
 
 
 @pytest.mark.parametrize("number", [2, 2.5, True, np.float32(2.5)])

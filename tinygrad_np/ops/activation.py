@@ -1,4 +1,4 @@
-"""Activation functions, written so that they neither overflow nor warn at any input."""
+"""Activation functions, written so that they neither overflow nor warn at any finite input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..cases import REAL, case, normal, uniform
 from ..op import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor
-from .elementwise import multiply
+from .elementwise import floats, multiply
 
 __all__ = [
     "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "sigmoid", "silu",
@@ -28,13 +28,13 @@ def sigmoid(x: Value) -> Value:
     [0.0, 0.5, 1.0]
     """
     with np.errstate(over="ignore"):  # exp overflows to inf, and 1 / inf = 0 is the right answer
-        return 1 / (1 + np.exp(-x))
+        return 1 / (1 + np.exp(-floats(x)))
 
 
 @composite(cases=REAL, analytic=False)
 def log_sigmoid(x: Operand) -> Tensor:
     """log(sigmoid(x)) = -softplus(-x), precise for large negative x."""
-    return -softplus(-x)
+    return -softplus(0.0 - x)  # not -x, which wraps around for unsigned integers
 
 
 @op(cases=REAL, analytic=False, x=lambda g, out: g * (out > 0))
@@ -72,6 +72,7 @@ _GELU = math.sqrt(2 / math.pi)
 
 
 def _gelu_x(g: Any, x: Any) -> Any:
+    x = np.clip(x, -10.0, 10.0)  # beyond, the cube might overflow; the tangent is ±1
     t = np.tanh(_GELU * (x + 0.044715 * x * x * x))
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * _GELU * (1 + 3 * 0.044715 * x * x))
 
@@ -83,7 +84,8 @@ def gelu(x: Value) -> Value:
     The formula is that of Hendrycks and Gimpel (2016), which PyTorch calls ``approximate="tanh"``;
     it differs from the exact x Φ(x) by less than 0.0005.
     """
-    return 0.5 * x * (1 + np.tanh(_GELU * (x + 0.044715 * x * x * x)))
+    with np.errstate(over="ignore"):  # tanh(inf) = 1 is right
+        return 0.5 * x * (1 + np.tanh(_GELU * (x + 0.044715 * x * x * x)))
 
 
 @composite(cases=REAL)
@@ -95,7 +97,7 @@ def silu(x: Operand) -> Tensor:
 @op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](x))
 def softplus(x: Value) -> Value:
     """log(1 + exp(x)) without overflow. Gradient: g sigmoid(x)."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(floats(x))))
 
 
 # Along an axis
@@ -113,7 +115,7 @@ def order_for_rows(shape: Shape) -> Literal["F", "K"]:
 def by_rows(x: Value, axis: int = -1) -> Value:
     """An array in the order that suits reductions along ``axis``."""
     order = order_for_rows(x.shape) if axis in (-1, 1) else "K"
-    return x if order == "K" else np.positive(x, order=order)
+    return floats(x) if order == "K" else np.positive(floats(x), order=order)
 
 
 _ROWS = [

@@ -27,7 +27,7 @@ from ..cases import (
     pairs,
 )  # fmt: skip
 from ..op import OPS, Value, op, ufunc
-from ..tensor import TensorFunction
+from ..tensor import NUMPY, TensorFunction
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -40,6 +40,11 @@ __all__ = [
 ]  # fmt: skip
 
 LN2, LN10 = math.log(2), math.log(10)
+
+
+def floats(x: Any) -> Any:
+    """Integers as float64: their negatives, differences and squares might wrap around."""
+    return x if x.dtype.kind in "fc" else x.astype(float)
 
 
 # Arithmetic
@@ -66,6 +71,7 @@ remainder = ufunc(
     cases=pairs(normal, above_zero), analytic=False,
     x=lambda g: g, y=lambda g, x, y: -g * np.floor_divide(x, y),
 )  # fmt: skip
+NUMPY[np.divmod] = lambda x, y: (floor_divide(x, y), remainder(x, y))
 
 
 def _power_x(g: Any, x: Any, y: Any) -> Any:

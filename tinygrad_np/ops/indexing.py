@@ -80,7 +80,7 @@ def _scattered(g: Value, index: Any, shape: Shape) -> Value:
 def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
     """The elements at ``indices`` along ``axis`` (None: of x flattened). Repeated ones add up."""
     x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
-    if indices.dtype == bool:  # numbers here, and not a mask
+    if indices.dtype == bool or not indices.size:  # numbers here, and not a mask; or []
         indices = indices.astype(int)
     if axis is None:
         return getitem(x.reshape(-1), indices)

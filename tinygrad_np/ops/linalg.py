@@ -266,21 +266,16 @@ def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
     return OPS["getitem"].function(x, (..., rows + down, rows + right))
 
 
-@op(
-    cases=[case(normal(3, 4)), case(normal(2, 3, 3), 1)],
-    numpy=np.tril,
-    x=lambda g, k: np.tril(g, k),
-)
+_BANDS = [case(normal(3, 4)), case(normal(2, 3, 3), 1)]
+
+
+@op(cases=_BANDS, numpy=np.tril, x=lambda g, k: np.tril(g, k))
 def tril(x: Value, k: int = 0) -> Value:
     """The part of each matrix on and below the k-th diagonal, zeros above it."""
     return np.tril(x, k)
 
 
-@op(
-    cases=[case(normal(3, 4)), case(normal(2, 3, 3), 1)],
-    numpy=np.triu,
-    x=lambda g, k: np.triu(g, k),
-)
+@op(cases=_BANDS, numpy=np.triu, x=lambda g, k: np.triu(g, k))
 def triu(x: Value, k: int = 0) -> Value:
     """The part of each matrix on and above the k-th diagonal, zeros below it."""
     return np.triu(x, k)

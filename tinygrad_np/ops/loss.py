@@ -11,6 +11,7 @@ from ..cases import Case, case, integers, normal, probabilities, uniform
 from ..op import OPS, Value, op
 from ..shapes import Shape
 from .activation import by_rows, order_for_rows
+from .elementwise import floats
 
 __all__ = [
     "binary_cross_entropy_with_logits", "mse_loss", "softmax_cross_entropy",
@@ -167,6 +168,7 @@ def binary_cross_entropy_with_logits(
     Both of one shape. Gradients: (sigmoid(logits) - targets) g / n; -logits g / n.
     """
     _fit("logits", logits, targets)
+    logits = floats(logits)
     losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
     return _reduced(losses, reduction)
 
@@ -194,5 +196,5 @@ def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Val
     2.0
     """
     _fit("predictions", predictions, targets)
-    difference = predictions - targets
+    difference = floats(predictions) - targets
     return _reduced(difference * difference, reduction)

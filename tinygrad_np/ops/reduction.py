@@ -20,6 +20,7 @@ from ..cases import (
 )  # fmt: skip
 from ..op import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+from .elementwise import floats
 
 __all__ = [
     "all", "any", "argmax", "argmin", "cumprod", "cumsum", "linear_recurrence", "logsumexp",
@@ -98,7 +99,7 @@ def _variance(x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
             "reduce over more elements or lower ddof"
         )
     centered = _centered(x, axis)
-    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / (count - ddof)
+    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / float(count - ddof)
 
 
 def _unless_zero(x: Any) -> Any:
@@ -151,6 +152,7 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.logsumexp(tg.Tensor([1000.0, 1000.0])).item()
     1000.6931471805599
     """
+    x = floats(x)
     pivot = np.max(x.real, axis=axis, keepdims=True)  # any pivot does; the real part stays analytic
     pivot = np.where(np.isfinite(pivot), pivot, 0)
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
@@ -291,6 +293,7 @@ def norm(
     >>> tg.norm(tg.Tensor([3.0, 4.0])).item()
     5.0
     """
+    x = floats(x)
     if ord in (None, "fro"):
         return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
     if isinstance(ord, str) or not ord > 0:
@@ -302,7 +305,7 @@ def norm(
         )
     if ord == np.inf:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
-    return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+    return np.sum(np.abs(x) ** float(ord), axis=axis, keepdims=keepdims) ** (1 / float(ord))
 
 
 # Questions: no gradient

@@ -10,7 +10,7 @@ import numpy as np
 from ..cases import case, normal
 from ..op import OPS, Value, composite, op
 from ..shapes import Axis, Shape
-from ..tensor import Operand, Tensor
+from ..tensor import Operand, Tensor, plain
 
 __all__ = [
     "broadcast_to", "concatenate", "expand_dims", "flip", "hstack", "moveaxis", "pad", "ravel",
@@ -232,7 +232,7 @@ def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
     """Each element (``axis=None``) or slice repeated so many times. Gradient: g added up."""
     length = np.size(x) if axis is None else np.shape(x)[axis]
-    counts = np.broadcast_to(repeats, length)
+    counts = np.broadcast_to(plain(repeats), length)
     return OPS["take"].function(x, np.repeat(np.arange(length), counts), axis)
 
 
@@ -260,13 +260,10 @@ def _unpadded(g: Any, x_shape: Shape, pad_width: Any) -> Any:
 
 
 @op(
-    cases=[
-        case(normal(3, 2), 1),
-        case(normal(3), (1, 2), 0.5),
-        case(normal(2, 3), ((1, 0), (0, 2))),
-    ],
+    cases=[case(normal(3, 2), 1), case(normal(3), (1, 2), 0.5),
+           case(normal(2, 3), ((1, 0), (0, 2)))],
     x=_unpadded,
-)
+)  # fmt: skip
 def padded(x: Value, pad_width: Any, constant_values: float = 0) -> Value:
     """``x`` in a frame of constants: ``pad``, mode "constant"."""
     return np.pad(x, pad_width, constant_values=constant_values)
