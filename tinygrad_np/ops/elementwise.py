@@ -147,8 +147,8 @@ def _turned(g: Any, x: Any, y: Any) -> Any:
 hypot = ufunc(
     np.hypot, "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0.",
     cases=PAIRS, analytic=False,
-    x=lambda g, x, out: g * x / np.where(out == 0, 1, out),
-    y=lambda g, y, out: g * y / np.where(out == 0, 1, out),
+    x=lambda g, x, out: g * x / np.where(out == 0, np.inf, out),
+    y=lambda g, y, out: g * y / np.where(out == 0, np.inf, out),
 )  # fmt: skip
 sinh = ufunc(np.sinh, "Hyperbolic sine.", cases=REAL, x=lambda g, x: g * np.cosh(x))
 cosh = ufunc(np.cosh, "Hyperbolic cosine.", cases=REAL, x=lambda g, x: g * np.sinh(x))

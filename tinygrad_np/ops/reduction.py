@@ -102,9 +102,9 @@ def _variance(x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
     return np.sum(centered * centered, axis=axis, keepdims=keepdims) / float(count - ddof)
 
 
-def _unless_zero(x: Any) -> Any:
-    """``x`` with 1 in place of 0: what is divided by it is 0 there, too."""
-    return np.where(x == 0, 1, x)
+def _unless_zero(x: Any, instead: float = np.inf) -> Any:
+    """``x`` with inf in place of 0: what is divided by it is 0 then, and so are its derivatives."""
+    return np.where(x == 0, instead, x)
 
 
 # Largest and smallest: elements that tie for the extreme share its gradient
@@ -268,10 +268,11 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
     if ord == np.inf:
         return np.sign(x) * _extreme_x(g, np.abs(x), out, axis)
-    wide = _unless_zero(out).reshape(kept_shape(x.shape, axis))
+    out = out.reshape(kept_shape(x.shape, axis))
     if ord in (None, 2, "fro"):
-        return spread(g, x.shape, axis) * x / wide
-    return spread(g, x.shape, axis) * np.sign(x) * (_unless_zero(np.abs(x)) / wide) ** (ord - 1)
+        return spread(g, x.shape, axis) * x / _unless_zero(out)
+    ratio = _unless_zero(np.abs(x), 1) / _unless_zero(out, 1)
+    return spread(g, x.shape, axis) * np.sign(x) * ratio ** (ord - 1)
 
 
 @op(
