@@ -352,6 +352,13 @@ def test_operands_that_are_no_numbers(other: Any) -> None:
         leaf([1.0]) + other
 
 
+def test_wrong_arguments_are_refused_in_the_ops_name() -> None:
+    assert repr(tg.tanh).startswith("<function tanh at")
+    for call in (lambda: tg.tanh(1, 2), lambda: np.tanh(leaf([1.0]), dtype=float)):
+        with pytest.raises(TypeError, match=r"^tanh\(\) "):
+            call()
+
+
 def test_a_constant_argument_that_requires_grad_is_refused() -> None:
     with pytest.raises(TypeError, match=r"no gradient with respect to 'targets?'|labels.*detach"):
         tg.softmax_cross_entropy(leaf(np.zeros((2, 3))), leaf(np.full((2, 3), 1 / 3)))

@@ -33,6 +33,7 @@ def make_function(record: Any, readers: dict[str, list[str]]) -> TensorFunction:
 
     namespace["_compile"] = compile_code
     function = types.FunctionType(_first_call.__code__, namespace, record.name)
+    function.__qualname__ = record.name  # what Python's own errors call it
     function.__defaults__ = getattr(record.forward, "__defaults__", None)
     function.__kwdefaults__ = getattr(record.forward, "__kwdefaults__", None)
     return function

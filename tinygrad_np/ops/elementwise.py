@@ -96,8 +96,8 @@ def _power_y(g: Any, x: Any, out: Any) -> Any:
 def power(x: Any, y: Any) -> Any:
     """x to the power y, elementwise; ``y`` may be a plain number.
 
-    Gradients: dx = g y x^(y-1), which is 0 where y = 0; dy = g x^y log x, which is 0 where x = 0
-    and nan where x < 0.
+    Gradients: dx = g y x^(y-1), which is 0 where y = 0; dy = g x^y log x, which is 0 where x = 0,
+    unless y < 0, and nan where x < 0.
 
     >>> import tinygrad_np as tg
     >>> tg.power(tg.Tensor([1.0, 3.0]), 2).tolist()
