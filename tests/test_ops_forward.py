@@ -233,7 +233,7 @@ def test_clip_lets_no_nan_through() -> None:
         (lambda x: tg.clip(x, 0, 1), [0.0, 1.0], [1, 1]),
         (lambda x: tg.power(x, 2), [0.0], [0]),
         (lambda x: tg.power(x, 1), [0.0], [1]),
-        (lambda x: tg.power(x, 0), [0.0, 2.0], [0, 0]),
+        (lambda x: tg.power(x, 0), [0.0, 2.0, np.inf], [0, 0, 0]),
         (lambda x: tg.power(x, 3), [-2.0], [12]),
         (lambda x: tg.power(x, np.array([0, 0, 2], np.uint8)), [0.0, 3.0, 3.0], [0, 0, 6]),
         (lambda x: tg.power(x, np.zeros(3)), [1e-310, np.inf, -2.0], [0, 0, 0]),

@@ -78,7 +78,7 @@ def _power_x(g: Any, x: Any, y: Any) -> Any:
     # y x^(y-1) is 0 where y = 0, also at x = 0, where x^-1 would make it 0 · inf. At any other x it
     # has a derivative by y there, 1/x.
     if not hasattr(y, "dtype"):
-        return g * y * x ** (y - 1 if y else 1)
+        return g * y * x ** (y - 1 if y else 0)
     return g * y * x ** np.where((y == 0) & (np.abs(x) < np.finfo(x.dtype).tiny), 1, y - 1.0)
 
 
