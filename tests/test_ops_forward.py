@@ -335,6 +335,20 @@ def test_axes_that_do_not_exist_are_refused_as_numpy_does() -> None:
             call()
 
 
+def test_inputs_and_parameters_may_be_by_keyword_only() -> None:
+    def f(x: Any, w: Any = None, *, b: Any = None, k: float = 3.0) -> Any:
+        """x^k + b."""
+        return x**k if b is None else x**k + b
+
+    try:
+        power = tg.op(cases=[case(1.0)], x=lambda g, x, k: g * k * x ** (k - 1), b=lambda g: g)(f)
+        assert gradient_at(power, [2.0, 3.0]) == [12, 27]
+        assert gradient_at(lambda x: power(x, k=2, b=x), [2.0, 3.0]) == [5, 7]
+        assert power(1.0, None, b=None).item() == 1
+    finally:
+        del tg.OPS["f"]
+
+
 @pytest.mark.parametrize(
     ("define", "words"),
     [

@@ -49,13 +49,10 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
     parameters, variadic = record.parameters, record.variadic
     inputs = () if variadic else record.inputs
     positional = getattr(getattr(record.forward, "__code__", None), "co_argcount", len(parameters))
-    star = [f"*{variadic}"] if variadic else ["*"] if positional < len(parameters) else []
-    signature = [*parameters[:positional], *star, *parameters[positional:]]
-    call = [
-        *parameters[:positional],
-        *star,
-        *(f"{name}={name}" for name in parameters[positional:]),
-    ]
+    star = [f"*{variadic}"] if variadic else []
+    mark = star or ["*"] * (positional < len(parameters))
+    signature = [*parameters[:positional], *mark, *parameters[positional:]]
+    call = [*parameters[:positional], *star, *(f"{x}={x}" for x in parameters[positional:])]
     lines = []
     for name in parameters:
         if name in inputs:
@@ -142,8 +139,11 @@ _NUMBERS = frozenset([int, float, bool, complex])
 
 
 def _is_optional(record: Any, name: str) -> bool:
-    defaults = record.function.__defaults__ or ()
-    place = record.parameters.index(name) - len(record.parameters)
+    function = record.function
+    place = record.parameters.index(name) - function.__code__.co_argcount
+    if place >= 0:
+        return (function.__kwdefaults__ or {}).get(name, 0) is None
+    defaults = function.__defaults__ or ()
     return len(defaults) + place >= 0 and defaults[place] is None
 
 
