@@ -72,9 +72,10 @@ _GELU = math.sqrt(2 / math.pi)
 
 
 def _gelu_x(g: Any, x: Any) -> Any:
-    x = np.clip(x, -10.0, 10.0)  # beyond, the cube might overflow; the tangent is ±1
-    t = np.tanh(_GELU * (x + 0.044715 * x * x * x))
-    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * _GELU * (1 + 3 * 0.044715 * x * x))
+    near = np.clip(x, -10.0, 10.0)  # beyond, the cube might overflow; the tangent is ±1
+    t = np.tanh(_GELU * (near + 0.044715 * near * near * near))
+    slope = _GELU * (1 + 3 * 0.044715 * near * near)
+    return g * (0.5 * (1 + t) + 0.5 * near * (1 - t * t) * slope)
 
 
 @op(cases=[*REAL, case(uniform(-3.0, 3.0, 5))], x=_gelu_x)

@@ -134,16 +134,10 @@ arccos = ufunc(np.arccos, "Inverse cosine.", cases=UNIT, x=lambda g, x: -g / np.
 arctan = ufunc(np.arctan, "Inverse tangent.", cases=REAL, x=lambda g, x: g / (1 + x * x))
 arctan2 = ufunc(
     np.arctan2, "The angle of the point (y, x): arctan2(x, y) has its height first, as NumPy's.",
-    cases=PAIRS, analytic=False,
-    x=lambda g, x, y: _turned(g, y, x), y=lambda g, x, y: -_turned(g, x, y),
+    cases=PAIRS, analytic=False,  # the square of hypot might overflow, or vanish
+    x=lambda g, x, y: g * (y / np.hypot(x, y)) / np.hypot(x, y),
+    y=lambda g, x, y: -g * (x / np.hypot(x, y)) / np.hypot(x, y),
 )  # fmt: skip
-
-
-def _turned(g: Any, x: Any, y: Any) -> Any:
-    radius = np.hypot(x, y)  # its square might overflow, or vanish
-    return g * (x / radius) / radius
-
-
 hypot = ufunc(
     np.hypot, "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0.",
     cases=PAIRS, analytic=False,

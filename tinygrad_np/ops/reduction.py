@@ -268,10 +268,10 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
     if ord == np.inf:
         return np.sign(x) * _extreme_x(g, np.abs(x), out, axis)
-    out = out.reshape(kept_shape(x.shape, axis))
+    size = out.reshape(kept_shape(x.shape, axis))
     if ord in (None, 2, "fro"):
-        return spread(g, x.shape, axis) * x / _unless_zero(out)
-    ratio = _unless_zero(np.abs(x), 1) / _unless_zero(out, 1)
+        return spread(g, x.shape, axis) * x / _unless_zero(size)
+    ratio = _unless_zero(np.abs(x), 1) / _unless_zero(size, 1)
     return spread(g, x.shape, axis) * np.sign(x) * ratio ** (ord - 1)
 
 
