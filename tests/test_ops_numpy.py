@@ -129,3 +129,8 @@ def test_numpy_functions_without_a_rule_are_refused_by_name(call: Any) -> None:
     x = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     with pytest.raises(TypeError, match=r"np\.[\w.]+ has no gradient here.*tensor\.data"):
         call(x)
+
+
+def test_linalg_is_numpys_in_name() -> None:
+    assert [name for name in tg.linalg.__all__ if not hasattr(np.linalg, name)] == []
+    assert tg.linalg.norm(tg.Tensor([3.0, 4.0])).item() == 5

@@ -49,6 +49,8 @@ from .serialization import load as load
 from .serialization import save as save
 from .tensor import Tensor as Tensor
 
+linalg = importlib.import_module(".linalg", __name__)  # noqa: F811  # ops brought its own along
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
