@@ -1,6 +1,8 @@
 """What the ops compute: against oracles, at extreme inputs, and all that were promised."""
 
 import math
+import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -365,3 +367,45 @@ def test_definitions_that_are_refused(define: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         define()
     assert before == tg.OPS
+
+
+@pytest.fixture
+def defined() -> Iterator[None]:
+    before = dict(tg.OPS)
+    yield
+    for name in tg.OPS.keys() - before:
+        del tg.OPS[name]
+
+
+def test_an_op_may_have_keyword_only_parameters(defined: None) -> None:
+    @tg.op(cases=[case(1.0)], x=lambda g, k: g * k, y=lambda g: g)
+    def scaled(x: Any, y: Any = None, *, k: float = 2.0, z: Any = None) -> Any:
+        return x * k + (0 if y is None else y)
+
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    scaled(scaled(x, k=5.0), 1).sum().backward()
+    assert_close(x.grad, [10, 10])
+    with pytest.raises(TypeError, match=r"^scaled\(\) takes from 1 to 2 positional arguments"):
+        scaled(x, 1, 2)
+
+
+def test_an_op_is_known_by_its_name_before_its_first_call(defined: None) -> None:
+    @tg.op(cases=[case(1.0)], x=lambda g: g)
+    def named(x: Any) -> Any:
+        return x
+
+    assert repr(named).startswith("<function named at")
+    with pytest.raises(TypeError, match=r"^named\(\) missing 1 required"):
+        named()
+    assert pickle.loads(pickle.dumps(tg.softmax)) is tg.softmax
+
+
+def test_an_op_that_returns_nothing_is_refused(defined: None) -> None:
+    forgetful = tg.op(cases=[case(1.0)], name="forgetful", x=lambda g: g)(lambda x: None)
+    with pytest.raises(TypeError, match="forgetful gives no numbers"):
+        forgetful(tg.Tensor(1.0, requires_grad=True))
+
+
+def test_none_among_the_arrays_is_refused() -> None:
+    with pytest.raises(TypeError, match="joined: arrays must be a Tensor, .* got None"):
+        tg.concatenate([np.ones(2), None])

@@ -32,9 +32,9 @@ def make_function(record: Any, readers: dict[str, list[str]]) -> TensorFunction:
         function.__code__ = code.replace(co_name=record.name, co_qualname=record.name)
 
     namespace["_compile"] = compile_code
-    function = types.FunctionType(_first_call.__code__, namespace, record.name)
-    function.__qualname__ = record.name  # what Python's own errors call it
-    function.__defaults__ = getattr(record.forward, "__defaults__", None)
+    stub = _first_call.__code__.replace(co_name=record.name, co_qualname=record.name)
+    defaults = getattr(record.forward, "__defaults__", None)
+    function = types.FunctionType(stub, namespace, None, defaults)
     function.__kwdefaults__ = getattr(record.forward, "__kwdefaults__", None)
     return function
 
@@ -49,16 +49,21 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
     parameters, variadic = record.parameters, record.variadic
     inputs = () if variadic else record.inputs
     positional = getattr(getattr(record.forward, "__code__", None), "co_argcount", len(parameters))
-    star = [f"*{variadic}"] if variadic else []
-    mark = star or ["*"] * (positional < len(parameters))
-    signature = [*parameters[:positional], *mark, *parameters[positional:]]
-    call = [*parameters[:positional], *star, *(f"{x}={x}" for x in parameters[positional:])]
+    star = [f"*{variadic}"] if variadic else ["*"] if positional < len(parameters) else []
+    signature = [*parameters[:positional], *star, *parameters[positional:]]
+    keywords = [f"{name}={name}" for name in parameters[positional:]]
+    call = [*parameters[:positional], *star[: bool(variadic)], *keywords]
+    given = (record.function.__defaults__ or ())[::-1]
+    defaults = dict(zip(parameters[:positional][::-1], given, strict=False))
+    defaults |= record.function.__kwdefaults__ or {}
     lines = []
     for name in parameters:
         if name in inputs:
+            or_none = f" or {name} is None" if defaults.get(name, name) is None else ""
+            real = f"type({name}) is _ndarray and {name}.dtype in _REAL"
             lines += [
                 f"if type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
-                f"elif type({name}) is _ndarray and {name}.dtype in _REAL: _node_{name} = None",
+                f"elif {real}{or_none}: _node_{name} = None",
                 f"else: _node_{name} = None; {name} = _operand(_op, {name!r}, {name})",
             ]
         else:
@@ -125,8 +130,6 @@ def _operand(record: Any, name: str, value: Any) -> Any:
             return value if isinstance(value, np.generic) else np.asarray(value)
     elif kind in _NUMBERS:
         return value if record.weak else np.asarray(value)
-    elif value is None and _is_optional(record, name):
-        return value
     elif isinstance(value, list | tuple):
         return np.asarray(value)
     elif isinstance(value, Traced):
@@ -136,15 +139,6 @@ def _operand(record: Any, name: str, value: Any) -> Any:
 
 
 _NUMBERS = frozenset([int, float, bool, complex])
-
-
-def _is_optional(record: Any, name: str) -> bool:
-    function = record.function
-    place = record.parameters.index(name) - function.__code__.co_argcount
-    if place >= 0:
-        return (function.__kwdefaults__ or {}).get(name, 0) is None
-    defaults = function.__defaults__ or ()
-    return len(defaults) + place >= 0 and defaults[place] is None
 
 
 def _constant(record: Any, name: str, value: Tensor) -> Any:
@@ -158,12 +152,12 @@ def _constant(record: Any, name: str, value: Tensor) -> Any:
 
 
 def _is_real(record: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether a result has a gradient: integers and booleans are constants, complex an error."""
+    """Whether a result has a gradient: integers and booleans are constants, others an error."""
     kind = dtype.kind
-    if kind == "c":
+    if kind not in "fiub":  # None, say, where the op's function forgets to return
         raise TypeError(
-            f"{record.name} gives complex numbers: gradients are for real ones only. "
-            "Use tensor.detach() where no gradient is needed"
+            f"{record.name} gives {'complex' if kind == 'c' else 'no'} numbers, {dtype}: gradients "
+            "are for real ones only. Use tensor.detach() where no gradient is needed"
         )
     return bool(kind == "f")
 
