@@ -141,6 +141,16 @@ def test_bytes_count_every_kept_array_once_and_no_parameter() -> None:
     assert vertices["multiply"].kept == 0, "it keeps what sigmoid keeps already"
 
 
+def test_views_of_one_array_are_counted_one_by_one() -> None:
+    h = leaf(np.ones((5, 12))) + 1
+    q, k, v = tg.split(h, 3, axis=1)  # 160 bytes each
+    assert sum(vertex.kept for vertex in walk(q * k * v)) == 4 * 160
+    assert sum(vertex.kept for vertex in walk(q * h.T[:4].T)) == 160, "the same columns"
+    assert (
+        sum(vertex.kept for vertex in walk((q * k).sum() + (h * 2 * h).sum())) == 2 * h.data.nbytes
+    )
+
+
 def test_what_is_broadcast_takes_no_bytes_of_its_own() -> None:
     wide = tg.broadcast_to(leaf(2.0, "w"), (100, 100))
     vertices = by_title(walk((wide * np.broadcast_to(3.0, (100, 100))).sum()))
@@ -336,7 +346,7 @@ def test_errors_say_what_to_do() -> None:
 def test_names_may_hold_anything() -> None:
     name = 'a "b" \\ <c> & {d|e}\\n'
     source = tg.draw(leaf([1.0], name).sum()).source
-    assert r"a \"b\" \\ <c> & {d|e}\\n" in source
+    assert r"a \"b\" \\ <c> &amp; {d|e}\\n" in source
 
 
 # The table

@@ -100,7 +100,7 @@ class _Walker:
     def __init__(self, names: Names) -> None:
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
-        self.counted: set[int] = set()  # arrays whose bytes have been counted
+        self.left: dict[Any, int] = {}  # bytes not counted yet: of arrays' owners, and of views
         self.names: dict[int, str] = {}
         self.rules: dict[tuple[Any, ...], str] = {}
         given = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
@@ -138,7 +138,7 @@ class _Walker:
                 rule = self.rule(op, i, node, operands, extras) if op else ""
                 vertex.inputs.append(Edge(self.vertices[parent], name, rule))
                 if parent.op is None:  # a parameter: it is not the graph that keeps it
-                    self.counted.add(id(_owner(operand)))
+                    self.left[id(_owner(operand))] = 0
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
         if saved:
@@ -180,23 +180,28 @@ class _Walker:
             return self.constants[id(value)]
         array = np.asarray(value)
         name = self.names.get(id(value)) or array_name(value)
-        title = name or (hint if len(hint) > 1 else "input")  # x and y say nothing
         kind = "input" if name or array.ndim else "constant"
-        title = title if kind == "input" else f"{array.item():.4g}"
+        told = hint if len(hint) > 1 else "input"  # x and y say nothing
+        title = name or (told if kind == "input" else f"{array.item():.4g}")
         vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
         if isinstance(value, np.ndarray):
             self.constants[id(value)] = vertex
         return vertex
 
     def bytes_of(self, value: Any) -> int:
-        """The bytes of the arrays in a saved value, each counted where it is first met."""
+        """The bytes of the arrays in a saved value, each counted where it is first met.
+
+        Views of one array are counted one by one, but together as no more than the array.
+        """
         if isinstance(value, tuple | list):
             return sum(map(self.bytes_of, value))
-        owner = _owner(value)
-        if not isinstance(value, np.ndarray) or id(owner) in self.counted:
+        if not isinstance(value, np.ndarray):
             return 0
-        self.counted.add(id(owner))
-        return min(value.nbytes, getattr(owner, "nbytes", value.nbytes))  # less, if broadcast
+        owner, where = _owner(value), (value.__array_interface__["data"][0], value.nbytes)
+        left = self.left.setdefault(id(owner), getattr(owner, "nbytes", value.nbytes))
+        size = 0 if where in self.left else min(value.nbytes, left)  # less, if broadcast
+        self.left |= {id(owner): left - size, where: 0}
+        return size
 
 
 def _owner(value: Any) -> Any:
