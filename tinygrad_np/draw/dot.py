@@ -91,9 +91,12 @@ def _statement(subject: str, attributes: Mapping[str, str]) -> str:
     return f"\t{subject} [{said}]\n"
 
 
+# dot reads entities, such as &amp;
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "&": "&amp;"})
+
+
 def _quote(text: str) -> str:
-    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'
+    return f'"{text.translate(_ESCAPES)}"'
 
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:

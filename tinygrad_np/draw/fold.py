@@ -197,8 +197,8 @@ def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers]:
 
     for i, v in enumerate(ops):
         edges = [edge for edge in v.inputs if place.get(edge.source, -1) < i]  # not those back
-        own = number(v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(edges))
-        facts[i, 0] = looks[i, 0] = own
+        own = v.title, v.shape, v.dtype, v.backward, v.count, v.kind, len(edges)
+        facts[i, 0], looks[i, 0] = number(own, *[edge.rule for edge in edges]), number(own)
         for j, edge in enumerate(edges[: width - 1], 1):
             s = edge.source
             value = s.title if s.kind == "constant" else ""
