@@ -36,7 +36,7 @@ def factory(name: str) -> Factory:
     """
     path = MODELS.get(name, name)
     module, colon, function = path.partition(":")
-    if not colon:
+    if not colon or not module or module.startswith("."):
         raise ValueError(
             f"there is no model called {name!r}: choose one of {', '.join(MODELS)}, "
             "or name your own as module:factory"

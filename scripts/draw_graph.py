@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
-from scripts.command import failed, parser_of, positive
+from scripts.command import failed, natural, parser_of, positive
 from scripts.training import loss_of
 from tinygrad_np.data import load_mnist
 from tinygrad_np.draw import SHOW
@@ -89,7 +89,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rules", action="store_true", help="write each op's gradient rules on the edges")
     add("--rankdir", choices=["LR", "TB"], default="LR", help="direction (default: LR)")
     add("--batch-size", type=positive, default=100, metavar="N", help="images (default: 100)")
-    add("--seed", type=int, default=0, help="of the weights (default: 0)")
+    add("--seed", type=natural, default=0, help="of the weights (default: 0)")
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     return parser.parse_args(arguments)
 

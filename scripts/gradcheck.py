@@ -23,7 +23,7 @@ import models
 import tinygrad_np as tg
 from models import three_layer_by_hand
 from scripts import audit_seeds
-from scripts.command import failed, parser_of
+from scripts.command import failed, natural, parser_of
 from scripts.reproduction import EXPERIMENTS
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.gradcheck import Comparison, check_op
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="ops and networks (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every comparison")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of samples and directions (default: 0)"
+        "--seed", type=natural, default=0, help="of samples and directions (default: 0)"
     )
     parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
@@ -228,14 +228,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         found = list(results(options.names, options.seed, options.data))
+        print(table(found))
+        for note in (note for r in found for note in r.notes):
+            print(f"note: {note}")
+        print(summary(found, time.perf_counter() - start))
         if options.json:
             options.json.write_text(as_json(found) + "\n", encoding="utf-8")
     except (OSError, IDXError) as error:
         return failed(error)
-    print(table(found))
-    for note in (note for r in found for note in r.notes):
-        print(f"note: {note}")
-    print(summary(found, time.perf_counter() - start))
     return 0 if all(r.passed for r in found) else 1
 
 

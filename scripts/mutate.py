@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.ops if name not in tg.OPS]
     if unknown:
         parser.error(f"no op is called {', '.join(unknown)}")
-    if options.factor == 1:
-        parser.error("--factor 1 makes nothing wrong")
+    if options.factor == 1 or not np.isfinite(options.factor):
+        parser.error(f"--factor {options.factor:g}: give a number, and not 1, which is right")
     ops = [tg.OPS[name] for name in options.ops] or list(tg.OPS.values())
     ops = [op for op in ops if op.gradients]
     total = caught = 0

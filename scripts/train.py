@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import models
-from scripts.command import failed, parser_of, positive
+from scripts.command import failed, natural, parser_of, positive
 from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
 from scripts.run import LENGTH, RECIPE, Options, run
 
@@ -84,7 +84,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "0.001)",
     )
     add("--optimizer", choices=list(OPTIMIZERS), help=f"default: {seed.optimizer}")
-    add("--seed", type=int, help="of all random numbers (default: 0)")
+    add("--seed", type=natural, help="of all random numbers (default: 0)")
     add("--dtype", choices=["float32", "float64"], help="default: float32")
     add(
         "--dataset",
@@ -96,7 +96,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (default: runs/MODEL, or runs/MODEL_RECIPE)",
+        help="where to write (default: runs/MODEL, with _RECIPE and _DATASET where they are given)",
     )
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -122,8 +122,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="draw pictures at the end",
     )
     options = parser.parse_args(arguments)
-    if options.seed is not None and options.seed < 0:
-        parser.error(f"--seed {options.seed}: a seed is not negative")
     if options.lr is not None and not 0 < options.lr < float("inf"):
         parser.error(f"--lr {options.lr}: a learning rate is positive")
     return options

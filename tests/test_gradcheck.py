@@ -601,3 +601,17 @@ def test_the_plugin_is_an_entry_point() -> None:
     metadata = configparser.ConfigParser()
     metadata.read(ROOT / "setup.cfg", encoding="utf-8")
     assert "tinygrad_np.pytest_plugin" in metadata["options.entry_points"]["pytest11"]
+
+
+@pytest.mark.parametrize("factor", ["1", "nan"])
+def test_a_factor_that_tests_nothing_is_refused(factor: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        mutate.main(["--factor", factor, "tanh"])
+    assert f"--factor {factor}: give a number" in capsys.readouterr().err
+
+
+def test_the_table_is_shown_even_if_the_json_cannot_be_written(tmp_path: Path, capsys: Any) -> None:
+    assert script.main(["tanh", "--json", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert "all agree" in shown.out
+    assert "error: " in shown.err

@@ -231,6 +231,8 @@ def test_a_model_of_ones_own() -> None:
     ("name", "message"),
     [
         ("four_layer", "no model called 'four_layer': choose one of three_layer"),
+        (":Net", "no model called ':Net'"),
+        ("..models:Net", "no model called '..models:Net'"),
         ("no_such_module:Net", "cannot be imported: No module named 'no_such_module'"),
         ("tinygrad_np.nn:Nothing", "cannot be imported"),
         ("tinygrad_np:__version__", "is a str: a class or function is needed"),

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_np as tg
 from models.three_layer import ThreeLayer
-from scripts import show_digits, train, training
+from scripts import draw_graph, gradcheck, show_digits, train, training
 from scripts.augmentation import shifted
 from tests import tiny
 from tinygrad_np import nn
@@ -329,6 +329,13 @@ def test_help_has_examples(capsys: Any) -> None:
     assert "python -m scripts.train three_layer --iterations 400" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("main", [train.main, draw_graph.main, gradcheck.main])
+def test_seeds_are_not_negative(main: Any, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["three_layer", "--seed", "-1"])
+    assert "argument --seed: -1 is negative" in capsys.readouterr().err
+
+
 # Showing digits
 
 
@@ -351,6 +358,13 @@ def test_show_digits_refuses_a_sheet_of_no_size(count: str, tmp_path: Path, caps
     with pytest.raises(SystemExit):
         show_digits.main(["--out", str(tmp_path / "digits.png"), "--count", count])
     assert "a sheet holds 1 to 1000 digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["digits", "digits.jpg"])
+def test_show_digits_writes_where_it_says(name: str, tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        show_digits.main(["--out", str(tmp_path / name)])
+    assert "the suffix must be .png" in capsys.readouterr().err
 
 
 def test_show_digits_without_its_files(tmp_path: Path, capsys: Any) -> None:
