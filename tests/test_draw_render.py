@@ -240,3 +240,19 @@ def test_a_plan_is_a_page_too(tmp_path: Path) -> None:
         compiled(np.ones(3))
     compiled.draw().to_html(tmp_path / "plan.html")
     assert ">multiply</text>" in (tmp_path / "plan.html").read_text(encoding="utf-8")
+
+
+def test_a_plan_shows_any_name(no_dot: None) -> None:
+    name = 'a\\N"&lt;\\'
+    w = Tensor(np.ones(3), requires_grad=True, name=name)
+
+    def step(x: np.ndarray) -> Tensor:
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+
+    compiled = tg.compile(step)
+    for _ in range(3):
+        w.grad = None
+        compiled(np.ones(3))
+    assert {name, f"{name}.grad ="} <= parts(compiled.draw().pipe("svg"))[2]

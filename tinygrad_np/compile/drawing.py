@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..draw.dot import EDGE, NODE
+from ..draw.dot import EDGE, NODE, escaped
 from ..draw.render import Drawing
 from .plan import Plan
 from .program import Value
@@ -18,7 +18,7 @@ def drawing(plan: Plan) -> Drawing:
     def name(value: Value) -> str:
         if value not in names:  # it is no call's result
             names[value] = f"v{value.number}"
-            label = repr(value.where) if value.source == "external" else value.source
+            label = escaped(repr(value.where)) if value.source == "external" else value.source
             colour = _COLOURS.get(value.source, "white")
             graph.node(names[value], f"{label}\n{value.dtype}{value.shape}", fillcolor=colour)
         return names[value]
@@ -27,10 +27,10 @@ def drawing(plan: Plan) -> Drawing:
         if call.kind == "store":  # an edge back to where the array came from
             graph.edge(name(call.args[1]), name(call.args[0]), style="dashed", constraint="false")
             continue
-        graph.node(f"c{i}", call.name if call.kind != "put" else f"{call.args[0].where!r} =")
+        label = call.name if call.kind != "put" else f"{call.args[0].where!r} ="
+        graph.node(f"c{i}", escaped(label))
         for value in dict.fromkeys(call.inputs):
-            shape = f"{value.dtype}{value.shape}" if value in names else ""
-            graph.edge(name(value), f"c{i}", shape)
+            graph.edge(name(value), f"c{i}", f"{value.dtype}{value.shape}")
         if call.out is not None:
             names[call.out] = f"c{i}"
     for value in dict.fromkeys(plan.program.outputs):

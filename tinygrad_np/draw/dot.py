@@ -69,7 +69,7 @@ def digraph(
             drawing.body.append(_statement(ends, look))
         drawn.add(vertex)
     notes = [note for note in (*notes, back, *_notes(vertices, show)) if note]
-    drawing.graph_attr["label"] = _quote("\n".join(notes))[1:-1]
+    drawing.graph_attr["label"] = escaped("\n".join(notes))
     drawing.body += _cluster("legend", "legend", "dotted")
     used = {_kind(vertex) for vertex in vertices}
     for kind in reversed(STYLES):  # dot puts the last one first
@@ -87,7 +87,7 @@ def _cluster(name: object, label: str, style: str) -> list[str]:
 
 
 def _statement(subject: str, attributes: Mapping[str, str]) -> str:
-    said = " ".join([f"{name}={_quote(value)}" for name, value in attributes.items()])
+    said = " ".join([f'{name}="{escaped(value)}"' for name, value in attributes.items()])
     return f"\t{subject} [{said}]\n"
 
 
@@ -95,8 +95,9 @@ def _statement(subject: str, attributes: Mapping[str, str]) -> str:
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "&": "&amp;"})
 
 
-def _quote(text: str) -> str:
-    return f'"{text.translate(_ESCAPES)}"'
+def escaped(text: str) -> str:
+    """A text as it stands between quotes in DOT."""
+    return text.translate(_ESCAPES)
 
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
