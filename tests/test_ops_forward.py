@@ -357,6 +357,14 @@ def test_inputs_and_parameters_may_be_by_keyword_only() -> None:
         (lambda: tg.op(cases=[])(lambda x: x), "has no cases"),
         (lambda: tg.op(cases=[case()], y=lambda g: g)(lambda x: x), "'y', but no such input"),
         (lambda: tg.op(cases=[case()], x=lambda g, z: g)(lambda x: x), "reads 'z', which is none"),
+        (
+            lambda: tg.op(cases=[case()], out=lambda g, out: g)(lambda out: out),
+            "more than one, of out",
+        ),
+        (
+            lambda: tg.op(cases=[case()], x=lambda g, x_shape: g)(lambda x, x_shape: x),
+            "'x_shape', which is none, or more than one",
+        ),
         (lambda: tg.op(cases=[case()])(lambda *xs: xs), r"takes \*xs: it needs one rule"),
         (lambda: tg.op(cases=[case()], x=lambda g: g)(lambda x, *xs: x), r"takes \*xs"),
         (lambda: tg.op(cases=[case()], name="tanh")(lambda x: x), "'tanh' is defined in numpy"),
@@ -387,6 +395,18 @@ def test_an_op_may_have_keyword_only_parameters(defined: None) -> None:
     assert_close(x.grad, [10, 10])
     with pytest.raises(TypeError, match=r"^scaled\(\) takes from 1 to 2 positional arguments"):
         scaled(x, 1, 2)
+
+
+def test_parameters_may_be_called_as_builtins(defined: None) -> None:
+    @tg.op(cases=[case(1.0)], x=lambda g, type: g * type)
+    def typed(x: Any, type: float, tuple: int = 0, any: int = 0, dict: int = 0) -> Any:
+        return x * type
+
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    typed(x, 3.0).sum().backward()
+    assert_close(x.grad, [3, 3])
+    with pytest.raises(ValueError, match=r"typed: .*broadcast"):
+        typed(x, np.ones(3))
 
 
 def test_an_op_is_known_by_its_name_before_its_first_call(defined: None) -> None:

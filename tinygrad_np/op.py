@@ -237,15 +237,15 @@ def _connect(record: Op) -> None:
     shapes = [f"{name}_shape" for name in record.inputs]
     constants = [name for name in record.parameters if name not in record.inputs]
     residual = [record.residual[0]] if record.residual else []
-    known = {*record.inputs, "out", *shapes, *constants, *residual}
+    names = [*record.inputs, "out", *shapes, *constants, *residual]
     reads = {name: _reads(record, rule) for name, rule in record.gradients.items()}
     for name, read in reads.items():
         if name not in (*record.parameters, record.variadic):
             raise TypeError(f"op {record.name!r} has a rule for {name!r}, but no such input")
-        if unknown := set(read) - known:
+        if unclear := [x for x in read if names.count(x) != 1]:
             raise TypeError(
-                f"op {record.name!r}: the rule for {name!r} reads {min(unknown)!r}, which is none "
-                f"of {', '.join(sorted(known))}"
+                f"op {record.name!r}: the rule for {name!r} reads {unclear[0]!r}, which is none, "
+                f"or more than one, of {', '.join(sorted(names))}"
             )
     extras = [
         x for x in dict.fromkeys(itertools.chain(*reads.values())) if x in {*shapes, *constants}

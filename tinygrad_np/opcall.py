@@ -60,21 +60,21 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
     for name in parameters:
         if name in inputs:
             or_none = f" or {name} is None" if defaults.get(name, name) is None else ""
-            real = f"type({name}) is _ndarray and {name}.dtype in _REAL"
+            real = f"_type({name}) is _ndarray and {name}.dtype in _REAL"
             lines += [
-                f"if type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
+                f"if _type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
                 f"elif {real}{or_none}: _node_{name} = None",
                 f"else: _node_{name} = None; {name} = _operand(_op, {name!r}, {name})",
             ]
         else:
-            lines.append(f"if type({name}) is _Tensor: {name} = _constant(_op, {name!r}, {name})")
+            lines.append(f"if _type({name}) is _Tensor: {name} = _constant(_op, {name!r}, {name})")
     if variadic:
         lines += [
-            f"_nodes = tuple([x._node if type(x) is _Tensor else None for x in {variadic}])",
-            f"{variadic} = tuple([x._data if type(x) is _Tensor else "
+            f"_nodes = _tuple([x._node if _type(x) is _Tensor else None for x in {variadic}])",
+            f"{variadic} = _tuple([x._data if _type(x) is _Tensor else "
             f"_operand(_op, {variadic!r}, x) for x in {variadic}])",
         ]
-        recorded, nodes, operands = "any(_nodes)", "_nodes", variadic
+        recorded, nodes, operands = "_any(_nodes)", "_nodes", variadic
         kept = [f"*{variadic}" if readers[variadic] else "*[None] * len(_nodes)"]
     else:
         recorded = _any_node(inputs) or "False"
@@ -88,7 +88,7 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         if record.residual and extra == record.residual[0]:
             kept.append("_residual")
         elif base == variadic:
-            kept.append(f"tuple([x.shape for x in {variadic}])")
+            kept.append(f"_tuple([x.shape for x in {variadic}])")
         else:
             kept.append(f"{base}.shape" if base in inputs and base != extra else extra)
     body = "\n    ".join(lines)
@@ -98,8 +98,8 @@ def call({", ".join(signature)}):
     try:
         {"_out, _residual" if record.residual else "_out"} = _forward({", ".join(call)})
     except Exception as error:
-        _failed(_op, error, dict({", ".join(f"{name}={name}" for name in parameters)}))
-    if type(_out) is not _ndarray: _out = _asarray(_out)
+        _failed(_op, error, _dict({", ".join(f"{name}={name}" for name in parameters)}))
+    if _type(_out) is not _ndarray: _out = _asarray(_out)
     if {recorded}:
         _mode = _recording()
         _dtype = _out.dtype
@@ -182,5 +182,6 @@ _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": as_array,
     "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
     "_is_real": _is_real, "_failed": _failed,
+    "_type": type, "_tuple": tuple, "_any": any, "_dict": dict,  # parameters may be called so
     "_REAL": frozenset([np.dtype(np.float32), np.dtype(np.float64)]),
 }  # fmt: skip
