@@ -584,6 +584,19 @@ def stored_twice() -> Any:
     return step, [w]
 
 
+def computed_while_the_earlier_is_read() -> Any:
+    w, state = (tg.Tensor(X.copy()) for _ in range(2))
+
+    def step(x: Any) -> Any:
+        np.copyto(state.data, x * 2)
+        new = np.tanh(x)
+        out = state.data + w.data
+        np.copyto(state.data, new)
+        return out
+
+    return step, [w, state]
+
+
 def one_value_in_two_places() -> Any:
     a, b = (tg.Tensor(X + i, requires_grad=True) for i in range(2))
 
@@ -690,7 +703,7 @@ def layouts() -> Any:
 ALIASING = [
     copies_and_views_of_what_is_stored, swapped, products_of_two_parameters, shared_memory,
     stored_twice, one_value_in_two_places, updated_before_backward, replaced_inside,
-    stored_to_and_replaced,
+    stored_to_and_replaced, computed_while_the_earlier_is_read,
     product_with_its_own_addend, both_stored_to, viewed_between_stores, layouts,
 ]  # fmt: skip
 

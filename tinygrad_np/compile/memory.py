@@ -78,6 +78,7 @@ class _Memory:
     def __init__(self, program: Program, arrays: dict[Value, Any], fixed: set[Value]) -> None:
         self.calls, self.arrays, self.fixed = program.calls, arrays, fixed
         self.root = Facts(program).root
+        self.found: dict[Value, Value] = {}  # the homes so far
         self.last: dict[Value, int] = {}
         for i, call in enumerate(program.calls):
             for value in call.inputs:
@@ -88,19 +89,18 @@ class _Memory:
     def homes(self) -> dict[Value, Value]:
         """Which computed values can be computed in the external array that they are stored in."""
         made = {call.out: i for i, call in enumerate(self.calls)}
-        found: dict[Value, Value] = {}
         for i, call in enumerate(self.calls):
             if call.kind != "store":
                 continue
             target, value = call.args
             start = made.get(value)
-            if start is None or value in found or target not in self.fixed:
+            if start is None or value in self.found or target not in self.fixed:
                 continue
             if self.calls[start].kind != "array":
                 continue
             if target.strides == value.strides and self._unnoticed(target, value, start, i):
-                found[value] = target
-        return found
+                self.found[value] = target
+        return self.found
 
     def _unnoticed(self, target: Value, value: Value, made: int, stored: int) -> bool:
         """Whether an array can change at ``made`` already instead of at ``stored``.
@@ -108,10 +108,10 @@ class _Memory:
         Nobody may look at it in between, nor at the value once the array is stored to again.
         """
         call = self.calls[made]
-        if self._touches(call, target) and not self.may_overwrite(call, target):
+        if not all(self.may_overwrite(call, found) for found in self._touched(call, target)):
             return False
         between = self.calls[made + 1 : stored]
-        if any(c.kind == "check" or self._touches(c, target) for c in between):
+        if any(c.kind == "check" or self._touched(c, target) for c in between):
             return False
         again = next(
             (i for i, c in enumerate(self.calls[stored + 1 :], stored + 1)
@@ -120,10 +120,11 @@ class _Memory:
         )  # fmt: skip
         return again is None or self.last[value] < again
 
-    def _touches(self, call: Call, target: Value) -> bool:
-        """Whether a call reads or writes the memory of an array from outside."""
+    def _touched(self, call: Call, target: Value) -> list[Value]:
+        """What a call reads or writes that lies in the memory of an array from outside."""
         values = [*call.inputs, *(call.args[:1] if call.kind == "store" else ())]
-        return any(self._overlap(self.root.get(value, value), target) for value in values)
+        roots = [self.root.get(value, value) for value in values]
+        return [root for root in roots if self._overlap(self.found.get(root, root), target)]
 
     def _overlap(self, value: Value, target: Value) -> bool:
         if value is target:
