@@ -190,6 +190,27 @@ def test_hyperparameters_changed_between_calls() -> None:
     assert_same(runs[0][0], runs[1][0])
 
 
+@pytest.mark.parametrize("make", [lambda p, lr: optim.SGD(p, lr, momentum=0.9), optim.AdamW])
+def test_a_schedule_that_raises_leaves_the_state_as_it_is(make: Any) -> None:
+    rates = [0.1] * 4
+    w = tg.Tensor(np.ones(3), requires_grad=True)
+    opt = make([w], rates.__getitem__)
+
+    @tg.compile
+    def step(x: Any) -> None:
+        opt.zero_grad()
+        (w * x).sum().backward()
+        opt.step()
+
+    for _ in rates:
+        step(np.ones(3))
+    before = [array.copy() for array in (w.data, *opt.state[0])]
+    with pytest.raises(IndexError):
+        step(np.ones(3))
+    for array, then in zip((w.data, *opt.state[0]), before, strict=True):
+        assert (array == then).all()
+
+
 def test_dropout_is_switched_and_its_probability_changed() -> None:
     runs = [training(OPTIMISERS["SGD"], eager=True), training(OPTIMISERS["SGD"], exact=True)]
     for i, (x, t) in enumerate(batches(30)):

@@ -161,13 +161,13 @@ class SGD(Optimizer):
 
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
+        rate = self.learning_rate  # first of all: a schedule may raise, and then nothing changes
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
         if not self.momentum:
-            return (self.learning_rate * gradient,)
+            return (rate * gradient,)
         velocity = self.momentum * state[0] + gradient
-        ahead = gradient + self.momentum * velocity if self.nesterov else velocity
-        return self.learning_rate * ahead, velocity
+        return rate * (gradient + self.momentum * velocity if self.nesterov else velocity), velocity
 
 
 class Adam(Optimizer):
@@ -208,10 +208,10 @@ class Adam(Optimizer):
     def adapted(self, gradient: Any, mean: Any, square: Any) -> tuple[Any, ...]:
         """Adam's change, without weight decay."""
         first, second = self.betas
-        mean = first * mean + (1 - first) * gradient
-        square = second * square + (1 - second) * (gradient * gradient)
         scale = tracing.host(lambda: self._rate() / (1 - first ** (self.updates + 1)))
         correction = tracing.host(lambda: math.sqrt(1 - second ** (self.updates + 1)))
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * (gradient * gradient)
         return scale * mean / (np.sqrt(square) / correction + self.eps), mean, square
 
 
@@ -230,8 +230,8 @@ class AdamW(Adam):
 
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
-        change, *state_after = self.adapted(gradient, *state)
         decay = tracing.host(lambda: self._rate() * self.weight_decay)
+        change, *state_after = self.adapted(gradient, *state)
         return change + decay * parameter, *state_after
 
 
