@@ -5,6 +5,7 @@ import gc
 import inspect
 import tracemalloc
 import weakref
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -412,6 +413,13 @@ def test_results_of_every_structure() -> None:
         assert found["b"][1][0] == x.sum()
         assert isinstance(found["b"][1][0], np.floating)
         assert (found["b"][1][1].name, found["c"], found["d"]) == ("t", 3, None)
+
+
+def test_dicts_of_other_kinds_stay_of_their_kind() -> None:
+    compiled = tg.compile(lambda x: (OrderedDict(a=x), [defaultdict(list, {1: x})]))
+    for _ in range(4):
+        one, (other,) = compiled(X)
+        assert (type(one), type(other), other["new"]) == (OrderedDict, defaultdict, [])
 
 
 def test_lists_without_arrays_are_the_callers_too() -> None:

@@ -58,9 +58,7 @@ class Compiled:
                 return plan.run(arrays)
             return self._trace(key, args, kwargs, None)
 
-    def _trace(
-        self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], entry: _Entry | None
-    ) -> Any:
+    def _trace(self, key: Any, args: Any, kwargs: Any, entry: _Entry | None) -> Any:
         """Run for real and write it down; the second time, compare and make the plan."""
         trace = Trace()
         trace.around.meet(self.function)
@@ -77,11 +75,8 @@ class Compiled:
                     trace.refuse("a list or dict among the arguments is changed: return a new one")
                 program = trace.finish(result)
             conditions = _conditions(trace)
-            fitting = {
-                value: (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
-                for value in (symbol.external for symbol in trace.outside)
-                if value is not None and value.where.path != ".grad"
-            }
+            outside = [symbol.external for symbol in trace.outside if symbol.external is not None]
+            fitting = {v: v.fitting() for v in outside if v.where.path != ".grad"}
             trace.commit()
         finally:
             trace.close()
@@ -149,9 +144,7 @@ class _Entry:
         self.kept = map_tree(_kept, kept)
         self.plan: Plan | None = None
 
-    def confirm(
-        self, program: Program, conditions: list[Condition], fitting: Any, passes: Any
-    ) -> None:
+    def confirm(self, program: Program, conditions: Any, fitting: Any, passes: Any) -> None:
         """A second run with the same signature: CompileError if it did anything else."""
         found = difference(self.program, program)
         if found is not None:
@@ -177,10 +170,8 @@ def _conditions(trace: Trace) -> list[Condition]:
     for tensor, node in trace.nodes.values():
         found.append(("{0}._node is {1}", (tensor, node)))
     for node, before in trace.before.items():
-        if before is None:
-            found.append(("{0}.grad is None", (node,)))
-        else:
-            found.append(("{0}({1}.grad)", (before.variable.fits, node)))
+        none = "{0}.grad is None", (node,)
+        found.append(none if before is None else before.external.fitting())  # type: ignore[union-attr]
     return found
 
 

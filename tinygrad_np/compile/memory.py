@@ -113,12 +113,10 @@ class _Memory:
         between = self.calls[made + 1 : stored]
         if any(c.kind == "check" or self._touched(c, target) for c in between):
             return False
-        again = next(
-            (i for i, c in enumerate(self.calls[stored + 1 :], stored + 1)
-             if c.kind == "store" and self._overlap(c.args[0], target)),
-            None,
-        )  # fmt: skip
-        return again is None or self.last[value] < again
+        later = [
+            c.args[0] for c in self.calls[stored + 1 : self.last[value] + 1] if c.kind == "store"
+        ]
+        return not any(self._overlap(other, target) for other in later)
 
     def _touched(self, call: Call, target: Value) -> list[Value]:
         """What a call reads or writes that lies in the memory of an array from outside."""

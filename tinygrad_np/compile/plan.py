@@ -61,16 +61,10 @@ class Plan:
         self.layout = lay_out(self.program, arrays, set(self.externals))
         code = _Code(self, self.layout.arrays)
         self.replay, self.origin = code.compiled(), code.origin
-        same = [
-            (f"{{0}}{value.where.path} is {{1}}", (value.where.owner, arrays[value]))
-            for value in self.externals
-            if value.where.path
-        ]
-        like = [
-            (f"{{0}}({{1}}{value.where.path})", (value.fits, value.where.owner))
-            for value in self.moving
-            if value.where.path != ".grad"  # which the trace's own conditions look at
-        ]
+        named = [(v.where, arrays[v]) for v in self.externals if v.where.path]
+        same = [(f"{{0}}{where.path} is {{1}}", (where.owner, array)) for where, array in named]
+        # Gradients are looked at by the trace's own conditions.
+        like = [value.fitting() for value in self.moving if value.where.path != ".grad"]
         self.bound = guard(same + like)
         self.owners = {_owner(arrays[value]) for value in self.stored}
         return True
@@ -211,7 +205,8 @@ class _Code:
             return f"[{words}]" if isinstance(tree, list) else f"({words})"
         if isinstance(tree, dict):
             items = [f"{self.name(key)}: {self.result(item)}" for key, item in tree.items()]
-            return f"{{{', '.join(items)}}}"
+            like = "" if type(tree) is dict else f"{self.name(tree)} | "
+            return f"{like}{{{', '.join(items)}}}"
         return self.name(tree)
 
     def call(self, function: Any, *args: Any, **kwargs: Any) -> _Text:
@@ -247,11 +242,10 @@ class _Code:
     def _draw(self, call: Call) -> None:
         self.add(call, np.copyto, call.out, self.call(call.function))
 
-    def _effect(self, call: Call) -> None:
-        self.add(call, call.function)
-
     def _check(self, call: Call) -> None:
         self.add(call, call.function, *call.args)
+
+    _effect = _check
 
     def _put(self, call: Call) -> None:
         place, value = call.args[0].where, call.args[1]

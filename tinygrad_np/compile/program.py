@@ -52,6 +52,10 @@ class Value:
             and array.dtype == self.dtype
         )
 
+    def fitting(self) -> tuple[str, tuple[Any, ...]]:
+        """The condition that what lives outside fits; see ``guard``."""
+        return f"{{0}}({{1}}{self.where.path})", (self.fits, self.where.owner)
+
     def __repr__(self) -> str:
         letter = {"call": "v", "input": "in", "external": "ext", "constant": "c", "host": "h"}
         return f"{letter[self.source]}{self.number}"

@@ -76,11 +76,10 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         name = sys._getframe(1).f_globals.get("__name__", "")
         return Symbol if name.startswith((_PACKAGE, "numpy")) else np.ndarray
 
-    def __copy__(self) -> Any:
+    def __deepcopy__(self, memo: Any = None) -> Any:
         return self.copy()
 
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self.copy()
+    __copy__ = __deepcopy__
 
     # Calls
 

@@ -92,9 +92,8 @@ class Trace:
         """An array that lives outside: the program is bound to the place, whatever it will hold."""
         if type(array) is not np.ndarray:
             self.refuse(f"{label} holds a {type(array).__name__}: only ndarrays are traced")
-        self.outside.append(
-            Symbol(self, array, Value(array, "external", Place(owner, path, label)))
-        )
+        value = Value(array, "external", Place(owner, path, label))
+        self.outside.append(Symbol(self, array, value))
         return self.outside[-1]
 
     def items(self, table: list[list[Any]], row: int) -> list[Any]:
@@ -250,9 +249,8 @@ class Trace:
         if source.variable not in self.computed:
             source = source.copy()  # the new value must not change with where it came from
         np.copyto(target.value, source.value)
-        self.calls.append(
-            Call("store", np.copyto, (target.external, source.variable), line=_line())
-        )
+        args = target.external, source.variable
+        self.calls.append(Call("store", np.copyto, args, line=_line()))
         target.variable = source.variable
         for other in self.outside:
             if other is not target and other.variable is not other.external:

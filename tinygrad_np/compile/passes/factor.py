@@ -23,9 +23,8 @@ def run(program: Program) -> int:
             if left is call.args[1] and facts.stays(earlier.args, made, i):
                 added = Value(right)
                 scales = {"alpha": call.kwargs["alpha"], "beta": earlier.kwargs["alpha"]}
-                calls.append(
-                    Call("array", blas.axpy, (right, call.args[2]), scales, added, call.line)
-                )
+                args = right, call.args[2]
+                calls.append(Call("array", blas.axpy, args, scales, added, call.line))
                 call.args = addend, left, added
                 call.kwargs = {"alpha": (1.0,), "beta": earlier.kwargs["beta"]}
                 changed += 1
