@@ -1,6 +1,7 @@
 """What a function reads beside its arguments: where that changes, so do its results."""
 
 import collections
+import contextvars
 import dataclasses
 import functools
 import random
@@ -70,6 +71,42 @@ class Scaler:
 
     def __getitem__(self, i: int) -> float:
         return float(RATE)
+
+
+class Proxy:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["inner"], name)
+
+
+class Meta(type):
+    @property
+    def rate(cls) -> Any:
+        return cls.shared  # type: ignore[attr-defined]
+
+
+class Heir(Scaler):
+    pass
+
+
+class Made(metaclass=Meta):
+    shared = 1.0
+
+    def twice(self, x: Any, times: float) -> Any:
+        return x * times * RATE
+
+    of_partial = functools.partialmethod(twice, 2.0)
+
+
+class Items(list[float]):
+    rate = 1.0
+
+
+class Word(dict[str, float]):
+    def __getattr__(self, name: str) -> float:
+        return self[name]
 
 
 class Net(nn.Module):
@@ -158,7 +195,59 @@ def reads() -> dict[str, tuple[Callable[..., Any], Callable[[Any], None]]]:
         (lambda v: setattr(net, "later", v) if v > 1 else None),
     )
     found["imported inside"] = imported_inside, attribute(MODULE)
+    user, view_of = collections.UserDict(rate=1.0), {"rate": 1.0}
+    proxy, heir, made, items, word = Proxy(plain), Heir(), Made(), Items(), Word(rate=1.0)
+    seen, chain = types.MappingProxyType(view_of), collections.ChainMap({}, view_of)
+    variable = contextvars.ContextVar("variable", default=1.0)
+    settings, names = Settings(), ["rate"]
+    items.rate = scaled_by_its_own.rate = 1.0  # type: ignore[attr-defined]
+    found["by another object"] = lambda x: x * proxy.rate, attribute(plain)
+    found["by several names"] = (
+        lambda x: x * sum(getattr(plain, n) for n in ("rate", "rate")), attribute(plain),
+    )  # fmt: skip
+    found["by names outside"] = (
+        lambda x: x * sum(getattr(plain, n) for n in names), attribute(plain),
+    )  # fmt: skip
+    found["by a name made inside"] = lambda x: x * getattr(plain, f"{'ra'}te"), attribute(plain)
+    found["all attributes"] = lambda x: x * sum(vars(plain).values()), attribute(plain)
+    found["dataclass as tuple"] = (
+        lambda x: x * dataclasses.astuple(settings)[0],
+        attribute(settings),
+    )
+    found["matched"] = functools.partial(matching, settings), attribute(settings)
+    found["user's dict"] = lambda x: x * user["rate"], functools.partial(user.__setitem__, "rate")
+    found["chain of dicts"] = (
+        lambda x: x * chain["rate"], functools.partial(view_of.__setitem__, "rate"),
+    )  # fmt: skip
+    found["view of a dict"] = (
+        lambda x: x * seen["rate"], functools.partial(view_of.__setitem__, "rate"),
+    )  # fmt: skip
+    found["dict with attributes"] = lambda x: x * word.rate, lambda v: word.update(rate=v)
+    found["context variable"] = lambda x: x * variable.get(), variable.set
+    found["a function's attribute"] = scaled_by_its_own, attribute(scaled_by_its_own)
+    found["a list's attribute"] = lambda x: x * items.rate, attribute(items)
+    found["hidden by a subclass"] = (
+        lambda x: x * heir.shared,
+        lambda v: setattr(Heir, "shared", v) if v > 1 else None,
+    )
+    found["a metaclass's property"] = lambda x: x * Made.rate, attribute(Made, "shared")
+    found["partial method"] = lambda x: made.of_partial(x), set_rate
+    found["imported from nearby"] = NEARBY["imported"], attribute(MODULE.inner)
     return found
+
+
+def scaled_by_its_own(x: Any) -> Any:
+    return x * scaled_by_its_own.rate  # type: ignore[attr-defined]
+
+
+def matching(settings: Any, x: Any) -> Any:
+    match settings:
+        case Settings(rate):
+            return x * rate
+
+
+NEARBY: dict[str, Any] = {"__name__": "nearby.code", "__package__": "nearby"}
+exec("def imported(x):\n    from .settings import rate\n    return x * rate", NEARBY)
 
 
 def not_there_yet(x: Any) -> Any:
@@ -185,8 +274,10 @@ def test_what_is_read_outside_is_looked_at_before_each_replay(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "settings", MODULE)
+    monkeypatch.setitem(sys.modules, "nearby", types.ModuleType("nearby"))
+    monkeypatch.setitem(sys.modules, "nearby.settings", MODULE.inner)
     monkeypatch.setitem(globals(), "RATE", 1.0)
-    for holder in (Scaler, Net):
+    for holder in (Scaler, Net, Made):
         monkeypatch.setattr(holder, "shared", 1.0)
     monkeypatch.delitem(globals(), "LATER", raising=False)
     function, change = reads()[name]
@@ -197,6 +288,8 @@ def test_what_is_read_outside_is_looked_at_before_each_replay(
             for _ in range(3):
                 same(compiled(X), function(X))
     monkeypatch.delitem(globals(), "LATER", raising=False)
+    if "shared" in vars(Heir):
+        del Heir.shared
 
 
 def test_functions_and_objects_among_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from . import CompileError
 
 _KNOWN = {__name__.partition(".")[0], "numpy", *sys.stdlib_module_names}
-_BY_STRING = {"getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "vars", "__dict__"}
+_ALL = {"vars", "__dict__", "asdict", "astuple"}
+_BY_STRING = {"getattr", "hasattr", "setattr", "attrgetter", "methodcaller", *_ALL}
 
 
 class ClassName(NamedTuple):
@@ -35,25 +36,27 @@ def references(function: types.FunctionType) -> Iterator[tuple[str, Any, str]]:
     """The names in a function's code and in the functions written inside it, but for their own.
 
     Each is ("variable", its namespace, name), ("attribute", of whom, name) or ("module", None,
-    name), where "of whom" is an id or a ClassName, or None where that is not known. CompileError
-    if the function assigns to a variable outside.
+    name), where "of whom" is an id or a ClassName, or None where that is not known; "*" stands for
+    names that are not written there. CompileError if the function assigns to a variable outside.
     """
     cells = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # a variable that has no value yet
             cells[name] = cell.cell_contents
     own = ClassName(function.__module__, function.__qualname__.rpartition(".")[0])
-    for code in _codes(function.__code__):
-        if not _BY_STRING.isdisjoint(code.co_names):
-            for constant in code.co_consts:
-                if type(constant) is str:
-                    yield "attribute", None, constant
-        yield from _named(code, function.__globals__, cells, own)
+    for code in _codes(top := function.__code__):
+        yield from _named(code, function.__globals__, cells, own if code is top else None)
 
 
 def _named(
-    code: types.CodeType, variables: dict[str, Any], cells: dict[str, Any], own: ClassName
+    code: types.CodeType, variables: dict[str, Any], cells: dict[str, Any], own: ClassName | None
 ) -> Iterator[tuple[str, Any, str]]:
+    if not _BY_STRING.isdisjoint(code.co_names):
+        parts = [c if isinstance(c, tuple) else (c,) for c in code.co_consts]
+        strings = {string for part in parts for string in part if type(string) is str}
+        if not strings or not _ALL.isdisjoint(code.co_names):
+            strings.add("*")
+        yield from (("attribute", None, string) for string in strings)
     found: Any = None  # what an instruction puts on the stack, if that is known
     for instruction in dis.get_instructions(code):
         what, name = instruction.opname, instruction.argval
@@ -64,15 +67,19 @@ def _named(
                 yield "variable", variables, name
         elif what == "LOAD_DEREF":
             found = cells.get(name)
-        elif what.startswith("LOAD_FAST") and name == "self" and own.name.isidentifier():
+        elif what.startswith("LOAD_FAST") and name == "self" and own and own.name.isidentifier():
             found = own
+        elif what == "MATCH_CLASS" or (what.startswith("FORMAT_") and "getattr" in code.co_names):
+            yield "attribute", None, "*"
         elif what.endswith("_ATTR") or what in ("LOAD_METHOD", "IMPORT_FROM"):
             known = owner is None or isinstance(owner, ClassName)
             yield "attribute", owner if known else id(owner), name
             with suppress(TypeError):
                 found = vars(owner).get(name)
         elif what == "IMPORT_NAME":
-            yield "module", None, name
+            # Without its dots: "from .name import" may mean that of any of the packages around.
+            for i in range(len(parents := (variables.get("__package__") or "").split(".")) + 1):
+                yield "module", None, ".".join(filter(None, [*parents[:i], name]))
         elif what == "STORE_GLOBAL" or (what == "STORE_DEREF" and name in code.co_freevars):
             line = instruction.positions.lineno if instruction.positions else 0
             raise CompileError(

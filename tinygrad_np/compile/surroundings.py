@@ -14,6 +14,7 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from random import Random
 from typing import Any
 
@@ -28,11 +29,13 @@ from .references import ClassName, is_foreign, references
 _SMALL = 1 << 18
 """Arrays outside of at most so many bytes are compared with what they were when traced."""
 
-_CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
+_CONTAINERS = (list, tuple, set, frozenset, dict, types.MappingProxyType, collections.deque)
+_DICTS = [ClassName("collections", kind) for kind in ("UserDict", "UserList", "ChainMap")]
+_ASKED = {"__getattr__", "__getattribute__"}
 _BOUND = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 _WRAPPERS = (
     *_BOUND, functools.partial, functools.cached_property, staticmethod, classmethod, property,
-    types.FunctionType, type(functools.cache(len)),
+    types.FunctionType, type(functools.cache(len)), functools.partialmethod,
 )  # fmt: skip
 
 
@@ -49,7 +52,8 @@ class Surroundings:
         self.facts: list[tuple[str, Callable[[], Any], Any]] = []
         # The attributes that code names, by what it names them of: an object's id, a class, or None
         # where that is not known. These are what this package asks for.
-        self._names: dict[Any, set[str]] = {None: {"forward", "function", "rule", "training"}}
+        names = {"forward", "function", "rule", "training", "__getattr__"}
+        self._names: dict[Any, set[str]] = {None: names, **{k: {"data", "maps"} for k in _DICTS}}
         self._seen: dict[int, Any] = {}
         self._holders: list[tuple[Any, Any]] = []  # with one of the places of their attributes
         self._classes: dict[type, Any] = {}
@@ -66,21 +70,27 @@ class Surroundings:
 
     def meet(self, thing: Any) -> None:
         """Something that the function can get at."""
-        if id(thing) in self._seen or thing is None or isinstance(thing, PLAIN | Tensor):
+        foreign = is_foreign(type(thing).__module__)
+        if id(thing) in self._seen or (isinstance(thing, PLAIN | Tensor | None) and not foreign):
             return
         self._seen[id(thing)] = thing
         if isinstance(thing, _WRAPPERS):
             for part in ("__self__", "__func__", "__wrapped__", "fget", "func", "args", "keywords"):
                 self.meet(getattr(thing, part, None))
             if isinstance(thing, types.FunctionType):
+                self._holders.append((thing, vars(thing)))
                 self._function(thing)
         elif isinstance(thing, _CONTAINERS):
             self._items("{0}", thing, thing)
-            if isinstance(thing, dict):
+            if isinstance(thing, dict | types.MappingProxyType):
                 self._items("{0}.values()", thing, thing.values())
-        elif isinstance(thing, np.ndarray):
+            if foreign:
+                self._holder(thing)
+        elif isinstance(thing, np.ndarray | memoryview):
             if thing.nbytes <= _SMALL:
                 self.conditions.append(("{0}.tobytes() == {1}", (thing, thing.tobytes())))
+        elif isinstance(thing, ContextVar):
+            self._still("{0}.get(None)", (thing,), thing.get(None))
         elif isinstance(thing, Random | np.random.Generator | np.random.RandomState):
             self.fact("draws random numbers", functools.partial(pickle.dumps, thing))
         elif hasattr(type(thing), "__next__") and not hasattr(thing, "read"):
@@ -103,33 +113,35 @@ class Surroundings:
 
     def complete(self) -> None:
         """Look at every attribute that the code met so far names, until nothing new turns up."""
-        known = -1
-        while known != len(self._seen):
-            known = len(self._seen)
+        known = None
+        while known != (known := (len(self._seen), len(self._names[None]))):
             for holder, namespace in list(self._holders):
-                kinds = (holder if isinstance(holder, type) else type(holder)).__mro__
+                kinds = _kinds(holder)
                 keys = None, id(holder), *[ClassName(k.__module__, k.__qualname__) for k in kinds]
                 names = set().union(*[self._names.get(key, ()) for key in keys])
+                if any(is_foreign(k.__module__) and not _ASKED.isdisjoint(vars(k)) for k in kinds):
+                    self._names[None] |= names  # it may ask others for them
+                if type(namespace) is dict and "*" in names and not isinstance(holder, type(sys)):
+                    names |= namespace.keys()
                 for name in names & namespace.keys():
                     self._attribute(holder, namespace, name)
 
     def _holder(self, thing: Any) -> None:
         """Something with attributes: a module, a class, or an object and its classes."""
-        try:
+        own: Any = None
+        with suppress(Exception):  # it has none, and may have a __getattr__ that says so in its way
             own = vars(thing)
-        except Exception:  # it has none, and may have a __getattr__ that says so in its own way
-            own = None
-        if isinstance(thing, types.ModuleType):
+        if isinstance(own, dict):
             self._holders.append((thing, own))
-            return
-        if not isinstance(thing, type) and isinstance(own, dict):
-            self._holders.append((thing, own))
-            self.conditions.append(("len({0}) == {1}", (own, len(own))))
+            if not isinstance(thing, types.ModuleType):
+                self.conditions.append(("len({0}) == {1}", (own, len(own))))
         if isinstance(thing, Module):
             self.depend(thing)
-        for kind in (thing if isinstance(thing, type) else type(thing)).__mro__:
+        for kind in _kinds(thing):
             if is_foreign(kind.__module__):
-                self._holders.append((thing, self._classes.setdefault(kind, vars(kind))))
+                own = self._classes.setdefault(kind, vars(kind))
+                self._holders.append((thing, own))
+                self.conditions.append(("len({0}) == {1}", (own, len(own))))
                 for name, value in vars(kind).items():
                     if name.startswith("__") and _is_written(value):
                         self.meet(value)  # an operator, whose name no code needs to mention
@@ -191,8 +203,13 @@ class Surroundings:
                 self.meet(sys.modules.get(name))
 
 
+def _kinds(thing: Any) -> tuple[type, ...]:
+    """The classes in which an object's attributes are looked up, its own first."""
+    return (*(thing.__mro__ if isinstance(thing, type) else ()), *type(thing).__mro__)
+
+
 def _sets(holder: Any, name: str) -> str:
-    return f"sets {getattr(holder, '__name__', type(holder).__name__)}.{name}"
+    return f"sets {(holder if isinstance(holder, type) else type(holder)).__name__}.{name}"
 
 
 def _is_written(method: Any) -> bool:
