@@ -87,12 +87,23 @@ class Meta(type):
         return cls.shared  # type: ignore[attr-defined]
 
 
+class Described:
+    rate = 1.0
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __get__(self, owner: Any, kind: Any) -> Any:
+        return self.inner
+
+
 class Heir(Scaler):
     pass
 
 
 class Made(metaclass=Meta):
     shared = 1.0
+    described: Any
 
     def twice(self, x: Any, times: float) -> Any:
         return x * times * RATE
@@ -199,8 +210,14 @@ def reads() -> dict[str, tuple[Callable[..., Any], Callable[[Any], None]]]:
     proxy, heir, made, items, word = Proxy(plain), Heir(), Made(), Items(), Word(rate=1.0)
     seen, chain = types.MappingProxyType(view_of), collections.ChainMap({}, view_of)
     variable = contextvars.ContextVar("variable", default=1.0)
-    settings, names = Settings(), ["rate"]
+    settings, other, names = Settings(), Settings(), ["rate"]
     items.rate = scaled_by_its_own.rate = 1.0  # type: ignore[attr-defined]
+    found["either of two"] = lambda x: x * (settings or other).rate, attribute(settings)  # type: ignore[truthy-bool]
+    found["one of two"] = (
+        lambda x: x * (settings if x.ndim else other).rate, attribute(settings),
+    )  # fmt: skip
+    found["by a descriptor"] = lambda x: x * Made.described.rate, attribute(settings)
+    Made.described = Described(settings)
     found["by another object"] = lambda x: x * proxy.rate, attribute(plain)
     found["by several names"] = (
         lambda x: x * sum(getattr(plain, n) for n in ("rate", "rate")), attribute(plain),

@@ -60,7 +60,7 @@ def _named(
     found: Any = None  # what an instruction puts on the stack, if that is known
     for instruction in dis.get_instructions(code):
         what, name = instruction.opname, instruction.argval
-        owner, found = found, None
+        owner, found = None if instruction.is_jump_target else found, None
         if what in ("LOAD_GLOBAL", "LOAD_NAME"):
             found = variables.get(name)
             if name in variables or not hasattr(builtins, name):
@@ -72,10 +72,10 @@ def _named(
         elif what == "MATCH_CLASS" or (what.startswith("FORMAT_") and "getattr" in code.co_names):
             yield "attribute", None, "*"
         elif what.endswith("_ATTR") or what in ("LOAD_METHOD", "IMPORT_FROM"):
-            known = owner is None or isinstance(owner, ClassName)
-            yield "attribute", owner if known else id(owner), name
+            yield "attribute", owner if isinstance(owner, ClassName | None) else id(owner), name
             with suppress(TypeError):
-                found = vars(owner).get(name)
+                value = vars(owner).get(name)
+                found = None if hasattr(type(value), "__get__") else value
         elif what == "IMPORT_NAME":
             # Without its dots: "from .name import" may mean that of any of the packages around.
             for i in range(len(parents := (variables.get("__package__") or "").split(".")) + 1):
