@@ -851,6 +851,14 @@ def test_floating_point_warnings_are_eagers() -> None:
     assert "exp" in caught.value.__notes__[0]
 
 
+def test_the_mean_in_half_precision_adds_up_in_single() -> None:
+    x = np.full((40_000, 2), 3.0, np.float16)
+    compiled = tg.compile(lambda x: (tg.mean(x), np.mean(x, axis=0)), exact=True)
+    for _ in range(4):
+        total, means = compiled(x)
+        assert (total.item(), means.tolist()) == (3.0, [3.0, 3.0])
+
+
 # Errors in a replay
 
 

@@ -131,9 +131,8 @@ class Compiled:
 
     def plan(self) -> str:
         """The plans as text: calls, buffers and their bytes, what was fused."""
-        return "\n\n".join(map(str, self.plans())) or (
-            "no plan yet: the function has to be called twice with the same signature"
-        )
+        none = "no plan yet: the function has to be called twice with the same signature"
+        return "\n\n".join(map(str, self.plans())) or none
 
 
 class _Entry:

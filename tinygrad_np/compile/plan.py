@@ -37,11 +37,9 @@ class Plan:
         reads = [value for call in calls for value in call.inputs]
         self.stored = [call.args[0] for call in calls if call.kind == "store"]
         known = dict.fromkeys([*reads, *self.stored, *program.outputs])
-        replaced = [call.args[0].where for call in calls if call.kind == "put"]
+        put = [call.args[0].where for call in calls if call.kind == "put"]
         outside = [value for value in known if value.source == "external"]
-        self.moving = [
-            v for v in outside if v.where.path == ".grad" or any(map(v.where.same, replaced))
-        ]
+        self.moving = [v for v in outside if v.where.path == ".grad" or any(map(v.where.same, put))]
         self.externals = [value for value in outside if value not in self.moving]
         self.constants = [value for value in known if value.source == "constant"]
         self.replay: Any = None
@@ -258,7 +256,8 @@ class _Code:
             self.add(call, np.copyto, external, value)
 
     def _array(self, call: Call) -> None:
-        function, target, args = call.function, call.out, call.args
+        function, args = call.function, call.args
+        target: Any = call.out
         if function in (blas.gemm, blas.axpy):
             self._blas(call)
         elif function in _REDUCES and set(call.kwargs) == {"keepdims"} and len(args) == 2:
@@ -269,7 +268,7 @@ class _Code:
                 self.add(call, function, *words, out=target)
             else:
                 self.add(call, function, *words, target)
-        elif isinstance(function, np.ufunc) or function in TAKE_OUT:
+        elif isinstance(function, np.ufunc) or (function in TAKE_OUT and target.dtype.char != "e"):
             self.add(call, function, *args, **call.kwargs, out=target)
         elif function is np.ndarray.__getitem__:
             array, index = (self.word(arg) for arg in args)
@@ -371,10 +370,8 @@ def _without_blas(function: Any, target: Any, addend: Any, *rest: Any) -> None:
 
 def _fill(target: Any, result: Any) -> None:
     """For functions that cannot write into a given array."""
-    if np.shape(result) != target.shape:
-        raise CompileError(
-            f"the shape of a result depends on values: {np.shape(result)} after {target.shape}"
-        )
+    if (now := np.shape(result)) != target.shape:
+        raise CompileError(f"the shape of a result depends on values: {now} after {target.shape}")
     np.copyto(target, result, casting="unsafe")
 
 

@@ -195,7 +195,10 @@ TAKE_OUT: frozenset[Function] = frozenset(
     [np.matmul, np.dot, np.concatenate, np.stack, np.cumsum, np.cumprod, np.mean, np.clip,
      np.einsum]
 )  # fmt: skip
-"""Functions that are no elementwise ufuncs, but write into a given ``out`` as well."""
+"""Functions that are no elementwise ufuncs, but write into a given ``out`` as well.
+
+Not in float16: the mean of one adds up in float32, but in ``out`` where there is one.
+"""
 
 
 def is_ufunc(call: Call, *functions: Any) -> bool:
