@@ -132,6 +132,37 @@ def test_common_subexpressions() -> None:
     assert len(calls(differing, common.run)) == 5
 
 
+PRODUCTS: list[Any] = [
+    lambda x: np.tanh(x).T @ np.tanh(x),
+    lambda x: tg.tanh(x) @ tg.tanh(x).T,
+    lambda x: (x * 1).T @ x,
+    lambda x: np.tanh(x) @ (np.tanh(x * 1) / 1).T,
+]
+
+
+@pytest.mark.parametrize("function", PRODUCTS)
+def test_two_equal_factors_do_not_become_one(function: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 50))  # BLAS takes syrk where they are one
+    compiled = tg.compile(function, exact=True)
+    for _ in range(4):
+        one, other = (getattr(f(x), "data", None) for f in (function, compiled))
+        assert bytes(one) == bytes(other)  # type: ignore[arg-type]
+
+
+def test_reductions_called_as_ufuncs_keep_their_keywords() -> None:
+    def function(x: Any) -> Any:
+        one = x[:1]
+        return (
+            np.add.reduce(x), np.add.reduce(one, axis=0, initial=5.0), np.add.reduce(one, axis=1),
+            np.multiply.reduce(one, axis=0, initial=2.0), np.maximum.reduce(one, initial=9.0),
+        )  # fmt: skip
+
+    compiled, x = tg.compile(function), np.arange(6.0).reshape(2, 3)
+    for _ in range(4):
+        for one, other in zip(function(x), compiled(x), strict=True):
+            assert (one == other).all()
+
+
 def test_host_numbers_are_shared_until_they_change() -> None:
     opts = [tg.optim.SGD([W], 0.1), tg.optim.SGD([W], 0.2)]
 

@@ -89,9 +89,7 @@ class _Memory:
     def homes(self) -> dict[Value, Value]:
         """Which computed values can be computed in the external array that they are stored in."""
         made = {call.out: i for i, call in enumerate(self.calls)}
-        for i, call in enumerate(self.calls):
-            if call.kind != "store":
-                continue
+        for i, call in [(i, c) for i, c in enumerate(self.calls) if c.kind == "store"]:
             target, value = call.args
             start = made.get(value)
             if start is None or value in self.found or target not in self.fixed:
@@ -129,9 +127,8 @@ class _Memory:
             return True
         if value.source in ("call", "constant", "host", "input"):
             return False  # inputs that overlap what is stored to are not replayed; see ``plan``
-        if value not in self.fixed or target not in self.fixed:
-            return True
-        return bool(np.may_share_memory(self.arrays[value], self.arrays[target]))
+        known = value in self.fixed and target in self.fixed
+        return not known or bool(np.may_share_memory(self.arrays[value], self.arrays[target]))
 
     def may_overwrite(self, call: Call, value: Value) -> bool:
         """Whether a call may write its result over this operand while it reads it."""

@@ -23,7 +23,7 @@ def run(program: Program) -> int:
         if call.function in _OF_ONE:
             as_view(call, facts)
         operand = _unchanged(call, facts)
-        if operand is not None and call.out is not None:
+        if operand and call.out and not facts.are_apart(call.out, operand, same):
             same[call.out] = operand
     program.substitute(same)
     return len(same)
@@ -32,8 +32,8 @@ def run(program: Program) -> int:
 def as_view(call: Call, facts: Facts) -> bool:
     """Turn a reduction over axes of length 1 into a view: there is nothing to add up."""
     x, out = call.args[0], call.out
-    if call.kind != "array" or out is None or not isinstance(x, Value) or facts.is_changeable(x):
-        return False
+    if len(call.args) != 2 or out is None or not isinstance(x, Value) or facts.is_changeable(x):
+        return False  # a call with other arguments may begin with some number
     if x.size != out.size or not x.size or x.dtype != out.dtype:
         return False
     call.kind, call.function = "view", np.ndarray.reshape

@@ -22,7 +22,7 @@ def run(program: Program) -> int:
         elif call.kind == "store":  # and so may whatever is read of an array outside
             first = {key: value for key, value in first.items() if not _reads(facts, value)}
         key = _key(call)
-        if key is not None and key in first and call.out is not None:
+        if key in first and call.out and not facts.are_apart(call.out, first[key], same):
             same[call.out] = first[key]
             continue
         if key is not None and call.out is not None:

@@ -15,6 +15,7 @@ class Facts:
         self.root: dict[Value, Value] = {}
         self.readers: dict[Value, int] = {}
         self.stores: list[int] = []
+        self.together: list[tuple[Value, Value]] = []  # what one call reads, but no elementwise one
         self.calls = program.calls
         for i, call in enumerate(program.calls):
             for value in call.inputs:
@@ -26,6 +27,9 @@ class Facts:
                 self.root[call.out] = self.root.get(call.inputs[0], call.inputs[0])
             elif call.kind == "store":
                 self.stores.append(i)
+            if call.kind == "array" and not is_ufunc(call):
+                roots = [self.root.get(value, value) for value in call.inputs]
+                self.together += [(x, y) for x in roots for y in roots if x is not y]
         for value in program.outputs:
             self.readers[value] = self.readers.get(value, 0) + 1
 
@@ -43,6 +47,11 @@ class Facts:
         if not any(since < i < until for i in self.stores):
             return True
         return not any(isinstance(v, Value) and self.is_changeable(v) for v in operands)
+
+    def are_apart(self, a: Value, b: Value, same: dict[Value, Value]) -> bool:
+        """Whether two must not become one: BLAS multiplies a matrix by itself in its own way."""
+        pair = {self.root.get(a, a), self.root.get(b, b)}
+        return any({same.get(x, x), same.get(y, y)} == pair for x, y in self.together)
 
     def only_here(self, value: Any) -> Call | None:
         """The call that computes a value, if one place alone reads it."""
