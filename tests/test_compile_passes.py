@@ -149,6 +149,17 @@ def test_two_equal_factors_do_not_become_one(function: Any) -> None:
         assert bytes(one) == bytes(other)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_what_is_multiplied_by_one_stays_where_the_layout_changes(axis: Any) -> None:
+    def function(x: Any) -> Any:
+        return (np.ones((50, 60)) * x).sum(axis)
+
+    compiled = tg.compile(function, exact=True)
+    for seed in range(8):
+        x = np.random.default_rng(seed).normal(size=(60, 50)).T
+        assert bytes(compiled(x)) == bytes(function(x))
+
+
 def test_reductions_called_as_ufuncs_keep_their_keywords() -> None:
     def function(x: Any) -> Any:
         one = x[:1]

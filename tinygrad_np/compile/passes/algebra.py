@@ -59,7 +59,7 @@ def _unchanged(call: Call, facts: Facts) -> Value | None:
         found = first
     if not isinstance(found, Value) or found.source == "host":
         return None
-    if found.shape != call.out.shape or found.dtype != call.out.dtype:
+    if any(getattr(found, k) != getattr(call.out, k) for k in ("shape", "strides", "dtype")):
         return None
     return None if call.kind == "array" and facts.is_changeable(found) else found
 
