@@ -605,6 +605,16 @@ def computed_while_the_earlier_is_read() -> Any:
     return step, [w, state]
 
 
+def stored_in_another_layout() -> Any:
+    w = tg.Tensor(np.asfortranarray(np.zeros((50, 60))))
+
+    def step(x: Any) -> Any:
+        np.copyto(w.data, np.exp(np.ones((50, 60)) * x[0, 0] / np.arange(1, 61)))
+        return w.data.sum(0), w.data @ w.data[:, ::-1].T, w.data.sum()
+
+    return step, [w]
+
+
 def one_value_in_two_places() -> Any:
     a, b = (tg.Tensor(X + i, requires_grad=True) for i in range(2))
 
@@ -712,6 +722,7 @@ ALIASING = [
     copies_and_views_of_what_is_stored, swapped, products_of_two_parameters, shared_memory,
     stored_twice, one_value_in_two_places, updated_before_backward, replaced_inside,
     stored_to_and_replaced, computed_while_the_earlier_is_read,
+    stored_in_another_layout,
     product_with_its_own_addend, both_stored_to, viewed_between_stores, layouts,
 ]  # fmt: skip
 

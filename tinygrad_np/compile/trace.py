@@ -249,9 +249,10 @@ class Trace:
         if source.variable not in self.computed:
             source = source.copy()  # the new value must not change with where it came from
         np.copyto(target.value, source.value)
-        args = target.external, source.variable
-        self.calls.append(Call("store", np.copyto, args, line=_line()))
-        target.variable = source.variable
+        pair = target.external, source.variable
+        self.calls.append(Call("store", np.copyto, pair, line=_line()))
+        # What is read from now on is the value, unless that has another layout than the array.
+        target.variable = pair[source.value.strides == target.value.strides]
         for other in self.outside:
             if other is not target and other.variable is not other.external:
                 if np.may_share_memory(other.value, target.value):
