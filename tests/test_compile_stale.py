@@ -575,6 +575,14 @@ def test_a_traced_array_passes_for_an_array() -> None:
         same(compiled(X), X / 2 * [1.0, 2.0])
 
 
+@pytest.mark.parametrize("exponent", [2, 0.5, -1])
+def test_powers_of_complex_arrays_are_the_operators(exponent: Any) -> None:
+    z = np.random.default_rng(0).normal(size=(37, 2)).astype(np.float32).view(np.complex64)
+    compiled = tg.compile(lambda z: z**exponent, exact=True)
+    for _ in range(3):
+        same(compiled(z), z**exponent)
+
+
 def test_arrays_made_like_another_have_its_layout() -> None:
     x = np.asfortranarray(np.random.default_rng(0).normal(size=(37, 53)))
 

@@ -106,7 +106,7 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         return self.trace.call(function, args, kwargs)
 
     def __pow__(self, exponent: Any) -> Any:
-        if self.dtype.kind == "f" and type(exponent) in (int, float) and exponent in _POWERS:
+        if self.dtype.kind in "fc" and type(exponent) in (int, float) and exponent in _POWERS:
             return _POWERS[exponent](self)
         return np.power(self, exponent)
 
