@@ -87,6 +87,14 @@ class Meta(type):
         return cls.shared  # type: ignore[attr-defined]
 
 
+class Chosen:
+    def __init__(self, others: list[Any]) -> None:
+        self.others = others
+
+    def among(self, x: Any) -> Any:
+        return sum([x * self.rate for self in self.others])
+
+
 class Described:
     rate = 1.0
 
@@ -218,6 +226,8 @@ def reads() -> dict[str, tuple[Callable[..., Any], Callable[[Any], None]]]:
     )  # fmt: skip
     found["by a descriptor"] = lambda x: x * Made.described.rate, attribute(settings)
     Made.described = Described(settings)
+    chosen = Chosen([types.SimpleNamespace(rate=1.0)])
+    found["another self"] = lambda x: chosen.among(x), attribute(chosen.others[0])
     found["by another object"] = lambda x: x * proxy.rate, attribute(plain)
     found["by several names"] = (
         lambda x: x * sum(getattr(plain, n) for n in ("rate", "rate")), attribute(plain),

@@ -54,12 +54,12 @@ def _named(
     if not _BY_STRING.isdisjoint(code.co_names):
         parts = [c if isinstance(c, tuple) else (c,) for c in code.co_consts]
         strings = {string for part in parts for string in part if type(string) is str}
-        if not strings or not _ALL.isdisjoint(code.co_names):
-            strings.add("*")
+        strings |= {"*"} if not strings or not _ALL.isdisjoint(code.co_names) else set()
         yield from (("attribute", None, string) for string in strings)
     found: Any = None  # what an instruction puts on the stack, if that is known
     for instruction in dis.get_instructions(code):
         what, name = instruction.opname, instruction.argval
+        own = None if what.startswith("STORE_FAST") and "self" in name else own  # another one now
         owner, found = None if instruction.is_jump_target else found, None
         if what in ("LOAD_GLOBAL", "LOAD_NAME"):
             found = variables.get(name)
