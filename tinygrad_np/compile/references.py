@@ -54,8 +54,9 @@ def _named(
     if not _BY_STRING.isdisjoint(code.co_names):
         parts = [c if isinstance(c, tuple) else (c,) for c in code.co_consts]
         strings = {string for part in parts for string in part if type(string) is str}
-        strings |= {"*"} if not strings or not _ALL.isdisjoint(code.co_names) else set()
-        yield from (("attribute", None, string) for string in strings)
+        if not strings or not _ALL.isdisjoint(code.co_names):
+            strings.add("*")
+        yield from [("attribute", None, string) for string in strings]
     found: Any = None  # what an instruction puts on the stack, if that is known
     for instruction in dis.get_instructions(code):
         what, name = instruction.opname, instruction.argval

@@ -114,14 +114,16 @@ class Surroundings:
     def complete(self) -> None:
         """Look at every attribute that the code met so far names, until nothing new turns up."""
         known = None
-        while known != (known := (len(self._seen), len(self._names[None]))):
+        while known != (now := (len(self._seen), len(self._names[None]))):
+            known = now
             for holder, namespace in list(self._holders):
                 kinds = _kinds(holder)
                 keys = None, id(holder), *[ClassName(k.__module__, k.__qualname__) for k in kinds]
                 names = set().union(*[self._names.get(key, ()) for key in keys])
                 if any(is_foreign(k.__module__) and not _ASKED.isdisjoint(vars(k)) for k in kinds):
                     self._names[None] |= names  # it may ask others for them
-                if type(namespace) is dict and "*" in names and not isinstance(holder, type(sys)):
+                is_object = type(namespace) is dict and not isinstance(holder, types.ModuleType)
+                if is_object and "*" in names:
                     names |= namespace.keys()
                 for name in names & namespace.keys():
                     self._attribute(holder, namespace, name)

@@ -251,8 +251,9 @@ class Trace:
         np.copyto(target.value, source.value)
         pair = target.external, source.variable
         self.calls.append(Call("store", np.copyto, pair, line=_line()))
-        # What is read from now on is the value, unless that has another layout than the array.
-        target.variable = pair[source.value.strides == target.value.strides]
+        # The value is read from now on, unless sums of it would come out in another order.
+        alike = source.value.strides == target.value.strides
+        target.variable = source.variable if alike else target.external
         for other in self.outside:
             if other is not target and other.variable is not other.external:
                 if np.may_share_memory(other.value, target.value):
