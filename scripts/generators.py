@@ -78,8 +78,21 @@ def _all(model: Module, more: Mapping[str, Generator]) -> dict[str, Generator]:
         "numpy": np.random.mtrand._rand,  # has no public name
         **more,
     }
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            if isinstance(value, np.random.Generator | np.random.RandomState):
-                found[f"model.{path}.{name}" if path else f"model.{name}"] = value
+    for path, holder, key in places(model):
+        if isinstance(holder[key], np.random.Generator | np.random.RandomState):
+            found[f"model.{path}"] = holder[key]
     return found
+
+
+def places(model: Module) -> Iterator[tuple[str, Any, Any]]:
+    """Where everything in a model is, also in lists, tuples and dicts: its path, holder and key."""
+    for path, module in model.named_modules():
+        yield from _inside(vars(module), f"{path}." if path else "")
+
+
+def _inside(holder: Any, start: str) -> Iterator[tuple[str, Any, Any]]:
+    keys = list(holder) if isinstance(holder, dict) else range(len(holder))
+    for key in keys:
+        yield f"{start}{key}", holder, key
+        if isinstance(holder[key], dict | list | tuple):
+            yield from _inside(holder[key], f"{start}{key}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -183,6 +183,7 @@ class Training:
         self.per_epoch = updates_per_epoch(len(data[0][0]), batch_size, replacement)
         self.dtype = model.parameters()[0].dtype
         self.compiled = compiled
+        self.kept = buffers(model).keys()
         self._step = step_of(model, optimizer)
         self._replayed = tg.compile(self._step, exact=True)
         self.done = 0
@@ -275,7 +276,8 @@ class Training:
                 )
             arrays[f"model.{name}"] = array
         arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
-        arrays |= {f"buffer.{name}": array.copy() for name, array in buffers(self.model).items()}
+        found = buffers(self.model, self.kept)
+        arrays |= {f"buffer.{name}": array.copy() for name, array in found.items()}
         return arrays, {
             "updates": self.done,
             "optimizer_updates": optimizer["updates"],
@@ -325,12 +327,26 @@ class Training:
 
 def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
     """Give a model the arrays of a ``Training.state``; ValueError where they are another's."""
-    ours, given = buffers(model), _part(arrays, "buffer")
+    given = _part(arrays, "buffer")
+    ours = buffers(model, given)
     if {name: a.shape for name, a in ours.items()} != {name: a.shape for name, a in given.items()}:
         raise ValueError(f"the model's arrays that are no parameters differ: {sorted(given)}")
     model.load_state_dict(_part(arrays, "model"))
-    for name, array in given.items():
-        ours[name][...] = array
+    for path, holder, key in generators.places(model):
+        if path in given:
+            _put(holder, key, given[path])
+
+
+def _put(holder: Any, key: Any, array: Array) -> None:
+    """Write into the array that is there, or put another one there if it is of another kind."""
+    there = holder[key]
+    inner = there.data if isinstance(there, tg.Tensor) else there
+    if type(inner) is np.ndarray and inner.dtype == array.dtype:
+        inner[...] = array
+    elif isinstance(there, tg.Tensor):
+        there.data = array
+    else:  # a number, say, or what a trace that failed has left
+        holder[key] = array
 
 
 def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
@@ -338,13 +354,16 @@ def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
     return {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
 
 
-def buffers(model: Module) -> dict[str, Array]:
-    """Arrays of the modules that are no parameters, such as running means, by path."""
+def buffers(model: Module, names: Container[str] = ()) -> dict[str, Array]:
+    """Arrays of the modules that are no parameters, such as running means, by path.
+
+    Those of the ``names`` are meant for arrays, though they may be numbers by now.
+    """
     found = {}
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            constant = isinstance(value, tg.Tensor) and not value.requires_grad
-            array = value.data if constant else value
-            if isinstance(array, np.ndarray):
-                found[f"{path}.{name}" if path else name] = array
+    for path, holder, key in generators.places(model):
+        value = holder[key]
+        constant = isinstance(value, tg.Tensor) and not value.requires_grad
+        array = value.data if constant else value
+        if isinstance(array, np.ndarray) or path in names:
+            found[path] = array if isinstance(array, np.ndarray) else np.asarray(array)
     return found

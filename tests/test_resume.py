@@ -139,6 +139,16 @@ def test_every_generator_and_array_of_a_model_goes_on(images: Path, tmp_path: Pa
     assert np.any(kept.arrays["buffer.mean"])
 
 
+@pytest.mark.parametrize("how", ["--compiled", "--no-compiled"])
+def test_what_is_in_lists_and_of_another_dtype_by_now_goes_on(
+    images: Path, tmp_path: Path, how: str
+) -> None:
+    assert tiny.run(images, tmp_path / "whole", how, model="Nested") == 0
+    broken_off(images, tmp_path / "part", 77, how, model="Nested")
+    assert tiny.run(images, tmp_path / "part", how, "--resume", model="Nested") == 0
+    assert_same_run(tmp_path / "part", tmp_path / "whole")
+
+
 def test_a_run_broken_off_again_and_again(images: Path, whole: Path, tmp_path: Path) -> None:
     broken_off(images, tmp_path, 30)
     for update in (31, 45, 61, 99, 130):

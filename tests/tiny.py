@@ -58,6 +58,23 @@ class Noisy(Net):
         return super().forward(x - self.mean + np.float32(0.01 * noise))
 
 
+class Nested(Net):
+    """Its generator and arrays are in lists and dicts; its means are replaced, in other dtypes."""
+
+    def __init__(self, rng: Any = None) -> None:
+        super().__init__(rng)
+        self.generators = [np.random.default_rng(1)]
+        self.means: dict[str, Any] = {"column": np.zeros(SIDE * SIDE, np.float32)}
+        self.level: Any = np.zeros(())
+
+    def forward(self, x: Any) -> tg.Tensor:
+        if self.training:
+            self.level = 0.9 * self.level + 0.1 * x.mean()  # a number from now on
+            self.means["column"] = 0.9 * self.means["column"] + np.float64(0.1) * x.mean(axis=0)
+            x = x + np.float32(0.1 * self.generators[0].normal())
+        return super().forward((x - self.means["column"] - self.level).astype(np.float32))
+
+
 class Late(Net):
     """It draws a number for small batches alone: tg.compile finds out in the second epoch."""
 
