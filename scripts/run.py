@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,6 @@ def _found(checkpoints: Checkpoints, options: Options) -> Checkpoint | None:
             f"{options.out}: holds a run already, at {checkpoints.files()[0].name}. Go on with it "
             "by --resume, begin anew in its place by --overwrite, or choose another folder by --out"
         )
-    checkpoints.clear()
     return None
 
 
@@ -113,6 +113,13 @@ class _Run:
         self.model = models.make(settings["model"], rng, settings["dtype"])
         self.data = datasets.load(settings["dataset"], options.data)
         images = len(self.data.sets[0][0])
+        shape = self.data.image_shape
+        side = math.isqrt(math.prod(shape))
+        if self.recipe.shifts and shape != (side**2,) and {*shape} - {1} != {side}:
+            raise ValueError(
+                f"this recipe moves images by a pixel, which have to be square, not {shape}: "
+                "choose another --recipe"
+            )
         updates = self.recipe.updates(images)
         self.training = Training(
             self.model,
@@ -126,13 +133,15 @@ class _Run:
             compiled=options.compiled,
         )
         settings["images"] = images
-        settings["image_shape"] = list(self.data.image_shape)
+        settings["image_shape"] = list(shape)
         settings["classes"] = list(self.data.classes)
 
     def go(self, found: Checkpoint | None) -> int:
         """Train to the end and draw, or until interrupted; returns the exit code."""
         if found is not None:
             self._take_up(found)
+        else:
+            self.checkpoints.clear()  # now that the new run can begin
         # That of a run before, or of a shorter one: until the end the checkpoints tell.
         (self.out / run_folder.MODEL).unlink(missing_ok=True)
         run_folder.write_config(self.out, self.settings, self.versions)
@@ -165,6 +174,11 @@ class _Run:
             raise CheckpointError(
                 f"{found.path}: is of a run with {images} training images; "
                 f"there are {self.settings['images']} now"
+            )
+        if found.updates > self.training.updates:
+            raise CheckpointError(
+                f"{found.path}: is {found.updates:,} updates old, more than the "
+                f"{self.training.updates:,} asked for: a run can only be made longer"
             )
         found.restore(self.training)
         changed = [
@@ -231,10 +245,11 @@ class _Run:
             self._rewind()
             print(f"Going on without tg.compile, which cannot follow this model: {error}")
             training.compiled = False
-            while training.done < at:
-                training.update()
+            while training.done < at or training.row_due:
                 if training.row_due:
                     training.evaluate()
+                else:
+                    training.update()
             return training.update()
 
     def _rewind(self) -> Checkpoint:

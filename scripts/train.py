@@ -20,7 +20,8 @@ that returns a tinygrad_np.nn.Module (it is passed rng and dtype if it takes the
 The folder then holds model.safetensors (the weights), metrics.csv, config.json (all settings),
 curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. Ctrl-C stops after
 the step with a checkpoint; the same command with --resume goes on, to the last bit as if nothing
-had happened.
+had happened; of what a model of your own changes while it trains, arrays and random generators are
+kept, Python's numbers are not.
 
 examples:
   python -m scripts.train three_layer

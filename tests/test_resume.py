@@ -207,6 +207,14 @@ def test_rows_are_kept_when_compiling_fails_late(images: Path, tmp_path: Path, c
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+def test_the_row_of_a_checkpoint_at_the_end_of_an_epoch_is_kept(
+    images: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert tiny.run(images, tmp_path, "--checkpoint-every", "11", model="Later") == 0
+    assert "Going on without tg.compile" in capsys.readouterr().out
+    assert (tmp_path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
 def test_a_finished_run_is_finished(images: Path, whole: Path, tmp_path: Path) -> None:
     assert tiny.run(images, tmp_path) == 0
     assert tiny.run(images, tmp_path, "--resume") == 0
@@ -217,6 +225,13 @@ def test_a_run_can_be_made_longer(images: Path, whole: Path, tmp_path: Path) -> 
     assert tiny.run(images, tmp_path, "--iterations", "75") == 0  # in the middle of an epoch
     assert tiny.run(images, tmp_path, "--resume") == 0
     assert_same_run(tmp_path, whole)
+
+
+def test_a_run_cannot_be_made_shorter(images: Path, tmp_path: Path, capsys: Any) -> None:
+    assert tiny.run(images, tmp_path, "--iterations", "75") == 0
+    message = refused(images, tmp_path, capsys, "--resume", "--iterations", "74")
+    assert "is 75 updates old, more than the 74 asked for" in message
+    assert (tmp_path / "model.safetensors").exists()
 
 
 # Killed
@@ -511,6 +526,10 @@ def test_a_run_is_not_lost_to_another_one(
     message = refused(images, tmp_path, capsys)
     assert "holds a run already" in message
     assert "--overwrite" in message
+    assert "a batch of 1000" in refused(
+        images, tmp_path, capsys, "--overwrite", "--batch-size", "1000"
+    )
+    assert last(tmp_path).name == "update-000000150.safetensors"  # nothing is lost by a slip
     assert tiny.run(images, tmp_path, "--overwrite") == 0
     assert_same_run(tmp_path, whole)
 

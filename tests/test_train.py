@@ -16,7 +16,7 @@ from scripts import draw_graph, gradcheck, show_digits, train, training
 from scripts.augmentation import shifted
 from tests import tiny
 from tinygrad_np import nn
-from tinygrad_np.data import load_mnist, write_idx
+from tinygrad_np.data import load_mnist, read_idx, write_idx
 from tinygrad_np.data.folder import DataSet
 
 FILES = {
@@ -266,6 +266,24 @@ def test_accuracy_leaves_parts_in_the_mode_they_were_in(digits: DataSet) -> None
     training.accuracy(net, *digits[1])
     assert net.training
     assert not net.layer.training
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((4, 4), True), ((16,), True), ((4, 4, 1), True), ((2, 8), False), ((2, 2, 4), False)],
+)
+def test_only_square_images_are_shifted(
+    shape: tuple[int, ...], fits: bool, tmp_path: Path, capsys: Any
+) -> None:
+    tiny.write_images(tmp_path)
+    for split in ("train", "t10k"):
+        images = read_idx(tmp_path / f"{split}-images-idx3-ubyte")
+        np.save(tmp_path / f"{split}-images.npy", images.reshape(-1, *shape))
+        labels = read_idx(tmp_path / f"{split}-labels-idx1-ubyte")
+        np.save(tmp_path / f"{split}-labels.npy", labels)
+    more = ["--recipe", "best", "--iterations", "9"]
+    assert tiny.run(tmp_path, tmp_path / "run", *more) == (0 if fits else 1)
+    assert fits or "have to be square, not (2, " in capsys.readouterr().err
 
 
 # Errors
