@@ -51,6 +51,13 @@ def test_parameters_are_found_by_path() -> None:
     ]  # fmt: skip
 
 
+def test_what_was_computed_is_no_parameter() -> None:
+    net = Block()
+    names = [*net.state_dict()]
+    net.last = net(np.ones((2, 4)))  # type: ignore[attr-defined]
+    assert [*net.state_dict()] == names
+
+
 def test_shared_parameters_come_once() -> None:
     layer = nn.Linear(3, 3, rng=0)
     net = nn.Sequential(layer, nn.ReLU(), layer)

@@ -24,7 +24,7 @@ Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
 class Module:
     """A part of a network: Tensors and other Modules as attributes, and a ``forward`` method.
 
-    Attributes that are Tensors requiring grad are its parameters, those that are Modules its
+    Attributes that are leaf Tensors requiring grad are its parameters, those that are Modules its
     children, also in lists, tuples and dicts; a parameter's name is the path to it.
 
     >>> from tinygrad_np import nn
@@ -65,7 +65,8 @@ class Module:
 
     def _own(self) -> list[tuple[str, Tensor]]:
         """The parameters directly in this module."""
-        return [(n, v) for n, v in self._parts() if isinstance(v, Tensor) and v.requires_grad]
+        own = [(n, v) for n, v in self._parts() if isinstance(v, Tensor)]
+        return [(n, v) for n, v in own if v.requires_grad and v.is_leaf]
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all modules inside it, with their paths."""
