@@ -341,6 +341,23 @@ def test_labels_that_do_not_fit(labels: Any, words: str) -> None:
         tg.softmax_cross_entropy(leaf(np.zeros((2, 3))), labels)
 
 
+@pytest.mark.parametrize(
+    ("loss", "end"),
+    [
+        (lambda x: tg.softmax_cross_entropy(x, np.zeros(len(x.data), int)), (2,)),
+        (lambda x: tg.binary_cross_entropy_with_logits(x, 0 * x.data), (1,)),
+        (lambda x: tg.mse_loss(x, 0 * x.data), (1,)),
+    ],
+)
+def test_the_mean_of_more_than_a_float16_counts_to(loss: Any, end: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=(70_000, *end)) + 1
+    half, whole = (tg.Tensor(values, True, dtype) for dtype in (np.float16, np.float64))
+    for x in (half, whole):
+        loss(x).backward()
+    assert loss(half).item() == pytest.approx(loss(whole).item(), rel=1e-2)
+    np.testing.assert_allclose(np.asarray(half.grad), np.asarray(whole.grad), 1e-2, 1e-7)
+
+
 def test_the_mean_over_no_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="mean over no rows"):
         tg.softmax_cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int))

@@ -21,7 +21,10 @@ __all__ = [
 def _reduced(losses: Any, reduction: str) -> Any:
     match reduction:
         case "mean":
-            return losses.sum() / losses.size if losses.size else _refuse_empty(losses)
+            if not losses.size:
+                raise ValueError(f"the mean over no rows is not defined: losses of {losses.shape}")
+            # In float16 the sum and the size may be too large.
+            return losses.mean() if losses.dtype.char == "e" else losses.sum() / losses.size
         case "sum":
             return losses.sum()
         case "none":
@@ -29,13 +32,12 @@ def _reduced(losses: Any, reduction: str) -> Any:
     raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum', 'none'")
 
 
-def _refuse_empty(losses: Any) -> Any:
-    raise ValueError(f"the mean over no rows is not defined: the losses have shape {losses.shape}")
-
-
 def _share(g: Any, count: int, reduction: str) -> Any:
     """The gradient that each of ``count`` losses receives."""
-    return g / count if reduction == "mean" else g
+    if reduction != "mean":
+        return g
+    # In float16 such a count is infinite; for other dtypes this is the same.
+    return g / count if count < 65_504 else g / 4096 / (count / 4096)
 
 
 # Classification
@@ -86,7 +88,7 @@ def _softmax_cross_entropy_logits(
     count = max(1, excess.size // excess.shape[-1])
     if reduction == "none":
         return excess * g[..., None]
-    return excess * (g / count if reduction == "mean" else g)
+    return excess * _share(g, count, reduction)
 
 
 def _one_hot(labels: Any, logits: Any) -> Any:
