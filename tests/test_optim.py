@@ -127,6 +127,69 @@ def test_parameters_without_gradient_are_left_alone() -> None:
         optimizer.step()
 
 
+@pytest.mark.parametrize("make", [optim.Adam, optim.AdamW, lambda p: optim.SGD(p, 0.1, 0.9)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_updates_without_a_gradient_do_not_count(make: Any, compiled: bool) -> None:
+    """Each parameter goes as with an optimiser of its own, also after a saved state."""
+
+    def leaves() -> list[tg.Tensor]:
+        return [tg.Tensor(START, requires_grad=True) for _ in range(3)]
+
+    together, apart = leaves(), leaves()
+    optimizer, own = make(together), [make([w]) for w in apart]
+
+    def step(used: tuple[int, ...]) -> tg.Tensor:
+        loss = sum((tg.cos(together[i]).sum() for i in used), tg.Tensor(0.0))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    run = tg.compile(step, exact=True) if compiled else step
+    for k in range(20):
+        if k == 11:
+            state, optimizer = optimizer.state_dict(), make(together)
+            optimizer.load_state_dict(state)
+        used = tuple(i for i in range(3) if k % (i + 1) == 0)
+        run(used)
+        for i in used:
+            tg.cos(apart[i]).sum().backward()
+            own[i].step()
+            own[i].zero_grad()
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p, of: optim.SGD(p, of(0.1), of(0.9), weight_decay=of(0.1)),
+        lambda p, of: optim.Adam(p, of(0.1), (of(0.9), of(0.99)), of(1e-3), of(0.1)),
+        lambda p, of: optim.AdamW(p, of(0.1), (of(0.9), of(0.99)), of(1e-3), of(0.1)),
+    ],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_settings_may_be_numpy_numbers(make: Any, compiled: bool) -> None:
+    ends = []
+    for of in (float, np.float64):
+        w = tg.Tensor(START, requires_grad=True, dtype=np.float32)
+        optimizer = make([w], of)
+
+        def step(w: Any = w, optimizer: Any = optimizer) -> tg.Tensor:
+            optimizer.zero_grad()
+            loss = tg.cos(w).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = tg.compile(step, exact=True) if compiled else step
+        for _ in range(STEPS):
+            run()
+        assert all(a.dtype == np.float32 for state in optimizer.state for a in state)
+        ends.append(w.data)
+    np.testing.assert_array_equal(ends[0], ends[1])
+
+
 # State
 
 
@@ -272,3 +335,19 @@ def test_clipping_keeps_float32() -> None:
     assert w.grad is not None
     assert w.grad.dtype == np.float32
     assert_close(w.grad, [0.6, 0.8], 1e-6)
+
+
+def test_a_single_tensor_is_clipped_as_a_whole() -> None:
+    w = tg.Tensor(np.zeros(2), requires_grad=True)
+    w.grad = np.array([3.0, 4.0])
+    assert optim.clip_grad_norm(w, 1.0) == 5
+    assert_close(w.grad, [0.6, 0.8])
+    optim.clip_grad_value(w, 0.7)
+    assert_close(w.grad, [0.6, 0.7])
+
+
+@pytest.mark.parametrize("clip", [optim.clip_grad_norm, optim.clip_grad_value])
+@pytest.mark.parametrize("limit", [-1.0, np.nan])
+def test_a_limit_that_would_turn_gradients_round_is_refused(clip: Any, limit: float) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        clip(clipped(), limit)

@@ -23,11 +23,13 @@ class Optimizer:
     """Updates parameters from their gradients; each optimiser is its ``rule`` and its settings.
 
     ``parameters`` are leaf Tensors that require grad; ``lr`` is a number or a schedule.
-    Parameters whose ``grad`` is None are left alone.
+    Parameters whose ``grad`` is None are left alone, and the update does not count for them.
     """
 
     slots: tuple[str, ...] = ()
     """Names of the arrays kept for each parameter."""
+    numbered = False
+    """Whether the rule is told, after the state, where in ``missed`` the parameter's number is."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         self.parameters = list(parameters)
@@ -44,9 +46,9 @@ class Optimizer:
             raise ValueError(f"lr={lr} must not be negative")
         self.lr = lr
         self.updates = 0
-        self.state: list[list[Array]] = [
-            [np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters
-        ]
+        self.missed = [0] * len(self.parameters)  # the updates for which each had no gradient
+        self.alike = (0,) * len(self.parameters)  # one of those that missed the same as each
+        self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
     @property
     def learning_rate(self) -> Any:
@@ -65,28 +67,34 @@ class Optimizer:
 
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
-        tracing.depend(self, "lr", "state", "updates")
-        idle = 0
+        tracing.depend(self, "lr", "state", "updates", "missed")
+        idle: tuple[int, ...] = ()
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
             if gradient is None:
-                idle += 1
+                idle += (i,)
                 continue
             data = parameter.data
             if self.slots:
                 state = tracing.items(self.state, i)
-                change, *after = self.rule(data, gradient, *state)
+                alike = (self.alike[i],) if self.numbered else ()
+                change, *after = self.rule(data, gradient, *state, *alike)
                 self._keep(i, state, after)
             else:
                 (change,) = self.rule(data, gradient)
             np.subtract(data, change, data)
             del change  # the next one shall have its memory, which is in the cache
-        if idle == len(self.parameters):
+        if len(idle) == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
-        tracing.effect(self._count)
+        tracing.effect(lambda: self._count(idle))
 
-    def _count(self) -> None:
+    def _count(self, idle: tuple[int, ...]) -> None:
         self.updates += 1
+        for i in idle:
+            self.missed[i] += 1
+        if idle:  # only ever divided: programs traced for it shall not change to and fro
+            known = list(zip(self.alike, self.missed, strict=True))
+            self.alike = tuple(map(known.index, known))
 
     def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
         """The new state of parameter ``i``: in place where it is traced, for replays to find."""
@@ -108,27 +116,28 @@ class Optimizer:
             for i, state in enumerate(self.state)
             for slot, array in zip(self.slots, state, strict=True)
         }
+        if self.numbered and any(self.missed):
+            arrays["missed"] = np.array(self.missed)
         return {"updates": self.updates, "state": arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict``; ValueError where names or shapes differ."""
         given = dict(state["state"])
-        loaded = []
+        missed = given.pop("missed", np.zeros(len(self.parameters), int)).tolist()
         for i, parameter in enumerate(self.parameters):
-            arrays = []
-            for slot in self.slots:
-                array = given.pop(f"{i}.{slot}", None)
-                if array is None or array.shape != parameter.shape:
-                    raise ValueError(
-                        f"state {i}.{slot}: expected shape {parameter.shape}, "
-                        f"got {None if array is None else array.shape}"
-                    )
-                arrays.append(np.array(array, dtype=parameter.dtype))
-            loaded.append(arrays)
+            for name in (f"{i}.{slot}" for slot in self.slots):
+                shape = getattr(given.get(name), "shape", None)
+                if shape != parameter.shape:
+                    raise ValueError(f"state {name}: expected shape {parameter.shape}, got {shape}")
+        rows = [
+            [np.array(given.pop(f"{i}.{slot}"), p.dtype) for slot in self.slots]
+            for i, p in enumerate(self.parameters)
+        ]
         if given:
             raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
-        self.state[:] = loaded  # the list stays: replays look into it
-        self.updates = int(state["updates"])
+        self.state[:] = rows  # the list stays: replays look into it
+        self.updates, self.missed[:] = int(state["updates"]), missed
+        self.alike = tuple(map(missed.index, missed))
 
 
 class SGD(Optimizer):
@@ -146,13 +155,9 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        lr: float | Schedule,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ) -> None:
+        self, parameters: Iterable[Tensor], lr: float | Schedule,
+        momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         if nesterov and not momentum:
             raise ValueError("nesterov=True needs a momentum above 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -163,11 +168,12 @@ class SGD(Optimizer):
         """See the class."""
         rate = self.learning_rate  # first of all: a schedule may raise, and then nothing changes
         if self.weight_decay:
-            gradient = gradient + self.weight_decay * parameter
+            gradient = gradient + float(self.weight_decay) * parameter
         if not self.momentum:
             return (rate * gradient,)
-        velocity = self.momentum * state[0] + gradient
-        return rate * (gradient + self.momentum * velocity if self.nesterov else velocity), velocity
+        momentum = float(self.momentum)  # NumPy's float64 would make float32 float64
+        velocity = momentum * state[0] + gradient
+        return rate * (gradient + momentum * velocity if self.nesterov else velocity), velocity
 
 
 class Adam(Optimizer):
@@ -185,15 +191,12 @@ class Adam(Optimizer):
     """
 
     slots = ("mean", "square")
+    numbered = True
 
     def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        lr: float | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
+        self, parameters: Iterable[Tensor], lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas={betas} must lie in [0, 1)")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
@@ -202,35 +205,31 @@ class Adam(Optimizer):
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
         if self.weight_decay:
-            gradient = gradient + self.weight_decay * parameter
+            gradient = gradient + float(self.weight_decay) * parameter
         return self.adapted(gradient, *state)
 
-    def adapted(self, gradient: Any, mean: Any, square: Any) -> tuple[Any, ...]:
+    def adapted(self, gradient: Any, mean: Any, square: Any, i: int) -> tuple[Any, ...]:
         """Adam's change, without weight decay."""
-        first, second = self.betas
-        scale = tracing.host(lambda: self._rate() / (1 - first ** (self.updates + 1)))
-        correction = tracing.host(lambda: math.sqrt(1 - second ** (self.updates + 1)))
+        (first, second), missed = map(float, self.betas), self.missed
+        scale = tracing.host(lambda: self._rate() / (1 - first ** (self.updates + 1 - missed[i])))
+        correction = tracing.host(lambda: math.sqrt(1 - second ** (self.updates + 1 - missed[i])))
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
-        return scale * mean / (np.sqrt(square) / correction + self.eps), mean, square
+        return scale * mean / (np.sqrt(square) / correction + float(self.eps)), mean, square
 
 
 class AdamW(Adam):
     """Adam with decoupled weight decay: w also shrinks by lr decay w. (Loshchilov, Hutter 2019.)"""
 
     def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        lr: float | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> None:
+        self, parameters: Iterable[Tensor], lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01,
+    ) -> None:  # fmt: skip
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
-        decay = tracing.host(lambda: self._rate() * self.weight_decay)
+        decay = tracing.host(lambda: self._rate() * float(self.weight_decay))
         change, *state_after = self.adapted(gradient, *state)
         return change + decay * parameter, *state_after
 
@@ -282,8 +281,11 @@ def one_cycle(
 # Gradient clipping
 
 
-def _gradients(parameters: Iterable[Tensor]) -> Sequence[tuple[Tensor, Array]]:
-    return [(p, p.grad) for p in parameters if p.grad is not None]
+def _gradients(parameters: Iterable[Tensor], limit: float) -> Sequence[tuple[Tensor, Array]]:
+    if not limit >= 0:
+        raise ValueError(f"gradients cannot be clipped to {limit}: it must not be negative")
+    every = [parameters] if isinstance(parameters, Tensor) else parameters  # not its rows
+    return [(p, p.grad) for p in every if p.grad is not None]
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -291,7 +293,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
     Returns the norm before; raises ValueError where it is nan or infinite. (Pascanu et al. 2013.)
     """
-    found = _gradients(parameters)
+    found = _gradients(parameters, max_norm)
     total = math.sqrt(math.fsum(float(np.sum(np.square(g, dtype=np.float64))) for _, g in found))
     if not math.isfinite(total):
         raise ValueError(f"the gradients' norm is {total}: they cannot be clipped")
@@ -303,5 +305,5 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> None:
     """Limit each element of each gradient to ±``max_value``."""
-    for parameter, gradient in _gradients(parameters):
+    for parameter, gradient in _gradients(parameters, max_value):
         parameter.grad = np.clip(gradient, -max_value, max_value)

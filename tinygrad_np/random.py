@@ -43,10 +43,7 @@ def masked(x: Value, mask: Value, p: float) -> Value:
     cases=[case(normal(3, 4), 0.5, rng=7), case(normal(3), 0.0), case(normal(3), 0.5, False)]
 )
 def dropout(
-    x: Operand,
-    p: float = 0.5,
-    training: bool = True,
-    rng: np.random.Generator | int | None = None,
+    x: Operand, p: float = 0.5, training: bool = True, rng: np.random.Generator | int | None = None
 ) -> Tensor:
     """Inverted dropout: elements become 0 with probability ``p``, the rest grow by 1 / (1 - p).
 
