@@ -243,14 +243,15 @@ class _Run:
                 raise
             # Half an update may have been made: back to where all was well, and without replay.
             self._rewind()
-            print(f"Going on without tg.compile, which cannot follow this model: {error}")
             training.compiled = False
             while training.done < at or training.row_due:
                 if training.row_due:
                     training.evaluate()
                 else:
                     training.update()
-            return training.update()
+            loss = training.update()  # raises where it is no fault of tg.compile's
+            print(f"Going on without tg.compile, which cannot follow this model: {error}")
+            return loss
 
     def _rewind(self) -> Checkpoint:
         found = self.checkpoints.latest()

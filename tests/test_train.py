@@ -33,6 +33,17 @@ def digits() -> DataSet:
     return (x[:3000], t[:3000]), (x_test[:1000], t_test[:1000])
 
 
+class Narrow(nn.Module):
+    """It tells fewer classes apart than there are."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(784, 9)
+
+    def forward(self, x: Any) -> tg.Tensor:
+        scores: tg.Tensor = self.layer(x)
+        return scores
+
+
 class Small(nn.Module):
     """A linear network for tests; it takes neither ``rng`` nor ``dtype``, and has no loss."""
 
@@ -301,6 +312,7 @@ def test_only_square_images_are_shifted(
         (["three_layer", "--data", "no/such/folder"], "no such folder"),
         (["three_layer", "--dataset", "no/such/folder"], "no such folder"),
         (["three_layer", "--batch-size", "60001"], "more than the 60000 training images"),
+        ([f"{__name__}:Narrow"], "labels must lie in 0..8"),
         (["relu_sgd", "--lr", "1e30"], "the loss became"),
     ],
 )
@@ -308,7 +320,8 @@ def test_errors_are_told_in_a_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: Any
 ) -> None:
     assert train.main([*arguments, "--out", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert "tg.compile" not in out
     assert error.startswith("error: ")
     assert message in error
 
