@@ -250,14 +250,14 @@ class Training:
         """Find the figures of the epoch that is over; ``each`` is called between batches."""
         if self.rows and self._row_updates() % self.per_epoch:
             self.rows.pop()  # of an epoch that has gone on since
-        train, test = self.data
-        row = Metrics(
-            self.done / self.per_epoch,
-            float(np.mean(self.losses)),
-            accuracy(self.model, *train, each),
-            accuracy(self.model, *test, each),
-            self.seconds,
-        )
+        before = generators.states(self.model, order=self.rng)
+        try:
+            train, test = (accuracy(self.model, *images, each) for images in self.data)
+        except BaseException:  # they will be found again, by the same draws
+            generators.restore_all(before, self.model, order=self.rng)
+            raise
+        loss = float(np.mean(self.losses))
+        row = Metrics(self.done / self.per_epoch, loss, train, test, self.seconds)
         self.rows.append(row)
         self.seconds = 0.0
         return row

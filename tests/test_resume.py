@@ -361,9 +361,12 @@ def test_the_second_ctrl_c_stops_at_once(
 
 
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("model", ["Net", "Unsure"])
 def test_ctrl_c_while_the_figures_are_found(
-    images: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "part"
+    assert tiny.run(images, whole, model=model) == 0
     proper = training.Training.evaluate
 
     def interrupted(self: training.Training, *args: Any) -> Any:
@@ -372,12 +375,12 @@ def test_ctrl_c_while_the_figures_are_found(
         return proper(self, *args)
 
     monkeypatch.setattr(training.Training, "evaluate", interrupted)
-    assert tiny.run(images, tmp_path) == 130
-    kept = open_checkpoint(last(tmp_path))
+    assert tiny.run(images, out, model=model) == 130
+    kept = open_checkpoint(last(out))
     assert (kept.updates, len(kept.state["rows"])) == (44, 3)
     monkeypatch.undo()
-    assert tiny.run(images, tmp_path, "--resume") == 0
-    assert_same_run(tmp_path, whole)
+    assert tiny.run(images, out, "--resume", model=model) == 0
+    assert_same_run(out, whole)
 
 
 # Checkpoints

@@ -88,6 +88,15 @@ class Late(Net):
         return super().forward(x)
 
 
+class Unsure(Net):
+    """It drops out while it is evaluated, too."""
+
+    def eval(self) -> nn.Module:
+        super().eval()
+        self.drop.training = True
+        return self
+
+
 class Later(Net):
     """tg.compile finds out at the first update of the second epoch."""
 
