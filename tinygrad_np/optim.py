@@ -90,9 +90,8 @@ class Optimizer:
 
     def _count(self, idle: tuple[int, ...]) -> None:
         self.updates += 1
-        for i in idle:
-            self.missed[i] += 1
         if idle:  # only ever divided: programs traced for it shall not change to and fro
+            self.missed[:] = [n + (i in idle) for i, n in enumerate(self.missed)]
             known = list(zip(self.alike, self.missed, strict=True))
             self.alike = tuple(map(known.index, known))
 

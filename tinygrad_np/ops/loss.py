@@ -88,7 +88,9 @@ def _softmax_cross_entropy_logits(
     count = max(1, excess.size // excess.shape[-1])
     if reduction == "none":
         return excess * g[..., None]
-    return excess * _share(g, count, reduction)
+    if count > 65_504 and reduction == "mean":  # infinite in float16
+        return excess * (g / 4096 / (count / 4096))
+    return excess * (g / count if reduction == "mean" else g)
 
 
 def _one_hot(labels: Any, logits: Any) -> Any:
