@@ -113,11 +113,14 @@ def _opened(content: bytes) -> Image:
 
 def _grey(image: Image) -> Array:
     if image.mode.startswith("I"):
-        return np.asarray(image, np.float32) / 65535
-    if "A" not in image.mode and "transparency" not in image.info:
+        values = np.asarray(image)
+        grey: Array = values.astype(np.float32) / 65535
+        alpha: Array = (values != image.info.get("transparency", -1)).astype(np.float32)
+    elif "A" not in image.mode and "transparency" not in image.info:
         return np.asarray(image.convert("L"), np.float32) / 255
-    pixels = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / 255
-    grey, alpha = pixels[..., 0], pixels[..., 1]
+    else:
+        pixels = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / 255
+        grey, alpha = pixels[..., 0], pixels[..., 1]
     on_black = grey * alpha
     on_white = on_black + (1 - alpha)
     return on_black if np.ptp(on_black) > np.ptp(on_white) else on_white

@@ -303,6 +303,14 @@ def test_white_ink_on_glass_is_seen_on_black(digits: Any, tmp_path: Path) -> Non
     np.testing.assert_allclose(read_png(tmp_path / "a.png"), digits[0][0] / 255, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_one_transparent_grey_lies_on_white(tmp_path: Path, dtype: Any) -> None:
+    pixels = np.full((9, 9), 100, dtype)
+    pixels[3:6, 3:6] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png", transparency=100)
+    np.testing.assert_array_equal(read_png(tmp_path / "a.png"), pixels > 0)
+
+
 def test_clothes_are_not_centred_but_bright_on_black(tmp_path: Path) -> None:
     pixels = np.full((56, 56), 255, np.uint8)
     pixels[:20, :10] = 30
