@@ -142,7 +142,7 @@ class Net(nn.Module):
 
 
 class Custom(optim.Optimizer):
-    def rule(self, parameter: Any, gradient: Any, *state: Any) -> Any:
+    def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> Any:
         return (self.helper(gradient),)
 
     def helper(self, gradient: Any) -> Any:

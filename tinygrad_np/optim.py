@@ -1,7 +1,7 @@
 """Optimisers, learning-rate schedules, gradient clipping.
 
-An optimiser's rule is a pure function, ``step(parameter, gradient, *state) -> (change, *state)``,
-in plain arithmetic; the base class subtracts the change in place, the one write to a parameter.
+An optimiser's rule is a pure function in plain arithmetic, ``rule(i, parameter, gradient, *state)
+-> (change, *state)``; the base class subtracts the change in place, the one write to a parameter.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ class Optimizer:
 
     slots: tuple[str, ...] = ()
     """Names of the arrays kept for each parameter."""
-    numbered = False
-    """Whether the rule is told, after the state, where in ``missed`` the parameter's number is."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         self.parameters = list(parameters)
@@ -47,7 +45,6 @@ class Optimizer:
         self.lr = lr
         self.updates = 0
         self.missed = [0] * len(self.parameters)  # the updates for which each had no gradient
-        self.alike = (0,) * len(self.parameters)  # one of those that missed the same as each
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
 
     @property
@@ -58,8 +55,12 @@ class Optimizer:
     def _rate(self) -> float:
         return float(self.lr(self.updates) if callable(self.lr) else self.lr)
 
-    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
-        """The change to subtract from a parameter, and the new state."""
+    def _number(self, i: int) -> int:
+        """Which update of parameter ``i`` is to come: 1 for its first."""
+        return 1 + self.updates - self.missed[i]
+
+    def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        """The change to subtract from parameter ``i``, and its new state."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -77,11 +78,10 @@ class Optimizer:
             data = parameter.data
             if self.slots:
                 state = tracing.items(self.state, i)
-                alike = (self.alike[i],) if self.numbered else ()
-                change, *after = self.rule(data, gradient, *state, *alike)
+                change, *after = self.rule(i, data, gradient, *state)
                 self._keep(i, state, after)
             else:
-                (change,) = self.rule(data, gradient)
+                (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
@@ -90,10 +90,8 @@ class Optimizer:
 
     def _count(self, idle: tuple[int, ...]) -> None:
         self.updates += 1
-        if idle:  # only ever divided: programs traced for it shall not change to and fro
-            self.missed[:] = [n + (i in idle) for i, n in enumerate(self.missed)]
-            known = list(zip(self.alike, self.missed, strict=True))
-            self.alike = tuple(map(known.index, known))
+        for i in idle:
+            self.missed[i] += 1
 
     def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
         """The new state of parameter ``i``: in place where it is traced, for replays to find."""
@@ -115,7 +113,7 @@ class Optimizer:
             for i, state in enumerate(self.state)
             for slot, array in zip(self.slots, state, strict=True)
         }
-        if self.numbered and any(self.missed):
+        if any(self.missed):
             arrays["missed"] = np.array(self.missed)
         return {"updates": self.updates, "state": arrays}
 
@@ -136,7 +134,6 @@ class Optimizer:
             raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
         self.state[:] = rows  # the list stays: replays look into it
         self.updates, self.missed[:] = int(state["updates"]), missed
-        self.alike = tuple(map(missed.index, missed))
 
 
 class SGD(Optimizer):
@@ -154,16 +151,20 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float | Schedule,
-        momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
         if nesterov and not momentum:
             raise ValueError("nesterov=True needs a momentum above 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
         self.slots = ("velocity",) if momentum else ()
         super().__init__(parameters, lr)
 
-    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+    def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
         rate = self.learning_rate  # first of all: a schedule may raise, and then nothing changes
         if self.weight_decay:
@@ -190,28 +191,31 @@ class Adam(Optimizer):
     """
 
     slots = ("mean", "square")
-    numbered = True
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas={betas} must lie in [0, 1)")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(parameters, lr)
 
-    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+    def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
         if self.weight_decay:
             gradient = gradient + float(self.weight_decay) * parameter
-        return self.adapted(gradient, *state)
+        return self.adapted(i, gradient, *state)
 
-    def adapted(self, gradient: Any, mean: Any, square: Any, i: int) -> tuple[Any, ...]:
+    def adapted(self, i: int, gradient: Any, mean: Any, square: Any) -> tuple[Any, ...]:
         """Adam's change, without weight decay."""
-        (first, second), missed = map(float, self.betas), self.missed
-        scale = tracing.host(lambda: self._rate() / (1 - first ** (self.updates + 1 - missed[i])))
-        correction = tracing.host(lambda: math.sqrt(1 - second ** (self.updates + 1 - missed[i])))
+        first, second = map(float, self.betas)
+        scale = tracing.host(lambda: self._rate() / (1 - first ** self._number(i)))
+        correction = tracing.host(lambda: math.sqrt(1 - second ** self._number(i)))
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
         return scale * mean / (np.sqrt(square) / correction + float(self.eps)), mean, square
@@ -221,15 +225,19 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: w also shrinks by lr decay w. (Loshchilov, Hutter 2019.)"""
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01,
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
-    def rule(self, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+    def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
         decay = tracing.host(lambda: self._rate() * float(self.weight_decay))
-        change, *state_after = self.adapted(gradient, *state)
+        change, *state_after = self.adapted(i, gradient, *state)
         return change + decay * parameter, *state_after
 
 
