@@ -98,6 +98,22 @@ def test_float32_is_judged_as_float32() -> None:
     assert tg.audit(layer, WEIGHTS, {"W": RIGHT["W"] * (1 + 1e-6)}, rtol=1e-5)
 
 
+def test_rounding_in_a_gradient_that_cancels_is_no_mistake() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 4)).astype("f4"), rng.integers(4, size=30)
+    shift = np.float32(0.5)
+    p = np.exp(x + shift) / np.exp(x + shift).sum(axis=1, keepdims=True)
+    g = (p - np.eye(4, dtype="f4")[y]) / np.float32(30)
+
+    def f(x: Any, shift: Any) -> Any:  # softmax is the same for all shifts
+        return tg.softmax_cross_entropy(x + shift, y)
+
+    assert 1e-9 < abs(g.sum()) < 1e-6
+    assert tg.audit(f, {"x": x, "shift": shift}, {"x": g, "shift": g.sum()})
+    wrong = tg.audit(f, {"x": x, "shift": shift}, {"x": g, "shift": g[0].sum() + 1e-3})
+    assert not wrong["shift"].right
+
+
 def test_a_tolerance_of_nothing_is_one() -> None:
     assert not tg.audit(layer, WEIGHTS, {"W": RIGHT["W"] * (1 + 1e-12)}, rtol=0.0)
 

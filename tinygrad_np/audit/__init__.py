@@ -39,9 +39,10 @@ def audit(
 
     Each gradient is compared with autograd's, and autograd with a numerical derivative along a
     random direction. A gradient agrees if no element is farther off than ``rtol`` times its
-    largest: 1e-7, or 1e-4 where it or the input is float32. If some are wrong, the backward pass is
-    run again with deliberate mistakes, and the fewest that reproduce all gradients as given are
-    reported. Where several explain them equally well, the first of these kinds is:
+    largest: 1e-7, or 1e-4 where it or the input is float32. (In one that cancels to nothing, only
+    the rounding of the others is left; it is measured by them.) If some are wrong, the backward
+    pass is run again with deliberate mistakes, and the fewest that reproduce all gradients as given
+    are reported. Where several explain them equally well, the first of these kinds is:
 
     - "factor": a constant factor, named where it is 2, ½, the batch size, 1 − p of a dropout, an
       inverse or a product of these. So is a mean in place of a sum, dropout applied twice, and a

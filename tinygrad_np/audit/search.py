@@ -65,7 +65,7 @@ class Search:
         self.targets = [node for node in trace.targets.values() if node in given]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
         largest = max(float(np.max(np.abs(g))) for g in trace.true.values())
-        self.floor = 1e-6 * largest + float(np.finfo(float).tiny)
+        self.floor = {n: min(100 * rtol[n], 0.1) * largest + 1e-300 for n in self.targets}
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
@@ -74,7 +74,7 @@ class Search:
 
     def apart(self, node: Node, gradient: Array) -> Array:
         """The differences from the gradient given, relative to its largest element."""
-        size = max(float(np.max(np.abs(self.given[node]))), self.floor)
+        size = max(float(np.max(np.abs(self.given[node]))), self.floor[node])
         return np.asarray(np.abs(self.given[node] - gradient) / size)
 
     def misfits(self, node: Node, gradient: Array) -> Array:
