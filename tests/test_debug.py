@@ -27,6 +27,27 @@ def test_a_nan_in_a_gradient_is_named() -> None:
     assert "gradient that reaches the op 'multiply'" in str(caught.value)
 
 
+@pytest.mark.parametrize("run", [tg.sqrt, lambda x: tg.checkpoint(tg.sqrt, x)])
+def test_what_reaches_a_leaf_or_leaves_a_checkpoint_is_checked_too(run: Any) -> None:
+    x = tg.Tensor([1.0, 0.0], requires_grad=True, name="x")
+    with np.errstate(all="ignore"), tg.debug():
+        loss = run(x).sum()
+        with pytest.raises(FloatingPointError) as caught:
+            loss.backward()
+    message = str(caught.value)
+    assert "inf (1 of 2 elements)" in message and "test_what_reaches" in message
+    assert run is not tg.sqrt or "gradient that reaches the leaf 'x'" in message
+
+
+def test_a_released_graph_is_no_changed_array() -> None:
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with tg.debug():
+        y = x * x
+        y.sum().backward()
+        with pytest.raises(tg.GraphReleasedError):
+            y.sum().backward()
+
+
 def test_an_array_changed_before_backward_is_found() -> None:
     w = tg.Tensor([1.0, 2.0], requires_grad=True)
     with tg.debug():

@@ -33,27 +33,29 @@ class _Debugger:
         """Check an op's result; remember where it was made and what it saved."""
         line = _line()
         self.births[node] = line, _checksums(node.saved)
+        for parent in filter(None, node.parents):  # of leaves the line that used them first
+            self.births.setdefault(parent, (line, []))
         if self.outer is not None:
             self.outer.observe(node, operands, output)
-        _refuse_nonfinite(f"the op {_name(node)!r}", output, line, operands)
+        _refuse_nonfinite(f"the {_name(node)}", output, line, operands)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
-        """Check what a node's rules are about to read."""
+        """Check a node's gradient, and what its rules are about to read."""
         name = _name(node)
-        line, checksums = self.births.get(node, ("(made outside debug mode)", None))
-        if checksums is not None and checksums != _checksums(node.saved):
+        line, checksums = self.births.get(node, ("(made outside debug mode)", []))
+        if checksums and node.saved and checksums != _checksums(node.saved):
             raise ChangedArrayError(
-                f"an array that the gradient of {name!r} reads was changed since the forward pass, "
+                f"an array that the gradient of {name} reads was changed since the forward pass, "
                 "so that the gradient would be wrong: update parameters after backward(), or work "
                 f"on a copy\n    {name} was computed at {line}"
             )
-        _refuse_nonfinite(f"the gradient that reaches the op {name!r}", gradient, line)
+        _refuse_nonfinite(f"the gradient that reaches the {name}", gradient, line)
         if (tell := getattr(self.outer, "before_rules", None)) is not None:
             tell(node, gradient)
 
 
 def _name(node: Node) -> str:
-    return node.op.name if node.op else "leaf"
+    return f"op {node.op.name!r}" if node.op else f"leaf {node.name!r}" if node.name else "leaf"
 
 
 def _refuse_nonfinite(what: str, result: Any, line: str, operands: tuple[Any, ...] = ()) -> None:

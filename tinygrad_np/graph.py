@@ -33,7 +33,8 @@ class Operation(Protocol):
 class Observer(Protocol):
     """Whoever watches the forward pass: sees each node once, with its operands and its output.
 
-    One that also has a method ``before_rules(node, gradient)`` is told of the backward pass.
+    One that also has a method ``before_rules(node, gradient)`` is told of the backward pass, of
+    leaves as well, which have no rules.
     """
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None: ...
@@ -186,6 +187,8 @@ def backward(
         gradient = pending.pop(node, None)
         if gradient is None:
             continue
+        if watcher is not None:
+            watcher(node, gradient)
         op = node.op
         if (op is None) if wanted is None else (node in wanted):
             # A sum of 0-d arrays is a scalar of NumPy's, and no array.
@@ -199,8 +202,6 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
-        if watcher is not None:
-            watcher(node, gradient)
         if lift is not None:
             saved = lift(node)
         for parent, rule in zip(node.parents, op.rules, strict=False):

@@ -77,7 +77,7 @@ class _Recorder(NamedTuple):
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Remember the gradient that has come back to the node."""
-        if self.clock is not None:
+        if self.clock is not None and node.op is not None:  # a leaf outlives its graph
             array = gradient if isinstance(gradient, np.ndarray | np.generic) else gradient.data
             node.record = record_of(node)._replace(gradient=array)
         if (tell := getattr(self.outer, "before_rules", None)) is not None:
