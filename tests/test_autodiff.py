@@ -197,6 +197,22 @@ def test_derivatives_inside_no_grad() -> None:
         assert tg.hvp(cubic, 2.0, 1.0).item() == 12
 
 
+def test_functions_that_do_not_use_their_input_have_derivatives_of_zero() -> None:
+    def constant(*_: Any) -> Any:
+        return tg.Tensor(3.0)
+
+    with tg.no_grad():
+        value, gradient = tg.value_and_grad(constant)(X)
+        assert value.item() == 3 and gradient.tolist() == [0, 0, 0]
+        assert tg.vjp(constant, X, X)[1](1.0)[1].tolist() == [0, 0, 0]
+        assert tg.jvp(constant, [X], [X])[1].item() == 0
+        assert tg.jacobian(constant, X).tolist() == [0, 0, 0]
+        assert tg.hessian(constant, X).tolist() == np.zeros((3, 3)).tolist()
+        assert tg.hvp(constant, X, X).tolist() == [0, 0, 0]
+    with pytest.raises(RuntimeError, match="int64"):
+        tg.value_and_grad(lambda x: tg.argmax(x))(X)
+
+
 # Jacobians and Hessians
 
 

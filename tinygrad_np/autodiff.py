@@ -113,6 +113,13 @@ def _output(function: Callable[..., Any], args: Sequence[Any], what: str) -> Ten
     return out
 
 
+def connected(out: Tensor) -> Tensor:
+    """The Tensor; a constant with a node that leads nowhere, so that its gradients are zeros."""
+    if out._node is not None or out.dtype.kind != "f":
+        return out
+    return wrap(out._data, Node(None, (), (), out.shape, out.dtype))
+
+
 def value_and_grad(
     function: Scalar, argnums: int | Sequence[int] = 0
 ) -> Callable[..., tuple[Tensor, Any]]:
@@ -132,7 +139,7 @@ def value_and_grad(
             full[i] = leaf(full[i])
         inputs = full[argnums] if isinstance(argnums, int) else [full[i] for i in argnums]
         out = _output(functools.partial(function, **kwargs), full, "value_and_grad")
-        return out.detach(), grad(out, inputs, allow_unused=True)
+        return out.detach(), grad(connected(out), inputs, allow_unused=True)
 
     return call
 
@@ -146,12 +153,8 @@ def vjp(function: Scalar, *primals: Operand) -> tuple[Tensor, Callable[[Any], tu
     [2.0, 40.0]
     """
     inputs = [leaf(primal) for primal in primals]
-    out = _output(function, inputs, "vjp")
-
-    def pull(v: Any) -> tuple[Tensor, ...]:
-        return grad(out, inputs, v, retain_graph=True, allow_unused=True)
-
-    return out.detach(), pull
+    out = connected(_output(function, inputs, "vjp"))
+    return out.detach(), lambda v: grad(out, inputs, v, retain_graph=True, allow_unused=True)
 
 
 def jvp(
@@ -171,9 +174,7 @@ def jvp(
     inputs = [leaf(primal) for primal in primals]
     out = _output(function, inputs, "jvp")
     v = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
-    pulled: Sequence[Tensor] = ()
-    if out.requires_grad:
-        pulled = grad(out, inputs, v, create_graph=True, allow_unused=True)
+    pulled = grad(connected(out), inputs, v, create_graph=True, allow_unused=True)
     parts = [(p, t) for p, t in zip(pulled, tangents, strict=False) if p.requires_grad]
     if not parts:
         return out.detach(), wrap(np.zeros(out.shape, out.dtype), None)
@@ -193,19 +194,13 @@ def jacobian(function: Scalar, x: Operand) -> Tensor:
 
 
 def _jacobian(out: Tensor, x: Tensor) -> Tensor:
+    out = connected(out)
     rows = np.zeros((out.size, *x.shape), x.dtype)
     for i in range(out.size):
         unit = np.zeros(out.shape, out.dtype)
         unit.flat[i] = 1
-        rows[i] = _pulled(out, x, unit).data
+        rows[i] = grad(out, x, unit, retain_graph=True, allow_unused=True).data
     return wrap(rows.reshape(out.shape + x.shape), None)
-
-
-def _pulled(out: Tensor, x: Tensor, v: Any) -> Tensor:
-    """vᵀ J; zeros where ``out`` does not depend on x."""
-    if not out.requires_grad:
-        return wrap(np.zeros(x.shape, x.dtype), None)
-    return grad(out, x, v, retain_graph=True, allow_unused=True)
 
 
 def hessian(function: Scalar, x: Operand) -> Tensor:
@@ -221,7 +216,8 @@ def hessian(function: Scalar, x: Operand) -> Tensor:
 def _first(function: Scalar, x: Operand, what: str) -> tuple[Tensor, Tensor]:
     """The gradient of a scalar function, recorded, and the leaf it is by."""
     x = leaf(x)
-    return grad(_output(function, [x], what), x, create_graph=True, allow_unused=True), x
+    out = connected(_output(function, [x], what))
+    return grad(out, x, create_graph=True, allow_unused=True), x
 
 
 def hvp(function: Scalar, x: Operand, v: Operand) -> Tensor:
@@ -231,7 +227,8 @@ def hvp(function: Scalar, x: Operand, v: Operand) -> Tensor:
     >>> tg.hvp(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 1.0]).tolist()
     [6.0, 12.0]
     """
-    return _pulled(*_first(function, x, "hvp"), v)
+    first, x = _first(function, x, "hvp")
+    return grad(connected(first), x, v, allow_unused=True)
 
 
 class _Checkpoint:
