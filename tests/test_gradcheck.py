@@ -110,6 +110,32 @@ def test_a_rule_that_is_right_only_once_is_found_at_second_order(spoiled: Any) -
     assert [(c.order, c.passed) for c in report.comparisons] == [(1, True), (2, False)]
 
 
+def double_in_place(g: Any, x: Any) -> Any:
+    g *= 2
+    return g * x
+
+
+def exp_in_place(g: Any, out: Any) -> Any:
+    out *= g
+    return out
+
+
+@pytest.mark.parametrize(
+    ("forward", "rule"), [(np.square, double_in_place), (np.exp, exp_in_place)]
+)
+def test_a_rule_that_writes_to_what_it_is_given_is_found(forward: Any, rule: Any) -> None:
+    @tg.op(cases=[case(normal(3))], name="writes", x=rule)
+    def writes(x: Any) -> Any:
+        return forward(x)
+
+    try:
+        assert not tg.gradcheck(lambda x: tg.exp(x), B, weights="random").notes
+        with pytest.raises(ValueError, match="rule of writes writes to an array"):
+            check_op(tg.OPS["writes"], tg.OPS["writes"].cases[0])
+    finally:
+        del tg.OPS["writes"]
+
+
 @pytest.mark.parametrize("factor", [1 + 1e-10, 1 - 1e-10])
 def test_small_errors_are_found_by_the_complex_step(factor: float) -> None:
     @tg.op(cases=[case(normal(3))], x=lambda g, x: g * np.exp(x) * factor)

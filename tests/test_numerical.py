@@ -84,6 +84,24 @@ def test_fast_changes_are_followed() -> None:
     assert_close(found, 500 * np.cos(500 * x), 1e-7)
 
 
+@pytest.mark.parametrize("x", [1e5, -1e6, 3.7e6, 1e8])
+@pytest.mark.parametrize("sine", [tg.sin, np.sin])
+def test_what_repeats_itself_between_the_first_steps_is_followed(x: float, sine: Any) -> None:
+    assert_close(tg.numerical_gradient(lambda a: sine(a) + 10, x), np.cos(x), 1e-6)
+
+
+@pytest.mark.parametrize("gap", [1e-7, 1e-8, 1e-9])
+def test_the_edge_of_a_domain_may_be_near(gap: float) -> None:
+    x = 1 - gap
+    for f in (tg.arctanh, lambda a: float(np.arctanh(a))):
+        assert_close(tg.numerical_gradient(f, np.array(x)), 1 / (1 - x * x), 1e-6)
+
+
+def test_a_rounded_function_is_stepped_over() -> None:
+    found = tg.numerical_gradient(lambda a: round(float(np.exp(a)), 9), np.array(0.3))
+    assert_close(found, np.exp(0.3), 1e-5)
+
+
 def test_error_estimates_hold() -> None:
     x = np.linspace(-2, 2, 9) + 0.05
     gradient, errors = probe(lambda a: float(np.sum(np.exp(np.sin(3 * a)))), x).gradient()

@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import graph
-from .autodiff import grad, leaf
+from .autodiff import connected, grad, leaf
 from .cases import Case, Sample
+from .graph import Node
 from .kinks import find_kink
 from .numerical import Method, Probe, replaced
 from .op import Op
@@ -81,11 +82,9 @@ class GradcheckReport(NamedTuple):
         return max(self.comparisons, key=lambda c: c.relative / c.allowed)
 
     def __str__(self) -> str:
-        failed = sum(not c.passed for c in self.comparisons)
-        count = len(self.comparisons)
-        verdict = f"{failed} of {count} derivatives differ"
-        if not failed:
-            verdict = f"all {count} derivatives agree"
+        count, failed = len(self.comparisons), sum(not c.passed for c in self.comparisons)
+        verdict = f"{failed} of {count} derivatives differ" if failed else ""
+        verdict = verdict or f"all {count} derivatives agree"
         rows = [
             ("", "input", "shape", "dtype", "order", "method", "abs error", "rel error", "allowed",
              "where", "autograd", "numerical")
@@ -134,7 +133,8 @@ def gradcheck(
     false, unless ``raises=False``.
 
     Raises ValueError where f returns no scalar and there are no weights, is nan, or differs from
-    call to call, and for inputs of length 0; TypeError for integers and where f returns no Tensor.
+    call to call, where a rule writes to an array that it is given, and for inputs of length 0;
+    TypeError for integers and where f returns no Tensor.
 
     >>> import tinygrad_np as tg
     >>> bool(tg.gradcheck(lambda x, y: (tg.tanh(x) @ y).sum(), [np.ones((2, 3)), np.ones(3)]))
@@ -153,14 +153,16 @@ def gradcheck(
 
     def first() -> Tensor:
         """The first derivatives along random directions: a scalar whose gradient is checked."""
-        gradients = _gradients(scalar(), tensors, create_graph=True)
+        gradients = grad(connected(scalar()), tensors, create_graph=True, allow_unused=True)
         return _total([(g * v).sum() for g, v in zip(gradients, along, strict=True)])
 
     comparisons: list[Comparison] = []
     notes: list[str] = []
     for k, function in enumerate([scalar, first][:order], 1):
-        gradients = _gradients(function(), tensors)
-        with contextlib.ExitStack() as widened:
+        out = connected(function())
+        with graph.observed(_Watch()) if graph.recording.get() is True else nullcontext():
+            gradients = grad(out, tensors, allow_unused=True)
+        with ExitStack() as widened:
             for tensor in tensors:  # all in float64, so that none brings its rounding into f
                 wide = tensor.data.astype(np.result_type(tensor, np.float64))
                 widened.enter_context(replaced(tensor, wide))
@@ -245,15 +247,10 @@ def _arguments(f: Callable[..., Any], inputs: Any) -> tuple[list[Tensor], dict[s
             continue
         label = tensor.name or name
         if not tensor.size:
-            raise ValueError(
-                f"{label} has length 0 (shape {tensor.shape}): there is no derivative to check"
-            )
+            raise ValueError(f"{label} has length 0 (shape {tensor.shape}): nothing to check")
         checked[label if label not in checked else f"{label} ({name})"] = tensor
     if not checked:
-        raise ValueError(
-            "nothing to check: none of the inputs requires grad. Pass arrays, or Tensors made with "
-            "requires_grad=True"
-        )
+        raise ValueError("nothing to check: pass arrays, or Tensors with requires_grad=True")
     return arguments, checked
 
 
@@ -306,9 +303,7 @@ def _scalar(
     else:
         drawn = [np.asarray(plain(weights))]
         if len(outs) != 1 or drawn[0].shape != outs[0].shape:
-            raise ValueError(
-                f"weights of shape {drawn[0].shape} for outputs of shape {outs[0].shape}"
-            )
+            raise ValueError(f"weights of shape {drawn[0].shape} for f of shape {outs[0].shape}")
 
     return lambda: _total([(o * w).sum() for o, w in zip(_outputs(call()), drawn, strict=True)])
 
@@ -321,20 +316,29 @@ def _outputs(out: Any) -> list[Tensor]:
     outs = list(out) if isinstance(out, tuple | list) else [out]
     for tensor in outs:
         if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"f must return a Tensor (or several), got {type(tensor).__name__}: for gradients "
-                "derived by hand see tg.audit"
-            )
+            kind = type(tensor).__name__
+            raise TypeError(f"f must return a Tensor, got {kind}; by hand derived? See tg.audit")
     return outs
 
 
 # The comparison
 
 
-def _gradients(out: Tensor, tensors: list[Tensor], create_graph: bool = False) -> list[Tensor]:
-    if not out.requires_grad:  # it depends on none of them
-        return [Tensor(np.zeros(t.shape, t.dtype)) for t in tensors]
-    return [*grad(out, tensors, create_graph=create_graph, allow_unused=True)]
+class _Watch:
+    """Sees to it that no rule writes to what it is given, which other rules read as well."""
+
+    given: tuple[tuple[str, Array, Array], ...] = ()
+
+    def observe(self, *_: Any) -> None:
+        """The forward pass is no matter here."""
+
+    def before_rules(self, node: Node, gradient: Any) -> None:
+        """Compare what the rules before were given, and keep a copy for these."""
+        for name, array, copy in self.given:
+            if not np.array_equal(array, copy, equal_nan=True):
+                raise ValueError(f"a gradient rule of {name} writes to an array that it is given")
+        arrays = [a for a in (plain(gradient), *(node.saved or ())) if isinstance(a, np.ndarray)]
+        self.given = tuple([(node.op.name, a, a.copy()) for a in arrays if node.op])
 
 
 def _compare(

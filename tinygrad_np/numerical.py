@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -76,12 +76,10 @@ def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto
         return Probe(lambda: f(x), x, method)
     array = np.asarray(x)
     tensor = Tensor(array)
-    try:
-        traced = Probe(lambda: f(tensor), tensor, method)
-    except (TypeError, AttributeError):  # f is made for arrays: np.asarray(tensor), array += tensor
-        traced = None
-    if traced is not None and traced.connected:
-        return traced
+    traced = None
+    with suppress(TypeError, AttributeError):  # f for arrays: np.asarray(tensor), array += tensor
+        if (traced := Probe(lambda: f(tensor), tensor, method)).connected:
+            return traced
     if array.dtype.kind != "f" or not array.flags.writeable:
         array = np.array(array, dtype=np.result_type(array, np.float64))
     argument = array if traced is None else wrap(array, None)
@@ -132,10 +130,7 @@ class Probe:
             return "complex" if analytic and self._confirms_complex() else "richardson"
         if method == "complex" and not analytic:
             what = ", ".join(sorted(opaque)) or "what f does outside the graph"
-            raise ValueError(
-                f"the complex step is for analytic functions only, and not for {what}: "
-                "use method='richardson'"
-            )
+            raise ValueError(f"the complex step is not for {what}: use method='richardson'")
         return method
 
     def _confirms_complex(self) -> bool:
@@ -187,11 +182,11 @@ class Probe:
         if self.method == "central":
             step = CENTRAL_STEP * unit
             return float((value(step) - value(-step)) / (2 * step)), self.noise / step
-        found = _extrapolated(value, FIRST_STEP * unit, self.noise)
+        found = _settled(value, FIRST_STEP * unit, self.noise)
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
         small = _unit(direction, np.where(size > 1e-200, size, 1.0))
         if not found[1] <= 1e-7 * abs(found[0]) and small < unit:
-            other = _extrapolated(value, FIRST_STEP * small, self.noise)
+            other = _settled(value, FIRST_STEP * small, self.noise)
             larger = float(np.fmax(abs(found[0]), abs(other[0]))) or 1.0
             found = min(found, other, key=lambda estimate: _uncertainty(estimate, larger))
         return found
@@ -216,6 +211,21 @@ def _unit(direction: Array, size: Array) -> float:
     """The power of two by which a direction moves no element by more than its size."""
     reach = float(np.max(np.abs(direction) / size, initial=0.0))
     return 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
+
+
+def _settled(value: Callable[[float], Any], step: float, noise: float) -> tuple[float, float]:
+    """The derivative at 0 by steps from this one down, or by far smaller ones if they differ.
+
+    They do where f repeats itself, as sin(x) at x = 1e6, and where its domain ends nearby. Where f
+    is rough, too: there the small steps do not settle.
+    """
+    found, fine = _extrapolated(value, step, noise), step * 2.0**-26
+    slope = float((value(fine) - value(-fine)) / (2 * fine))
+    if abs(slope - found[0]) <= 0.1 * abs(slope) + 8 * noise / fine:
+        return found
+    other = _extrapolated(value, step * 2.0**-16, noise)
+    fits = other[1] < 1e-3 * abs(other[0]) and not abs(slope - other[0]) > 0.1 * abs(slope)
+    return other if fits else found
 
 
 def _extrapolated(value: Callable[[float], Any], step: float, noise: float) -> tuple[float, float]:
