@@ -102,7 +102,8 @@ def debug() -> Iterator[None]:
 
     Raises FloatingPointError at the first nan or inf, with the op, the ranges of its operands and
     the line that called it; ChangedArrayError where an array that ``backward`` reads was written to
-    since the forward pass. Both passes have to run inside.
+    since the forward pass (not for a checkpoint, which runs on what is there). Both passes have to
+    run inside.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 0.0], requires_grad=True)
