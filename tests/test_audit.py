@@ -112,6 +112,8 @@ def test_rounding_in_a_gradient_that_cancels_is_no_mistake() -> None:
     assert tg.audit(f, {"x": x, "shift": shift}, {"x": g, "shift": g.sum()})
     wrong = tg.audit(f, {"x": x, "shift": shift}, {"x": g, "shift": g[0].sum() + 1e-3})
     assert not wrong["shift"].right
+    small = {"w": np.float32(1e-3), "v": np.float32(2)}  # of which nothing cancels
+    assert not tg.audit(lambda w, v: w * 1e-3 + v, small, {"w": 1.001e-3, "v": 1.0})["w"].right
 
 
 def test_a_tolerance_of_nothing_is_one() -> None:

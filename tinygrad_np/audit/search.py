@@ -64,8 +64,9 @@ class Search:
         self.trace, self.given, self.rtol = trace, given, rtol
         self.targets = [node for node in trace.targets.values() if node in given]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        largest = max(float(np.max(np.abs(g))) for g in trace.true.values())
-        self.floor = {n: min(100 * rtol[n], 0.1) * largest + 1e-300 for n in self.targets}
+        largest = max(float(np.max(np.abs(g))) for g in trace.true.values()) + 1e-300
+        none = [n for n, g in trace.true.items() if np.max(np.abs(g)) < 1e-12 * largest]
+        self.floor = {n: (100 * rtol[n] if n in none else 1e-6) * largest for n in self.targets}
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
