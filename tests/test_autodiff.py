@@ -213,6 +213,23 @@ def test_functions_that_do_not_use_their_input_have_derivatives_of_zero() -> Non
         tg.value_and_grad(lambda x: tg.argmax(x))(X)
 
 
+def test_a_derivative_of_a_derivative_is_not_lost() -> None:
+    def cubic(x: Any) -> Any:
+        return (x**3).sum()
+
+    inner = {
+        "value_and_grad": lambda x: tg.value_and_grad(cubic)(x * 1.0)[1],
+        "vjp": lambda x: tg.vjp(cubic, x)[1](1.0)[0],
+        "hvp": lambda x: tg.hvp(cubic, x, X),
+    }
+    for derivative in inner.values():
+        with pytest.raises(TypeError, match="create_graph"):
+            tg.jacobian(derivative, X)
+        tg.jacobian(lambda x, d=derivative: x * d(x.detach()), X)
+    recorded = tg.jacobian(lambda x: tg.grad(cubic(x), x, create_graph=True), X)
+    assert_close(recorded.data, np.diag(6 * X), 1e-12)
+
+
 # Jacobians and Hessians
 
 

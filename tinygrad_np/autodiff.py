@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
+from weakref import WeakSet
 
 import numpy as np
 
@@ -20,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Scalar = Callable[..., Tensor]
+_INPUTS = WeakSet[Node]()  # what derivatives are taken by
 
 
 @overload
@@ -64,10 +66,7 @@ def grad(
         raise ValueError(f"{len(starts)} outputs, but {len(weights)} grad_outputs")
     for i, tensor in enumerate(wanted):
         if tensor._node is None:
-            raise ValueError(
-                f"input {i} (a {tensor._label()}) does not require grad: "
-                "make it with Tensor(data, requires_grad=True)"
-            )
+            raise ValueError(f"input {i} (a {tensor._label()}) does not require grad")
     seeds: dict[Node, Any] = {}
     for output, weight in zip(starts, weights, strict=True):
         node, array = seed(output, weight)
@@ -95,14 +94,19 @@ def grad(
 
 
 def leaf(value: Operand) -> Tensor:
-    """A new leaf that requires grad, with a copy of a Tensor's or array's values."""
+    """A new leaf that requires grad, with a copy of a Tensor's or array's values.
+
+    TypeError for what is computed from another such leaf: its derivatives would be lost.
+    """
     array = as_array(plain(value))
     if array.dtype.kind in "iub":
-        raise TypeError(
-            f"gradients are for real floating-point inputs, got {array.dtype}: "
-            "write 2.0 instead of 2, or array.astype(float)"
-        )
-    return Tensor(array, requires_grad=True)
+        raise TypeError(f"derivatives are by floating-point inputs, got {array.dtype}: write 2.0")
+    past = graph.reachable([value._node]) if isinstance(value, Tensor) and value._node else []
+    if not _INPUTS.isdisjoint(past):  # a copy would be a constant to the derivative outside
+        raise TypeError("a derivative in another: use grad(..., create_graph=True), or detach()")
+    made = Tensor(array, requires_grad=True)
+    _INPUTS.update(filter(None, [made._node]))
+    return made
 
 
 def _output(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
