@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Scalar = Callable[..., Tensor]
-_INPUTS = WeakSet[Node]()  # what derivatives are taken by
+_INPUTS = WeakSet[Node]()  # what derivatives are taken by, while the function runs
 
 
 @overload
@@ -96,7 +96,7 @@ def grad(
 def leaf(value: Operand) -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values.
 
-    TypeError for what is computed from another such leaf: its derivatives would be lost.
+    TypeError for what a function under way computed from its own: those derivatives would be lost.
     """
     array = as_array(plain(value))
     if array.dtype.kind in "iub":
@@ -112,6 +112,7 @@ def leaf(value: Operand) -> Tensor:
 def _output(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
     with graph.enable_grad():  # or derivatives would be zero inside somebody's no_grad()
         out = function(*args)
+    _INPUTS.difference_update(filter(None, [getattr(arg, "_node", None) for arg in args]))
     if not isinstance(out, Tensor):
         raise TypeError(f"{what}: the function must return a Tensor, got {type(out).__name__}")
     return out
@@ -119,9 +120,8 @@ def _output(function: Callable[..., Any], args: Sequence[Any], what: str) -> Ten
 
 def connected(out: Tensor) -> Tensor:
     """The Tensor; a constant with a node that leads nowhere, so that its gradients are zeros."""
-    if out._node is not None or out.dtype.kind != "f":
-        return out
-    return wrap(out._data, Node(None, (), (), out.shape, out.dtype))
+    fits = out._node is not None or out.dtype.kind != "f"
+    return out if fits else wrap(out._data, Node(None, (), (), out.shape, out.dtype))
 
 
 def value_and_grad(
