@@ -21,7 +21,8 @@ __all__ = [
 ]  # fmt: skip
 
 Scalar = Callable[..., Tensor]
-_INPUTS = WeakSet[Node]()  # what derivatives are taken by, while the function runs
+_INPUTS = WeakSet[Node]()
+"""What derivatives are taken by, while the function runs."""
 
 
 @overload
@@ -66,7 +67,10 @@ def grad(
         raise ValueError(f"{len(starts)} outputs, but {len(weights)} grad_outputs")
     for i, tensor in enumerate(wanted):
         if tensor._node is None:
-            raise ValueError(f"input {i} (a {tensor._label()}) does not require grad")
+            raise ValueError(
+                f"input {i} (a {tensor._label()}) does not require grad: "
+                "make it with Tensor(data, requires_grad=True)"
+            )
     seeds: dict[Node, Any] = {}
     for output, weight in zip(starts, weights, strict=True):
         node, array = seed(output, weight)
@@ -100,10 +104,17 @@ def leaf(value: Operand) -> Tensor:
     """
     array = as_array(plain(value))
     if array.dtype.kind in "iub":
-        raise TypeError(f"derivatives are by floating-point inputs, got {array.dtype}: write 2.0")
+        raise TypeError(
+            f"gradients are for real floating-point inputs, got {array.dtype}: "
+            "write 2.0 instead of 2, or array.astype(float)"
+        )
     past = graph.reachable([value._node]) if isinstance(value, Tensor) and value._node else []
     if not _INPUTS.isdisjoint(past):  # a copy would be a constant to the derivative outside
-        raise TypeError("a derivative in another: use grad(..., create_graph=True), or detach()")
+        raise TypeError(
+            f"a derivative inside another is a constant to it: here it is by a {value._label()} "
+            "that the outer one's input led to. Use tg.grad(..., create_graph=True) inside, or "
+            "tensor.detach() where a constant is meant"
+        )
     made = Tensor(array, requires_grad=True)
     _INPUTS.update(filter(None, [made._node]))
     return made

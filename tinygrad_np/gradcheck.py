@@ -83,8 +83,9 @@ class GradcheckReport(NamedTuple):
 
     def __str__(self) -> str:
         count, failed = len(self.comparisons), sum(not c.passed for c in self.comparisons)
-        verdict = f"{failed} of {count} derivatives differ" if failed else ""
-        verdict = verdict or f"all {count} derivatives agree"
+        verdict = f"{failed} of {count} derivatives differ"
+        if not failed:
+            verdict = f"all {count} derivatives agree"
         rows = [
             ("", "input", "shape", "dtype", "order", "method", "abs error", "rel error", "allowed",
              "where", "autograd", "numerical")
@@ -247,10 +248,15 @@ def _arguments(f: Callable[..., Any], inputs: Any) -> tuple[list[Tensor], dict[s
             continue
         label = tensor.name or name
         if not tensor.size:
-            raise ValueError(f"{label} has length 0 (shape {tensor.shape}): nothing to check")
+            raise ValueError(
+                f"{label} has length 0 (shape {tensor.shape}): there is no derivative to check"
+            )
         checked[label if label not in checked else f"{label} ({name})"] = tensor
     if not checked:
-        raise ValueError("nothing to check: pass arrays, or Tensors with requires_grad=True")
+        raise ValueError(
+            "nothing to check: none of the inputs requires grad. Pass arrays, or Tensors made with "
+            "requires_grad=True"
+        )
     return arguments, checked
 
 
@@ -303,7 +309,9 @@ def _scalar(
     else:
         drawn = [np.asarray(plain(weights))]
         if len(outs) != 1 or drawn[0].shape != outs[0].shape:
-            raise ValueError(f"weights of shape {drawn[0].shape} for f of shape {outs[0].shape}")
+            raise ValueError(
+                f"weights of shape {drawn[0].shape} for outputs of shape {outs[0].shape}"
+            )
 
     return lambda: _total([(o * w).sum() for o, w in zip(_outputs(call()), drawn, strict=True)])
 
@@ -316,8 +324,10 @@ def _outputs(out: Any) -> list[Tensor]:
     outs = list(out) if isinstance(out, tuple | list) else [out]
     for tensor in outs:
         if not isinstance(tensor, Tensor):
-            kind = type(tensor).__name__
-            raise TypeError(f"f must return a Tensor, got {kind}; by hand derived? See tg.audit")
+            raise TypeError(
+                f"f must return a Tensor (or several), got {type(tensor).__name__}: for gradients "
+                "derived by hand see tg.audit"
+            )
     return outs
 
 

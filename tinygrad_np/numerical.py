@@ -130,7 +130,10 @@ class Probe:
             return "complex" if analytic and self._confirms_complex() else "richardson"
         if method == "complex" and not analytic:
             what = ", ".join(sorted(opaque)) or "what f does outside the graph"
-            raise ValueError(f"the complex step is not for {what}: use method='richardson'")
+            raise ValueError(
+                f"the complex step is for analytic functions only, and not for {what}: "
+                "use method='richardson'"
+            )
         return method
 
     def _confirms_complex(self) -> bool:
