@@ -1,5 +1,6 @@
 """What the ops compute: against oracles, at extreme inputs, and all that were promised."""
 
+import inspect
 import math
 import pickle
 from collections.abc import Iterator
@@ -418,6 +419,14 @@ def test_an_op_is_known_by_its_name_before_its_first_call(defined: None) -> None
     with pytest.raises(TypeError, match=r"^named\(\) missing 1 required"):
         named()
     assert pickle.loads(pickle.dumps(tg.softmax)) is tg.softmax
+
+
+def test_the_signature_is_known_before_the_first_call(defined: None) -> None:
+    @tg.op(cases=[case(1.0)], x=lambda g: g)
+    def signed(x: Any, *, scale: float = 2.0) -> Any:
+        return x
+
+    assert str(inspect.signature(signed)) == "(x: Any, *, scale: float = 2.0) -> Any"
 
 
 def test_an_op_that_returns_nothing_is_refused(defined: None) -> None:

@@ -190,6 +190,12 @@ def test_requires_grad_can_be_switched_on_leaves() -> None:
         (leaf([1.0]) * 2).requires_grad = False
 
 
+@pytest.mark.parametrize("value", [np.float32, "False", None, 0])
+def test_requires_grad_is_true_or_false(value: Any) -> None:
+    with pytest.raises(TypeError, match="must be True or False, got .* dtype is given by name"):
+        Tensor([1.0], value)
+
+
 def test_names_reach_the_node() -> None:
     x = leaf([1.0])
     x.name = "weights"

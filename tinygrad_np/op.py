@@ -195,6 +195,8 @@ def _register(
     record.function = make_function(record, readers)
     record.function.__doc__ = doc or (forward and forward.__doc__)
     record.function.__module__ = getattr(forward, "__module__", __name__)
+    if forward is not None:  # help() looks there: the function's own code waits for its first call
+        record.function.__wrapped__ = forward  # type: ignore[attr-defined]
     _enter(record, numpy)
     return record.function
 

@@ -80,8 +80,8 @@ class Tensor:
         self._data = _numbers(data, dtype)
         self._node = None
         self.name = name
-        if requires_grad:
-            self.requires_grad = True
+        if requires_grad is not False:
+            self.requires_grad = requires_grad
 
     # What it is
 
@@ -175,6 +175,11 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, bool | np.bool):
+            raise TypeError(
+                f"requires_grad must be True or False, got {value!r}: "
+                "a dtype is given by name, Tensor(data, dtype=np.float32)"
+            )
         if bool(value) == self.requires_grad:
             return
         if not self.is_leaf:

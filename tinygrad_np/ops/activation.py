@@ -39,7 +39,7 @@ def log_sigmoid(x: Operand) -> Tensor:
 
 @op(cases=REAL, analytic=False, x=lambda g, out: g * (out > 0))
 def relu(x: Value) -> Value:
-    """The rectifier max(x, 0). Gradient: g where x > 0, else 0 (at 0, too).
+    """The rectifier max(x, 0). Gradient: g (x > 0), which is 0 at 0, too, if g is finite.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
