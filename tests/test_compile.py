@@ -3,11 +3,12 @@
 import copy
 import gc
 import inspect
+import os
 import tracemalloc
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -254,6 +255,83 @@ def test_shapes_that_turn_out_to_depend_on_values_are_an_error_in_the_replay() -
         picking(np.array([1.0, 1.0]))
 
 
+def more_calls(x: Any, again: bool) -> Any:
+    return np.tanh(np.exp(x)) if again else np.exp(x)
+
+
+def another_type(x: Any, again: bool) -> Any:
+    return x * (2.0 if again else 2)
+
+
+def more_arrays(x: Any, again: bool) -> Any:
+    return np.concatenate([x, x, x] if again else [x, x])
+
+
+def another_order(x: Any, again: bool) -> Any:
+    y = x * 3.0
+    return y - x if again else x - y
+
+
+def another_shape(x: Any, again: bool) -> Any:
+    return x * np.ones((1, 2) if again else (2, 2))
+
+
+def another_result(x: Any, again: bool) -> Any:
+    y = x * 3.0
+    return x if again else y
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (more_calls, "one run makes 1 calls, the other 2"), (another_type, "int became float"),
+        (more_arrays, "2 items became 3"), (another_order, "another array is used"),
+        (another_shape, r"float64\(2, 2\) became .* float64\(1, 2\)"),
+        (another_result, "it returns something else"),
+    ],
+)  # fmt: skip
+def test_a_second_run_that_differs_is_an_error(
+    function: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @tg.compile
+    def step(x: Any) -> Any:
+        return function(x, "TWICE" in os.environ)  # which no replay looks at
+
+    step(X)
+    monkeypatch.setenv("TWICE", "yes")
+    with pytest.raises(tg.CompileError, match=words):
+        step(X)
+
+
+class Special(np.ndarray):
+    """Some other kind of array."""
+
+
+def test_arrays_outside_that_are_no_plain_arrays_are_refused() -> None:
+    special, a, b = X.view(Special), tg.Tensor(X.copy()), tg.Tensor(X.copy())
+
+    def shared(x: Any) -> Any:
+        a.data = b.data
+        return x
+
+    def misfit(x: Any) -> Any:
+        return x.reshape(3, 3)
+
+    def truncated(x: Any) -> Any:
+        np.copyto(a.data, x * 1j)
+        return x
+
+    for function, error, words in [
+        (lambda x: np.add(x, special), tg.CompileError, "np.add returns Special, not an array"),
+        (lambda x: np.concatenate([x, special]), tg.CompileError, "type Special are not traced"),
+        (shared, tg.CompileError, "two Tensors would share one array"),
+        (misfit, ValueError, "cannot reshape"),
+        (truncated, tg.CompileError, "complex128 cannot be written into an array of float64"),
+    ]:
+        with pytest.raises(error, match=words):
+            tg.compile(function)(X)
+
+
 # What the function depends on
 
 
@@ -399,6 +477,13 @@ def test_states_that_never_come_back_are_forgotten() -> None:
     assert len(compiled.plans()) == 1
 
 
+class Pair(NamedTuple):
+    """Two results."""
+
+    one: Any
+    others: list[Any]
+
+
 def test_results_of_every_structure() -> None:
     def step(x: Any) -> Any:
         t = tg.Tensor(x, name="t")
@@ -415,11 +500,13 @@ def test_results_of_every_structure() -> None:
         assert (found["b"][1][1].name, found["c"], found["d"]) == ("t", 3, None)
 
 
-def test_dicts_of_other_kinds_stay_of_their_kind() -> None:
-    compiled = tg.compile(lambda x: (OrderedDict(a=x), [defaultdict(list, {1: x})]))
+def test_containers_of_other_kinds_stay_of_their_kind() -> None:
+    compiled = tg.compile(lambda x: Pair(OrderedDict(a=x), [defaultdict(list, {1: x})]))
     for _ in range(4):
-        one, (other,) = compiled(X)
+        found = compiled(X)
+        one, (other,) = found
         assert (type(one), type(other), other["new"]) == (OrderedDict, defaultdict, [])
+        assert type(found) is Pair
 
 
 def test_lists_without_arrays_are_the_callers_too() -> None:
@@ -718,7 +805,61 @@ def layouts() -> Any:
     return step, [w]
 
 
+def several_updates() -> Any:
+    w = tg.Tensor(X.copy(), requires_grad=True)
+    opt = optim.SGD([w], lambda i: 0.1 / (i + 1), momentum=0.9)
+
+    def step(x: Any) -> Any:
+        for _ in range(2):
+            (w * w * x).sum().backward()
+            opt.step()
+            opt.zero_grad()
+        return x * (opt.learning_rate * 2.0)
+
+    return step, [w]
+
+
+def filled_from_elsewhere() -> Any:
+    w, half = tg.Tensor(X.copy()), tg.Tensor(X, dtype=np.float32, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        np.copyto(w.data, 3.0)
+        first = w.data * x
+        np.copyto(w.data, np.arange(4.0).reshape(2, 2))
+        second = w.data * x
+        np.copyto(w.data, x[0])
+        np.copyto(half.data, x)
+        return first, second, w.data * 2, half.data * 2
+
+    return step, [w, half]
+
+
+def replaced_by_a_constant() -> Any:
+    w = tg.Tensor(X.copy(), requires_grad=True)
+
+    def step(x: Any) -> Any:
+        w.data = w.data
+        w.data -= x
+        before = w.data * 1
+        w.data = np.full((2, 2), 3.0)
+        return before, w.data * x
+
+    return step, [w]
+
+
+def drawn_into_place() -> Any:
+    w, rng = tg.Tensor(X.copy()), np.random.default_rng(0)
+
+    def step(x: Any) -> Any:
+        dropped = tg.dropout(tg.Tensor(np.ones((2, 2))), 0.5, rng=rng).data
+        np.copyto(w.data, dropped)
+        return w.data * x, np.sum(x, axis=0, initial=1.0), [*x.ravel()]
+
+    return step, [w]
+
+
 ALIASING = [
+    several_updates, filled_from_elsewhere, replaced_by_a_constant, drawn_into_place,
     copies_and_views_of_what_is_stored, swapped, products_of_two_parameters, shared_memory,
     stored_twice, one_value_in_two_places, updated_before_backward, replaced_inside,
     stored_to_and_replaced, computed_while_the_earlier_is_read,
@@ -833,6 +974,27 @@ def test_a_learning_rate_of_another_dtype_is_a_number_all_the_same() -> None:
             run(np.array([0.3, 0.7, 1.1], np.float32))
         results.append(w.data.tolist())
     assert results[0] == results[1]
+
+
+def test_updates_large_enough_for_several_threads() -> None:
+    def make() -> Any:
+        w = tg.Tensor(np.ones(120_000), requires_grad=True)
+
+        def step(x: Any) -> Any:
+            w.data -= 0.5 * x
+            return w.data[:3] * 1
+
+        return step, [w]
+
+    agree(make, [(np.arange(120_000.0),)] * 5, exact=False)  # halves of whole numbers: no rounding
+
+
+def test_numpys_functions_take_traced_arrays_and_tensors_together() -> None:
+    compiled = tg.compile(lambda x: (np.concatenate([x, tg.Tensor(x) * 2]), np.add(x, tg.exp(x))))
+    for _ in range(3):
+        joined, added = compiled(X)
+        assert joined.tolist() == np.concatenate([X, X * 2]).tolist()
+        assert added.tolist() == (X + np.exp(X)).tolist()
 
 
 def test_empty_arrays() -> None:

@@ -183,8 +183,6 @@ class _Code:
             return repr(tree)
         if not any(True for _ in values_in(tree)):
             return self.name(tree)
-        if isinstance(tree, slice):
-            return f"slice({self.word(tree.start)}, {self.word(tree.stop)}, {self.word(tree.step)})"
         words = ", ".join([self.word(item) for item in tree])
         return f"[{words}]" if isinstance(tree, list) else f"({words},)"
 

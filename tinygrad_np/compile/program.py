@@ -155,7 +155,7 @@ class Program:
 
 
 def values_in(tree: Any) -> Iterator[Value]:
-    """All Values in nested tuples, lists, dicts and slices."""
+    """All Values in nested tuples, lists and dicts."""
     if isinstance(tree, Value):
         yield tree
     elif isinstance(tree, tuple | list):
@@ -163,8 +163,6 @@ def values_in(tree: Any) -> Iterator[Value]:
             yield from values_in(item)
     elif isinstance(tree, dict):
         yield from values_in(list(tree.values()))
-    elif isinstance(tree, slice):
-        yield from values_in((tree.start, tree.stop, tree.step))
 
 
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -176,8 +174,6 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         mapped = copy.copy(tree)
         mapped.update({key: map_tree(function, item) for key, item in tree.items()})
         return mapped
-    if type(tree) is slice:
-        return slice(*[map_tree(function, item) for item in (tree.start, tree.stop, tree.step)])
     return function(tree)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,15 @@ def identity(function: Any) -> Any:
     code, own = getattr(function, "__code__", None), getattr(function, "__self__", None)
     if code is None or own is not None:
         return None
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    return code, *[(type(c), c) if _is_plain(c) else id(c) for c in cells]
+    return code, *[_known(cell.cell_contents) for cell in function.__closure__ or ()]
 
 
-def _is_plain(thing: Any) -> bool:
+def _known(thing: Any) -> Any:
     if isinstance(thing, tuple):
-        return all(map(_is_plain, thing))
-    return thing is None or isinstance(thing, bool | int | float | str)
+        return tuple(map(_known, thing))
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return type(thing), repr(thing)
+    return thing if isinstance(thing, types.MethodType) else identity(thing) or id(thing)
 
 
 def _compare(a: Any, b: Any, pairs: dict[Value, Value]) -> str | None:
@@ -70,8 +72,6 @@ def _compare(a: Any, b: Any, pairs: dict[Value, Value]) -> str | None:
         return next((f for x, y in zip(a, b, strict=True) if (f := _compare(x, y, pairs))), None)
     if isinstance(a, dict):
         return _compare(list(a.items()), list(b.items()), pairs)
-    if isinstance(a, slice):
-        return _compare((a.start, a.stop, a.step), (b.start, b.stop, b.step), pairs)
     equal = a is b or a == b or (isinstance(a, float) and a != a and b != b)
     return None if equal else f"{a!r} became {b!r}"
 

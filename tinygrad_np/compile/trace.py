@@ -396,7 +396,7 @@ def _name(function: Any) -> str:
 
 
 def _on_hosts(ufunc: np.ufunc, args: tuple[Any, ...]) -> Callable[[], float]:
-    parts = [a.variable.where if isinstance(a, Symbol) else a for a in args]
+    parts = tuple([a.variable.where if isinstance(a, Symbol) else a for a in args])
     return lambda: float(ufunc(*[part() if callable(part) else part for part in parts]))
 
 
@@ -405,8 +405,6 @@ def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
         return function, args, kwargs
     axis = args[1] if len(args) > 1 else kwargs.get("axis")
-    if isinstance(axis, list):
-        axis = tuple(axis)
     return REDUCTIONS[function], (args[0], axis), {"keepdims": bool(kwargs.get("keepdims", False))}
 
 
