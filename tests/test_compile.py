@@ -805,6 +805,16 @@ def layouts() -> Any:
     return step, [w]
 
 
+def filled_from_an_argument() -> Any:
+    w = tg.Tensor(X.copy())
+
+    def step(x: Any) -> Any:
+        np.copyto(w.data, x * 1.0)
+        return w.data * 2
+
+    return step, [w]
+
+
 def several_updates() -> Any:
     w = tg.Tensor(X.copy(), requires_grad=True)
     opt = optim.SGD([w], lambda i: 0.1 / (i + 1), momentum=0.9)
@@ -859,7 +869,8 @@ def drawn_into_place() -> Any:
 
 
 ALIASING = [
-    several_updates, filled_from_elsewhere, replaced_by_a_constant, drawn_into_place,
+    several_updates, filled_from_an_argument, filled_from_elsewhere, replaced_by_a_constant,
+    drawn_into_place,
     copies_and_views_of_what_is_stored, swapped, products_of_two_parameters, shared_memory,
     stored_twice, one_value_in_two_places, updated_before_backward, replaced_inside,
     stored_to_and_replaced, computed_while_the_earlier_is_read,
@@ -881,6 +892,27 @@ def test_the_same_with_all_passes(make: Any) -> None:
         expected, found = listed(eager(*args)), listed(compiled(*args))
         for one, other in zip([*expected, *listed(theirs)], [*found, *listed(ours)], strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "product", [lambda w, x: w.T @ x, lambda w, x: x @ w, lambda w, x: w @ w.T, lambda w, x: x @ x]
+)
+def test_a_product_is_not_added_up_in_one_of_its_operands(product: Any) -> None:
+    rng = np.random.default_rng(0)
+    start, x = rng.normal(size=(2, 70, 70))  # too large for BLAS to have read all before it writes
+    w = tg.Tensor(start, requires_grad=True)
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        w.data -= 0.01 * product(w.data, x)
+        y = x * 2
+        return y - 0.5 * product(y, y.T)
+
+    expected = start.copy()
+    for _ in range(4):
+        expected -= 0.01 * product(expected, x)
+        np.testing.assert_allclose(step(x), 2 * x - 0.5 * product(2 * x, 2 * x.T), atol=1e-11)
+        np.testing.assert_allclose(w.data, expected, atol=1e-11)
 
 
 def test_an_array_held_outside_keeps_its_values_where_data_is_assigned() -> None:
@@ -1060,6 +1092,23 @@ def test_an_error_in_a_replay_changes_nothing() -> None:
     step(X, np.array([0, 2]))
     assert opt.updates == updates + 1
     assert len(step.plans()) == 1
+
+
+def test_what_is_computed_before_a_check_is_not_stored_before_it() -> None:
+    w = tg.Tensor(X.copy())
+
+    @tg.compile
+    def step(x: Any, t: Any) -> Any:
+        new = w.data * 2
+        loss = tg.softmax_cross_entropy(x, t)
+        np.copyto(w.data, new)
+        return loss
+
+    for _ in range(3):
+        step(X, np.array([0, 1]))
+    with pytest.raises(ValueError, match="labels must lie in"):
+        step(X, np.array([0, 2]))
+    assert (w.data == X * 8).all()
 
 
 def test_an_error_while_tracing_changes_nothing() -> None:

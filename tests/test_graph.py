@@ -259,6 +259,23 @@ def test_retain_graph_allows_another_pass() -> None:
         out.backward()
 
 
+def test_an_array_that_a_rule_hands_on_is_not_written_to() -> None:
+    slopes = np.array([1.0, 2.0])
+
+    def handed_on(x: Any, slopes: Any) -> Any:
+        return np.sum(x * slopes)
+
+    define = tg.op(cases=[tg.case(np.ones(2), np.ones(2))], x=lambda g, slopes: slopes)
+    weighted = define(handed_on)  # for g = 1 alone, of course
+    try:
+        x = leaf([3.0, 4.0])
+        ((x * x).sum() + weighted(x, slopes)).backward()
+        assert_close(x.grad, [7, 10])
+        assert slopes.tolist() == [1, 2]
+    finally:
+        del tg.OPS["handed_on"]
+
+
 def test_backward_releases_the_arrays_as_it_goes() -> None:
     x = leaf(np.ones(5))
     between = tg.exp(x)
