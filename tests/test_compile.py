@@ -906,12 +906,14 @@ def test_a_product_is_not_added_up_in_one_of_its_operands(product: Any) -> None:
     def step(x: Any) -> Any:
         w.data -= 0.01 * product(w.data, x)
         y = x * 2
-        return y - 0.5 * product(y, y.T)
+        return y - 0.5 * product(y, y.T), np.sin(x) @ np.cos(x)
 
     expected = start.copy()
     for _ in range(4):
         expected -= 0.01 * product(expected, x)
-        np.testing.assert_allclose(step(x), 2 * x - 0.5 * product(2 * x, 2 * x.T), atol=1e-11)
+        added, multiplied = step(x)
+        np.testing.assert_allclose(added, 2 * x - 0.5 * product(2 * x, 2 * x.T), atol=1e-11)
+        np.testing.assert_allclose(multiplied, np.sin(x) @ np.cos(x), atol=1e-11)
         np.testing.assert_allclose(w.data, expected, atol=1e-11)
 
 
