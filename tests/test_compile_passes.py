@@ -212,6 +212,19 @@ def test_products_and_scalings_are_accumulated() -> None:
     assert calls(outer, accumulate.run, dead.run, rtol=1e-13).count("gemm") == 2
 
 
+def test_an_optimisers_update_is_one_call() -> None:
+    opt = tg.optim.SGD([W], 0.1)
+
+    def step(x: Any, y: Any) -> Any:
+        W.grad = x.T @ y
+        opt.step()
+        opt.zero_grad()
+        return (x - np.array(0.5) * y,)
+
+    names = calls(step, common.run, accumulate.run, dead.run, rtol=1e-13)
+    assert (names.count("gemm"), names.count("axpy"), "multiply" in names) == (1, 1, False)
+
+
 def test_products_with_a_common_factor_become_one() -> None:
     once = [common.run, accumulate.run, dead.run, factor.run, dead.run]
 

@@ -255,6 +255,16 @@ def test_errors(call: Any, error: Any, words: str) -> None:
         call(tg.Tensor(START, requires_grad=True))
 
 
+def test_settings_may_be_zero() -> None:
+    w = tg.Tensor(START, requires_grad=True)
+    w.grad = np.ones_like(w.data)
+    for opt in (optim.SGD([w], 0.0), optim.Adam([w], 0.0, betas=(0.0, 0.0))):
+        opt.step()
+        assert_close(w.data, START)
+    assert optim.clip_grad_norm([w], 0.0) > 0
+    assert (w.grad == 0).all()
+
+
 # Schedules
 
 
