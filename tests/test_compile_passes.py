@@ -297,7 +297,7 @@ def test_products_of_matrices_by_dot() -> None:
 def test_without_blas_nothing_is_missing(passes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from tinygrad_np.compile import blas
 
-    monkeypatch.setattr(blas, "library", lambda: None)
+    monkeypatch.setattr(blas, "loaded", lambda: None)
     opt = tg.optim.SGD([W], 0.1)
 
     def step(x: Any, y: Any) -> Any:

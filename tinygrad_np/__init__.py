@@ -40,7 +40,13 @@ from .op import Op as Op
 from .op import composite as composite
 from .op import op as op
 from .op import ufunc as ufunc
-from .ops import *
+from .ops.activation import *
+from .ops.elementwise import *
+from .ops.indexing import *
+from .ops.linalg import *
+from .ops.loss import *
+from .ops.reduction import *
+from .ops.shape import *
 from .random import dropout as dropout
 from .random import manual_seed as manual_seed
 from .record import record as record
@@ -48,8 +54,6 @@ from .record import scope as scope
 from .serialization import load as load
 from .serialization import save as save
 from .tensor import Tensor as Tensor
-
-linalg = importlib.import_module(".linalg", __name__)  # noqa: F811  # ops brought its own along
 
 __version__ = "0.1.0"
 

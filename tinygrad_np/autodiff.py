@@ -116,7 +116,8 @@ def leaf(value: Operand) -> Tensor:
             "tensor.detach() where a constant is meant"
         )
     made = Tensor(array, requires_grad=True)
-    _INPUTS.update(filter(None, [made._node]))
+    assert made._node is not None
+    _INPUTS.add(made._node)
     return made
 
 

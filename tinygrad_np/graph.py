@@ -187,13 +187,13 @@ def backward(
         gradient = pending.pop(node, None)
         if gradient is None:
             continue
-        if watcher is not None:
-            watcher(node, gradient)
         op = node.op
         if (op is None) if wanted is None else (node in wanted):
             # A sum of 0-d arrays is a scalar of NumPy's, and no array.
             found[node] = gradient if node in private and gradient.shape else _own(gradient)
         if op is None or (leading is not None and leading.isdisjoint(node.parents)):
+            if watcher is not None and not node.parents:  # a leaf, or a checkpoint's input
+                watcher(node, gradient)
             continue  # the way ends here: what lies before is neither needed nor released
         saved = node.saved
         if saved is None:
@@ -202,6 +202,8 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
+        if watcher is not None:
+            watcher(node, gradient)
         if lift is not None:
             saved = lift(node)
         for parent, rule in zip(node.parents, op.rules, strict=False):

@@ -16,7 +16,7 @@ _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
 @functools.cache
-def library() -> tuple[Any, str, str, Any] | None:
+def loaded() -> tuple[Any, str, str, Any] | None:
     """The library with its names' prefix and suffix and its integer type; None without one."""
     try:
         from threadpoolctl import threadpool_info
@@ -73,7 +73,7 @@ def bind(out: Any, operands: tuple[Any, ...], unit_beta: bool) -> Kernel | None:
     is alpha, beta; where ``unit_beta`` says that beta is 1, an outer product has none. None where
     there is no BLAS, or where the arrays' layout is not its own.
     """
-    found = library()
+    found = loaded()
     if found is None or not out.size or any(not operand.size for operand in operands):
         return None
     pointers = [_pointer(operand) for operand in operands]

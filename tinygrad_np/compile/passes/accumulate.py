@@ -16,7 +16,7 @@ from .facts import Facts, is_product
 
 def run(program: Program) -> int:
     """Fuse scalings, products and sums; needs BLAS. What is fused is left behind, for ``dead``."""
-    if blas.library() is None:
+    if blas.loaded() is None:
         return 0
     facts = Facts(program)
     updated = {call.args[1]: call.args[0] for call in program.calls if call.kind == "store"}
