@@ -16,7 +16,7 @@ import tinygrad_np as tg
 from scripts.command import failed, natural, parser_of, positive
 from scripts.training import loss_of
 from tinygrad_np.data import load_mnist
-from tinygrad_np.draw import SHOW
+from tinygrad_np.drawing import SHOW
 from tinygrad_np.nn import Module
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory

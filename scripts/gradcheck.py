@@ -26,8 +26,8 @@ from scripts import audit_seeds
 from scripts.command import failed, natural, parser_of
 from scripts.reproduction import EXPERIMENTS
 from tinygrad_np.data import IDXError, load_mnist
-from tinygrad_np.gradcheck import Comparison, check_op
-from tinygrad_np.op import Op
+from tinygrad_np.definition import Op
+from tinygrad_np.gradient_check import Comparison, check_op
 from tinygrad_np.optim import SGD
 
 Array = NDArray[Any]

@@ -10,9 +10,9 @@ import numpy as np
 
 import tinygrad_np as tg
 from scripts.command import parser_of
-from tinygrad_np.gradcheck import check_op
+from tinygrad_np.definition import Op
+from tinygrad_np.gradient_check import check_op
 from tinygrad_np.graph import Rule
-from tinygrad_np.op import Op
 
 EXAMPLES = """examples:
   python -m scripts.mutate

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_np as tg
 from tinygrad_np.cases import Case
-from tinygrad_np.op import Op
+from tinygrad_np.definition import Op
 
 
 def identifier(op: Op, case: Case) -> str:

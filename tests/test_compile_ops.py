@@ -8,7 +8,7 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import CALLS, assert_close, gradients, listed
 from tinygrad_np.cases import Case, Sample
-from tinygrad_np.op import Op
+from tinygrad_np.definition import Op
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 

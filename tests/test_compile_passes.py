@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tinygrad_np.compile import passes as every
-from tinygrad_np.compile.passes import (
+from tinygrad_np.compiler import passes as every
+from tinygrad_np.compiler.passes import (
     accumulate,
     algebra,
     common,
@@ -295,7 +295,7 @@ def test_products_of_matrices_by_dot() -> None:
 
 @pytest.mark.parametrize("passes", [every.EXACT, (*every.EXACT, *every.REORDERING)])
 def test_without_blas_nothing_is_missing(passes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_np.compile import blas
+    from tinygrad_np.compiler import blas
 
     monkeypatch.setattr(blas, "loaded", lambda: None)
     opt = tg.optim.SGD([W], 0.1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tinygrad_np.debug import ChangedArrayError
-from tinygrad_np.record import record_of
+from tinygrad_np.debugging import ChangedArrayError
+from tinygrad_np.recorder import record_of
 
 
 def test_the_first_inf_is_named_with_its_line_and_its_operands() -> None:

@@ -14,11 +14,11 @@ import tinygrad_np as tg
 from tests.registry import CALLS, listed
 from tinygrad_np import nn
 from tinygrad_np.cases import Case
-from tinygrad_np.draw import SHOW
-from tinygrad_np.draw.dot import STYLES
-from tinygrad_np.draw.text import value_text
-from tinygrad_np.draw.walk import Vertex, walk
-from tinygrad_np.op import Op
+from tinygrad_np.definition import Op
+from tinygrad_np.drawing import SHOW
+from tinygrad_np.drawing.dot import STYLES
+from tinygrad_np.drawing.text import value_text
+from tinygrad_np.drawing.walk import Vertex, walk
 from tinygrad_np.tensor import Tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "graph.gv"

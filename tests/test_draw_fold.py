@@ -8,8 +8,8 @@ import pytest
 
 import tinygrad_np as tg
 from tinygrad_np import nn
-from tinygrad_np.draw.fold import fold
-from tinygrad_np.draw.walk import Vertex, walk
+from tinygrad_np.drawing.fold import fold
+from tinygrad_np.drawing.walk import Vertex, walk
 from tinygrad_np.tensor import Tensor
 
 

@@ -14,7 +14,7 @@ import models
 import tinygrad_np as tg
 from scripts.draw_graph import main, write_graph
 from tinygrad_np import nn
-from tinygrad_np.draw.render import _histogram
+from tinygrad_np.drawing.render import _histogram
 from tinygrad_np.tensor import Tensor
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"

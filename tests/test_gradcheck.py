@@ -17,7 +17,7 @@ import tinygrad_np as tg
 from scripts import gradcheck as script
 from scripts import mutate
 from tinygrad_np.cases import case, normal
-from tinygrad_np.gradcheck import (
+from tinygrad_np.gradient_check import (
     Comparison,
     GradcheckError,
     GradcheckReport,

@@ -12,9 +12,9 @@ import tinygrad_np as tg
 from tests.registry import CALLS, DIFFERENTIABLE, assert_close, gradients, listed, weights_for
 from tinygrad_np import graph
 from tinygrad_np.cases import Case
-from tinygrad_np.gradcheck import sample_call
+from tinygrad_np.definition import Op
+from tinygrad_np.gradient_check import sample_call
 from tinygrad_np.graph import Node
-from tinygrad_np.op import Op
 from tinygrad_np.tensor import wrap
 
 # Layouts: views of other arrays, with the same elements

@@ -13,7 +13,7 @@ import tinygrad_np as tg
 from tests.oracles import oracle
 from tests.registry import CALLS, assert_close, listed
 from tinygrad_np.cases import Case, case
-from tinygrad_np.op import Op
+from tinygrad_np.definition import Op
 
 NAMES = """
 add subtract multiply divide negative positive power square sqrt cbrt reciprocal abs sign exp exp2

@@ -9,8 +9,8 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import gradients, identifier, listed
 from tinygrad_np.cases import Case
-from tinygrad_np.gradcheck import sample_call
-from tinygrad_np.op import Op
+from tinygrad_np.definition import Op
+from tinygrad_np.gradient_check import sample_call
 from tinygrad_np.tensor import NUMPY, plain
 
 BY_FUNCTION = {

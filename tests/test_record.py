@@ -10,7 +10,7 @@ import pytest
 import tinygrad_np as tg
 from tinygrad_np import graph, nn
 from tinygrad_np.graph import Node
-from tinygrad_np.record import Record, _array_names, array_name, record_of
+from tinygrad_np.recorder import Record, _array_names, array_name, record_of
 from tinygrad_np.tensor import Tensor
 
 

@@ -16,30 +16,30 @@ from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
 from . import random as random
-from .audit import AuditReport as AuditReport
-from .audit import audit as audit
+from .auditing import AuditReport as AuditReport
+from .auditing import audit as audit
 from .autodiff import *
 from .cases import case as case
-from .compile import CompileError as CompileError
-from .compile import compile as compile
+from .compiler import CompileError as CompileError
+from .compiler import compile as compile
 from .config import show_config as show_config
-from .debug import debug as debug
-from .draw import draw as draw
-from .draw import trace_table as trace_table
-from .gradcheck import GradcheckError as GradcheckError
-from .gradcheck import GradcheckReport as GradcheckReport
-from .gradcheck import gradcheck as gradcheck
+from .debugging import debug as debug
+from .definition import OPS as OPS
+from .definition import Op as Op
+from .definition import composite as composite
+from .definition import op as op
+from .definition import ufunc as ufunc
+from .drawing import draw as draw
+from .drawing import trace_table as trace_table
+from .gradient_check import GradcheckError as GradcheckError
+from .gradient_check import GradcheckReport as GradcheckReport
+from .gradient_check import gradcheck as gradcheck
 from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
 from .graph import no_grad as no_grad
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
-from .op import OPS as OPS
-from .op import Op as Op
-from .op import composite as composite
-from .op import op as op
-from .op import ufunc as ufunc
 from .ops.activation import *
 from .ops.elementwise import *
 from .ops.indexing import *
@@ -49,8 +49,8 @@ from .ops.reduction import *
 from .ops.shape import *
 from .random import dropout as dropout
 from .random import manual_seed as manual_seed
-from .record import record as record
-from .record import scope as scope
+from .recorder import record as record
+from .recorder import scope as scope
 from .serialization import load as load
 from .serialization import save as save
 from .tensor import Tensor as Tensor

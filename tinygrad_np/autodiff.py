@@ -11,8 +11,8 @@ from weakref import WeakSet
 import numpy as np
 
 from . import graph, random
+from .definition import OPS
 from .graph import Node, Rule
-from .op import OPS
 from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
 from .tracing import as_array, effect
 

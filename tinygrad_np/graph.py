@@ -50,10 +50,10 @@ _ticks = itertools.count()
 class Node:
     """One recorded op call, or a leaf (``op is None``) that collects a gradient.
 
-    ``saved`` holds what the op's rules read (see ``op.py``) and is None once released; ``parents``
-    has one entry per input, None where that input needs no gradient. Nodes never refer to Tensors
-    or to their users: there is no cycle, and memory comes back by reference counting alone.
-    ``record`` is for observers (see ``record.py``), and not set unless there is one.
+    ``saved`` holds what the op's rules read (see ``definition.py``) and is None once released;
+    ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
+    to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
+    ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
     """
 
     __slots__ = (

@@ -13,7 +13,7 @@ from . import random, tracing
 from .ops import activation
 from .ops.elementwise import tanh
 from .ops.linalg import linear
-from .record import is_recorded, scope, scope_owner
+from .recorder import is_recorded, scope, scope_owner
 from .tables import aligned
 from .tensor import Array, Operand, Tensor
 

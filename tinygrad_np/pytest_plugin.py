@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .gradcheck import GradcheckReport
-from .gradcheck import gradcheck as check
+from .gradient_check import GradcheckReport
+from .gradient_check import gradcheck as check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

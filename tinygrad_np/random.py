@@ -6,7 +6,7 @@ import numpy as np
 
 from . import tracing
 from .cases import booleans, case, normal
-from .op import Value, composite, op
+from .definition import Value, composite, op
 from .tensor import Array, Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import

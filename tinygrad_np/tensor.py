@@ -1,7 +1,7 @@
 """The Tensor: an ndarray, its gradient, and the node that remembers where it came from.
 
-Operators and methods call the ops by name through ``ops``, a namespace that ``op.py`` fills as the
-ops are defined: so this floor needs nothing from the floors above it.
+Operators and methods call the ops by name through ``ops``, a namespace that ``definition.py`` fills
+as the ops are defined: so this floor needs nothing from the floors above it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import graph
 from .aligned import aligned_copy
 from .graph import Node
-from .record import backward_pass, name_array
+from .recorder import backward_pass, name_array
 from .shapes import Axis, Shape
 from .tracing import Traced, as_array
 
@@ -27,7 +27,7 @@ Operand = Any
 
 
 class _Ops:
-    """The ops' functions as attributes, added by ``op.py``."""
+    """The ops' functions as attributes, added by ``definition.py``."""
 
     def __getattr__(self, name: str) -> TensorFunction:
         raise AttributeError(f"no op is called {name!r}: was tinygrad_np.ops imported?")
@@ -509,7 +509,7 @@ def lift(node: Node) -> tuple[Any, ...]:
     """A node's saved values for rules that are to be recorded: arrays of the graph as Tensors.
 
     Inputs keep their own past, the output has the node itself; constants stay as they are. The
-    order is that of ``op.py``: one entry per parent, then the output, then constants.
+    order is that of ``definition.py``: one entry per parent, then the output, then constants.
     """
     saved, parents = node.saved, node.parents
     assert saved is not None

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Traced:
-    """An array that a tracer hands out in place of an ndarray; see ``compile/symbol.py``."""
+    """An array that a tracer hands out in place of an ndarray; see ``compiler/symbol.py``."""
 
     __slots__ = ()
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..cases import REAL, case, normal, uniform
-from ..op import OPS, Value, composite, op
+from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor
 from .elementwise import floats, multiply

@@ -26,7 +26,7 @@ from ..cases import (
     normal,
     pairs,
 )  # fmt: skip
-from ..op import OPS, Value, op, ufunc
+from ..definition import OPS, Value, op, ufunc
 from ..tensor import NUMPY, TensorFunction
 
 __all__ = [

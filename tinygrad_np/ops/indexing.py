@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, distinct, integers, normal
-from ..op import OPS, Value, composite, op
+from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor, plain
 from ..tracing import as_array, pure

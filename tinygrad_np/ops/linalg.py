@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, normal, regular
-from ..op import OPS, Value, composite, op
+from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor
 from .elementwise import multiply

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import tracing
 from ..cases import Case, case, integers, normal, probabilities, uniform
-from ..op import OPS, Value, op
+from ..definition import OPS, Value, op
 from ..shapes import Shape
 from .activation import by_rows, order_for_rows
 from .elementwise import floats

@@ -18,7 +18,7 @@ from ..cases import (
     reductions,
     uniform,
 )  # fmt: skip
-from ..op import OPS, Value, op
+from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from .elementwise import floats
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, normal
-from ..op import OPS, Value, composite, op
+from ..definition import OPS, Value, composite, op
 from ..shapes import Axis, Shape
 from ..tensor import Operand, Tensor, plain
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..definition import OPS
 from ..graph import Node
-from ..op import OPS
 from ..shapes import Shape, kept_shape
 from ..tensor import Array
 from .trace import Change, Mistake, Trace, parent_of

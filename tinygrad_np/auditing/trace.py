@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import graph
+from ..definition import Op
 from ..graph import Node, Rule
-from ..op import Op
 from ..tensor import Array, Tensor
 
 Gradients = dict[Node, Array]

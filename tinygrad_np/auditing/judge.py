@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..autodiff import leaf
-from ..gradcheck import GradcheckReport, _listed, _names, _scalar, gradcheck
+from ..gradient_check import GradcheckReport, _listed, _names, _scalar, gradcheck
 from ..tensor import Array, Tensor, plain
 from .hypotheses import fit
 from .report import AuditReport, Diagnosis, Verdict

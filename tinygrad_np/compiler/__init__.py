@@ -36,7 +36,7 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
     updates is no case for replay: the function then runs as it is, as under ``tg.record`` and
     ``tg.debug``.
 
-    ``exact=True`` leaves out the passes that change the order of additions (``compile/passes``):
+    ``exact=True`` leaves out the passes that change the order of additions (``compiler/passes``):
     the results are then eager's to the last bit.
 
     >>> import numpy as np, tinygrad_np as tg

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..draw.dot import EDGE, NODE, escaped
-from ..draw.render import Drawing
+from ..drawing.dot import EDGE, NODE, escaped
+from ..drawing.render import Drawing
 from .plan import Plan
 from .program import Value
 

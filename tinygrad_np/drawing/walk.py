@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import graph
+from ..definition import Op
 from ..graph import Node
 from ..nn import Module
-from ..op import Op
-from ..record import Record, array_name, record_of
+from ..recorder import Record, array_name, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 

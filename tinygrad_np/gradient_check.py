@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike
 from . import graph
 from .autodiff import connected, grad, leaf
 from .cases import Case, Sample
+from .definition import Op
 from .graph import Node
 from .kinks import find_kink
 from .numerical import Method, Probe, replaced
-from .op import Op
 from .tables import aligned
 from .tensor import Array, Tensor, plain
 
@@ -191,7 +191,7 @@ def check_op(
     and empty ones are not; nor is an op without rules.
 
     >>> import tinygrad_np as tg
-    >>> from tinygrad_np.gradcheck import check_op
+    >>> from tinygrad_np.gradient_check import check_op
     >>> bool(check_op(tg.OPS["tanh"], tg.OPS["tanh"].cases[0], order=2))
     True
     """

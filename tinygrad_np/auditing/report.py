@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..gradcheck import GradcheckReport
+from ..gradient_check import GradcheckReport
 from ..tables import aligned
 
 

@@ -21,7 +21,7 @@ from .same import difference
 from .trace import LOCK, Trace, concrete_result, watching
 
 if TYPE_CHECKING:  # imported when something is drawn
-    from ..draw.render import Drawing
+    from ..drawing.render import Drawing
 
 _MOST = 32
 """So many plans are kept: who needs more calls with something that always differs."""
