@@ -1,0 +1,401 @@
+"""What a step is given: found, checked before each replay, and shadowed while the step is traced.
+
+The walk starts at the arguments and at the variables that the step's code names, and goes through
+tuples, lists, dicts, objects and the user's own functions. Arrays and Tensors become traced ones in
+shadow copies of what holds them; all else is static, and noted as a condition. The traced run can
+write to the shadows only: what they hold afterwards is what a replay leaves behind.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import Node
+from ..nn import Module
+from ..optim import Optimizer
+from ..tensor import Tensor, wrap
+from .program import Value
+from .symbol import Symbol
+from .tracer import Tracer
+
+Condition = tuple[str, tuple[Any, ...]]
+"""A Python expression, with numbered braces where the objects beside it go."""
+
+LIBRARIES = {*sys.stdlib_module_names, "numpy", "scipy", "matplotlib", "tinygrad_np"} - {"__main__"}
+"""What is no user's code: its functions are not looked into, its modules do not change."""
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, np.generic, np.dtype, Enum)
+_MANY = 32
+
+
+class CompiledFunction:
+    """What ``compile`` returns: inside another step it is the function that it was made of."""
+
+    function: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where something lives: an expression as in a Condition, and words for messages."""
+
+    text: str
+    objects: tuple[Any, ...]
+    label: str
+
+    def item(self, key: Any) -> Place:
+        """What is under a key of what lives here."""
+        text = f"{self.text}[{{{len(self.objects)}}}]"
+        return Place(text, (*self.objects, key), f"{self.label}[{key!r}]")
+
+    def attribute(self, name: str) -> Place:
+        """An attribute of what lives here."""
+        return Place(f"{self.text}.{name}", self.objects, self.label)
+
+    def condition(self, text: str, *objects: Any) -> Condition:
+        """An expression of this place, {0}, and of further objects, {1} and so on."""
+        shift = len(self.objects)
+        names = [self.text, *[f"{{{shift + i}}}" for i in range(len(objects))]]
+        return text.format(*names), (*self.objects, *objects)
+
+
+def held(holder: Any, key: Any, label: str) -> Place:
+    """The place of what a list or dict holds under a key."""
+    return Place("{0}[{1}]", (holder, key), label)
+
+
+def attribute(owner: Any, name: str, label: str) -> Place:
+    """The place of an object's attribute."""
+    return Place(f"{{0}}.{name}", (owner,), label)
+
+
+class Array(NamedTuple):
+    """An array that is given: where it lives, its traced self, and the Value that this begins as."""
+
+    place: Place
+    array: Any
+    symbol: Symbol
+    value: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Holder:
+    """Something that holds other things, its shadow, and what the shadow held at the start.
+
+    ``original`` is a list, a dict, or an object of which the ``names`` are attributes; None for
+    what is made anew at each call.
+    """
+
+    original: Any
+    shadow: Any
+    names: tuple[str, ...]
+    label: str
+    before: dict[Any, Any]
+
+    @staticmethod
+    def contents(shadow: Any, names: tuple[str, ...]) -> dict[Any, Any]:
+        """What it holds, by key, index or name."""
+        if names:
+            return {name: getattr(shadow, name) for name in names}
+        return dict(shadow if isinstance(shadow, dict) else enumerate(shadow))
+
+    def changes(self) -> Iterator[tuple[Any, Any]]:
+        """What the shadow holds now and did not hold at the start; None for what it has lost."""
+        now = self.contents(self.shadow, self.names)
+        for key in {**self.before, **now}:
+            if self.before.get(key, self) is not now.get(key, self):
+                yield key, now.get(key, self)
+
+
+class Given:
+    """The shadows of what one call of a step is given, and the conditions for using them again."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self.tracer = tracer
+        self.conditions: list[Condition] = []
+        self.arrays: list[Array] = []
+        self.holders: list[Holder] = []
+        self.shadows: dict[int, tuple[Any, Any, Place]] = {}  # by the id of what is shadowed
+        self.spaces: dict[int, types.ModuleType] = {}  # shadows of namespaces, by the dict's id
+        self.seen: set[tuple[int, str]] = set()  # names looked up so far, by the dict's id
+
+    def argument(self, value: Any, place: Place) -> Any:
+        """The shadow of an argument: containers are made anew for each call, so only compared."""
+        kind = type(value)
+        if kind in (tuple, list, dict) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+            self._require(place, "type({0}) is {1} and len({0}) == {2}", kind, len(value))
+            items = value.items() if kind is dict else enumerate(value)
+            parts = {key: self.argument(item, place.item(key)) for key, item in items}
+            shadow = _like(value, parts)
+            self._hold(None, shadow, place.label)
+            return shadow
+        if kind is Tensor and not value.requires_grad:
+            self._require(place, "type({0}) is {1} and {0}._node is None", kind)
+            shadow = wrap(self._array(value._data, place.attribute("_data")), None)
+            self._hold(None, shadow, place.label, "_data", "_node")
+            return shadow
+        if isinstance(value, np.ndarray) and kind is not np.ndarray:
+            self.tracer.refuse(f"an argument is a {kind.__name__}: pass np.asarray(it)")
+        return self.shadow(value, place)
+
+    def shadow(self, value: Any, place: Place) -> Any:
+        """What stands for ``value`` in the traced run; notes what must hold for it to do so."""
+        if id(value) in self.shadows:
+            _, shadow, first = self.shadows[id(value)]
+            if type(shadow) is Symbol:  # one array in two places
+                self._same_array(place, first)
+            else:
+                self._require(place, "{0} is {1}", value)
+            return shadow
+        if type(value) is np.ndarray and value.dtype.kind in "fiubc" and value.dtype.isnative:
+            return self._array(value, place)
+        if isinstance(value, _PLAIN):
+            self._require(place, "({0} is {1} or same({0}, {1}))", value)
+            return value
+        if isinstance(value, types.ModuleType) and not _is_users(value):
+            return value
+        self._require(place, "{0} is {1}", value)
+        return self._walk(value, place)
+
+    def _array(self, array: Any, place: Place) -> Symbol:
+        if id(array) in self.shadows:
+            _, symbol, first = self.shadows[id(array)]
+            self._same_array(place, first)
+            return symbol
+        symbol = self.tracer.input(array, place.label)
+        self.arrays.append(Array(place, array, symbol, symbol.variable))
+        return self._remember(array, symbol, place)
+
+    def _same_array(self, place: Place, first: Place) -> None:
+        text = first.text.format(*[f"{{{len(place.objects) + i}}}" for i in range(len(first.objects))])
+        self.conditions.append((f"{place.text} is {text}", (*place.objects, *first.objects)))
+
+    def _require(self, place: Place, text: str, *objects: Any) -> None:
+        self.conditions.append(place.condition(text, *objects))
+
+    def _remember(self, value: Any, shadow: Any, place: Place) -> Any:
+        self.shadows[id(value)] = value, shadow, place
+        self.tracer.originals[id(shadow)] = value
+        return shadow
+
+    def _hold(self, original: Any, shadow: Any, label: str, *names: str) -> None:
+        before = Holder.contents(shadow, names)
+        self.holders.append(Holder(original, shadow, names, label, before))
+
+    # By kind
+
+    def _walk(self, value: Any, place: Place) -> Any:
+        kind, label = type(value), place.label
+        if kind is Tensor:
+            return self._tensor(value, place)
+        if isinstance(value, CompiledFunction):
+            return self.shadow(value.function, attribute(value, "function", label))
+        if isinstance(value, types.FunctionType):
+            return self._function(value, place) if _is_users(value) else value
+        if isinstance(value, types.MethodType):
+            owner = self.shadow(value.__self__, attribute(value, "__self__", label))
+            function = self.shadow(value.__func__, attribute(value, "__func__", label))
+            found = getattr(owner, value.__name__, None)  # it may have a shadow of its own
+            made = found if owner is not value.__self__ and found else types.MethodType(function, owner)
+            return self._remember(value, made, place)
+        if isinstance(value, functools.partial):
+            names = ("func", "args", "keywords")
+            parts = [self.shadow(getattr(value, n), attribute(value, n, label)) for n in names]
+            made = functools.partial(parts[0], *parts[1], **parts[2])
+            return self._remember(value, made, place)
+        if isinstance(value, types.ModuleType):
+            return self._space(vars(value))
+        if isinstance(value, type):
+            if _is_users(value):
+                self._class(value, None)
+            return value
+        if isinstance(value, np.random.Generator):
+            self._remember(value, copy.deepcopy(value), place)
+            self.tracer.watch(value, self.shadows[id(value)][1])
+            return self.shadows[id(value)][1]
+        if isinstance(value, dict | list | tuple | collections.deque):
+            return self._container(value, place)
+        if isinstance(value, np.ndarray):  # of no kind that is traced
+            return value
+        if _is_users(kind) or isinstance(value, Module | Optimizer):
+            return self._object(value, place)
+        if kind.__eq__ is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
+            self._require(place, "{0} == {1}", copy.copy(value))
+        return value
+
+    def _tensor(self, value: Tensor, place: Place) -> Tensor:
+        """The shadow of a leaf. (A computed Tensor is refused where it takes part.)"""
+        node, label = value._node, value.name or place.label
+        if not value.is_leaf:
+            return value
+        shadow = wrap(self._array(value._data, attribute(value, "_data", label)), None)
+        self._remember(value, shadow, place)
+        shadow._name = value._name
+        self._require(place, "{0}._node is {1}", node)
+        if node is not None:
+            leaf = shadow._node = Node(None, (), (), node.shape, node.dtype)
+            leaf.name = node.name
+            leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
+            self._hold(node, leaf, f"{label}.grad", "grad")
+        self._hold(value, shadow, label, "_data", "_node")
+        return shadow
+
+    def _container(self, value: Any, place: Place) -> Any:
+        label = place.label
+        self._require(place, "len({0}) == {1}", len(value))
+        if len(value) > _MANY and not isinstance(value, dict) and all(
+            isinstance(item, _PLAIN) for item in value
+        ):
+            self._require(place, "same_items({0}, {1})", list(value))
+            parts = dict(enumerate(value))
+        else:
+            if not isinstance(value, tuple):
+                self._remember(value, copy.copy(value), place)  # for what refers back to it
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            parts = {k: self.shadow(v, held(value, k, f"{label}[{k!r}]")) for k, v in items}
+        if isinstance(value, tuple):
+            return self._remember(value, _like(value, parts), place)
+        shadow = self._remember(value, copy.copy(value), place) if id(value) not in self.shadows else self.shadows[id(value)][1]
+        for key, part in parts.items():
+            shadow[key] = part
+        self._hold(value, shadow, label)
+        return shadow
+
+    def _object(self, value: Any, place: Place) -> Any:
+        kind, label = type(value), place.label
+        try:
+            shadow = object.__new__(kind)
+        except TypeError:  # made by code in C
+            return value
+        self._remember(value, shadow, place)
+        if hasattr(value, "__dict__"):
+            mine, its = vars(value), vars(shadow)
+            self.conditions.append(("len({0}) == {1}", (mine, len(mine))))
+            live = getattr(kind, "read_before_each_run", ())
+            for name, item in mine.items():
+                here = held(mine, name, f"{label}.{name}")
+                its[name] = item if name in live else self.shadow(item, here)
+        slots = tuple(dict.fromkeys(n for n in _slots(kind) if hasattr(value, n)))
+        for name in slots:
+            here = attribute(value, name, f"{label}.{name}")
+            object.__setattr__(shadow, name, self.shadow(getattr(value, name), here))
+        if _is_users(kind):
+            self._class(kind, shadow)
+        if hasattr(value, "__dict__"):
+            self._hold(mine, its, label)
+        if slots:
+            self._hold(value, shadow, label, *slots)
+        return shadow
+
+    def _class(self, kind: type, shadow: Any) -> None:
+        """A user's class: its plain attributes are static, its methods name further variables."""
+        for base in filter(_is_users, kind.__mro__):
+            for name, item in vars(base).items():
+                here = held(vars(base), name, f"{base.__name__}.{name}")
+                if isinstance(item, _PLAIN) and not name.startswith("__"):
+                    self.shadow(item, here)
+                for function in (item, getattr(item, "fget", None), getattr(item, "__func__", None)):
+                    if isinstance(function, types.FunctionType) and _is_users(function):
+                        made = self.shadow(function, here) if function is item else self._function(function, here)
+                        if function is item and getattr(kind, name) is item and _differs(made, item):
+                            if hasattr(shadow, "__dict__"):
+                                vars(shadow).setdefault(name, types.MethodType(made, shadow))
+
+    def _function(self, function: types.FunctionType, place: Place) -> Any:
+        if id(function) in self.shadows:
+            return self.shadows[id(function)][1]
+        code, cells = function.__code__, function.__closure__ or ()
+        fresh = tuple([types.CellType() for _ in cells])
+        space = self._space(function.__globals__)
+        shadow = types.FunctionType(code, vars(space), function.__name__, None, fresh)
+        self._remember(function, shadow, place)
+        shadow.__kwdefaults__ = self.shadow(function.__kwdefaults__, attribute(function, "__kwdefaults__", place.label))
+        shadow.__defaults__ = self.shadow(function.__defaults__, attribute(function, "__defaults__", place.label))
+        vars(shadow).update(vars(function))
+        for name, cell, made in zip(code.co_freevars, cells, fresh, strict=True):
+            try:
+                content = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            made.cell_contents = self.shadow(content, attribute(cell, "cell_contents", name))
+            self._hold(cell, made, name, "cell_contents")
+        self._look_up(function.__globals__, set(_names(code)))
+        return shadow
+
+    def _space(self, real: dict[str, Any]) -> types.ModuleType:
+        """The shadow of a namespace: a module's, which is also its functions' globals."""
+        if id(real) not in self.spaces:
+            space = self.spaces[id(real)] = types.ModuleType(str(real.get("__name__")))
+            vars(space).update(real)
+            self._hold(real, vars(space), space.__name__)
+        return self.spaces[id(real)]
+
+    def _look_up(self, real: dict[str, Any], names: set[str]) -> None:
+        """Shadow the variables of these names, and of modules among them the attributes."""
+        shadows = vars(self._space(real))
+        [holder] = [h for h in self.holders if h.shadow is shadows]
+        for name in sorted(names & real.keys()):
+            if (id(real), name) in self.seen:
+                if isinstance(real[name], types.ModuleType) and _is_users(real[name]):
+                    self._look_up(vars(real[name]), names)
+                continue
+            self.seen.add((id(real), name))
+            value = real[name]
+            shadows[name] = holder.before[name] = self.shadow(value, held(real, name, name))
+            if isinstance(value, types.ModuleType) and _is_users(value):
+                self._look_up(vars(value), names)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names of variables and attributes in a function's code, and in the code inside it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _is_users(thing: Any) -> bool:
+    """Whether a function, a class or a module is the user's own."""
+    name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
+    return (name or "").partition(".")[0] not in LIBRARIES
+
+
+def _differs(made: types.FunctionType, function: types.FunctionType) -> bool:
+    """Whether a method's shadow reads anything that the method itself does not."""
+    mine, its = made.__globals__, function.__globals__
+    if any(mine.get(n) is not its.get(n) for n in _names(function.__code__)):
+        return True
+    cells = zip(made.__closure__ or (), function.__closure__ or (), strict=True)
+    return any(a.cell_contents is not b.cell_contents for a, b in cells)
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        yield from (s for s in ([slots] if isinstance(slots, str) else slots) if s[:2] != "__")
+
+
+def _like(value: Any, parts: dict[Any, Any]) -> Any:
+    """A tuple, list or dict of the same kind."""
+    if isinstance(value, dict):
+        return parts
+    items = list(parts.values())
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two plain values are equal, and not only as 1, 1.0 and True, or 0.0 and -0.0, are."""
+    return type(a) is type(b) and repr(a) == repr(b)
+
+
+def same_items(a: Any, b: list[Any]) -> bool:
+    """Whether a long list of plain values is as it was."""
+    return list(a) == b and all(type(x) is type(y) for x, y in zip(a, b, strict=True))

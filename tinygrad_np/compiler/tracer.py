@@ -1,0 +1,303 @@
+"""Writing down a step: every call that a traced array meets, and what Python does besides."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .. import tracing
+from ..graph import Node, tick
+from . import CompileError
+from .program import REDUCTIONS, Call, Value, map_tree
+from .symbol import Symbol
+
+_PACKAGE = __name__.rsplit(".", 2)[0]
+_SHAPE_DEPENDS_ON_VALUES = frozenset(
+    [np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract, np.trim_zeros]
+)
+
+_PYTHONS = {np.power: operator.pow, np.divide: operator.truediv, np.floor_divide: operator.floordiv}
+"""What Python computes otherwise with its own numbers: the last digit, or an error for 1 / 0."""
+
+
+@dataclass(eq=False)
+class Step:
+    """What Python does before each run: a host number, a random draw or a check.
+
+    ``out`` is the Value that ``function(*args)`` gives: a number, an input, or None for a check.
+    """
+
+    kind: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    out: Value | None
+    line: str
+
+
+class Tracer:
+    """One traced run, as it is written down. See ``tracing.Tracer`` for what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.steps: list[Step] = []
+        self.constants: dict[int, Value] = {}
+        self.start = tick()
+        self.originals: dict[int, Any] = {}  # what a shadow stands for, by the shadow's id
+        self.generators: dict[int, tuple[Any, Any]] = {}  # shadows and their states, by the real id
+        self.errors = np.geterr()
+        self.op, self.attributed = "", 0
+
+    # Arrays come in
+
+    def input(self, array: np.ndarray[Any, Any], name: str | None = None) -> Symbol:
+        """An array that is handed to each run."""
+        return Symbol(self, array, Value(array, "input", name), writable=array.flags.writeable)
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Value:
+        """An array that the step uses, but was not given: it is read, as it then is, at each run."""
+        if id(array) not in self.constants:
+            if type(array) is not np.ndarray:
+                self.refuse(f"arrays of type {type(array).__name__} are not traced: use ndarrays")
+            self.constants[id(array)] = Value(array, "constant")  # which keeps it: the id holds
+        return self.constants[id(array)]
+
+    def place(self, leaf: Any) -> Any:
+        """An argument of a call as the program has it."""
+        if type(leaf) is not Symbol:
+            return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
+        if leaf.tracer is not self:
+            leaf.tracer.refuse(
+                "a traced array was kept from an earlier call, in a place that the step was not "
+                "given: return it, or keep it in an attribute of something that the step is given"
+            )
+        if leaf.view is not None:
+            base, then, call = leaf.view
+            if self.place(base) is not then:  # written to since: the view shows it
+                fresh = self.call(*call)
+                leaf.value, leaf.variable, leaf.view = fresh.value, fresh.variable, fresh.view
+        return leaf.variable
+
+    # Calls
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do it, and write it down."""
+        if isinstance(function, np.ufunc) and all(map(_is_number, args)) and not kwargs:
+            return self.host(_PYTHONS.get(function, function), *args)
+        if tracing.active.get() is not self:
+            self.refuse("a traced array is used outside of the step that it belongs to")
+        if kwargs.get("out") is not None:
+            self.refuse(f"out= makes np.{function.__name__} write into an array in place")
+        if function in _SHAPE_DEPENDS_ON_VALUES or (
+            function is np.ndarray.__getitem__ and _has_mask(args[1])
+        ):
+            self.refuse(
+                "the result's shape depends on the values of a traced array: use tg.where, or "
+                "multiply by the mask"
+            )
+        given = map_tree(_read_only, args)
+        try:
+            result = function(*given, **map_tree(_read_only, kwargs))
+        except ValueError as error:
+            if "read-only" in str(error):
+                self.refuse(f"{function.__name__} writes into an array in place")
+            raise
+        if isinstance(result, tuple):
+            parts = [self.call(Item(function, i), args, kwargs) for i in range(len(result))]
+            return tuple(parts)
+        if isinstance(result, np.generic):
+            result = np.asarray(result)
+        if type(result) is not np.ndarray:
+            self.refuse(f"{function.__name__} returns {type(result).__name__}, not an array")
+        views = not isinstance(function, np.ufunc) and any(
+            isinstance(a, np.ndarray) and np.may_share_memory(a, result) for a in given
+        )
+        if views and not (type(args[0]) is Symbol and np.may_share_memory(given[0], result)):
+            self.refuse(f"{function.__name__} returns a view of something but its first argument")
+        placed = map_tree(self.place, args), map_tree(self.place, kwargs)
+        out = Symbol(self, result, Value(result))
+        if views:
+            out.view = args[0], self.place(args[0]), (function, args, kwargs)
+        elif function in REDUCTIONS:
+            function, *placed = _as_reduce(function, *placed)  # type: ignore[assignment]
+        now: Any = np.geterr()
+        errors = {k: mode for k, mode in now.items() if mode != self.errors[k]}  # type: ignore[literal-required]
+        self.calls.append(
+            Call(function, *placed, out.variable, views, self.op, user_line(), errors)
+        )
+        return out
+
+    def assign(self, target: Any, source: Any, casting: Any = "same_kind") -> Any:
+        """``target[...] = source``: from here on the target is another value of the program."""
+        if type(target) is not Symbol or target.view is not None:
+            self.refuse(
+                "an array is written to in place that is a view, or that the step was not given: "
+                "write a = a + b instead of a += b, or give the whole array to the step"
+            )
+        if target.variable.source == "input" and not target.writable:
+            raise ValueError("assignment destination is read-only")
+        if type(source) is not Symbol:
+            source = self._symbol(np.asarray(source))
+        if source.dtype != target.dtype:
+            if not np.can_cast(source.dtype, target.dtype, casting):
+                raise TypeError(
+                    f"cannot write {source.dtype} into an array of {target.dtype} in place"
+                )
+            source = source.astype(target.dtype)
+        if source.shape != target.shape or source.strides != target.strides:
+            source = self.call(laid_out, (source, target), {})
+        target.value, target.variable = source.value, self.place(source)
+        return target
+
+    def _symbol(self, array: np.ndarray[Any, Any]) -> Symbol:
+        return Symbol(self, array, self.constant(array))
+
+    # What Python does at every run
+
+    def host(self, function: Callable[..., float], *args: Any) -> Any:
+        """See ``tracing.host``."""
+        number = float(function(*map_tree(_concrete, args)))
+        out = Value(np.asarray(number), "number")
+        self._step("number", function, args, out)
+        return Symbol(self, number, out)
+
+    def draw(self, function: Callable[[Any], Any], rng: Any) -> Any:
+        """See ``tracing.draw``: the trace draws from a copy, and so leaves the generator alone."""
+        real = self.originals.get(id(rng), rng)
+        if id(real) not in self.generators:
+            self.watch(real, copy.deepcopy(rng))
+        shadow, state = self.generators[id(real)]
+        self._unmoved(shadow, state)
+        array = np.asarray(function(shadow))
+        self.watch(real, shadow)
+        out = Value(array, "input")
+        self._step("draw", function, (real,), out)
+        return Symbol(self, array, out)
+
+    def watch(self, real: Any, shadow: Any) -> None:
+        """Notice it when numbers are drawn from a generator's shadow in any other way."""
+        self.generators[id(real)] = shadow, shadow.bit_generator.state
+
+    def _unmoved(self, shadow: Any, state: Any) -> None:
+        if repr(shadow.bit_generator.state) != repr(state):
+            self.refuse(
+                "random numbers are drawn from a generator directly, which a replay would not do: "
+                "use tg.dropout, or draw outside and pass the array as an argument"
+            )
+
+    def check(self, function: Callable[..., None], *arrays: Any) -> None:
+        """See ``tracing.check``."""
+        function(*map_tree(_concrete, arrays))
+        self._step("check", function, arrays, None)
+
+    def _step(self, kind: str, function: Any, args: tuple[Any, ...], out: Value | None) -> None:
+        def real(leaf: Any) -> Any:
+            return self.originals.get(id(leaf), self.place(leaf))
+
+        self.steps.append(Step(kind, function, map_tree(real, args), out, user_line()))
+
+    # Nodes: which op a call belongs to, and which parameters take part
+
+    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
+        """Told of each op in the forward pass, when its calls have been made."""
+        for parent in node.parents:
+            if parent is not None and parent.tick < self.start:
+                self.refuse(
+                    f"the Tensor {parent.name!r} takes part, which requires grad and which the "
+                    "step is not given: pass it (or its module) as an argument, or use a variable "
+                    "that the step's own code names"
+                )
+        self._attribute(node.op.name if node.op else "")
+
+    def before_rules(self, node: Node, gradient: Any) -> None:
+        """Told of each node in the backward pass, before its rules make their calls."""
+        self._attribute("")
+        self.op = f"gradient of {node.op.name}" if node.op else ""
+
+    def _attribute(self, name: str) -> None:
+        for call in self.calls[self.attributed :]:
+            call.op = call.op or name
+        self.attributed, self.op = len(self.calls), ""
+
+    def finish(self) -> None:
+        """Check that no generator was used behind the program's back."""
+        for shadow, state in self.generators.values():
+            self._unmoved(shadow, state)
+        self._attribute("")
+
+    def refuse(self, why: str) -> NoReturn:
+        """Give up, naming the line of the user's code."""
+        raise CompileError(f"{why}\n    at {user_line()}")
+
+
+class Item:
+    """One of the results of a function that returns several."""
+
+    def __init__(self, function: Any, index: int) -> None:
+        self.function, self.index = function, index
+        self.__name__ = f"{function.__name__}[{index}]"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """That result."""
+        return self.function(*args, **kwargs)[self.index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Item) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.function, self.index))
+
+
+def laid_out(array: Any, like: Any) -> Any:
+    """A copy of the array in the shape and layout of another."""
+    out = np.empty_like(like)
+    out[...] = array
+    return out
+
+
+def user_line() -> str:
+    """The innermost line of code that is not this package's: the user's, as file:line in name."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (
+        frame.f_globals.get("__name__", _PACKAGE).startswith((f"{_PACKAGE}.", "numpy"))
+        or "_forward" in frame.f_globals
+    ):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _concrete(leaf: Any) -> Any:
+    return leaf.value if type(leaf) is Symbol else leaf
+
+
+def _read_only(leaf: Any) -> Any:
+    """For functions that write into their arguments, which a replay would not see."""
+    value = _concrete(leaf)
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    return value
+
+
+def _is_number(argument: Any) -> bool:
+    if type(argument) is Symbol:
+        return argument.variable.source == "number"
+    return type(argument) in (int, float)
+
+
+def _has_mask(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(type(part) is Symbol and part.dtype.kind == "b" for part in parts)
+
+
+def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """sum(x, axis, keepdims=...) as add.reduce(x, axis, keepdims=...), if no more is asked."""
+    if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
+        return function, args, kwargs
+    axis = args[1] if len(args) > 1 else kwargs.get("axis")
+    return REDUCTIONS[function], (args[0], axis), {"keepdims": bool(kwargs.get("keepdims", False))}
