@@ -1,21 +1,24 @@
-"""Networks as objects: modules, their parameters by name, layers, initialisers, a summary."""
+"""Networks as objects: modules, their state by name, layers, initialisers, a summary."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cached_property, partial
+from reprlib import recursive_repr
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from . import random, tracing
+from .module_state import Held, State, walk
 from .ops import activation
 from .ops.elementwise import tanh
 from .ops.linalg import linear
 from .recorder import is_recorded, scope, scope_owner
 from .tables import aligned
-from .tensor import Array, Operand, Tensor
+from .tensor import Array, Operand, Tensor, plain
 
 Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
 """Draws an array of weights: ``initializer((out, in), rng)``."""
@@ -24,76 +27,113 @@ Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
 class Module:
     """A part of a network: Tensors and other Modules as attributes, and a ``forward`` method.
 
-    Attributes that are leaf Tensors requiring grad are its parameters, those that are Modules its
-    children, also in lists, tuples and dicts; a parameter's name is the path to it.
+    Attributes may also be lists, tuples and dicts of them; a name is the path to its value.
+
+    - *Parameters* are leaf Tensors that require grad, and those that did until their
+      ``requires_grad`` was switched off: these are frozen. ``named_parameters`` lists both;
+      optimisers leave frozen ones alone.
+    - *Buffers* are all other arrays: ndarrays, NumPy's numbers, constant Tensors. Python's own
+      numbers are settings.
+
+    Parameters and buffers are the module's state: ``state_dict``, files and ``summary`` have all
+    of it. An attribute that is no part of the module, a cache say, or a reference to another
+    module, is named in the class's ``transient``.
 
     >>> from tinygrad_np import nn
     >>> class Net(nn.Module):
+    ...     transient = ("last",)
     ...     def __init__(self):
     ...         self.hidden, self.out = nn.Linear(4, 3), nn.Linear(3, 2, bias=False)
+    ...         self.seen = np.zeros(3)
     ...     def forward(self, x):
-    ...         return self.out(self.hidden(x).relu())
+    ...         self.last = self.hidden(x).relu()
+    ...         self.seen += self.last.data.sum(axis=0)
+    ...         return self.out(self.last)
     >>> [name for name, _ in Net().named_parameters()]
     ['hidden.weight', 'hidden.bias', 'out.weight']
+    >>> sorted(Net().state_dict())
+    ['hidden.bias', 'hidden.weight', 'out.weight', 'seen']
     """
 
     training: bool = True
+    transient: Collection[str] = ()
+    """Names of attributes that are no part of the module (those of base classes count as well)."""
 
-    def forward(self, *args: Any) -> Any:
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, value in vars(cls).items():
+            method = callable(value) or isinstance(value, staticmethod | classmethod)
+            if name in _METHODS and not method:
+                raise _hidden(cls, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _METHODS and (not callable(value) or isinstance(value, Module)):
+            raise _hidden(type(self), name)
+        super().__setattr__(name, value)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; to be defined by each."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward method")
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward``; under ``tg.record()``, as a scope of its own."""
         tracing.depend(self)
         if not is_recorded():
-            return self.forward(*args)
+            return self.forward(*args, **kwargs)
         outer = scope_owner()
         names = outer.children() if outer is not None else ()
         name = next((name for name, child in names if child is self), type(self).__name__)
         with scope(name, owner=self):
-            return self.forward(*args)
+            return self.forward(*args, **kwargs)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside this one, by name."""
-        return ((name, value) for name, value in self._parts() if isinstance(value, Module))
+        return ((held.name, held.value) for held in self._held() if isinstance(held.value, Module))
 
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        """All attributes, and what stands in lists, tuples and dicts among them."""
-        for name, value in vars(self).items():
-            yield from _inside(name, value)
+    def _held(self) -> Iterator[Held]:
+        """Everything directly in this module, also in lists, tuples and dicts."""
+        classes = type(self).__mro__
+        every = [vars(cls).get("transient", ()) for cls in classes]
+        left_out = {name for names in every for name in ([names] if type(names) is str else names)}
+        for name, value in list(vars(self).items()):
+            cached = isinstance(getattr(type(self), name, None), cached_property)
+            for held in () if name in left_out else walk(Held(name, value, self, name)):
+                if not (cached and held.kind == "buffer"):
+                    yield held
 
-    def _own(self) -> list[tuple[str, Tensor]]:
-        """The parameters directly in this module."""
-        own = [(n, v) for n, v in self._parts() if isinstance(v, Tensor)]
-        return [(n, v) for n, v in own if v.requires_grad and v.is_leaf]
+    def _state(self) -> State:
+        every = ((path, module) for path, module in self.named_modules())
+        return State(held.inside(path) for path, module in every for held in module._held())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all modules inside it, with their paths."""
-        yield prefix, self
-        for name, child in self.children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+        """This module and all modules inside it, with their paths.
+
+        Raises ValueError where modules contain each other in a circle.
+        """
+        return _named_modules(self, prefix, ())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """All parameters with their paths; one that is shared comes once, under its first path."""
-        seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, value in module._own():
-                if id(value) not in seen:
-                    seen.add(id(value))
-                    yield (f"{path}.{name}" if path else name), value
+        """All parameters with their paths; one that is shared comes once, under its first path.
+
+        Frozen ones are among them. Raises ValueError where two have the same path.
+        """
+        return self._state().of("parameter", "frozen")
 
     def parameters(self) -> list[Tensor]:
-        """All parameters."""
-        return [parameter for _, parameter in self.named_parameters()]
+        """All parameters, frozen ones among them."""
+        return [h.value for h in self._state().held if h.kind in ("parameter", "frozen")]
 
-    def train(self, mode: bool = True) -> Module:
+    def named_buffers(self) -> Iterator[tuple[str, Any]]:
+        """All buffers (ndarrays, NumPy's numbers, constant Tensors) with their paths."""
+        return self._state().of("buffer")
+
+    def train(self, mode: bool = True) -> Self:
         """Switch dropout and the like on; returns the module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Switch dropout and the like off; returns the module."""
         return self.train(False)
 
@@ -103,32 +143,20 @@ class Module:
             parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters' arrays, by path."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+        """Copies of all arrays of the state by path: parameters, also frozen ones, and buffers."""
+        return self._state().arrays()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy arrays into the parameters; nothing is changed unless everything fits.
+        """Copy arrays into parameters and buffers, in place; all of them, or none.
 
         Raises ValueError that lists every missing, unexpected or ill-fitting name.
         """
-        own = dict(self.named_parameters())
-        wrong = [f"missing: {name}" for name in own if name not in state]
-        wrong += [f"unexpected: {name}" for name in state if name not in own]
-        for name, parameter in own.items():
-            if name in state:
-                array = np.asarray(state[name])
-                if array.shape != parameter.shape or array.dtype != parameter.dtype:
-                    wrong.append(
-                        f"{name}: expected {parameter.dtype} of shape {parameter.shape}, "
-                        f"got {array.dtype} of shape {array.shape}"
-                    )
-        if wrong:
-            raise ValueError("the state does not fit this module:\n  " + "\n  ".join(wrong))
-        for name, parameter in own.items():
-            parameter.data[...] = state[name]
+        self._state().load(state)
 
     def summary(self) -> str:
         """A table of the layers, their parameters' shapes and counts, and the total.
+
+        Frozen parameters are marked, and so are buffers, which are not part of the total.
 
         >>> from tinygrad_np import nn
         >>> print(nn.Sequential(nn.Linear(4, 3), nn.ReLU()).summary())
@@ -139,51 +167,87 @@ class Module:
         total                                15
         """
         rows = [("layer", "kind", "parameter", "shape", "count")]
-        total, seen = 0, set()
+        totals = dict.fromkeys(("buffer", "frozen", "parameter"), 0)
+        seen: set[int] = set()
         for path, module in self.named_modules():
-            own = module._own()
-            for name, parameter in own:
-                count = 0 if id(parameter) in seen else parameter.size
-                seen.add(id(parameter))
-                total += count
-                rows.append((path, type(module).__name__, name, str(parameter.shape), f"{count:,}"))
-            if not own and not any(True for _ in module.children()):
-                rows.append((path, type(module).__name__, "-", "-", "0"))
-        rows.append(("total", "", "", "", f"{total:,}"))
+            what, held = type(module).__name__, list(module._held())
+            for one in held:
+                name, kind, array = one.name, one.kind, plain(one.value)
+                if kind:
+                    count = 0 if id(one.value) in seen else array.size
+                    seen.add(id(one.value))
+                    totals[kind] += count
+                    mark = "" if kind == "parameter" else f" ({kind})"
+                    rows.append((path, what, name + mark, str(array.shape), f"{count:,}"))
+            if not any(one.kind or isinstance(one.value, Module) for one in held):
+                rows.append((path, what, "-", "-", "0"))
+        for kind, label in (("buffer", "buffers"), ("frozen", "frozen")):
+            if totals[kind]:
+                rows.append((label, "", "", "", f"{totals[kind]:,}"))
+        rows.append(("total", "", "", "", f"{totals['parameter'] + totals['frozen']:,}"))
         width = max(len(row[-1]) for row in rows)
         return "\n".join(aligned([(*row[:-1], row[-1].rjust(width)) for row in rows]))
 
+    @recursive_repr()
     def __repr__(self) -> str:
         inside = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return f"{type(self).__name__}(" + ("\n" + "\n".join(inside) + "\n" if inside else "") + ")"
 
 
-def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A value and, if it is a list, tuple or dict, what is in it, by name."""
-    yield name, value
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _inside(f"{name}.{key}", item)
+_METHODS = frozenset(name for name, value in vars(Module).items() if callable(value))
 
 
-# Initialisers. ``shape`` is (out, in): the layout of Linear's weight
+def _hidden(kind: type, name: str) -> AttributeError:
+    return AttributeError(
+        f"{kind.__name__}.{name} would hide the method {name}() of nn.Module: choose another name"
+    )
+
+
+def _named_modules(
+    module: Module, path: str, above: tuple[tuple[str, Module], ...]
+) -> Iterator[tuple[str, Module]]:
+    for name, other in above:
+        if other is module:
+            raise ValueError(
+                f"modules in a circle: {path!r} is {name!r} again"
+                if name
+                else f"modules in a circle: {path!r} is the module itself, which it is inside of"
+            )
+    yield path, module
+    for name, child in module.children():
+        yield from _named_modules(
+            child, f"{path}.{name}" if path else name, (*above, (path, module))
+        )
+
+
+# Initialisers. ``shape`` is (out, in): the layout of Linear's weight. All can be pickled
 
 
 def normal(std: float = 0.01) -> Initializer:
     """N(0, std²): the plain choice, and the first seed document's."""
-    return lambda shape, rng: rng.normal(0.0, std, shape)
+    return partial(_normal, std)
+
+
+def _normal(std: float, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    return rng.normal(0.0, std, shape)
 
 
 def zeros() -> Initializer:
     """Zeros, as biases start."""
-    return lambda shape, rng: np.zeros(shape)
+    return _zeros
+
+
+def _zeros(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    return np.zeros(shape)
 
 
 def he_normal(gain: float = math.sqrt(2)) -> Initializer:
     """N(0, gain² / in), for relu. He, Zhang, Ren, Sun, "Delving deep into rectifiers" (2015)."""
-    return lambda shape, rng: rng.normal(0.0, gain / math.sqrt(shape[1]), shape)
+    return partial(_he_normal, gain)
+
+
+def _he_normal(gain: float, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    return rng.normal(0.0, gain / math.sqrt(shape[1]), shape)
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
@@ -191,12 +255,12 @@ def xavier_uniform(gain: float = 1.0) -> Initializer:
 
     Glorot, Bengio, "Understanding the difficulty of training deep feedforward networks" (2010).
     """
+    return partial(_xavier_uniform, gain)
 
-    def draw(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        bound = gain * math.sqrt(6 / (shape[0] + shape[1]))
-        return rng.uniform(-bound, bound, shape)
 
-    return draw
+def _xavier_uniform(gain: float, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    bound = gain * math.sqrt(6 / (shape[0] + shape[1]))
+    return rng.uniform(-bound, bound, shape)
 
 
 def lecun_normal() -> Initializer:
@@ -265,8 +329,8 @@ class Sequential(Module):
                 )
         self.modules = list(modules)
 
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        return ((name.removeprefix("modules."), value) for name, value in super()._parts())
+    def _held(self) -> Iterator[Held]:
+        return (h._replace(name=h.name.removeprefix("modules.")) for h in super()._held())
 
     def forward(self, x: Operand) -> Any:
         """Each module on the result of the one before."""

@@ -7,7 +7,8 @@ An optimiser's rule is a pure function in plain arithmetic, ``rule(i, parameter,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,30 +23,39 @@ Schedule = Callable[[int], float]
 class Optimizer:
     """Updates parameters from their gradients; each optimiser is its ``rule`` and its settings.
 
-    ``parameters`` are leaf Tensors that require grad; ``lr`` is a number or a schedule.
-    Parameters whose ``grad`` is None are left alone, and the update does not count for them.
+    ``parameters`` are leaf Tensors that require grad, ``module.parameters()`` say; ``lr`` is a
+    number or a schedule. Parameters whose ``grad`` is None and frozen ones (whose ``requires_grad``
+    was switched off) are left alone, and the update does not count for them.
+
+    ``state`` has a list of arrays for each parameter, ``count`` is the number of updates, and
+    ``missed`` how many of them each parameter had no part in.
     """
 
     slots: tuple[str, ...] = ()
     """Names of the arrays kept for each parameter."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
-        self.parameters = list(parameters)
+        self.parameters = _listed(parameters, type(self).__name__)
         if not self.parameters:
             raise ValueError("an optimiser needs at least one parameter, got none")
         for parameter in self.parameters:
-            if not getattr(parameter, "requires_grad", False) or not parameter.is_leaf:
+            if not (parameter.requires_grad or parameter.is_frozen) or not parameter.is_leaf:
                 raise TypeError(
                     f"parameters must be leaf Tensors that require grad, got {parameter!r}"
                 )
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
             raise ValueError("a parameter was given twice: it would be updated twice a step")
-        if not callable(lr) and not lr >= 0:
-            raise ValueError(f"lr={lr} must not be negative")
+        if not callable(lr):
+            _check(lr=lr)
         self.lr = lr
-        self.updates = 0
-        self.missed = [0] * len(self.parameters)  # the updates for which each had no gradient
+        self.count = np.zeros(1, np.int64)
+        self.missed = np.zeros(len(self.parameters), np.int64)
         self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
+
+    @property
+    def updates(self) -> int:
+        """The number of updates made."""
+        return int(self.count.item())
 
     @property
     def learning_rate(self) -> Any:
@@ -53,11 +63,14 @@ class Optimizer:
         return tracing.host(self._rate)
 
     def _rate(self) -> float:
-        return float(self.lr(self.updates) if callable(self.lr) else self.lr)
+        rate = float(self.lr(self.updates) if callable(self.lr) else self.lr)
+        if not rate >= 0:
+            raise ValueError(f"the learning rate of update {self.updates} is {rate}: below 0")
+        return rate
 
     def _number(self, i: int) -> int:
         """Which update of parameter ``i`` is to come: 1 for its first."""
-        return 1 + self.updates - self.missed[i]
+        return int(1 + self.count.item() - self.missed.item(i))
 
     def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """The change to subtract from parameter ``i``, and its new state."""
@@ -68,10 +81,10 @@ class Optimizer:
 
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
-        tracing.depend(self, "lr", "state", "updates", "missed")
+        tracing.depend(self, "lr", "state", "count", "missed")
         idle: tuple[int, ...] = ()
         for i, parameter in enumerate(self.parameters):
-            gradient = parameter.grad
+            gradient = parameter.grad if parameter.requires_grad else None
             if gradient is None:
                 idle += (i,)
                 continue
@@ -85,13 +98,17 @@ class Optimizer:
             np.subtract(data, change, data)
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
+            if all(parameter.is_frozen for parameter in self.parameters):
+                raise RuntimeError(
+                    "all parameters are frozen: switch requires_grad on where they are to be trained"
+                )
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         tracing.effect(lambda: self._count(idle))
 
     def _count(self, idle: tuple[int, ...]) -> None:
-        self.updates += 1
-        for i in idle:
-            self.missed[i] += 1
+        self.count = np.add(self.count, _ONE)
+        if idle:
+            self.missed = self.missed + np.isin(np.arange(len(self.missed)), idle)
 
     def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
         """The new state of parameter ``i``: in place where it is traced, for replays to find."""
@@ -113,14 +130,21 @@ class Optimizer:
             for i, state in enumerate(self.state)
             for slot, array in zip(self.slots, state, strict=True)
         }
-        if any(self.missed):
+        if self.missed.any():
             arrays["missed"] = np.array(self.missed)
         return {"updates": self.updates, "state": arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict``; ValueError where names or shapes differ."""
-        given = dict(state["state"])
-        missed = given.pop("missed", np.zeros(len(self.parameters), int)).tolist()
+        if not isinstance(state, Mapping) or not {"updates", "state"} <= state.keys():
+            raise ValueError("an optimiser's state is what its state_dict() gives")
+        given, updates = dict(state["state"]), int(state["updates"])
+        missed = np.array(given.pop("missed", np.zeros_like(self.missed)), np.int64)
+        if missed.shape != self.missed.shape or not (0 <= missed).all() or (missed > updates).any():
+            raise ValueError(
+                f"state missed: expected a count of at most {updates} for each of the "
+                f"{len(self.missed)} parameters, got {missed}"
+            )
         for i, parameter in enumerate(self.parameters):
             for name in (f"{i}.{slot}" for slot in self.slots):
                 shape = getattr(given.get(name), "shape", None)
@@ -133,7 +157,10 @@ class Optimizer:
         if given:
             raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
         self.state[:] = rows  # the list stays: replays look into it
-        self.updates, self.missed[:] = int(state["updates"]), missed
+        self.count, self.missed = np.array([updates]), missed
+
+
+_ONE = np.ones(1, np.int64)
 
 
 class SGD(Optimizer):
@@ -158,6 +185,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
+        _check(momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("nesterov=True needs a momentum above 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -200,8 +228,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas={betas} must lie in [0, 1)")
+        _check(eps=eps, weight_decay=weight_decay)
+        if np.shape(betas) != (2,) or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas={betas}: two numbers that must lie in [0, 1)")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(parameters, lr)
 
@@ -241,12 +270,17 @@ class AdamW(Adam):
         return change + decay * parameter, *state_after
 
 
-# Learning-rate schedules: functions of the update's number
+# Learning-rate schedules: functions of the update's number, which can be pickled
 
 
 def constant(lr: float) -> Schedule:
     """The same rate always."""
-    return lambda update: lr
+    _check(lr=lr)
+    return partial(_constant, lr)
+
+
+def _constant(lr: float, update: int) -> float:
+    return lr
 
 
 def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
@@ -255,12 +289,24 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(1.0, 2, 0.5)(i) for i in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
-    return lambda update: lr * factor ** (update // every)
+    _check(lr=lr, factor=factor)
+    _check(1, every=every)
+    return partial(_step_decay, lr, every, factor)
+
+
+def _step_decay(lr: float, every: int, factor: float, update: int) -> float:
+    return lr * factor ** (update // every)
 
 
 def cosine(lr: float, updates: int, final: float = 0.0) -> Schedule:
     """From ``lr`` down to ``final`` along half a cosine (Loshchilov, Hutter 2017)."""
-    return lambda update: _half_cosine(lr, final, update / updates)
+    _check(lr=lr, final=final)
+    _check(1, updates=updates)
+    return partial(_cosine, lr, updates, final)
+
+
+def _cosine(lr: float, updates: int, final: float, update: int) -> float:
+    return _half_cosine(lr, final, update / updates)
 
 
 def _half_cosine(start: float, end: float, done: float) -> float:
@@ -274,25 +320,34 @@ def one_cycle(
 
     It begins at ``lr * start`` and ends at ``lr * start * final``. (Smith, Topin 2018.)
     """
+    _check(lr=lr, start=start, final=final)
+    _check(1, updates=updates)
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup={warmup} is a part of the updates: it must lie in [0, 1]")
+    return partial(_one_cycle, lr, updates, warmup, start, final)
+
+
+def _one_cycle(
+    lr: float, updates: int, warmup: float, start: float, final: float, update: int
+) -> float:
     up = max(1.0, warmup * updates - 1)
     down = max(1.0, updates - 1 - up)
-
-    def rate(update: int) -> float:
-        if update <= up:
-            return _half_cosine(lr * start, lr, update / up)
-        return _half_cosine(lr, lr * start * final, (update - up) / down)
-
-    return rate
+    if update <= up:
+        return _half_cosine(lr * start, lr, update / up)
+    return _half_cosine(lr, lr * start * final, (update - up) / down)
 
 
 # Gradient clipping
 
 
-def _gradients(parameters: Iterable[Tensor], limit: float) -> Sequence[tuple[Tensor, Array]]:
+def _gradients(
+    parameters: Iterable[Tensor], limit: float, what: str
+) -> list[tuple[Tensor, Array]]:
+    """The gradients to clip: not those of frozen parameters, which no optimiser uses."""
     if not limit >= 0:
         raise ValueError(f"gradients cannot be clipped to {limit}: it must not be negative")
-    every = [parameters] if isinstance(parameters, Tensor) else parameters  # not its rows
-    return [(p, p.grad) for p in every if p.grad is not None]
+    every = [parameters] if isinstance(parameters, Tensor) else _listed(parameters, what)
+    return [(p, p.grad) for p in every if p.grad is not None and p.requires_grad]
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -300,7 +355,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
     Returns the norm before; raises ValueError where it is nan or infinite. (Pascanu et al. 2013.)
     """
-    found = _gradients(parameters, max_norm)
+    found = _gradients(parameters, max_norm, "clip_grad_norm")
     total = math.sqrt(math.fsum(float(np.sum(np.square(g, dtype=np.float64))) for _, g in found))
     if not math.isfinite(total):
         raise ValueError(f"the gradients' norm is {total}: they cannot be clipped")
@@ -312,5 +367,45 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> None:
     """Limit each element of each gradient to ±``max_value``."""
-    for parameter, gradient in _gradients(parameters, max_value):
+    for parameter, gradient in _gradients(parameters, max_value, "clip_grad_value"):
         parameter.grad = np.clip(gradient, -max_value, max_value)
+
+
+# Arguments
+
+
+def _listed(parameters: Any, what: str) -> list[Tensor]:
+    """The parameters as a list; TypeError that says what to write for what is none of Tensors."""
+    write = f"{what}(model.parameters(), ...)"
+    if hasattr(parameters, "named_parameters"):
+        raise TypeError(f"a module is not its parameters: write {write}")
+    if isinstance(parameters, Tensor):
+        raise TypeError(f"one Tensor was given, not a list of them: write {what}([W], ...)")
+    if isinstance(parameters, Mapping):
+        raise TypeError(f"a dict was given: write {what}(list(state.values()), ...)")
+    if not isinstance(parameters, Iterable) or isinstance(parameters, str | np.ndarray):
+        raise TypeError(f"{parameters!r} is not a list of Tensors: write {write}")
+    found = list(parameters)
+    for parameter in found:
+        if isinstance(parameter, tuple):
+            raise TypeError(
+                f"pairs were given, as named_parameters() gives them: write {write} without names"
+            )
+        if isinstance(parameter, Mapping):
+            raise TypeError("groups of parameters are not known: make an optimiser for each")
+        if not isinstance(parameter, Tensor):
+            raise TypeError(
+                "parameters must be leaf Tensors that require grad, got "
+                f"{type(parameter).__name__}: write {write}"
+            )
+    return found
+
+
+def _check(least: float = 0.0, **settings: Any) -> None:
+    """ValueError for a setting that is below ``least``, nan or infinite."""
+    for name, value in settings.items():
+        if isinstance(value, str) or np.ndim(value):
+            raise TypeError(f"{name}={value!r} must be a number")
+        if not least <= value < math.inf:
+            low = "negative" if not least else f"below {least:g}"
+            raise ValueError(f"{name}={value} must not be {low}, infinite or nan")

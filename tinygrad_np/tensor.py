@@ -56,11 +56,12 @@ class Tensor:
     array([2., 4., 6.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_name", "_node")
+    __slots__ = ("__weakref__", "_data", "_frozen", "_name", "_node")
 
     _data: Array
     _node: Node | None
     _name: str | None
+    _frozen: Node  # the node of a parameter that is frozen; not set in any other Tensor
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("Tensor is not made for subclassing: hold one as an attribute instead")
@@ -99,7 +100,7 @@ class Tensor:
             return
         if isinstance(value, Tensor):
             raise TypeError("tensor.data is an ndarray: assign other.data, not the Tensor")
-        node = self._node
+        node = self._own_node()
         array = _numbers(value)
         if node is not None and node.op is not None:
             raise ValueError(
@@ -109,7 +110,8 @@ class Tensor:
         if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
             raise ValueError(
                 f"data of shape {array.shape}, {array.dtype} cannot replace {self._label()}: a "
-                "Tensor that requires grad keeps its shape and dtype. Make a new Tensor instead"
+                "Tensor that requires grad, or that is frozen, keeps its shape and dtype. Make a new "
+                "Tensor instead"
             )
         if node is None:
             self._data = array
@@ -120,11 +122,13 @@ class Tensor:
     @property
     def grad(self) -> Array | None:
         """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
-        return None if self._node is None else self._node.grad
+        node = self._node if self._node is not None else self._own_node()
+        return None if node is None else node.grad
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
-        if self._node is None:
+        node = self._own_node()
+        if node is None:
             if value is not None:
                 raise ValueError(f"{self._label()} does not require grad: it cannot hold one")
             return
@@ -133,7 +137,7 @@ class Tensor:
             if array.shape != self.shape:
                 raise ValueError(f"a gradient of shape {array.shape} for {self._label()}")
             value = array.astype(self.dtype, copy=False)
-        self._node.grad = value
+        node.grad = value
 
     @property
     def shape(self) -> Shape:
@@ -165,12 +169,17 @@ class Tensor:
         self._name = name
         if name is not None:
             name_array(self._data, name)
-        if self._node is not None:
-            self._node.name = name
+        node = self._own_node()
+        if node is not None:
+            node.name = name
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to this Tensor. Can be switched on and off on leaves."""
+        """Whether gradients flow to this Tensor. Can be switched on and off on leaves.
+
+        A leaf that is switched off is frozen: ops do not record it, and it stays a parameter of its
+        module. It keeps its ``.grad``, and graphs that were recorded before still lead to it.
+        """
         return self._node is not None
 
     @requires_grad.setter
@@ -185,7 +194,12 @@ class Tensor:
         if not self.is_leaf:
             raise ValueError("requires_grad of a computed Tensor cannot be changed: use detach()")
         if not value:
-            self._node = None
+            assert self._node is not None
+            self._frozen, self._node = self._node, None
+            return
+        if self.is_frozen:
+            self._node = self._frozen
+            del self._frozen
             return
         if self.dtype.kind != "f":
             raise TypeError(
@@ -201,6 +215,15 @@ class Tensor:
         """Whether this Tensor was made by hand, not computed by a recorded op."""
         return self._node is None or self._node.op is None
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether this is a leaf that required grad until ``requires_grad`` was switched off."""
+        return self._node is None and hasattr(self, "_frozen")
+
+    def _own_node(self) -> Node | None:
+        """The node that holds the gradient, also of a frozen leaf."""
+        return self._frozen if self.is_frozen else self._node
+
     def _label(self) -> str:
         """For messages: name, dtype and shape in a few words."""
         name = f" {self._name!r}" if self._name else ""
@@ -213,6 +236,8 @@ class Tensor:
             facts.append(f"name={self._name!r}")
         if self._node is not None:
             facts.append("requires_grad" if self._node.op is None else f"op={self._node.op.name}")
+        if self.is_frozen:
+            facts.append("frozen")
         return f"Tensor({body}, {', '.join(facts)})"
 
     # Gradients
@@ -249,8 +274,9 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient (``.grad`` becomes None)."""
-        if self._node is not None:
-            self._node.grad = None
+        node = self._node if self._node is not None else self._own_node()
+        if node is not None:
+            node.grad = None
 
     def detach(self) -> Tensor:
         """The same array, without its past: gradients stop here."""
@@ -310,7 +336,9 @@ class Tensor:
                 f"a computed Tensor cannot be copied or pickled, its graph cannot travel: "
                 f"use tensor.detach() ({self._label()})"
             )
-        return _copied, (self._data, self.requires_grad, self._name, self.grad)
+        return _copied, (
+            self._data, self.requires_grad, self._name, self.grad, self.is_frozen,
+        )  # fmt: skip
 
     # NumPy's protocols: np.tanh(tensor), ndarray + tensor, np.concatenate([tensor, ...])
 
@@ -472,9 +500,13 @@ def _own(array: Array) -> Array:
     return array.copy() if isinstance(array, Traced) else aligned_copy(array)
 
 
-def _copied(data: Array, requires_grad: bool, name: str | None, grad: Array | None) -> Tensor:
-    tensor = Tensor(data.copy(), requires_grad, name=name)
+def _copied(
+    data: Array, requires_grad: bool, name: str | None, grad: Array | None, frozen: bool = False
+) -> Tensor:
+    tensor = Tensor(data.copy(), requires_grad or frozen, name=name)
     tensor.grad = None if grad is None else grad.copy()
+    if frozen:
+        tensor.requires_grad = False
     return tensor
 
 
