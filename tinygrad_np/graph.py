@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .shapes import Shape, unbroadcast
-from .tracing import as_array
+from .tracing import Traced, as_array
 
 Rule = Callable[[Any, Any], Any]
 """What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
@@ -245,6 +245,8 @@ def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
 
 def _own(gradient: Any) -> Any:
     """A gradient that nobody else holds. (Tensors are never written to: they may be shared.)"""
+    if isinstance(gradient, Traced):
+        return gradient.copy()  # type: ignore[attr-defined]
     if isinstance(gradient, np.ndarray | np.generic):
         return np.array(gradient)
     return gradient

@@ -7,7 +7,7 @@ import numpy as np
 from . import tracing
 from .cases import booleans, case, normal
 from .definition import Value, composite, op
-from .tensor import Array, Operand, Tensor
+from .tensor import Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
 
@@ -64,8 +64,7 @@ def dropout(
         return tensor
     shape = tensor.shape
 
-    def draw() -> Array:
-        generator = default_generator() if rng is None else np.random.default_rng(rng)
-        return generator.random(shape)
-
-    return masked(tensor, tracing.draw(draw) >= p, p)
+    generator = default_generator() if rng is None else np.random.default_rng(rng)
+    if isinstance(rng, int | np.integer):  # the same mask at each call
+        return masked(tensor, generator.random(shape) >= p, p)
+    return masked(tensor, tracing.draw(lambda rng: rng.random(shape), generator) >= p, p)

@@ -23,6 +23,8 @@ _LOCK = threading.RLock()
 """Held by whoever traces or replays: parameters and gradients have one writer at a time."""
 _MOST = 32
 """So many plans are kept; a function that needs more is given something that always differs."""
+_TRIES = 3
+"""Another thread may change what a step is given while it is traced."""
 _DENSE = 1024
 """Up to this call, traces are repeated at each power of two; later as often as costs 1%."""
 
@@ -63,16 +65,17 @@ class Compiled(CompiledFunction):
                 if i:
                     self.traced.insert(0, self.traced.pop(i))
                 return self.function(*args, **kwargs) if result is CLASH else result
-            self._make_room()
-            traced = _Traced(self, args, kwargs, mode)
-            result = traced.plan.call(args, kwargs)
-            if result is MISS:
-                raise CompileError(
-                    f"{self!r} cannot be replayed: what it is given does not compare equal to "
-                    "itself, or shares memory with what it updates"
-                )
-            self.traced.insert(0, traced)
-            return self.function(*args, **kwargs) if result is CLASH else result
+            for _ in range(_TRIES):
+                traced = _Traced(self, args, kwargs, mode)
+                result = traced.plan.call(args, kwargs)
+                if result is not MISS:
+                    self._make_room()
+                    self.traced.insert(0, traced)
+                    return self.function(*args, **kwargs) if result is CLASH else result
+            raise CompileError(
+                f"{self!r} cannot be replayed: what it is given changes while it is traced, or "
+                "does not compare equal to itself"
+            )
 
     def _make_room(self) -> None:
         if len(self.traced) < _MOST:

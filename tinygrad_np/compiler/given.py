@@ -51,6 +51,11 @@ class Place:
     objects: tuple[Any, ...]
     label: str
 
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is inside the arguments, which are others at each call."""
+        return self.text.startswith(("args", "kwargs"))
+
     def item(self, key: Any) -> Place:
         """What is under a key of what lives here."""
         text = f"{self.text}[{{{len(self.objects)}}}]"
@@ -170,7 +175,7 @@ class Given:
             _, symbol, first = self.shadows[id(array)]
             self._same_array(place, first)
             return symbol
-        symbol = self.tracer.input(array, place.label)
+        symbol = self.tracer.input(array, place.label, place.is_argument)
         self.arrays.append(Array(place, array, symbol, symbol.variable))
         return self._remember(array, symbol, place)
 

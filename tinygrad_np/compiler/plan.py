@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..random import default_generator
 from ..tensor import Tensor, wrap
 from .given import Condition, Holder, same, same_items
 from .program import Call, Value, values_in
@@ -97,7 +98,7 @@ class _Code:
         self.names: dict[str, Any] = {
             "MISS": MISS, "CLASH": CLASH, "plan": plan, "last": plan.last, "kept": kept,
             "wrap": wrap, "same": same, "same_items": same_items, "asarray": np.asarray,
-            "ndarray": np.ndarray, "run": plan.executor.run,
+            "ndarray": np.ndarray, "array_equal": np.array_equal, "run": plan.executor.run,
         }  # fmt: skip
         self.known: dict[int, str] = {}
         self.words = {value: f"a{i}" for i, value in enumerate(self.trace.program.inputs)}
@@ -171,6 +172,8 @@ class _Code:
     def before(self, step: Step | Call) -> str:
         """A line that Python runs before the program."""
         call = self.call(step.function, step.args, getattr(step, "kwargs", {}))
+        if step.args and step.args[0] is default_generator:
+            call = f"{self.name(step.function)}({self.name(default_generator)}())"
         if isinstance(step, Call):
             return f"{self.word(step.out)} = {call}"
         form = {"number": "{} = float({})", "draw": "{} = asarray({})", "check": "{1}"}[step.kind]

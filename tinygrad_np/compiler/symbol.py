@@ -8,7 +8,7 @@ itself, such as ``if x > 0``, is an error that names the line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -163,22 +163,25 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         if name in _METHODS:
             method = getattr(np.ndarray, name)
             return lambda *args, **kwargs: self.tracer.call(method, (self, *args), kwargs)
-        return self._refuse(f".{name}")
+        return getattr(self._known(f".{name}"), name)
 
-    # What cannot be replayed, because it asks for the value
+    # What asks for the value: possible for an array that the step is given and does not change
 
-    def _refuse(self, what: str) -> NoReturn:
+    def _known(self, what: str) -> Any:
+        if self.tracer.is_fixed(self):
+            return self.tracer.fixed(self)
         self.tracer.refuse(
             f"{what} asks for the value of a traced array, which differs from call to call. Return "
             "the Tensor and look at it outside; use tg.where instead of if, np.take(array, index) "
             "instead of array[index] for plain arrays"
         )
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        self._refuse("np.asarray(), or a function that NumPy does not hand on,")
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        known = self._known("np.asarray(), or a function that NumPy does not hand on,")
+        return np.array(known, dtype)
 
     def __format__(self, spec: str) -> str:
-        self._refuse("a formatted string")
+        return format(self._known("a formatted string"), spec)
 
     def __repr__(self) -> str:
         return f"<traced array {self.variable} {self.dtype}{self.shape}>"
@@ -203,12 +206,12 @@ _METHODS = frozenset(
 )  # fmt: skip
 
 
-def _asking(what: str) -> Callable[[Symbol], NoReturn]:
-    return lambda self: self._refuse(what)
+def _asking(name: str, what: str) -> Callable[[Symbol], Any]:
+    return lambda self: getattr(self._known(what), name)()
 
 
 for _name, _what in {
     "bool": "if, while, and, or, not", "float": "float()", "int": "int()", "complex": "complex()",
     "index": "an index or range()",
 }.items():  # fmt: skip
-    setattr(Symbol, f"__{_name}__", _asking(_what))
+    setattr(Symbol, f"__{_name}__", _asking(f"__{_name}__", _what))

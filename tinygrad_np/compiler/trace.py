@@ -56,6 +56,13 @@ class Trace:
         self.outputs = {value: i for i, value in enumerate(outputs)}
         self.program = Program([*self.places, *draws], numbers, tracer.calls, outputs, updates)
         self.updated = {value for value, _ in updates}
+        for value, array in tracer.fixed_arrays.items():
+            if value in self.updated:
+                raise CompileError(
+                    f"the step reads the values of {self.places[value].label}, and writes to it: "
+                    "what depends on values that change cannot be replayed"
+                )
+            self.conditions.append(self.places[value].condition("array_equal({0}, {1})", array))
         self.before = self._slice()
         self._check_memory({array.value: array.array for array in given.arrays})
 
@@ -134,4 +141,4 @@ class Trace:
 
     def is_argument(self, value: Value) -> bool:
         """Whether an input is among the arguments: another array at each call."""
-        return self.places[value].text.startswith(("args", "kwargs"))
+        return self.places[value].is_argument

@@ -13,9 +13,10 @@ import numpy as np
 
 from .. import tracing
 from ..graph import Node, tick
+from ..random import default_generator
 from . import CompileError
 from .program import REDUCTIONS, Call, Value, map_tree
-from .symbol import Symbol
+from .symbol import Symbol, with_item
 
 _PACKAGE = __name__.rsplit(".", 2)[0]
 _SHAPE_DEPENDS_ON_VALUES = frozenset(
@@ -50,14 +51,19 @@ class Tracer:
         self.start = tick()
         self.originals: dict[int, Any] = {}  # what a shadow stands for, by the shadow's id
         self.generators: dict[int, tuple[Any, Any]] = {}  # shadows and their states, by the real id
+        self.given: set[Value] = set()  # arrays, but not the arguments
+        self.fixed_arrays: dict[Value, Any] = {}
         self.errors = np.geterr()
         self.op, self.attributed = "", 0
 
     # Arrays come in
 
-    def input(self, array: np.ndarray[Any, Any], name: str | None = None) -> Symbol:
+    def input(self, array: np.ndarray[Any, Any], name: str, argument: bool) -> Symbol:
         """An array that is handed to each run."""
-        return Symbol(self, array, Value(array, "input", name), writable=array.flags.writeable)
+        symbol = Symbol(self, array, Value(array, "input", name), writable=array.flags.writeable)
+        if not argument:
+            self.given.add(symbol.variable)
+        return symbol
 
     def constant(self, array: np.ndarray[Any, Any]) -> Value:
         """An array that the step uses, but was not given: it is read, as it then is, at each run."""
@@ -83,6 +89,21 @@ class Tracer:
                 leaf.value, leaf.variable, leaf.view = fresh.value, fresh.variable, fresh.view
         return leaf.variable
 
+    def is_fixed(self, leaf: Symbol) -> bool:
+        """Whether the values of an array may be looked at: given, no argument, not written to."""
+        return leaf.variable in self.given and leaf.view is None
+
+    def fixed(self, leaf: Any) -> Any:
+        """The values of an array, for what depends on them: that they stay is a condition."""
+        if type(leaf) is not Symbol:
+            return leaf
+        if not self.is_fixed(leaf):
+            self.refuse(
+                "the result's shape depends on the values of a traced array: use tg.where, or "
+                "multiply by the mask"
+            )
+        return self.fixed_arrays.setdefault(leaf.variable, np.array(leaf.value))
+
     # Calls
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -93,13 +114,10 @@ class Tracer:
             self.refuse("a traced array is used outside of the step that it belongs to")
         if kwargs.get("out") is not None:
             self.refuse(f"out= makes np.{function.__name__} write into an array in place")
-        if function in _SHAPE_DEPENDS_ON_VALUES or (
-            function is np.ndarray.__getitem__ and _has_mask(args[1])
-        ):
-            self.refuse(
-                "the result's shape depends on the values of a traced array: use tg.where, or "
-                "multiply by the mask"
-            )
+        if function in _SHAPE_DEPENDS_ON_VALUES:
+            return function(*map_tree(self.fixed, args), **kwargs)
+        elif function in (np.ndarray.__getitem__, with_item) and _has_mask(args[1]):
+            args = args[0], map_tree(self.fixed, args[1]), *args[2:]
         given = map_tree(_read_only, args)
         try:
             result = function(*given, **map_tree(_read_only, kwargs))
@@ -117,12 +135,13 @@ class Tracer:
         views = not isinstance(function, np.ufunc) and any(
             isinstance(a, np.ndarray) and np.may_share_memory(a, result) for a in given
         )
-        if views and not (type(args[0]) is Symbol and np.may_share_memory(given[0], result)):
-            self.refuse(f"{function.__name__} returns a view of something but its first argument")
+        viewed = next((a for a in args if type(a) is Symbol), None)
+        if views and not (viewed is not None and np.may_share_memory(viewed.value, result)):
+            self.refuse(f"{function.__name__} returns a view of something but its first array")
         placed = map_tree(self.place, args), map_tree(self.place, kwargs)
         out = Symbol(self, result, Value(result))
         if views:
-            out.view = args[0], self.place(args[0]), (function, args, kwargs)
+            out.view = viewed, self.place(viewed), (function, args, kwargs)
         elif function in REDUCTIONS:
             function, *placed = _as_reduce(function, *placed)  # type: ignore[assignment]
         now: Any = np.geterr()
@@ -176,7 +195,9 @@ class Tracer:
         array = np.asarray(function(shadow))
         self.watch(real, shadow)
         out = Value(array, "input")
-        self._step("draw", function, (real,), out)
+        # The default generator is another one after manual_seed: it is asked for at each run.
+        default = real is default_generator()
+        self._step("draw", function, (default_generator if default else real,), out)
         return Symbol(self, array, out)
 
     def watch(self, real: Any, shadow: Any) -> None:
@@ -197,7 +218,8 @@ class Tracer:
 
     def _step(self, kind: str, function: Any, args: tuple[Any, ...], out: Value | None) -> None:
         def real(leaf: Any) -> Any:
-            return self.originals.get(id(leaf), self.place(leaf))
+            shadow = type(leaf) is not Symbol and id(leaf) in self.originals
+            return self.originals[id(leaf)] if shadow else self.place(leaf)
 
         self.steps.append(Step(kind, function, map_tree(real, args), out, user_line()))
 
