@@ -12,6 +12,16 @@ from .program import Value, map_tree
 from .trace import Trace
 
 
+class Reference(NamedTuple):
+    """A Value, by its number in the trace."""
+
+    number: int
+    name: str | None
+
+    def __repr__(self) -> str:
+        return self.name or f"v{self.number}"
+
+
 class Entry(NamedTuple):
     """One call of a trace, in a form that can be compared with another trace's."""
 
@@ -31,7 +41,7 @@ def entries(trace: Trace) -> list[Entry]:
                 return value
             if value.source == "constant":
                 return value.array
-            return Value, numbers.setdefault(value, len(numbers))
+            return Reference(numbers.setdefault(value, len(numbers)), value.name)
 
         return map_tree(leaf, tree)
 
@@ -52,8 +62,10 @@ def difference(first: list[Entry], second: list[Entry]) -> str | None:
         if a is None or b is None or not equal(a.function, b.function):
             names = [_name(entry) for entry in (a, b)]
             found = f"it calls {names[1]} where it called {names[0]}"
-        elif not equal(a[1:3], b[1:3]):
+        elif not equal(a.arguments, b.arguments):
             found = f"{_name(a)} gets {_words(b)} where it got {_words(a)}"
+        elif not equal(a.shape, b.shape):
+            found = f"{_name(a)} gives {b.shape} where it gave {a.shape}"
         else:
             continue
         line = (b or a).line
@@ -71,10 +83,15 @@ def _name(entry: Entry | None) -> str:
 
 
 def _words(entry: Entry) -> str:
-    def leaf(value: Any) -> Any:
-        return "an array" if isinstance(value, np.ndarray) and value.size > 8 else value
+    def word(tree: Any) -> str:
+        if isinstance(tree, tuple | list) and not isinstance(tree, Reference):
+            return f"({', '.join(map(word, tree))})"
+        if isinstance(tree, np.ndarray) and tree.size > 8:
+            return f"an array of {tree.dtype}{tree.shape}"
+        return repr(tree)
 
-    words = repr(map_tree(leaf, entry.arguments))
+    args, kwargs = entry.arguments if len(entry.arguments) == 2 else (entry.arguments, {})
+    words = word(args) + (f", {kwargs}" if kwargs else "")
     return words if len(words) < 80 else f"{words[:77]}..."
 
 

@@ -53,18 +53,22 @@ class Compiled(CompiledFunction):
         if tracing.active.get() is not None or type(mode) is not bool:
             return self.function(*args, **kwargs)
         with _LOCK:
+            clash = False
             for i, traced in enumerate(self.traced):
                 if traced.mode is not mode:
                     continue
                 if traced.is_due(self.verify) and traced.plan.holds(args, kwargs):
                     traced.repeat(self.function, args, kwargs)
                 result = traced.plan.call(args, kwargs)
-                if result is MISS:
+                if result is MISS or result is CLASH:
+                    clash |= result is CLASH
                     continue
                 traced.calls += 1
                 if i:
                     self.traced.insert(0, self.traced.pop(i))
-                return self.function(*args, **kwargs) if result is CLASH else result
+                return result
+            if clash:
+                return self.function(*args, **kwargs)
             for _ in range(_TRIES):
                 traced = _Traced(self, args, kwargs, mode)
                 result = traced.plan.call(args, kwargs)

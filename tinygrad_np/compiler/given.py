@@ -9,6 +9,7 @@ write to the shadows only: what they hold afterwards is what a replay leaves beh
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import functools
 import sys
@@ -35,6 +36,9 @@ LIBRARIES = {*sys.stdlib_module_names, "numpy", "scipy", "matplotlib", "tinygrad
 """What is no user's code: its functions are not looked into, its modules do not change."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, np.generic, np.dtype, Enum)
 _MANY = 32
+
+
+_WORDS = {"_data": "data", "_node": "requires_grad"}
 
 
 class CompiledFunction:
@@ -96,7 +100,7 @@ class Holder:
     """Something that holds other things, its shadow, and what the shadow held at the start.
 
     ``original`` is a list, a dict, or an object of which the ``names`` are attributes; None for
-    what is made anew at each call.
+    what is made anew at each call. ``label`` is a form for the word of what is under a key.
     """
 
     original: Any
@@ -111,6 +115,10 @@ class Holder:
         if names:
             return {name: getattr(shadow, name) for name in names}
         return dict(shadow if isinstance(shadow, dict) else enumerate(shadow))
+
+    def word(self, key: Any) -> str:
+        """What the user calls it."""
+        return self.label.format(_WORDS.get(key, key) if self.names else key)
 
     def changes(self) -> Iterator[tuple[Any, Any]]:
         """What the shadow holds now and did not hold at the start; None for what it has lost."""
@@ -131,6 +139,15 @@ class Given:
         self.shadows: dict[int, tuple[Any, Any, Place]] = {}  # by the id of what is shadowed
         self.spaces: dict[int, types.ModuleType] = {}  # shadows of namespaces, by the dict's id
         self.seen: set[tuple[int, str]] = set()  # names looked up so far, by the dict's id
+        self.cells: list[types.CellType] = []
+        self.methods: set[tuple[int, str]] = set()  # shadows of methods, by their object's dict
+
+    def close(self) -> None:
+        """Let go of what refers back to itself: shadows of functions and their variables."""
+        for space in self.spaces.values():
+            vars(space).clear()
+        for cell in self.cells:
+            cell.cell_contents = None
 
     def argument(self, value: Any, place: Place) -> Any:
         """The shadow of an argument: containers are made anew for each call, so only compared."""
@@ -140,15 +157,17 @@ class Given:
             items = value.items() if kind is dict else enumerate(value)
             parts = {key: self.argument(item, place.item(key)) for key, item in items}
             shadow = _like(value, parts)
-            self._hold(None, shadow, place.label)
+            self._hold(None, shadow, f"{place.label}[{{!r}}]")
             return shadow
         if kind is Tensor and not value.requires_grad:
             self._require(place, "type({0}) is {1} and {0}._node is None", kind)
             shadow = wrap(self._array(value._data, place.attribute("_data")), None)
-            self._hold(None, shadow, place.label, "_data", "_node")
+            self._hold(None, shadow, f"{place.label}.{{}}", "_data", "_node")
             return shadow
         if isinstance(value, np.ndarray) and kind is not np.ndarray:
             self.tracer.refuse(f"an argument is a {kind.__name__}: pass np.asarray(it)")
+        if isinstance(value, np.ndarray) and not _is_traceable(value):
+            self.tracer.refuse(f"an argument is an array of dtype {value.dtype!r}: pass numbers")
         return self.shadow(value, place)
 
     def shadow(self, value: Any, place: Place) -> Any:
@@ -160,7 +179,7 @@ class Given:
             else:
                 self._require(place, "{0} is {1}", value)
             return shadow
-        if type(value) is np.ndarray and value.dtype.kind in "fiubc" and value.dtype.isnative:
+        if _is_traceable(value):
             return self._array(value, place)
         if isinstance(value, _PLAIN):
             self._require(place, "({0} is {1} or same({0}, {1}))", value)
@@ -204,7 +223,7 @@ class Given:
         if isinstance(value, CompiledFunction):
             return self.shadow(value.function, attribute(value, "function", label))
         if isinstance(value, types.FunctionType):
-            return self._function(value, place) if _is_users(value) else value
+            return self._function(value, place)
         if isinstance(value, types.MethodType):
             owner = self.shadow(value.__self__, attribute(value, "__self__", label))
             function = self.shadow(value.__func__, attribute(value, "__func__", label))
@@ -222,18 +241,30 @@ class Given:
             if _is_users(value):
                 self._class(value, None)
             return value
-        if isinstance(value, np.random.Generator):
-            self._remember(value, copy.deepcopy(value), place)
-            self.tracer.watch(value, self.shadows[id(value)][1])
-            return self.shadows[id(value)][1]
+        if isinstance(value, types.BuiltinMethodType) and not isinstance(
+            value.__self__, types.ModuleType | type | None
+        ):
+            owner = self.shadow(value.__self__, attribute(value, "__self__", label))
+            return self._remember(value, getattr(owner, value.__name__), place)
+        if isinstance(value, np.random.Generator | np.random.RandomState):
+            shadow = self._remember(value, copy.deepcopy(value), place)
+            self.tracer.watch(value, shadow)
+            return shadow
+        if isinstance(value, collections.abc.Iterator) and not hasattr(value, "write"):
+            self.tracer.refuse(
+                f"{label} is an iterator, which gives something else each time: call next() "
+                "outside, and pass what it gives as an argument"
+            )
         if isinstance(value, dict | list | tuple | collections.deque):
             return self._container(value, place)
         if isinstance(value, np.ndarray):  # of no kind that is traced
             return value
-        if _is_users(kind) or isinstance(value, Module | Optimizer):
+        if _is_users(kind) or isinstance(value, Module | Optimizer | types.SimpleNamespace):
             return self._object(value, place)
         if kind.__eq__ is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
-            self._require(place, "{0} == {1}", copy.copy(value))
+            with contextlib.suppress(Exception):  # what cannot be copied is told by its identity
+                if (copied := copy.deepcopy(value)) == value:
+                    self._require(place, "{0} == {1}", copied)
         return value
 
     def _tensor(self, value: Tensor, place: Place) -> Tensor:
@@ -250,7 +281,7 @@ class Given:
             leaf.name = node.name
             leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
             self._hold(node, leaf, f"{label}.grad", "grad")
-        self._hold(value, shadow, label, "_data", "_node")
+        self._hold(value, shadow, f"{label}.{{}}", "_data", "_node")
         return shadow
 
     def _container(self, value: Any, place: Place) -> Any:
@@ -271,52 +302,72 @@ class Given:
         shadow = self._remember(value, copy.copy(value), place) if id(value) not in self.shadows else self.shadows[id(value)][1]
         for key, part in parts.items():
             shadow[key] = part
-        self._hold(value, shadow, label)
+        if hasattr(value, "__dict__"):
+            self._attributes(value, shadow, label)
+        self._hold(value, shadow, f"{label}[{{!r}}]")
         return shadow
 
     def _object(self, value: Any, place: Place) -> Any:
         kind, label = type(value), place.label
         try:
-            shadow = object.__new__(kind)
-        except TypeError:  # made by code in C
+            shadow = kind.__new__(kind)
+        except Exception:  # its class wants arguments, or is written in C
             return value
         self._remember(value, shadow, place)
         if hasattr(value, "__dict__"):
-            mine, its = vars(value), vars(shadow)
-            self.conditions.append(("len({0}) == {1}", (mine, len(mine))))
-            live = getattr(kind, "read_before_each_run", ())
-            for name, item in mine.items():
-                here = held(mine, name, f"{label}.{name}")
-                its[name] = item if name in live else self.shadow(item, here)
+            self._attributes(value, shadow, label)
         slots = tuple(dict.fromkeys(n for n in _slots(kind) if hasattr(value, n)))
         for name in slots:
             here = attribute(value, name, f"{label}.{name}")
             object.__setattr__(shadow, name, self.shadow(getattr(value, name), here))
         if _is_users(kind):
             self._class(kind, shadow)
-        if hasattr(value, "__dict__"):
-            self._hold(mine, its, label)
         if slots:
-            self._hold(value, shadow, label, *slots)
+            self._hold(value, shadow, f"{label}.{{}}", *slots)
         return shadow
+
+    def _attributes(self, value: Any, shadow: Any, label: str) -> None:
+        mine, its = vars(value), vars(shadow)
+        self.conditions.append(("len({0}) == {1}", (mine, len(mine))))
+        live = getattr(type(value), "read_before_each_run", ())
+        for name, item in mine.items():
+            here = held(mine, name, f"{label}.{name}")
+            its[name] = self._live(value, name, here) if name in live else self.shadow(item, here)
+        self._hold(mine, its, f"{label}.{{}}")
+
+    def _live(self, owner: Any, name: str, place: Place) -> Any:
+        """A number that is read before each run, such as a learning rate, or a function that is."""
+        value = getattr(owner, name)
+        if callable(value):
+            self._require(place, "callable({0})")
+            return value
+        self._require(place, "type({0}) is {1}", type(value))
+        return self.tracer.host(getattr, owner, name)
 
     def _class(self, kind: type, shadow: Any) -> None:
         """A user's class: its plain attributes are static, its methods name further variables."""
         for base in filter(_is_users, kind.__mro__):
+            self.conditions.append(("len({0}) == {1}", (vars(base), len(vars(base)))))
             for name, item in vars(base).items():
                 here = held(vars(base), name, f"{base.__name__}.{name}")
-                if isinstance(item, _PLAIN) and not name.startswith("__"):
-                    self.shadow(item, here)
-                for function in (item, getattr(item, "fget", None), getattr(item, "__func__", None)):
-                    if isinstance(function, types.FunctionType) and _is_users(function):
-                        made = self.shadow(function, here) if function is item else self._function(function, here)
-                        if function is item and getattr(kind, name) is item and _differs(made, item):
-                            if hasattr(shadow, "__dict__"):
-                                vars(shadow).setdefault(name, types.MethodType(made, shadow))
+                for part in ("fget", "__func__", "func"):  # of properties, static methods, partials
+                    function = getattr(item, part, None)
+                    if isinstance(function, types.FunctionType):
+                        self._function(function, here)
+                if not isinstance(item, types.FunctionType):
+                    if not name.startswith("__") and not hasattr(item, "__objclass__"):
+                        self.shadow(item, here)
+                elif hasattr(shadow, "__dict__") and getattr(kind, name) is item:
+                    made = self._function(item, here)
+                    if _differs(made, item):
+                        vars(shadow).setdefault(name, types.MethodType(made, shadow))
+                        self.methods.add((id(vars(shadow)), name))
 
     def _function(self, function: types.FunctionType, place: Place) -> Any:
         if id(function) in self.shadows:
             return self.shadows[id(function)][1]
+        if not _is_users(function):
+            return function
         code, cells = function.__code__, function.__closure__ or ()
         fresh = tuple([types.CellType() for _ in cells])
         space = self._space(function.__globals__)
@@ -324,13 +375,15 @@ class Given:
         self._remember(function, shadow, place)
         shadow.__kwdefaults__ = self.shadow(function.__kwdefaults__, attribute(function, "__kwdefaults__", place.label))
         shadow.__defaults__ = self.shadow(function.__defaults__, attribute(function, "__defaults__", place.label))
-        vars(shadow).update(vars(function))
+        if vars(function):
+            self._attributes(function, shadow, place.label)
         for name, cell, made in zip(code.co_freevars, cells, fresh, strict=True):
             try:
                 content = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
             made.cell_contents = self.shadow(content, attribute(cell, "cell_contents", name))
+            self.cells.append(made)
             self._hold(cell, made, name, "cell_contents")
         self._look_up(function.__globals__, set(_names(code)))
         return shadow
@@ -340,7 +393,7 @@ class Given:
         if id(real) not in self.spaces:
             space = self.spaces[id(real)] = types.ModuleType(str(real.get("__name__")))
             vars(space).update(real)
-            self._hold(real, vars(space), space.__name__)
+            self._hold(real, vars(space), "{}")
         return self.spaces[id(real)]
 
     def _look_up(self, real: dict[str, Any], names: set[str]) -> None:
@@ -373,13 +426,24 @@ def _is_users(thing: Any) -> bool:
     return (name or "").partition(".")[0] not in LIBRARIES
 
 
+def _is_traceable(value: Any) -> bool:
+    return type(value) is np.ndarray and value.dtype.kind in "fiubc" and value.dtype.isnative
+
+
 def _differs(made: types.FunctionType, function: types.FunctionType) -> bool:
     """Whether a method's shadow reads anything that the method itself does not."""
     mine, its = made.__globals__, function.__globals__
     if any(mine.get(n) is not its.get(n) for n in _names(function.__code__)):
         return True
     cells = zip(made.__closure__ or (), function.__closure__ or (), strict=True)
-    return any(a.cell_contents is not b.cell_contents for a, b in cells)
+    return any(_content(a) is not _content(b) for a, b in cells)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
 
 
 def _slots(kind: type) -> Iterator[str]:

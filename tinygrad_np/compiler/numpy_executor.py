@@ -7,15 +7,19 @@ updated to is computed in that array itself where nobody can notice.
 
 from __future__ import annotations
 
+import builtins
 import itertools
 from typing import Any
 
 import numpy as np
 
 from ..aligned import aligned_bytes
+from . import CompileError
 from .passes.use_def import UseDef
 from .program import REDUCTIONS, Call, Program, Value, is_elementwise, map_tree, values_in
 
+GENERATED = "<tinygrad_np.compile>"
+"""The file name of generated code, in tracebacks."""
 _REDUCES = frozenset(REDUCTIONS.values())
 
 
@@ -25,14 +29,16 @@ class NumpyExecutor:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.use_def = UseDef(program)
-        self.names: dict[str, Any] = {"array": np.array, "copyto": np.copyto, "errstate": np.errstate}
+        self.names: dict[str, Any] = {"array": np.array, "copyto": np.copyto, "errstate": np.errstate,
+                                      "fitting": _fitting}
         self.words: dict[Value, str] = {}
         self.arrays: dict[Value, Any] = {}  # of the values that are the same at each run
         self.last = self._last_readers()
         self.homes = self._homes()
         self.buffers: list[Any] = []
+        self.origin: dict[int, Call] = {}  # which line of the code came of which call
         self.text = self._text()
-        exec(self.text, self.names)
+        exec(builtins.compile(self.text, GENERATED, "exec"), self.names)
         self.run = self.names.pop("run")
 
     def source(self) -> str:
@@ -106,18 +112,20 @@ class NumpyExecutor:
         lines = ["def run(arrays, numbers):", *[f"    {line}" for line in head]]
         owned: dict[Value, Any] = {}
         free: list[Any] = []
-        body: list[tuple[dict[str, Any], str]] = []
+        body: list[tuple[Call, str]] = []
         for i, call in enumerate(self.program.calls):
             line = self._line(i, call, owned, free)
             if line:
-                body.append((call.errors, line))
+                body.append((call, line))
             for value in {self.use_def.root_of(v) for v in (*call.inputs, call.out)}:
                 if self.last[value] <= i and value in owned:
                     free.append(owned.pop(value))
-        for errors, group in itertools.groupby(body, lambda item: item[0]):
+        for errors, group in itertools.groupby(body, lambda item: item[0].errors):
             if errors:
                 lines.append(f"    with errstate(**{self._name(errors)}):")
-            lines += [("        " if errors else "    ") + line for _, line in group]
+            for call, line in group:
+                lines.append(("        " if errors else "    ") + line)
+                self.origin[len(lines)] = call
         outputs = [f"array({self._word(value)}, order='K')" for value in self.program.outputs]
         lines += [f"    out = [{', '.join(outputs)}]"]
         moved = [(p, v) for p, v in self.program.updates if v not in self.homes]
@@ -145,7 +153,7 @@ class NumpyExecutor:
         into = self._takes_out(call)
         shaped = _shaped(out)
         if not into or shaped is None:
-            return f"{self._local(out)} = {self._call(call)}"
+            return f"{self._local(out)} = fitting({self._call(call)}, {out.shape})"
         buffer = self._buffer(i, call, owned, free)
         owned[out] = buffer
         self.arrays[out] = np.ndarray(out.shape, out.dtype, buffer, strides=shaped)
@@ -207,6 +215,13 @@ class NumpyExecutor:
             return f"slice({', '.join(map(self._word, (tree.start, tree.stop, tree.step)))})"
         words = ", ".join(map(self._word, tree))
         return f"[{words}]" if isinstance(tree, list) else f"({words},)"
+
+
+def _fitting(result: Any, shape: tuple[int, ...]) -> Any:
+    """The result of a function that makes its own array."""
+    if (now := np.shape(result)) != shape:
+        raise CompileError(f"the shape of a result depends on values: {now} after {shape}")
+    return result
 
 
 def _shaped(value: Value) -> tuple[int, ...] | None:

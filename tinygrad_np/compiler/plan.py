@@ -6,6 +6,9 @@ small network 2 µs. Walking lists of conditions would triple that.
 
 from __future__ import annotations
 
+import builtins
+import functools
+import re
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +16,7 @@ import numpy as np
 from ..random import default_generator
 from ..tensor import Tensor, wrap
 from .given import Condition, Holder, same, same_items
+from .numpy_executor import GENERATED
 from .program import Call, Value, values_in
 from .trace import Kept, Trace
 from .tracer import Step
@@ -21,6 +25,9 @@ MISS: Any = object()
 """The answer of a plan whose conditions do not hold."""
 CLASH: Any = object()
 """The answer where an argument shares memory with an array that the step updates."""
+
+
+_NO_ARRAY: Any = object()
 
 
 class Executor(Protocol):
@@ -46,34 +53,53 @@ class Plan:
 
     def __init__(self, trace: Trace, executor: Executor) -> None:
         self.trace, self.executor = trace, executor
-        self.places = list(trace.places.items())
-        self.last: list[Any] = [None] * len(self.places)  # the arrays that fitted last
-        self.updated = [i for i, (v, _) in enumerate(self.places) if v in trace.updated]
-        self.owners: set[int] = set()
-        code = _Code(self)
+        code = _Code(trace, executor)
         self.call, self.holds = code.compiled(), code.compiled(only_check=True)
-
-    def rebind(self, i: int, array: Any) -> bool:
-        """Whether an array that has taken the place of another may be used instead."""
-        if not self.places[i][0].fits(array):
-            return False
-        self.last[i] = array
-        known = [j for j, other in enumerate(self.last) if other is not None and j != i]
-        if any(
-            np.may_share_memory(array, self.last[j])
-            for j in known
-            if i in self.updated or j in self.updated
-        ):
-            return False  # the trace will say so
-        self.owners = {_owner(self.last[j]) for j in self.updated if self.last[j] is not None}
-        return True
 
     def __str__(self) -> str:
         return str(self.executor)
 
-    def clashes(self, i: int, array: Any) -> bool:
+
+class Bound:
+    """The arrays that a plan found when it was last called, each at its place."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.values = list(trace.places)
+        self.last: list[Any] = [_NO_ARRAY] * len(self.values)  # the arrays that fitted last
+        self.updated = [i for i, value in enumerate(self.values) if value in trace.updated]
+        self.owners: set[int] = set()
+
+    def rebind(self, i: int, array: Any) -> bool:
+        """Whether an array that has taken the place of another may be used instead."""
+        self.last[i] = _NO_ARRAY
+        if not self.values[i].fits(array):
+            return False
+        for j, other in enumerate(self.last):
+            if other is not _NO_ARRAY and (i in self.updated or j in self.updated):
+                if np.may_share_memory(array, other):
+                    return False  # the next trace will say so
+        self.last[i] = array
+        self.owners = {_owner(self.last[j]) for j in self.updated if self.last[j] is not _NO_ARRAY}
+        return True
+
+    def clashes(self, i: int, arrays: tuple[Any, ...]) -> bool:
         """Whether an argument shares memory with an array that the step updates."""
-        return any(j != i and np.may_share_memory(array, self.last[j]) for j in self.updated)
+        return any(j != i and np.may_share_memory(arrays[i], arrays[j]) for j in self.updated)
+
+
+def _explain(
+    steps: dict[int, Step | Call], calls: dict[int, Call], error: Exception
+) -> None:
+    """Say which call of the step raised an error in its replay."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == GENERATED:
+            found = (calls if code.co_name == "run" else steps).get(trace.tb_lineno)
+            if found is not None:
+                name = getattr(found.function, "__name__", found.function)
+                error.add_note(f"raised in a replay, by {name}\n    at {found.line}")
+        trace = trace.tb_next
 
 
 def _owner(view: Any) -> int:
@@ -93,16 +119,19 @@ def kept(array: Any, name: str | None) -> Tensor:
 class _Code:
     """The generated function, line by line."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.trace = plan, plan.trace
+    def __init__(self, trace: Trace, executor: Executor) -> None:
+        self.trace, self.bound = trace, Bound(trace)
+        self.places = list(trace.places.items())
+        self.origin: dict[int, Step | Call] = {}  # which line came of what
+        explain = functools.partial(_explain, self.origin, getattr(executor, "origin", {}))
         self.names: dict[str, Any] = {
-            "MISS": MISS, "CLASH": CLASH, "plan": plan, "last": plan.last, "kept": kept,
-            "wrap": wrap, "same": same, "same_items": same_items, "asarray": np.asarray,
-            "ndarray": np.ndarray, "array_equal": np.array_equal, "run": plan.executor.run,
+            "MISS": MISS, "CLASH": CLASH, "bound": self.bound, "last": self.bound.last,
+            "kept": kept, "wrap": wrap, "same": same, "same_items": same_items,
+            "asarray": np.asarray, "ndarray": np.ndarray, "array_equal": np.array_equal,
+            "run": executor.run, "explain": explain,
         }  # fmt: skip
         self.known: dict[int, str] = {}
-        self.words = {value: f"a{i}" for i, value in enumerate(self.trace.program.inputs)}
-        self.words |= {value: f"a{i}" for i, (value, _) in enumerate(plan.places)}
+        self.words = {value: f"a{i}" for i, (value, _) in enumerate(self.places)}
 
     def name(self, thing: Any) -> str:
         """A global name for any object."""
@@ -115,12 +144,12 @@ class _Code:
 
     def compiled(self, only_check: bool = False) -> Any:
         """The function, or the part of it that checks the conditions."""
-        places = self.plan.places
+        places = self.places
         conditions = list(dict.fromkeys(map(self.condition, self.trace.conditions)))
         fetched = [self.condition((place.text, place.objects)) for _, place in places]
         fits = [self.fits(i) for i in range(len(places))]
         program = self.trace.program
-        arrays = "".join([f"{self.words[value]}, " for value in program.inputs])
+        arrays = "".join([f"{self.word(value)}, " for value in program.inputs])
         numbers = "".join([f"{self.word(value)}, " for value in program.numbers])
         check = [
             "try:",
@@ -130,15 +159,24 @@ class _Code:
             "except (LookupError, AttributeError, TypeError, ValueError):",
             "    return MISS",
         ]
-        body = [
-            *[line for i in range(len(places)) for line in self.clash(i)],
-            *map(self.before, self.trace.before),
-            f"out = run(({arrays}), ({numbers}))",
-            *[self.write(*write) for write in self.trace.writes],
-            f"return {self.result(self.trace.result)}",
-        ]
-        lines = ["def call(args, kwargs):", *check, *(["return True"] if only_check else body)]
-        exec("\n    ".join(lines).replace("MISS", "False" if only_check else "MISS"), self.names)
+        check += [line for i in range(len(places)) for line in self.clash(i)]
+        if only_check:
+            lines = [*(re.sub("MISS|CLASH", "False", line) for line in check), "return True"]
+        else:
+            lines = [*check, "try:"]
+            for step in self.trace.before():
+                lines.append(f"    {self.before(step)}")
+                self.origin[len(lines) + 1] = step
+            lines += [
+                f"    out = run(({arrays}), ({numbers}))",
+                "except Exception as error:",
+                "    explain(error)",
+                "    raise",
+                *[self.write(*write) for write in self.trace.writes],
+                f"return {self.result(self.trace.result)}",
+            ]
+        text = "\n    ".join(["def call(args, kwargs):", *lines])
+        exec(builtins.compile(text, GENERATED, "exec"), self.names)
         return self.names.pop("call")
 
     def condition(self, condition: Condition) -> str:
@@ -148,13 +186,13 @@ class _Code:
 
     def is_argument(self, i: int) -> bool:
         """Whether an input is among the arguments: another array at each call."""
-        return self.trace.is_argument(self.plan.places[i][0])
+        return self.places[i][1].is_argument
 
     def fits(self, i: int) -> str:
         """The condition that an array has the shape, layout and dtype of the traced one."""
         if not self.is_argument(i):
-            return f"a{i} is last[{i}] or plan.rebind({i}, a{i})"
-        value = self.plan.places[i][0]
+            return f"a{i} is last[{i}] or bound.rebind({i}, a{i})"
+        value = self.places[i][0]
         shape, strides, dtype = map(self.name, (value.shape, value.strides, value.dtype))
         return (
             f"type(a{i}) is ndarray and a{i}.shape == {shape} and a{i}.strides == {strides} "
@@ -163,11 +201,13 @@ class _Code:
 
     def clash(self, i: int) -> list[str]:
         """Lines that see to an argument which the step might write to in another's name."""
-        if not self.is_argument(i) or not self.plan.updated:
+        if not self.is_argument(i) or not self.bound.updated:
             return []
-        remember = [f"last[{i}] = a{i}"] if i in self.plan.updated else []
-        asked = f"a{i}.base is not None or id(a{i}) in plan.owners"
-        return [*remember, f"if ({asked}) and plan.clashes({i}, a{i}): return CLASH"]
+        asked = f"a{i}.base is not None or id(a{i}) in bound.owners"
+        if any(map(self.is_argument, self.bound.updated)):
+            asked = "True"
+        arrays = "".join([f"a{j}, " for j in range(len(self.places))])
+        return [f"if ({asked}) and bound.clashes({i}, ({arrays})): return CLASH"]
 
     def before(self, step: Step | Call) -> str:
         """A line that Python runs before the program."""
@@ -216,7 +256,7 @@ class _Code:
         if isinstance(tree, dict):
             items = [f"{self.name(key)}: {self.result(item)}" for key, item in tree.items()]
             made = f"{{{', '.join(items)}}}"
-            return made if type(tree) is dict else f"plan.filled({self.name(tree)}, {made})"
+            return made if type(tree) is dict else f"{self.name(tree)} | {made}"
         return self.name(tree)
 
     def result_array(self, value: Value) -> str:

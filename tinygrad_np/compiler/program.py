@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -153,7 +154,9 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         items = [map_tree(function, item) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, dict):
-        return {key: map_tree(function, item) for key, item in tree.items()}
+        mapped = copy.copy(tree)  # which stays of its kind
+        mapped.update({key: map_tree(function, item) for key, item in tree.items()})
+        return mapped
     if isinstance(tree, slice):
         return slice(*[function(part) for part in (tree.start, tree.stop, tree.step)])
     return function(tree)

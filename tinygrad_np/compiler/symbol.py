@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..tensor import Tensor
-from ..tracing import Traced
+from ..tracing import Traced, active
 from .program import Value
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Symbol(NDArrayOperatorsMixin, Traced):
     call. ``writable`` says that writing to it is writing to an array that the step is given.
     """
 
-    __slots__ = ("tracer", "value", "variable", "view", "writable")
+    __slots__ = ("__weakref__", "tracer", "value", "variable", "view", "writable")
 
     def __init__(self, tracer: Tracer, value: Any, variable: Value, writable: bool = False) -> None:
         self.tracer, self.value, self.variable = tracer, value, variable
@@ -168,6 +168,7 @@ class Symbol(NDArrayOperatorsMixin, Traced):
     # What asks for the value: possible for an array that the step is given and does not change
 
     def _known(self, what: str) -> Any:
+        self.tracer.expect_to_be(active.get())
         if self.tracer.is_fixed(self):
             return self.tracer.fixed(self)
         self.tracer.refuse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ class Trace:
             self.conditions, self.steps = given.conditions, tracer.steps
             self.places = {array.value: array.place for array in given.arrays}
             self.result = self._leaving(tracer, result)
-            self.writes = [w for holder in given.holders for w in self._left(tracer, holder)]
+            self.writes = [w for holder in given.holders for w in self._left(given, holder)]
         finally:
             tracing.active.reset(token)
         updates = [
@@ -63,69 +64,75 @@ class Trace:
                     "what depends on values that change cannot be replayed"
                 )
             self.conditions.append(self.places[value].condition("array_equal({0}, {1})", array))
-        self.before = self._slice()
         self._check_memory({array.value: array.array for array in given.arrays})
+        given.close()
 
     def _leaving(self, tracer: Tracer, tree: Any) -> Any:
         """What the step returns or leaves behind, with Values in place of traced arrays."""
 
         def leave(leaf: Any) -> Any:
-            if id(leaf) in tracer.originals and type(leaf) is not Symbol:
-                return tracer.originals[id(leaf)]
             if isinstance(leaf, Tensor):
                 return Kept(tracer.place(leaf._data), leaf._name)
-            return tracer.place(leaf)
+            shadow = type(leaf) is not Symbol and id(leaf) in tracer.originals
+            return tracer.originals[id(leaf)] if shadow else tracer.place(leaf)
 
         return map_tree(leave, tree)
 
-    def _left(self, tracer: Tracer, holder: Holder) -> Iterator[tuple[Holder, Any, Any]]:
+    def _left(self, given: Given, holder: Holder) -> Iterator[tuple[Holder, Any, Any]]:
+        tracer = given.tracer
         for key, now in holder.changes():
-            kept = now is None or isinstance(now, Tensor | np.ndarray | np.generic)
-            if holder.original is None or not kept or key == "_node":
+            kept = now is None or isinstance(now, Tensor | np.ndarray | bool | str)
+            if (id(holder.shadow), key) in given.methods:
+                continue
+            grown = isinstance(holder.original, list) and key not in holder.before
+            if holder.original is None or not kept or grown or key == "_node":
                 tracer.refuse(
-                    f"the step changes {holder.label}"
-                    + (f"[{key!r}]" if holder.names else f", {key!r}")
-                    + ", which is neither an array nor a Tensor that it was given: return the "
-                    "value instead, or keep it in an array"
+                    f"the step changes {holder.word(key)}, and what it leaves there is no array "
+                    "that a replay could leave as well: return the value and keep it outside, or "
+                    "hold it in an array"
+                )
+            if type(now) is Symbol and now.variable in tracer.given and now.view is None:
+                tracer.refuse(
+                    f"the step makes {holder.word(key)} share an array with {now.variable!r}: "
+                    "leave a copy there"
                 )
             yield holder, key, self._leaving(tracer, now)
 
-    def _slice(self) -> list[Step | Call]:
+    def before(self) -> list[Step | Call]:
         """What Python does before the program, with the calls that it needs; draws come last."""
-        made = {call.out: call for call in self.program.calls}
-        order: list[Step | Call] = []
-        done: set[Any] = set()
+        needs: dict[Value, set[Value]] = {}  # of each computed value, all that it depends on
+        for call in self.program.calls:
+            needs[call.out] = {call.out}.union(*[needs.get(v, {v}) for v in call.inputs])
+        draws: set[Value | None] = {step.out for step in self.steps if step.kind == "draw"}
+        early: set[Value] = set()
+        parts: tuple[list[Step], list[Step]] = [], []
+        for step in self._needed_steps():
+            read = set[Value]().union(*[needs.get(v, {v}) for v in values_in(step.args)])
+            late = step.kind == "draw" or not draws.isdisjoint(read)
+            parts[late].append(step)
+            early |= read if not late else set()
+        late_reads = set[Value]().union(
+            *[needs.get(v, {v}) for step in parts[True] for v in values_in(step.args)]
+        )
+        return [*self._merged(parts[False], early), *self._merged(parts[True], late_reads - early)]
 
-        def need(value: Value) -> None:
-            if value in done or value not in made:
-                return
-            done.add(value)
-            for read in made[value].inputs:
-                need(read)
-            order.append(made[value])
+    def _needed_steps(self) -> list[Step]:
+        """The steps, but for numbers that nobody reads."""
+        read = {value for call in self.program.calls for value in call.inputs}
+        read.update(self.program.results, values_in([tree for *_, tree in self.writes]))
+        read.update(values_in(self.result))
+        kept = []
+        for step in reversed(self.steps):
+            if step.kind != "number" or step.out in read:
+                kept.append(step)
+                read.update(values_in(step.args))
+        return kept[::-1]
 
-        drawn: set[Value] = set()
-        late: list[Step] = []
-        for step in self.steps:
-            reads = set(values_in(step.args))
-            stack = list(reads)
-            while stack:  # all that it depends on
-                for read in made[value].inputs if (value := stack.pop()) in made else ():
-                    if read not in reads:
-                        reads.add(read)
-                        stack.append(read)
-            if step.kind == "draw" or reads & drawn:
-                late.append(step)
-                drawn.add(step.out)  # type: ignore[arg-type]
-                continue
-            for value in values_in(step.args):
-                need(value)
-            order.append(step)
-        for step in late:
-            for value in values_in(step.args):
-                need(value)
-            order.append(step)
-        return order
+    def _merged(self, steps: list[Step], needed: set[Value]) -> list[Step | Call]:
+        """Steps, and the calls that compute what they need, in the order of the trace."""
+        calls = [(i + 1, c) for i, c in enumerate(self.program.calls) if c.out in needed]
+        ordered = [*calls, *((step.position, step) for step in steps)]
+        return [item for _, item in sorted(ordered, key=operator.itemgetter(0))]
 
     def _check_memory(self, arrays: dict[Value, Any]) -> None:
         """Refuse to update an array of which another that the step is given is a part."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import operator
+import pickle
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import numpy as np
 
 from .. import tracing
 from ..graph import Node, tick
-from ..random import default_generator
+from ..random import default_generator, set_default_generator
 from . import CompileError
 from .program import REDUCTIONS, Call, Value, map_tree
 from .symbol import Symbol, with_item
@@ -32,6 +34,7 @@ class Step:
     """What Python does before each run: a host number, a random draw or a check.
 
     ``out`` is the Value that ``function(*args)`` gives: a number, an input, or None for a check.
+    ``position`` tells how many calls of the program came before.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class Step:
     args: tuple[Any, ...]
     out: Value | None
     line: str
+    position: int
 
 
 class Tracer:
@@ -54,6 +58,7 @@ class Tracer:
         self.given: set[Value] = set()  # arrays, but not the arguments
         self.fixed_arrays: dict[Value, Any] = {}
         self.errors = np.geterr()
+        self.states = _global_states()
         self.op, self.attributed = "", 0
 
     # Arrays come in
@@ -77,11 +82,7 @@ class Tracer:
         """An argument of a call as the program has it."""
         if type(leaf) is not Symbol:
             return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
-        if leaf.tracer is not self:
-            leaf.tracer.refuse(
-                "a traced array was kept from an earlier call, in a place that the step was not "
-                "given: return it, or keep it in an attribute of something that the step is given"
-            )
+        leaf.tracer.expect_to_be(self)
         if leaf.view is not None:
             base, then, call = leaf.view
             if self.place(base) is not then:  # written to since: the view shows it
@@ -104,14 +105,21 @@ class Tracer:
             )
         return self.fixed_arrays.setdefault(leaf.variable, np.array(leaf.value))
 
+    def expect_to_be(self, other: Any) -> None:
+        """CompileError unless this is the tracer at work."""
+        if other is not self:
+            self.refuse(
+                "a traced array was kept from an earlier call, in a place that the step was not "
+                "given: return it, or keep it in an attribute of something that the step is given"
+            )
+
     # Calls
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do it, and write it down."""
+        self.expect_to_be(tracing.active.get())
         if isinstance(function, np.ufunc) and all(map(_is_number, args)) and not kwargs:
             return self.host(_PYTHONS.get(function, function), *args)
-        if tracing.active.get() is not self:
-            self.refuse("a traced array is used outside of the step that it belongs to")
         if kwargs.get("out") is not None:
             self.refuse(f"out= makes np.{function.__name__} write into an array in place")
         if function in _SHAPE_DEPENDS_ON_VALUES:
@@ -180,7 +188,7 @@ class Tracer:
 
     def host(self, function: Callable[..., float], *args: Any) -> Any:
         """See ``tracing.host``."""
-        number = float(function(*map_tree(_concrete, args)))
+        number = float(function(*map_tree(self._real, args)))
         out = Value(np.asarray(number), "number")
         self._step("number", function, args, out)
         return Symbol(self, number, out)
@@ -202,32 +210,39 @@ class Tracer:
 
     def watch(self, real: Any, shadow: Any) -> None:
         """Notice it when numbers are drawn from a generator's shadow in any other way."""
-        self.generators[id(real)] = shadow, shadow.bit_generator.state
+        self.generators[id(real)] = shadow, _state(shadow)
 
     def _unmoved(self, shadow: Any, state: Any) -> None:
-        if repr(shadow.bit_generator.state) != repr(state):
-            self.refuse(
-                "random numbers are drawn from a generator directly, which a replay would not do: "
-                "use tg.dropout, or draw outside and pass the array as an argument"
-            )
+        if _state(shadow) != state:
+            self.refuse(_DRAWS)
 
     def check(self, function: Callable[..., None], *arrays: Any) -> None:
         """See ``tracing.check``."""
-        function(*map_tree(_concrete, arrays))
+        function(*map_tree(self._real, arrays))
         self._step("check", function, arrays, None)
+
+    def _real(self, leaf: Any) -> Any:
+        """What a host function gets: arrays with their values, and no shadows."""
+        return leaf.value if type(leaf) is Symbol else self.originals.get(id(leaf), leaf)
 
     def _step(self, kind: str, function: Any, args: tuple[Any, ...], out: Value | None) -> None:
         def real(leaf: Any) -> Any:
             shadow = type(leaf) is not Symbol and id(leaf) in self.originals
             return self.originals[id(leaf)] if shadow else self.place(leaf)
 
-        self.steps.append(Step(kind, function, map_tree(real, args), out, user_line()))
+        given = map_tree(real, args)
+        self.steps.append(Step(kind, function, given, out, user_line(), len(self.calls)))
 
     # Nodes: which op a call belongs to, and which parameters take part
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Told of each op in the forward pass, when its calls have been made."""
         for parent in node.parents:
+            if parent is not None and parent.tick < self.start and parent.op is not None:
+                self.refuse(
+                    "a Tensor that was computed outside takes part: its graph cannot be replayed. "
+                    "Compute it inside, or use tensor.detach()"
+                )
             if parent is not None and parent.tick < self.start:
                 self.refuse(
                     f"the Tensor {parent.name!r} takes part, which requires grad and which the "
@@ -250,11 +265,41 @@ class Tracer:
         """Check that no generator was used behind the program's back."""
         for shadow, state in self.generators.values():
             self._unmoved(shadow, state)
+        for (_, before), (restore, after) in zip(self.states, _global_states(), strict=True):
+            if _moved(before, after):
+                restore(before)
+                self.refuse(_DRAWS)
         self._attribute("")
 
     def refuse(self, why: str) -> NoReturn:
         """Give up, naming the line of the user's code."""
         raise CompileError(f"{why}\n    at {user_line()}")
+
+
+_DRAWS = (
+    "the step draws random numbers directly, or seeds a generator, which a replay would not do: "
+    "use tg.dropout, or draw outside and pass the array as an argument"
+)
+
+
+def _global_states() -> list[tuple[Callable[[Any], Any], Any]]:
+    """The states of the generators that belong to nobody, and what puts them back."""
+    return [
+        (np.random.set_state, np.random.get_state()),
+        (random.setstate, random.getstate()),
+        (set_default_generator, default_generator()),
+    ]
+
+
+def _moved(before: Any, after: Any) -> bool:
+    if isinstance(before, np.random.Generator):
+        return before is not after
+    return pickle.dumps(before) != pickle.dumps(after)
+
+
+def _state(generator: Any) -> bytes:
+    bits = getattr(generator, "bit_generator", None)
+    return pickle.dumps(generator.get_state() if bits is None else bits.state)
 
 
 class Item:

@@ -1,4 +1,4 @@
-"""Dead code elimination: calls whose results nobody reads."""
+"""Dead code elimination: calls whose results nobody reads, and what is handed over for nothing."""
 
 from ..program import Program
 
@@ -12,3 +12,6 @@ def run(program: Program) -> None:
             needed.update(call.inputs)
             kept.append(call)
     program.calls = kept[::-1]
+    needed.update(place for place, _ in program.updates)
+    program.inputs = [value for value in program.inputs if value in needed]
+    program.numbers = [value for value in program.numbers if value in needed]
