@@ -84,8 +84,8 @@ class DropoutNetwork(TwoLayer):
 
     def draw_mask(self, x: Array) -> Mask:
         """A fair coin for every hidden unit of every image."""
-        rng, shape = self.rng, (len(x), self.hidden)
-        drawn = tracing.draw(lambda: rng.random(shape))  # tg.compile draws anew at each replay
+        shape = len(x), self.hidden
+        drawn = tracing.draw(lambda rng: rng.random(shape), self.rng)  # tg.compile draws anew at each replay
         mask: Array = (drawn < 0.5).astype(self.W1.dtype)
         return mask
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from reprlib import recursive_repr
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -66,10 +66,12 @@ class Module:
             if name in _METHODS and not method:
                 raise _hidden(cls, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _METHODS and (not callable(value) or isinstance(value, Module)):
-            raise _hidden(type(self), name)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # or type checkers would take any attribute's name
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in _METHODS and (not callable(value) or isinstance(value, Module)):
+                raise _hidden(type(self), name)
+            super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; to be defined by each."""

@@ -136,7 +136,7 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict``; ValueError where names or shapes differ."""
-        if not isinstance(state, Mapping) or not {"updates", "state"} <= state.keys():
+        if not {"updates", "state"} <= {*state}:
             raise ValueError("an optimiser's state is what its state_dict() gives")
         given, updates = dict(state["state"]), int(state["updates"])
         missed = np.array(given.pop("missed", np.zeros_like(self.missed)), np.int64)

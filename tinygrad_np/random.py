@@ -7,7 +7,7 @@ import numpy as np
 from . import tracing
 from .cases import booleans, case, normal
 from .definition import Value, composite, op
-from .tensor import Array, Operand, Tensor
+from .tensor import Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
 
@@ -28,6 +28,11 @@ def default_generator() -> np.random.Generator:
     if not _default:
         _default.append(np.random.default_rng())
     return _default[0]
+
+
+def is_default(rng: object) -> bool:
+    """Whether this is the default generator."""
+    return bool(_default) and rng is _default[0]
 
 
 @op(
@@ -63,9 +68,7 @@ def dropout(
     if not training or p == 0:
         return tensor
     shape = tensor.shape
-
-    def draw() -> Array:
-        generator = default_generator() if rng is None else np.random.default_rng(rng)
-        return generator.random(shape)
-
-    return masked(tensor, tracing.draw(draw) >= p, p)
+    generator = default_generator() if rng is None else np.random.default_rng(rng)
+    if isinstance(rng, int | np.integer):  # the same mask at each call
+        return masked(tensor, generator.random(shape) >= p, p)
+    return masked(tensor, tracing.draw(lambda rng: rng.random(shape), generator) >= p, p)

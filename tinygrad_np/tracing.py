@@ -8,7 +8,8 @@ what the result depends on. Without a tracer each of these costs one look at a C
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
@@ -28,7 +29,7 @@ class Tracer(Protocol):
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def host(self, function: Callable[[], float]) -> Any: ...
-    def draw(self, function: Callable[[], np.ndarray[Any, Any]]) -> Any: ...
+    def draw(self, function: Callable[[Any], np.ndarray[Any, Any]], rng: Any) -> Any: ...
     def effect(self, function: Callable[[], None]) -> None: ...
     def check(self, function: Callable[..., None], *arrays: Any) -> None: ...
     def items(self, table: list[list[Any]], row: int) -> list[Any]: ...
@@ -36,6 +37,7 @@ class Tracer(Protocol):
 
 
 active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+_told: ContextVar[tuple[Callable[[Any], None], ...]] = ContextVar("told", default=())
 
 
 def host(function: Callable[[], float]) -> Any:
@@ -44,10 +46,25 @@ def host(function: Callable[[], float]) -> Any:
     return function() if tracer is None else tracer.host(function)
 
 
-def draw(function: Callable[[], np.ndarray[Any, Any]]) -> Any:
-    """The random array that ``function`` draws; a traced program draws anew at each run."""
+def draw(function: Callable[[Any], np.ndarray[Any, Any]], rng: Any) -> Any:
+    """The array that ``function(rng)`` draws from a generator of NumPy's.
+
+    A traced program draws anew at each run.
+    """
+    for tell in _told.get():
+        tell(rng)
     tracer = active.get()
-    return function() if tracer is None else tracer.draw(function)
+    return function(rng) if tracer is None else tracer.draw(function, rng)
+
+
+@contextmanager
+def telling(tell: Callable[[Any], None]) -> Iterator[None]:
+    """Inside, ``tell`` is called with each generator that ``draw`` draws from, just before."""
+    token = _told.set((*_told.get(), tell))
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 def effect(function: Callable[[], None]) -> None:

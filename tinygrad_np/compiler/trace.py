@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from .. import graph, tracing
+from ..random import default_generator, is_default
 from ..tensor import Tensor, wrap
 from . import CompileError
 from .guard import unchanged
@@ -271,11 +272,16 @@ class Trace:
         self.calls.append(Call("host", function, out=value, line=_line()))
         return Symbol(self, number, value)
 
-    def draw(self, function: Callable[[], Any]) -> Any:
+    def draw(self, function: Callable[[Any], Any], rng: Any) -> Any:
         """See ``tracing.Tracer``."""
-        array = np.asarray(self._again(function))
+        named = None if is_default(rng) else rng  # it may be another one by then
+
+        def drawn() -> Any:
+            return function(default_generator() if named is None else named)
+
+        array = np.asarray(self._again(drawn))
         value = Value(array)
-        self.calls.append(Call("draw", function, out=value, line=_line()))
+        self.calls.append(Call("draw", drawn, out=value, line=_line()))
         return Symbol(self, array, value)
 
     def effect(self, function: Callable[[], None]) -> None:
