@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 from weakref import WeakSet
 
@@ -64,6 +64,11 @@ def grad(
     if len(weights) != len(starts):
         raise ValueError(f"{len(starts)} outputs, but {len(weights)} grad_outputs")
     for i, tensor in enumerate(wanted):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"grad: input {i} is a {type(tensor).__name__}: gradients are by Tensors, "
+                "model.parameters() say, or list(tensors.values())"
+            )
         if tensor._node is None:
             raise ValueError(
                 f"input {i} (a {tensor._label()}) does not require grad: "
@@ -95,12 +100,31 @@ def grad(
     return results[0] if isinstance(inputs, Tensor) else tuple(results)
 
 
-def leaf(value: Operand) -> Tensor:
+def leaf(value: Operand, what: str = "input") -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values.
 
-    TypeError for what a function under way computed from its own: those derivatives would be lost.
+    TypeError for what is no array, and for what a function under way computed from its own inputs:
+    those derivatives would be lost. ``what`` names it there.
     """
-    array = as_array(plain(value))
+    try:
+        array = as_array(plain(value))
+    except (ValueError, TypeError):  # a ragged list
+        array = np.array(None)
+    if array.dtype.kind not in "fiubc":
+        kind = type(value).__name__
+        several = isinstance(value, list | tuple | Mapping)
+        raise TypeError(
+            f"{what} is a {kind}"
+            + (" of several arrays" if several else "")
+            + ": derivatives are by one array, number or Tensor each. "
+            + (
+                "Give the arrays as arguments of their own; value_and_grad(function, "
+                "argnums=(0, 1)) takes several"
+                if several
+                else "Where a module's parameters are meant: loss.backward(), or "
+                "tg.grad(loss, model.parameters())"
+            )
+        )
     if array.dtype.kind in "iub":
         raise TypeError(
             f"gradients are for real floating-point inputs, got {array.dtype}: "
@@ -151,7 +175,11 @@ def value_and_grad(
     def call(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         full = list(args)
         for i in [argnums] if isinstance(argnums, int) else argnums:
-            full[i] = leaf(full[i])
+            if not -len(full) <= i < len(full):
+                raise ValueError(
+                    f"value_and_grad: argnums={argnums}, but {len(full)} positional arguments"
+                )
+            full[i] = leaf(full[i], f"value_and_grad: argument {i}")
         inputs = full[argnums] if isinstance(argnums, int) else [full[i] for i in argnums]
         out = run_recorded(functools.partial(function, **kwargs), full, "value_and_grad")
         return out.detach(), grad(connected(out), inputs, allow_unused=True)
@@ -167,7 +195,7 @@ def vjp(function: Scalar, *primals: Operand) -> tuple[Tensor, Callable[[Any], tu
     >>> pull([1.0, 10.0])[0].tolist()
     [2.0, 40.0]
     """
-    inputs = [leaf(primal) for primal in primals]
+    inputs = [leaf(primal, f"vjp: primal {i}") for i, primal in enumerate(primals)]
     out = connected(run_recorded(function, inputs, "vjp"))
     return out.detach(), lambda v: grad(out, inputs, v, retain_graph=True, allow_unused=True)
 
@@ -186,7 +214,7 @@ def jvp(
     """
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals, but {len(tangents)} tangents")
-    inputs = [leaf(primal) for primal in primals]
+    inputs = [leaf(primal, f"jvp: primal {i}") for i, primal in enumerate(primals)]
     out = run_recorded(function, inputs, "jvp")
     v = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
     pulled = grad(connected(out), inputs, v, create_graph=True, allow_unused=True)
@@ -204,7 +232,7 @@ def jacobian(function: Scalar, x: Operand) -> Tensor:
     >>> tg.jacobian(lambda x: x * x, [1.0, 2.0]).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
-    x = leaf(x)
+    x = leaf(x, "jacobian: x")
     return _jacobian(run_recorded(function, [x], "jacobian"), x)
 
 
@@ -230,7 +258,7 @@ def hessian(function: Scalar, x: Operand) -> Tensor:
 
 def _first(function: Scalar, x: Operand, what: str) -> tuple[Tensor, Tensor]:
     """The gradient of a scalar function, recorded, and the leaf it is by."""
-    x = leaf(x)
+    x = leaf(x, f"{what}: x")
     out = connected(run_recorded(function, [x], what))
     return grad(out, x, create_graph=True, allow_unused=True), x
 
