@@ -495,7 +495,7 @@ def test_counts_are_arrays() -> None:
     for _ in range(3):
         a.grad = np.array([1.0])
         optimizer.step()
-    assert (optimizer.count.dtype, optimizer.missed.dtype) == (np.int64, np.int64)
+    assert optimizer.count.dtype == optimizer.missed.dtype == np.int64
     assert type(optimizer.updates) is int
     assert (optimizer.updates, [*optimizer.missed]) == (3, [0, 3])
     state = optimizer.state_dict()

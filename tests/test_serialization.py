@@ -229,20 +229,24 @@ def test_what_cannot_be_kept_of_a_module_is_named(tmp_path: Path) -> None:
         tg.save({"a": np.ma.masked_array([1, 2], [True, False])}, tmp_path / "net")
 
 
+save: Any = tg.save
+load: Any = tg.load
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda path: tg.save(path, {"a": np.ones(2)}), "the state first, then the path"),
-        (lambda path: tg.save(path, nn.Linear(2, 2)), "the state first, then the path"),
-        (lambda path: tg.save(np.ones(2), path), r"got a ndarray: write tg\.save\({"),
-        (lambda path: tg.save(tg.Tensor([1.0]), path), "got a Tensor"),
-        (lambda path: tg.save([np.ones(2)], path), "got a list"),
-        (lambda path: tg.save(nn.Linear, path), "got a type"),
-        (lambda path: tg.save({}, {}), "the path is a str or pathlib.Path, got a dict"),
-        (lambda path: tg.save({}, path, "about"), "metadata is a dict of text"),
-        (lambda path: tg.load(nn.Linear(2, 2), path), "the path is a str .* got a Linear"),
-        (lambda path: tg.load(path, nn.Linear), "got the class Linear: give an instance"),
-        (lambda path: tg.load(path, {}), "loads into a module, got dict"),
+        (lambda path: save(path, {"a": np.ones(2)}), "the state first, then the path"),
+        (lambda path: save(path, nn.Linear(2, 2)), "the state first, then the path"),
+        (lambda path: save(np.ones(2), path), r"got a ndarray: write tg\.save\({"),
+        (lambda path: save(tg.Tensor([1.0]), path), "got a Tensor"),
+        (lambda path: save([np.ones(2)], path), "got a list"),
+        (lambda path: save(nn.Linear, path), "got a type"),
+        (lambda path: save({}, {}), "the path is a str or pathlib.Path, got a dict"),
+        (lambda path: save({}, path, "about"), "metadata is a dict of text"),
+        (lambda path: load(nn.Linear(2, 2), path), "the path is a str .* got a Linear"),
+        (lambda path: load(path, nn.Linear), "got the class Linear: give an instance"),
+        (lambda path: load(path, {}), "loads into a module, got dict"),
     ],
 )
 def test_what_save_and_load_take(tmp_path: Path, call: Any, words: str) -> None:

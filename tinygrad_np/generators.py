@@ -7,6 +7,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from random import Random
 from typing import Any
 
 from .nn import Module
@@ -17,22 +18,29 @@ _SKIPPED = {__name__.partition(".")[0], "numpy", "scipy", "builtins"}
 
 
 def state_of(rng: Any) -> Any:
-    """The state of a Generator or RandomState of NumPy's, or a ``random.Random``."""
-    if _is_python(rng):
+    """The state of a generator of NumPy's (of any kind) or of a ``random.Random``."""
+    if isinstance(rng, Random):
         return rng.getstate()
     if hasattr(rng, "get_state"):  # a RandomState
         return rng.get_state(legacy=False)
-    return rng.bit_generator.state
+    return getattr(rng, "bit_generator", rng).state
 
 
 def restore(rng: Any, state: Any) -> None:
     """Bring a generator back to a state."""
-    if _is_python(rng):
+    if isinstance(rng, Random):
         rng.setstate(state)
     elif hasattr(rng, "set_state"):
         rng.set_state(state)
     else:
-        rng.bit_generator.state = state
+        getattr(rng, "bit_generator", rng).state = state
+
+
+def is_generator(thing: Any) -> bool:
+    """Whether it is a generator whose state can be kept."""
+    kinds = "bit_generator", "get_state", "random_raw"  # numpy.random may not be loaded yet
+    in_numpy = type(thing).__module__.startswith("numpy.random")
+    return isinstance(thing, Random) or (in_numpy and any(hasattr(thing, k) for k in kinds))
 
 
 def reachable(*starts: Any) -> Iterator[Any]:
@@ -52,14 +60,10 @@ def reachable(*starts: Any) -> Iterator[Any]:
         if id(thing) in seen or isinstance(thing, str | bytes | int | float | complex | None):
             continue
         seen[id(thing)] = thing
-        if _is_python(thing) or type(thing).__module__.startswith("numpy.random"):
+        if is_generator(thing):
             yield thing
         else:
             stack += _referred_to(thing)
-
-
-def _is_python(thing: Any) -> bool:
-    return hasattr(thing, "getstate") and hasattr(thing, "setstate")
 
 
 def _referred_to(thing: Any) -> Iterable[Any]:
@@ -107,5 +111,5 @@ def _of_function(function: types.FunctionType) -> list[Any]:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    inner = [_names(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return set(code.co_names).union(*inner)

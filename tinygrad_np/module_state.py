@@ -59,13 +59,16 @@ def walk(held: Held, above: tuple[Any, ...] = ()) -> Iterator[Held]:
         items = enumerate(value)
     elif isinstance(value, Mapping):
         items = value.items()
-    elif isinstance(value, set | frozenset):
-        if any(isinstance(item, Tensor) or hasattr(item, "named_modules") for item in value):
-            raise TypeError(f"{held.name} is a set, which gives what is in it no names: use a list")
+    elif isinstance(value, set | frozenset) and any(map(_is_part, value)):
+        raise TypeError(f"{held.name} is a set, which gives what is in it no names: use a list")
     if any(value is other for other in above):
         raise ValueError(f"{held.name} contains itself: what is in it has no one name")
     for key, item in items:
         yield from walk(Held(f"{held.name}.{key}", item, value, key), (*above, value))
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Tensor) or hasattr(value, "named_modules")
 
 
 class State:
@@ -165,7 +168,8 @@ def _misfit(held: Held, array: Array) -> str:
     dtype = getattr(own, "dtype", np.dtype(type(own)))
     fits = array.dtype.kind in "fiub" if replaced else array.dtype == dtype
     if array.shape != shape or not fits:
-        return f"{name}: expected {dtype} of shape {shape}, got {array.dtype} of shape {array.shape}"
+        got = f"{array.dtype} of shape {array.shape}"
+        return f"{name}: expected {dtype} of shape {shape}, got {got}"
     if not replaced and not own.flags.writeable and not same(own, array):
         return f"{name}: is read-only in this module, and has other values"
     return ""

@@ -55,6 +55,7 @@ class Optimizer:
     @property
     def updates(self) -> int:
         """The number of updates made."""
+        tracing.depend(self, "lr", "state", "missed")
         return int(self.count.item())
 
     @property
@@ -63,9 +64,9 @@ class Optimizer:
         return tracing.host(self._rate)
 
     def _rate(self) -> float:
-        rate = float(self.lr(self.updates) if callable(self.lr) else self.lr)
+        rate = float(self.lr(int(self.count.item())) if callable(self.lr) else self.lr)
         if not rate >= 0:
-            raise ValueError(f"the learning rate of update {self.updates} is {rate}: below 0")
+            raise ValueError(f"the learning rate of update {self.count.item()} is {rate}: below 0")
         return rate
 
     def _number(self, i: int) -> int:
@@ -99,9 +100,7 @@ class Optimizer:
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):
-                raise RuntimeError(
-                    "all parameters are frozen: switch requires_grad on where they are to be trained"
-                )
+                raise RuntimeError("all parameters are frozen: their requires_grad is switched off")
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         tracing.effect(lambda: self._count(idle))
 
@@ -140,7 +139,7 @@ class Optimizer:
             raise ValueError("an optimiser's state is what its state_dict() gives")
         given, updates = dict(state["state"]), int(state["updates"])
         missed = np.array(given.pop("missed", np.zeros_like(self.missed)), np.int64)
-        if missed.shape != self.missed.shape or not (0 <= missed).all() or (missed > updates).any():
+        if missed.shape != self.missed.shape or ((missed < 0) | (missed > updates)).any():
             raise ValueError(
                 f"state missed: expected a count of at most {updates} for each of the "
                 f"{len(self.missed)} parameters, got {missed}"
@@ -340,9 +339,7 @@ def _one_cycle(
 # Gradient clipping
 
 
-def _gradients(
-    parameters: Iterable[Tensor], limit: float, what: str
-) -> list[tuple[Tensor, Array]]:
+def _gradients(parameters: Iterable[Tensor], limit: float, what: str) -> list[tuple[Tensor, Array]]:
     """The gradients to clip: not those of frozen parameters, which no optimiser uses."""
     if not limit >= 0:
         raise ValueError(f"gradients cannot be clipped to {limit}: it must not be negative")

@@ -59,7 +59,7 @@ def save(
     from safetensors.numpy import save as serialize
 
     if not isinstance(state, Mapping | Module):
-        swapped = isinstance(state, str | os.PathLike) and isinstance(path, Mapping | Module | np.ndarray)
+        swapped = isinstance(state, str | os.PathLike) and not isinstance(path, str | os.PathLike)
         raise TypeError(
             "tg.save(state, path) takes a module or a dict of arrays by name, got a "
             f"{type(state).__name__}: write "
