@@ -71,7 +71,8 @@ class Optimizer:
 
     def _number(self, i: int) -> int:
         """Which update of parameter ``i`` is to come: 1 for its first."""
-        return int(1 + self.count.item() - self.missed.item(i))
+        number: int = 1 + self.count.item() - self.missed.item(i)
+        return number
 
     def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """The change to subtract from parameter ``i``, and its new state."""
@@ -85,7 +86,8 @@ class Optimizer:
         tracing.depend(self, "lr", "state", "count", "missed")
         idle: tuple[int, ...] = ()
         for i, parameter in enumerate(self.parameters):
-            gradient = parameter.grad if parameter.requires_grad else None
+            node = parameter._node  # None where frozen; the properties cost 0.1 µs more
+            gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
                 continue
@@ -401,7 +403,7 @@ def _listed(parameters: Any, what: str) -> list[Tensor]:
 def _check(least: float = 0.0, **settings: Any) -> None:
     """ValueError for a setting that is below ``least``, nan or infinite."""
     for name, value in settings.items():
-        if isinstance(value, str) or np.ndim(value):
+        if isinstance(value, str | None) or np.ndim(value):
             raise TypeError(f"{name}={value!r} must be a number")
         if not least <= value < math.inf:
             low = "negative" if not least else f"below {least:g}"
