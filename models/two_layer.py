@@ -85,7 +85,7 @@ class DropoutNetwork(TwoLayer):
     def draw_mask(self, x: Array) -> Mask:
         """A fair coin for every hidden unit of every image."""
         shape = len(x), self.hidden
-        drawn = tracing.draw(lambda rng: rng.random(shape), self.rng)  # tg.compile draws anew at each replay
+        drawn = tracing.draw(lambda rng: rng.random(shape), self.rng)  # anew at each replay
         mask: Array = (drawn < 0.5).astype(self.W1.dtype)
         return mask
 

@@ -269,12 +269,12 @@ class Training:
         """
         optimizer = self.optimizer.state_dict()
         arrays = {"losses": np.array(self.losses, np.float64)}
-        for name, array in self.model.state_dict().items():
-            if not np.isfinite(array).all():
+        for name, parameter in self.model.named_parameters():
+            if not np.isfinite(parameter.data).all():
                 raise NonFiniteError(
                     f"the parameter {name} is not finite after update {self.done:,}"
                 )
-            arrays[f"model.{name}"] = array
+            arrays[f"model.{name}"] = parameter.data.copy()
         arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
         found = buffers(self.model, self.kept)
         arrays |= {f"buffer.{name}": array.copy() for name, array in found.items()}
@@ -331,7 +331,9 @@ def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
     ours = buffers(model, given)
     if {name: a.shape for name, a in ours.items()} != {name: a.shape for name, a in given.items()}:
         raise ValueError(f"the model's arrays that are no parameters differ: {sorted(given)}")
-    model.load_state_dict(_part(arrays, "model"))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    others = {name: a for name, a in model.state_dict().items() if name not in trained}
+    model.load_state_dict({**others, **_part(arrays, "model")})
     for path, holder, key in generators.places(model):
         if path in given:
             _put(holder, key, given[path])

@@ -436,3 +436,39 @@ def test_a_consumed_checkpoint_is_refused() -> None:
     out.backward()
     with pytest.raises(tg.GraphReleasedError):
         out.backward()
+
+
+count: Any = len  # no function of Tensors
+gradient: Any = tg.grad
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda d: tg.value_and_grad(count)(d), "value_and_grad: argument 0 is a dict of several"),
+        (
+            lambda d: tg.value_and_grad(count)([*d.values()]),
+            "argument 0 is a list of several arrays",
+        ),
+        (lambda d: tg.value_and_grad(count)([leaf(X), leaf(A)]), "argument 0 is a list of several"),
+        (lambda d: tg.value_and_grad(count, (0, 1))(X, tuple(d.values())), "argument 1 is a tuple"),
+        (lambda d: tg.value_and_grad(count)(None), "argument 0 is a NoneType"),
+        (lambda d: tg.value_and_grad(count)("x"), "argument 0 is a str"),
+        (lambda d: tg.value_and_grad(count)(tg.nn.Linear(2, 2)), r"is a Linear.*loss\.backward"),
+        (lambda d: tg.vjp(count, X, d), "vjp: primal 1 is a dict"),
+        (lambda d: tg.jvp(count, [d], [d]), "jvp: primal 0 is a dict"),
+        (lambda d: tg.jacobian(count, d), "jacobian: x is a dict"),
+        (lambda d: tg.hessian(count, d), "hessian: x is a dict"),
+        (lambda d: tg.hvp(count, d, d), "hvp: x is a dict"),
+        (lambda d: gradient(leaf(X).sum(), X), r"grad: input 0 is a .*float64"),
+        (lambda d: gradient(leaf(X).sum(), d), "grad: input 0 is a str: .*values"),
+    ],
+)
+def test_containers_are_named_with_what_is_taken(call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call({"a": np.ones(2), "b": np.ones((3, 2))})
+
+
+def test_argnums_that_are_not_there() -> None:
+    with pytest.raises(ValueError, match="argnums=2, but 1 positional arguments"):
+        tg.value_and_grad(tg.sum, 2)(X)

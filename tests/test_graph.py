@@ -1,6 +1,8 @@
 """The engine: order, depth, sharing, accumulation, release, recording, memory."""
 
+import asyncio
 import gc
+import inspect
 import itertools
 import threading
 import tracemalloc
@@ -543,3 +545,116 @@ def test_random_expressions_have_the_right_gradients(program: Any, seed: int) ->
 def test_ticks_grow() -> None:
     ticks = [graph.tick() for _ in range(5)]
     assert all(a < b for a, b in itertools.pairwise(ticks))
+
+
+def test_no_grad_covers_a_generator_and_not_its_consumer() -> None:
+    x = leaf(2.0)
+
+    @tg.no_grad()
+    def squares(count: int) -> Any:
+        """Squares."""
+        got = []
+        for _ in range(count):
+            try:
+                got.append((yield x * x))
+            except KeyError:
+                got.append("error")
+        with tg.enable_grad():
+            yield x * x
+            yield x * x
+        yield x * x
+        return got
+
+    generator = squares(2)
+    assert (squares.__name__, squares.__doc__) == ("squares", "Squares.")
+    assert not next(generator).requires_grad
+    assert (x * x).requires_grad
+    assert not generator.send(5).requires_grad
+    assert generator.throw(KeyError()).requires_grad
+    with tg.no_grad():
+        assert next(generator).requires_grad
+        assert not (x * x).requires_grad
+    assert not next(generator).requires_grad
+    with pytest.raises(StopIteration) as end:
+        next(generator)
+    assert end.value.value == [5, "error"]
+    assert tg.is_recording()
+
+
+def test_closing_a_decorated_generator_runs_its_end_inside() -> None:
+    seen = []
+
+    @tg.no_grad()
+    def one() -> Any:
+        try:
+            yield 1
+        finally:
+            seen.append(tg.is_recording())
+
+    generator = one()
+    next(generator)
+    generator.close()
+    assert seen == [False]
+
+
+def test_enable_grad_covers_a_generator() -> None:
+    x = leaf(2.0)
+
+    @tg.enable_grad()
+    def squares() -> Any:
+        yield x * x
+        yield x * x
+
+    with tg.no_grad():
+        assert all(y.requires_grad for y in squares())
+        assert not tg.is_recording()
+
+
+def test_no_grad_covers_coroutines_and_asynchronous_generators() -> None:
+    x = leaf(2.0)
+    modes: list[bool] = []
+
+    @tg.no_grad()
+    async def evaluate() -> Any:
+        first = x * x
+        await asyncio.sleep(0)
+        return first.requires_grad, (x * x).requires_grad
+
+    @tg.no_grad()
+    async def batches() -> Any:
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                yield x * x
+        finally:
+            modes.append(tg.is_recording())
+
+    async def train() -> None:
+        for _ in range(5):
+            modes.append((x * x).requires_grad)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        found, _ = await asyncio.gather(evaluate(), train())
+        assert found == (False, False)
+        assert modes == [True] * 5
+        assert [y.requires_grad async for y in batches()] == [False] * 3
+        assert modes.pop() is False
+        some = batches()
+        assert not (await anext(some)).requires_grad
+        assert tg.is_recording()
+        await some.aclose()
+        assert modes.pop() is False
+
+    assert inspect.iscoroutinefunction(evaluate)
+    assert inspect.isasyncgenfunction(batches)
+    asyncio.run(main())
+
+
+def test_a_decorated_function_may_call_itself() -> None:
+    @tg.no_grad()
+    def down(n: int) -> bool:
+        return down(n - 1) if n else tg.is_recording()
+
+    assert down(3) is False
+    assert tg.is_recording()

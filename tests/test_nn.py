@@ -1,6 +1,7 @@
 """Modules: names, state, modes, layers, initialisers, summaries."""
 
 import copy
+import functools
 import math
 import pickle
 from typing import Any
@@ -289,3 +290,263 @@ def test_parameters_in_lists_of_lists_and_beside_a_sequence_are_found() -> None:
     names = [name for name, _ in Net().named_parameters()]
     blocks = ["blocks.1.a.0", "0.weight", "blocks.0.0.weight", "blocks.0.0.bias"]
     assert names == ["scale", *blocks]
+
+
+# All that a module holds
+
+
+class Normalized(nn.Module):
+    """A layer with running figures of several kinds."""
+
+    transient: Any = ("last",)
+
+    def __init__(self, seed: int = 0) -> None:
+        self.layer = nn.Linear(3, 2, rng=seed)
+        self.mean = np.full(3, float(seed))
+        self.table = tg.Tensor(np.arange(2) + seed)
+        self.more: dict[str, Any] = {
+            "var": np.ones(3, np.float32) * seed,
+            "count": [np.int64(seed), 7],
+        }
+        self.level = 0.5
+        self.last = np.zeros(seed)
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(x - self.mean.astype(np.float32)) + self.table.data
+
+
+STATE = ["layer.bias", "layer.weight", "mean", "more.count.0", "more.var", "table"]
+
+
+def freeze(module: nn.Module, on: bool = False) -> None:
+    for parameter in module.parameters():
+        parameter.requires_grad = on
+
+
+def test_state_is_all_that_a_module_holds() -> None:
+    net, other = Normalized(1), Normalized(2)
+    freeze(net.layer)
+    assert sorted(net.state_dict()) == STATE
+    kept = [other.mean, other.more["var"], other.table, other.table.data, other.layer.weight.data]
+    other.load_state_dict(net.state_dict())
+    now = [other.mean, other.more["var"], other.table, other.table.data, other.layer.weight.data]
+    assert all(a is b for a, b in zip(kept, now, strict=True))  # written in place
+    for name, array in other.state_dict().items():
+        np.testing.assert_array_equal(array, net.state_dict()[name])
+        assert array.dtype == net.state_dict()[name].dtype
+    assert type(other.more["count"][0]) is np.int64
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(net(x).data, other(x).data)
+    assert [name for name, _ in net.named_buffers()] == [
+        "mean", "table", "more.var", "more.count.0",
+    ]  # fmt: skip
+
+
+def test_states_are_copies() -> None:
+    net = Normalized(1)
+    state = net.state_dict()
+    for array in state.values():
+        array[...] = 99
+    assert not any((array == 99).any() for array in net.state_dict().values())
+
+
+def test_frozen_parameters_stay_parameters() -> None:
+    net = Normalized(1)
+    names = [name for name, _ in net.named_parameters()]
+    loss = net(np.ones((1, 3), np.float32)).sum()
+    freeze(net)
+    assert [name for name, _ in net.named_parameters()] == names
+    assert all(p.is_frozen and not p.requires_grad for p in net.parameters())
+    assert not net(np.ones((1, 3), np.float32)).requires_grad
+    assert not net.table.is_frozen
+    loss.backward()  # recorded before
+    freeze(net, True)
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_what_was_saved_before_freezing_loads_after_it() -> None:
+    net, other = Normalized(1), Normalized(2)
+    state = net.state_dict()
+    freeze(other)
+    other.load_state_dict(state)
+    np.testing.assert_array_equal(other.layer.weight.data, net.layer.weight.data)
+    assert other.layer.weight.is_frozen
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_copies_stay_frozen(duplicate: Any) -> None:
+    net = Normalized(1)
+    net(np.ones((1, 3), np.float32)).sum().backward()
+    freeze(net)
+    twin = duplicate(net)
+    assert all(p.is_frozen for p in twin.parameters())
+    assert not twin.table.is_frozen
+    freeze(twin, True)
+    np.testing.assert_array_equal(twin.layer.weight.grad, net.layer.weight.grad)
+
+
+def test_the_summary_marks_what_is_frozen_and_buffers() -> None:
+    net = Normalized(1)
+    net.layer.weight.requires_grad = False
+    text = net.summary()
+    assert "weight (frozen)" in text
+    assert "bias  " in text
+    assert "mean (buffer)" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[-3:] == [["buffers", "9"], ["frozen", "6"], ["total", "8"]]
+
+
+def test_what_is_transient_is_no_part_of_the_module() -> None:
+    class Cached(Normalized):
+        transient = ("cache", "owner")
+
+    net = Cached()
+    net.cache, net.owner = np.ones(3), net  # type: ignore[attr-defined]
+    assert sorted(net.state_dict()) == STATE
+    assert [path for path, _ in net.named_modules()] == ["", "layer"]
+
+
+def test_cached_properties_are_no_state() -> None:
+    class Positions(nn.Module):
+        @functools.cached_property
+        def positions(self) -> Any:
+            return np.arange(3)
+
+    net = Positions()
+    assert list(net.positions) == [0, 1, 2]
+    assert net.state_dict() == {}
+
+
+def test_numbers_that_were_arrays_are_loaded() -> None:
+    net, fresh, plain = nn.Module(), nn.Module(), nn.Module()
+    net.mean = 0.5 * np.array(3.0)  # type: ignore[attr-defined]  # NumPy makes it a scalar
+    fresh.mean, plain.mean = np.array(0.0), 0.0  # type: ignore[attr-defined]
+    for other in (fresh, plain):
+        other.load_state_dict(net.state_dict())
+        assert other.mean == 1.5  # type: ignore[attr-defined]
+
+
+def test_a_state_without_buffers_says_what_to_do() -> None:
+    net = Normalized(1)
+    state = dict(net.named_parameters())
+    with pytest.raises(ValueError, match=r"mean \(buffer\)(.|\n)*older versions") as caught:
+        net.load_state_dict(state)  # type: ignore[arg-type]
+    assert "**module.state_dict(), **state" in str(caught.value)
+    net.load_state_dict({**net.state_dict(), **state})  # type: ignore[dict-item]
+
+
+def test_loading_is_all_or_nothing_for_buffers_as_well() -> None:
+    net = Normalized(1)
+    before = net.state_dict()
+    state = {name: array + 1 for name, array in before.items()}
+    net.more["var"].flags.writeable = False
+    with pytest.raises(ValueError, match=r"more\.var: is read-only"):
+        net.load_state_dict(state)
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    net.load_state_dict(before)  # nothing is to be written there
+    with pytest.raises(ValueError, match="mean: expected float64 of shape"):
+        net.load_state_dict({**before, "mean": before["mean"].astype(np.float32)})
+    with pytest.raises(TypeError, match="a dict of arrays by name"):
+        net.load_state_dict([1, 2])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda a, b: {1: a, "1": b},
+        lambda a, b: {"a.b": a, "a": {"b": b}},
+        lambda a, b: {"a.0": a, "a": [b]},
+    ],
+)
+@pytest.mark.parametrize("kind", ["module", "parameter", "array"])
+def test_two_of_one_name_are_refused(parts: Any, kind: str) -> None:
+    def part() -> Any:
+        layer = nn.Linear(1, 1, bias=False)
+        return {"module": layer, "parameter": layer.weight, "array": layer.weight.data}[kind]
+
+    net = nn.Module()
+    net.parts = parts(part(), part())  # type: ignore[attr-defined]
+    for use in (net.state_dict, lambda: net.load_state_dict({})):
+        with pytest.raises(ValueError, match=r"both called 'parts\."):
+            use()
+    assert len(net.parameters()) == (0 if kind == "array" else 2)
+
+
+@pytest.mark.parametrize("keep", ["both", "first", "second"])
+def test_tied_weights_load_from_either_name(keep: str) -> None:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    net[1].weight = net[0].weight  # type: ignore[attr-defined]
+    assert [*net.state_dict()] == ["0.weight"]
+    array = np.ones((2, 2), np.float32)
+    state = {"0.weight": array, "1.weight": array}
+    if keep != "both":
+        del state["1.weight" if keep == "first" else "0.weight"]
+    net.load_state_dict(state)
+    assert (net[1].weight.data == 1).all()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"1\.weight: differs from 0\.weight"):
+        net.load_state_dict({"0.weight": array, "1.weight": array * 2})
+
+
+def test_modules_in_a_circle_are_named() -> None:
+    net = nn.Sequential(nn.Sequential(nn.ReLU()))
+    net[0].owner = net  # type: ignore[attr-defined]
+    for use in (net.parameters, net.state_dict, net.eval, net.summary, net.zero_grad):
+        with pytest.raises(ValueError, match=r"in a circle: '0\.owner' is the module itself"):
+            use()
+    assert "Sequential" in repr(net)
+    loop: list[Any] = [nn.ReLU()]
+    loop.append(loop)
+    net = nn.Sequential()
+    net.loop = loop  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"loop\.1 contains itself"):
+        net.parameters()
+
+
+def test_a_set_of_parameters_is_refused() -> None:
+    net = nn.Module()
+    net.layers = {nn.ReLU()}  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match=r"layers is a set.*use a list"):
+        net.parameters()
+
+
+METHODS = ["parameters", "children", "state_dict", "train", "eval", "zero_grad", "forward"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("value", [[1], nn.ReLU(), tg.Tensor([1.0], True), None])
+def test_attributes_cannot_hide_methods(name: str, value: Any) -> None:
+    words = rf"\.{name} would hide the method {name}\(\) of nn\.Module: choose another name"
+    with pytest.raises(AttributeError, match=words):
+        setattr(nn.Module(), name, value)
+    with pytest.raises(AttributeError, match="hide"):
+        type("Net", (nn.Module,), {name: [1]})
+
+
+def test_methods_can_be_overridden_and_replaced() -> None:
+    class Net(nn.Module):
+        def parameters(self) -> list[tg.Tensor]:
+            return []
+
+    net = Net()
+    net.forward = lambda x: x + 1  # type: ignore[method-assign,misc]
+    assert net(1) == 2
+
+
+def test_forward_takes_arguments_by_name() -> None:
+    class Scale(nn.Module):
+        def forward(self, x: Any, *, by: float = 1.0) -> Any:
+            return x * by
+
+    assert Scale()(3, by=2.0) == 6
+    with tg.record():
+        assert Scale()(3, by=2.0) == 6
+
+
+@pytest.mark.parametrize(
+    "init", [nn.normal(), nn.zeros(), nn.he_normal(), nn.xavier_uniform(), nn.lecun_normal()]
+)
+def test_initialisers_can_be_pickled(init: Any) -> None:
+    again = pickle.loads(pickle.dumps(init))
+    drawn = [f((2, 3), np.random.default_rng(0)) for f in (init, again)]
+    np.testing.assert_array_equal(*drawn)

@@ -1,7 +1,9 @@
 """Optimisers against their formulas written out, schedules, clipping, state."""
 
+import copy
 import itertools
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -361,3 +363,144 @@ def test_a_single_tensor_is_clipped_as_a_whole() -> None:
 def test_a_limit_that_would_turn_gradients_round_is_refused(clip: Any, limit: float) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         clip(clipped(), limit)
+
+
+# What optimisers are given
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda net: net, r"a module is not its parameters: write SGD\(model\.parameters\(\)"),
+        (lambda net: net[0].weight, r"write SGD\(\[W\]"),
+        (lambda net: net.named_parameters(), r"pairs were given.*write SGD\(model\.parameters\(\)"),
+        (lambda net: dict(net.named_parameters()), r"a dict.*\.values\(\)"),
+        (lambda net: [{"params": net.parameters()}], "groups of parameters"),
+        (lambda net: net.state_dict().values(), "got ndarray: write"),
+        (lambda net: 0.1, "0.1 is not a list of Tensors"),
+        (lambda net: None, "None is not a list of Tensors"),
+    ],
+)
+def test_what_is_no_list_of_tensors_is_named(given: Any, words: str) -> None:
+    net = tg.nn.Sequential(tg.nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=words):
+        optim.SGD(given(net), 0.1)
+
+
+def test_clipping_says_what_it_takes() -> None:
+    with pytest.raises(TypeError, match=r"write clip_grad_norm\(model\.parameters\(\)"):
+        optim.clip_grad_norm(tg.nn.Linear(2, 2), 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w, s: optim.SGD(w, s),
+        lambda w, s: optim.SGD(w, 0.1, momentum=s),
+        lambda w, s: optim.SGD(w, 0.1, weight_decay=s),
+        lambda w, s: optim.Adam(w, betas=(0.9, s)),
+        lambda w, s: optim.Adam(w, betas=(s, 0.9)),
+        lambda w, s: optim.Adam(w, eps=s),
+        lambda w, s: optim.Adam(w, weight_decay=s),
+        lambda w, s: optim.AdamW(w, eps=s),
+        lambda w, s: optim.AdamW(w, weight_decay=s),
+        lambda w, s: optim.constant(s),
+        lambda w, s: optim.step_decay(s, 2),
+        lambda w, s: optim.step_decay(0.1, s),
+        lambda w, s: optim.step_decay(0.1, 2, s),
+        lambda w, s: optim.cosine(s, 10),
+        lambda w, s: optim.cosine(0.1, s),
+        lambda w, s: optim.cosine(0.1, 10, s),
+        lambda w, s: optim.one_cycle(s, 10),
+        lambda w, s: optim.one_cycle(0.1, s),
+        lambda w, s: optim.one_cycle(0.1, 10, s),
+        lambda w, s: optim.one_cycle(0.1, 10, start=s),
+        lambda w, s: optim.one_cycle(0.1, 10, final=s),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make: Any, bad: float) -> None:
+    with pytest.raises(ValueError, match=r"must (not|lie)"):
+        make([tg.Tensor(START, requires_grad=True)], bad)
+
+
+def test_schedules_over_no_updates_are_refused() -> None:
+    for make in (optim.cosine, optim.step_decay, optim.one_cycle):
+        with pytest.raises(ValueError, match="=0 must not be below 1"):
+            make(0.1, 0)
+    with pytest.raises(TypeError, match="lr='0.1' must be a number"):
+        optim.SGD([tg.Tensor(1.0, True)], "0.1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="two numbers"):
+        optim.Adam([tg.Tensor(1.0, True)], betas=0.9)  # type: ignore[arg-type]
+
+
+def test_a_rate_below_zero_is_refused_when_it_comes() -> None:
+    w = tg.Tensor(1.0, requires_grad=True)
+    optimizer = optim.SGD([w], lambda update: 1.0 - update)
+    for _ in range(2):
+        w.grad = np.array(1.0)
+        optimizer.step()
+    with pytest.raises(ValueError, match=r"the learning rate of update 2 is -1\.0"):
+        optimizer.step()
+    assert w.item() == 0
+
+
+SCHEDULES = [
+    optim.constant(0.1), optim.step_decay(0.1, 2), optim.cosine(0.1, 10), optim.one_cycle(0.1, 10),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lr", [0.1, *SCHEDULES])
+@pytest.mark.parametrize("again", [lambda o: pickle.loads(pickle.dumps(o)), copy.deepcopy])
+def test_optimisers_can_be_pickled_and_copied(lr: Any, again: Any) -> None:
+    w = tg.Tensor(START, requires_grad=True)
+    first = optim.Adam([w], lr)
+    w.grad = slope(w.data, 0)
+    first.step()
+    second = again(first)
+    assert second.updates == 1
+    for optimizer in (first, second):
+        (parameter,) = optimizer.parameters
+        parameter.grad = slope(parameter.data, 1)
+        optimizer.step()
+    np.testing.assert_array_equal(first.parameters[0].data, second.parameters[0].data)
+
+
+# Frozen parameters
+
+
+def test_frozen_parameters_are_left_alone_until_they_are_trained_again() -> None:
+    a, b = tg.Tensor([1.0], requires_grad=True), tg.Tensor([1.0], requires_grad=True)
+    optimizer = optim.Adam([a, b], 0.1)
+    a.grad, b.grad = np.array([1.0]), np.array([1.0])
+    b.requires_grad = False
+    assert optim.clip_grad_norm([a, b], 10.0) == 1  # b's gradient is kept, but not counted
+    optimizer.step()
+    assert a.item() < 1
+    assert b.item() == 1
+    b.requires_grad = True
+    optimizer.step()
+    assert b.item() == pytest.approx(0.9)  # Adam's first step of b
+    optimizer.zero_grad()
+    for w in (a, b):
+        w.requires_grad = False
+    with pytest.raises(RuntimeError, match="all parameters are frozen"):
+        optimizer.step()
+    optim.SGD([a, b], 0.1)  # may be trained later
+
+
+def test_counts_are_arrays() -> None:
+    a, b = tg.Tensor([1.0], requires_grad=True), tg.Tensor([1.0], requires_grad=True)
+    optimizer = optim.SGD([a, b], 0.1)
+    for _ in range(3):
+        a.grad = np.array([1.0])
+        optimizer.step()
+    assert optimizer.count.dtype == optimizer.missed.dtype == np.int64
+    assert type(optimizer.updates) is int
+    assert (optimizer.updates, [*optimizer.missed]) == (3, [0, 3])
+    state = optimizer.state_dict()
+    state["state"]["missed"] = np.array([0, 4])
+    with pytest.raises(ValueError, match="state missed: expected a count of at most 3"):
+        optimizer.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"what its state_dict\(\) gives"):
+        optimizer.load_state_dict({})

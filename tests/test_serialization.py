@@ -204,3 +204,52 @@ def test_threads_that_save_to_one_name_do_not_mix(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(saves, range(4)))
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_frozen_parameters_and_buffers_are_in_files(tmp_path: Path) -> None:
+    def made(seed: int) -> Any:
+        net = nn.Sequential(nn.Linear(3, 2, rng=seed))
+        net.mean = np.full(3, seed)  # type: ignore[attr-defined]
+        for parameter in net.parameters():
+            parameter.requires_grad = False
+        return net
+
+    tg.save(made(1), tmp_path / "net")
+    net = made(2)
+    tg.load(tmp_path / "net", net)
+    same(net.state_dict(), made(1).state_dict())
+
+
+def test_what_cannot_be_kept_of_a_module_is_named(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2)
+    net.words = np.array(["a"])  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="'words' is of dtype <U1.*`transient`"):
+        tg.save(net, tmp_path / "net")
+    with pytest.raises(TypeError, match="'a' is a masked array"):
+        tg.save({"a": np.ma.masked_array([1, 2], [True, False])}, tmp_path / "net")
+
+
+save: Any = tg.save
+load: Any = tg.load
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda path: save(path, {"a": np.ones(2)}), "the state first, then the path"),
+        (lambda path: save(path, nn.Linear(2, 2)), "the state first, then the path"),
+        (lambda path: save(np.ones(2), path), r"got a ndarray: write tg\.save\({"),
+        (lambda path: save(tg.Tensor([1.0]), path), "got a Tensor"),
+        (lambda path: save([np.ones(2)], path), "got a list"),
+        (lambda path: save(nn.Linear, path), "got a type"),
+        (lambda path: save({}, {}), "the path is a str or pathlib.Path, got a dict"),
+        (lambda path: save({}, path, "about"), "metadata is a dict of text"),
+        (lambda path: load(nn.Linear(2, 2), path), "the path is a str .* got a Linear"),
+        (lambda path: load(path, nn.Linear), "got the class Linear: give an instance"),
+        (lambda path: load(path, {}), "loads into a module, got dict"),
+    ],
+)
+def test_what_save_and_load_take(tmp_path: Path, call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call(tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []

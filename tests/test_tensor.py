@@ -639,3 +639,46 @@ def test_a_view_does_not_change_its_source_later() -> None:
     y = x[:2] * x[1:]
     y.sum().backward()
     assert_close(x.grad, [2, 4, 2])
+
+
+def test_a_leaf_that_is_switched_off_and_on_is_the_same_leaf() -> None:
+    x = leaf([1.0, 2.0])
+    before, array = (x * x).sum(), x.data
+    (x * 3).sum().backward()
+    x.requires_grad = False
+    assert x.is_frozen
+    assert "frozen" in repr(x)
+    assert_close(x.grad, [3, 3])
+    before.backward()  # recorded before: it still leads to x
+    after = x * x
+    assert not after.requires_grad
+    x.requires_grad = True
+    assert not x.is_frozen
+    assert x.data is array
+    assert_close(x.grad, [5, 7])
+    (x * 2).sum().backward()
+    assert_close(x.grad, [7, 9])
+
+
+def test_graphs_recorded_before_freezing_reach_the_leaf_to_second_order() -> None:
+    x = leaf([1.0, 2.0])
+    y = (x**3).sum()
+    x.requires_grad = False
+    x.requires_grad = True
+    first = tg.grad(y, x, create_graph=True)
+    assert_close(tg.grad(first.sum(), x).data, [6, 12])
+
+
+def test_frozen_leaves_keep_shape_and_dtype_and_own_their_array() -> None:
+    x, given = leaf([1.0, 2.0]), np.array([3.0, 4.0])
+    x.requires_grad = False
+    x.data = given
+    given[...] = 9
+    assert_close(x.data, [3, 4])
+    with pytest.raises(ValueError, match="that is frozen, keeps its shape and dtype"):
+        x.data = np.ones(3)
+    x.grad = np.ones(2)
+    x.zero_grad()
+    assert x.grad is None
+    assert not Tensor([1.0]).is_frozen
+    assert not x.detach().is_frozen

@@ -1,7 +1,7 @@
 """A data set and networks so small that a training run takes a moment."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Late(Net):
 class Unsure(Net):
     """It drops out while it is evaluated, too."""
 
-    def eval(self) -> nn.Module:
+    def eval(self) -> Self:
         super().eval()
         self.drop.training = True
         return self

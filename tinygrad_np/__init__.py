@@ -49,6 +49,7 @@ from .ops.reduction import *
 from .ops.shape import *
 from .random import dropout as dropout
 from .random import manual_seed as manual_seed
+from .recompute import checkpoint as checkpoint
 from .recorder import record as record
 from .recorder import scope as scope
 from .serialization import load as load

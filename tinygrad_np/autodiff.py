@@ -1,23 +1,21 @@
-"""Gradients as functions: grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, checkpoint."""
+"""Gradients as functions: grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 from weakref import WeakSet
 
 import numpy as np
 
-from . import graph, random
-from .definition import OPS
-from .graph import Node, Rule
+from . import graph
+from .graph import Node
 from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
 from .tracing import as_array
 
 __all__ = [
-    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
+    "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 Scalar = Callable[..., Tensor]
@@ -66,6 +64,11 @@ def grad(
     if len(weights) != len(starts):
         raise ValueError(f"{len(starts)} outputs, but {len(weights)} grad_outputs")
     for i, tensor in enumerate(wanted):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"grad: input {i} is a {type(tensor).__name__}: gradients are by Tensors, "
+                "model.parameters() say, or list(tensors.values())"
+            )
         if tensor._node is None:
             raise ValueError(
                 f"input {i} (a {tensor._label()}) does not require grad: "
@@ -97,12 +100,31 @@ def grad(
     return results[0] if isinstance(inputs, Tensor) else tuple(results)
 
 
-def leaf(value: Operand) -> Tensor:
+def leaf(value: Operand, what: str = "input") -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values.
 
-    TypeError for what a function under way computed from its own: those derivatives would be lost.
+    TypeError for what is no array, and for what a function under way computed from its own inputs:
+    those derivatives would be lost. ``what`` names it there.
     """
-    array = as_array(plain(value))
+    try:
+        array = as_array(plain(value))
+    except (ValueError, TypeError):  # a ragged list
+        array = np.array(None)
+    if array.dtype.kind not in "fiubc":
+        kind = type(value).__name__
+        several = isinstance(value, list | tuple | Mapping)
+        raise TypeError(
+            f"{what} is a {kind}"
+            + (" of several arrays" if several else "")
+            + ": derivatives are by one array, number or Tensor each. "
+            + (
+                "Give the arrays as arguments of their own; value_and_grad(function, "
+                "argnums=(0, 1)) takes several"
+                if several
+                else "Where a module's parameters are meant: loss.backward(), or "
+                "tg.grad(loss, model.parameters())"
+            )
+        )
     if array.dtype.kind in "iub":
         raise TypeError(
             f"gradients are for real floating-point inputs, got {array.dtype}: "
@@ -121,7 +143,8 @@ def leaf(value: Operand) -> Tensor:
     return made
 
 
-def _output(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
+def run_recorded(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
+    """What a function returns, recorded; TypeError unless that is a Tensor."""
     with graph.enable_grad():  # or derivatives would be zero inside somebody's no_grad()
         out = function(*args)
     _INPUTS.difference_update(filter(None, [getattr(arg, "_node", None) for arg in args]))
@@ -152,9 +175,13 @@ def value_and_grad(
     def call(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         full = list(args)
         for i in [argnums] if isinstance(argnums, int) else argnums:
-            full[i] = leaf(full[i])
+            if not -len(full) <= i < len(full):
+                raise ValueError(
+                    f"value_and_grad: argnums={argnums}, but {len(full)} positional arguments"
+                )
+            full[i] = leaf(full[i], f"value_and_grad: argument {i}")
         inputs = full[argnums] if isinstance(argnums, int) else [full[i] for i in argnums]
-        out = _output(functools.partial(function, **kwargs), full, "value_and_grad")
+        out = run_recorded(functools.partial(function, **kwargs), full, "value_and_grad")
         return out.detach(), grad(connected(out), inputs, allow_unused=True)
 
     return call
@@ -168,8 +195,8 @@ def vjp(function: Scalar, *primals: Operand) -> tuple[Tensor, Callable[[Any], tu
     >>> pull([1.0, 10.0])[0].tolist()
     [2.0, 40.0]
     """
-    inputs = [leaf(primal) for primal in primals]
-    out = connected(_output(function, inputs, "vjp"))
+    inputs = [leaf(primal, f"vjp: primal {i}") for i, primal in enumerate(primals)]
+    out = connected(run_recorded(function, inputs, "vjp"))
     return out.detach(), lambda v: grad(out, inputs, v, retain_graph=True, allow_unused=True)
 
 
@@ -187,8 +214,8 @@ def jvp(
     """
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals, but {len(tangents)} tangents")
-    inputs = [leaf(primal) for primal in primals]
-    out = _output(function, inputs, "jvp")
+    inputs = [leaf(primal, f"jvp: primal {i}") for i, primal in enumerate(primals)]
+    out = run_recorded(function, inputs, "jvp")
     v = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
     pulled = grad(connected(out), inputs, v, create_graph=True, allow_unused=True)
     parts = [(p, t) for p, t in zip(pulled, tangents, strict=False) if p.requires_grad]
@@ -205,8 +232,8 @@ def jacobian(function: Scalar, x: Operand) -> Tensor:
     >>> tg.jacobian(lambda x: x * x, [1.0, 2.0]).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
-    x = leaf(x)
-    return _jacobian(_output(function, [x], "jacobian"), x)
+    x = leaf(x, "jacobian: x")
+    return _jacobian(run_recorded(function, [x], "jacobian"), x)
 
 
 def _jacobian(out: Tensor, x: Tensor) -> Tensor:
@@ -231,8 +258,8 @@ def hessian(function: Scalar, x: Operand) -> Tensor:
 
 def _first(function: Scalar, x: Operand, what: str) -> tuple[Tensor, Tensor]:
     """The gradient of a scalar function, recorded, and the leaf it is by."""
-    x = leaf(x)
-    out = connected(_output(function, [x], what))
+    x = leaf(x, f"{what}: x")
+    out = connected(run_recorded(function, [x], what))
     return grad(out, x, create_graph=True, allow_unused=True), x
 
 
@@ -245,113 +272,3 @@ def hvp(function: Scalar, x: Operand, v: Operand) -> Tensor:
     """
     first, x = _first(function, x, "hvp")
     return grad(connected(first), x, v, allow_unused=True)
-
-
-class _Checkpoint:
-    """The op of one checkpointed call: its rules run the function again, recorded this time."""
-
-    name = "checkpoint"
-    # What gets gradients: the arguments at ``places``, and what was used of the world outside.
-    parents: tuple[Node, ...] = ()
-
-    def __init__(self, function: Callable[..., Tensor], args: Sequence[Any]) -> None:
-        self.function, self.args = function, args
-        self.places = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
-
-    def run(self, nodes: Sequence[Node]) -> Tensor:
-        """The function's result, with its arguments on these nodes."""
-        args = list(self.args)
-        for place, node in zip(self.places, nodes, strict=False):
-            args[place] = wrap(args[place].data, node)
-        return _output(self.function, args, self.name)
-
-    @property
-    def rules(self) -> Iterator[Rule]:
-        found: list[Any] = []  # shared by the rules of one pass, and gone with them
-        return (functools.partial(self.gradient, found, i) for i in range(len(self.parents)))
-
-    def gradient(self, found: list[Any], i: int, g: Any, saved: Any) -> Any:
-        """The gradient of input ``i``; all are computed when the first is asked for."""
-        if not found:
-            recorded = isinstance(g, Tensor)
-            nodes = [_apart(parent, recorded) for parent in self.parents]
-            start, count = graph.tick(), len(self.places)
-            out = self.run(nodes)
-            outer: dict[Any, Node] = dict(zip(self.parents[count:], nodes[count:], strict=True))
-            for node in graph.reachable([out._node] if out._node else []):
-                if node.tick > start:
-                    node.parents = tuple([outer.get(parent, parent) for parent in node.parents])
-            out = wrap(out.data, outer.get(out._node, out._node))
-            inputs = [wrap(np.zeros(n.shape, n.dtype), n) for n in nodes]
-            gradients = grad(out, inputs, g, recorded, allow_unused=True)
-            found += [t if recorded else t.data for t in gradients]
-        return found[i]
-
-
-def _apart(node: Node, connected: bool = True) -> Node:
-    """A node of the same value, whose gradient counts what is made of it and nothing else.
-
-    One input may be computed from another, or be given twice: each gets its own share.
-    """
-    parents = (node,) if connected else ()
-    return Node(OPS["positive"], parents, (None, None), node.shape, node.dtype)
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """Saves a generator's state by a name and sets another; to compile, equal ones are the same."""
-
-    rng: np.random.Generator | None
-    states: dict[str, Any] = field(compare=False)
-    save: str
-    load: str = ""
-
-    def __call__(self) -> None:
-        bits = (self.rng or random.default_generator()).bit_generator
-        self.states[self.save] = bits.state
-        if self.load:
-            bits.state = self.states[self.load]
-
-
-def checkpoint(
-    function: Callable[..., Tensor], *args: Any, rng: np.random.Generator | None = None
-) -> Tensor:
-    """``function(*args)`` without keeping its graph: backward runs it again. Memory for time.
-
-    The function must give the same result again: ``rng``, the generator that it draws from (None:
-    the default generator), is set back for the second run. Parameters that it closes over get their
-    gradients. A deep network in √n such segments needs memory for √n layers. (Chen et al. 2016.)
-
-    >>> import tinygrad_np as tg
-    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
-    >>> tg.checkpoint(lambda x: tg.exp(tg.sin(x)), x).sum().backward()
-    >>> bool(abs(x.grad[0] - tg.exp(tg.sin(1.0)).item() * tg.cos(1.0).item()) < 1e-12)
-    True
-    """
-    if not graph.is_recording():
-        return function(*args)
-    states: dict[str, Any] = {}
-
-    def again(*args: Any) -> Tensor:
-        (lambda f: f())(_Draws(rng, states, "after", "before"))
-        try:
-            return function(*args)
-        finally:
-            (lambda f: f())(_Draws(rng, states, "inside", "after"))
-
-    (lambda f: f())(_Draws(rng, states, "before"))
-    op = _Checkpoint(function, args)
-    given = [args[place]._node for place in op.places]
-    nodes = [_apart(node) for node in given]
-    start = graph.tick()
-    out = op.run(nodes)
-    if out._node is None:
-        return out
-    op.function = again
-    # What the function used of the world outside: its parents there get gradients as well.
-    inside = [n for n in graph.reachable([out._node]) if n.tick > start]
-    used = {out._node, *(p for n in inside for p in n.parents if p is not None)}
-    outer = [n for n in used.difference(nodes) if n.tick < start]
-    op.parents = (*given, *sorted(outer, key=lambda n: n.tick))
-    node = Node(op, op.parents, (None,) * (len(op.parents) + 1), out.shape, out.dtype)
-    return wrap(out._data, node)

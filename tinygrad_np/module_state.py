@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .tensor import Array, Tensor, plain
 
+Part = tuple[str, Any, Any, Any]
+"""A value inside a module: its name there, itself, and its holder with the key to it there."""
+
+SEQUENCES = list, tuple, deque, UserList
+MAPPINGS = dict, MappingProxyType, UserDict
+CONTAINERS = *SEQUENCES, *MAPPINGS, set, frozenset
+PARAMETERS = "parameter", "frozen"
+
+
+def kind_of(value: Any, holder: Any = None) -> str:
+    """``parameter``, ``frozen`` or ``buffer``; "" for what is no state.
+
+    A leaf that requires grad is a parameter; one that did until it was switched off is frozen;
+    other leaves, ndarrays and NumPy's numbers are buffers. A computed Tensor is no state.
+    """
+    if isinstance(value, Tensor):
+        if not value.is_leaf:
+            return ""
+        return "parameter" if value.requires_grad else "frozen" if value.is_frozen else "buffer"
+    is_number = isinstance(value, np.number | np.bool) and not isinstance(holder, tuple)
+    return "buffer" if isinstance(value, np.ndarray) or is_number else ""
+
+
+def walk(part: Part, above: tuple[Any, ...] = ()) -> Iterator[Part]:
+    """A value and, if it is a list, tuple or dict (or the like), everything in it, by name."""
+    yield part
+    name, value, _, _ = part
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, SEQUENCES):
+        items = enumerate(value)
+    elif isinstance(value, MAPPINGS):
+        items = value.items()
+    elif isinstance(value, set | frozenset) and any(map(_is_part, value)):
+        raise TypeError(f"{name} is a set, which gives what is in it no names: use a list")
+    if any(value is other for other in above):
+        raise ValueError(f"{name} contains itself: what is in it has no one name")
+    for key, item in items:
+        yield from walk((f"{name}.{key}", item, value, key), (*above, value))
+
 
 class Held(NamedTuple):
-    """A value inside a module: its name there, and the object or container that refers to it."""
+    """A part of a module's state."""
 
-    name: str
+    kind: str
     value: Any
     holder: Any
     key: Any
 
     @property
-    def kind(self) -> str:
-        """``parameter``, ``frozen`` or ``buffer``; "" for what is no state.
-
-        A leaf that requires grad is a parameter; one that did until it was switched off is frozen;
-        other leaves, ndarrays and NumPy's numbers are buffers. A computed Tensor is no state.
-        """
-        value = self.value
-        if isinstance(value, Tensor):
-            if not value.is_leaf:
-                return ""
-            return "parameter" if value.requires_grad else "frozen" if value.is_frozen else "buffer"
-        is_number = isinstance(value, np.number | np.bool) and not isinstance(self.holder, tuple)
-        return "buffer" if isinstance(value, np.ndarray) or is_number else ""
-
-    def inside(self, name: str) -> Held:
-        """The same under a longer name."""
-        return self._replace(name=f"{name}.{self.name}") if name else self
+    def is_attribute(self) -> bool:
+        """Whether the holder is the module, and not a container."""
+        return not isinstance(self.holder, CONTAINERS)
 
     def put(self, array: Array) -> None:
         """Write into the array that is there; a number is replaced."""
@@ -44,57 +70,40 @@ class Held(NamedTuple):
             target = plain(self.value)
             if target.flags.writeable:  # a read-only one has these values: see ``load``
                 target[...] = array
-        elif isinstance(self.holder, dict | list | deque):
-            self.holder[self.key] = array[()]
-        else:
+        elif self.is_attribute:
             setattr(self.holder, self.key, array[()])
+        else:
+            self.holder[self.key] = array[()]
 
 
-def walk(held: Held, above: tuple[Any, ...] = ()) -> Iterator[Held]:
-    """A value and, if it is a list, tuple or dict (or the like), everything in it, by name."""
-    yield held
-    value = held.value
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, list | tuple | deque):
-        items = enumerate(value)
-    elif isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, set | frozenset):
-        if any(isinstance(item, Tensor) or hasattr(item, "named_modules") for item in value):
-            raise TypeError(f"{held.name} is a set, which gives what is in it no names: use a list")
-    if any(value is other for other in above):
-        raise ValueError(f"{held.name} contains itself: what is in it has no one name")
-    for key, item in items:
-        yield from walk(Held(f"{held.name}.{key}", item, value, key), (*above, value))
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Tensor) or hasattr(value, "named_modules")
 
 
 class State:
     """All state of a module, of which what is shared counts once, under its first name."""
 
-    def __init__(self, every: Iterable[Held]) -> None:
-        self.held: list[Held] = []
+    def __init__(self, every: Iterable[Part]) -> None:
+        self.held: list[tuple[str, Held]] = []
         self.numbers: dict[str, Held] = {}  # Python's
         self.aliases: dict[str, str] = {}  # further names of what is shared, with the first
         first: dict[int, str] = {}
-        for held in every:
-            name, value = held.name, held.value
-            if not held.kind:
+        for name, value, holder, key in every:
+            kind = kind_of(value, holder)
+            if not kind:
                 if isinstance(value, int | float):
-                    self.numbers[name] = held
-                continue
-            is_shared = isinstance(value, Tensor | np.ndarray) and id(value) in first
-            if is_shared:
+                    self.numbers[name] = Held("buffer", value, holder, key)
+            elif isinstance(value, Tensor | np.ndarray) and id(value) in first:
                 self.aliases[name] = first[id(value)]
             else:
                 first[id(value)] = name
-                self.held.append(held)
+                self.held.append((name, Held(kind, value, holder, key)))
 
     def by_name(self) -> dict[str, Held]:
         """All of it; ValueError where two different values have one name."""
         found: dict[str, Held] = {}
-        firsts = {held.name: held.name for held in self.held} | self.aliases
-        for held in self.held:
-            name = held.name
+        firsts = {name: name for name, _ in self.held} | self.aliases
+        for name, held in self.held:
             if name in found or firsts[name] != name:
                 raise ValueError(
                     f"two parts of this module's state are both called {name!r}: one of them would "
@@ -136,7 +145,7 @@ class State:
             for name, kind in missing.items()
         ]
         wrong += [f"unexpected: {name}" for name in given if name not in places]
-        wrong += filter(None, [_misfit(h, given[n]) for n, h in places.items() if n in given])
+        wrong += filter(None, [_misfit(n, h, given[n]) for n, h in places.items() if n in given])
         if wrong:
             hint = ""
             if missing and "parameter" not in missing.values():
@@ -157,15 +166,16 @@ def same(one: Array, other: Array) -> bool:
     return np.array_equal(one, other, equal_nan=numeric)
 
 
-def _misfit(held: Held, array: Array) -> str:
+def _misfit(name: str, held: Held, array: Array) -> str:
     """Why an array cannot be written there; "" if it can."""
     own = plain(held.value)
-    name, shape = held.name, np.shape(own)
+    shape = np.shape(own)
     replaced = not isinstance(own, np.ndarray)  # a number: only its kind has to be the same
     dtype = getattr(own, "dtype", np.dtype(type(own)))
     fits = array.dtype.kind in "fiub" if replaced else array.dtype == dtype
     if array.shape != shape or not fits:
-        return f"{name}: expected {dtype} of shape {shape}, got {array.dtype} of shape {array.shape}"
+        got = f"{array.dtype} of shape {array.shape}"
+        return f"{name}: expected {dtype} of shape {shape}, got {got}"
     if not replaced and not own.flags.writeable and not same(own, array):
         return f"{name}: is read-only in this module, and has other values"
     return ""

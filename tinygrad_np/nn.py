@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from reprlib import recursive_repr
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from . import random
-from .module_state import Held, State, walk
+from .module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
 from .ops import activation
 from .ops.elementwise import tanh
 from .ops.linalg import linear
@@ -66,10 +66,12 @@ class Module:
             if name in _METHODS and not method:
                 raise _hidden(cls, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _METHODS and (not callable(value) or isinstance(value, Module)):
-            raise _hidden(type(self), name)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # or type checkers would take any attribute's name
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in _METHODS and (not callable(value) or isinstance(value, Module)):
+                raise _hidden(type(self), name)
+            super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; to be defined by each."""
@@ -87,22 +89,36 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside this one, by name."""
-        return ((held.name, held.value) for held in self._held() if isinstance(held.value, Module))
+        return ((name, v) for name, v, _, _ in self._parts() if isinstance(v, Module))
 
-    def _held(self) -> Iterator[Held]:
+    def _parts(self) -> Iterator[Part]:
         """Everything directly in this module, also in lists, tuples and dicts."""
-        classes = type(self).__mro__
-        every = [vars(cls).get("transient", ()) for cls in classes]
-        left_out = {name for names in every for name in ([names] if type(names) is str else names)}
+        left_out: set[str] = set()
+        for cls in type(self).__mro__:
+            names = cls.__dict__.get("transient")
+            if names:
+                left_out.update([names] if isinstance(names, str) else names)
         for name, value in list(vars(self).items()):
-            cached = isinstance(getattr(type(self), name, None), cached_property)
-            for held in () if name in left_out else walk(Held(name, value, self, name)):
-                if not (cached and held.kind == "buffer"):
-                    yield held
+            if name in left_out:
+                continue
+            if isinstance(value, CONTAINERS):
+                yield from walk((name, value, self, name))
+            else:
+                yield name, value, self, name
+
+    def _own_state(self) -> Iterator[Part]:
+        """The parts, but for arrays of cached properties, which are computed when asked for."""
+        for part in self._parts():
+            is_cached = isinstance(getattr(type(self), part[0], None), cached_property)
+            if not (is_cached and kind_of(part[1]) == "buffer"):
+                yield part
 
     def _state(self) -> State:
-        every = ((path, module) for path, module in self.named_modules())
-        return State(held.inside(path) for path, module in every for held in module._held())
+        return State(
+            (f"{path}.{name}" if path else name, *rest)
+            for path, module in self.named_modules()
+            for name, *rest in module._own_state()
+        )
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all modules inside it, with their paths.
@@ -116,11 +132,17 @@ class Module:
 
         Frozen ones are among them. Raises ValueError where two have the same path.
         """
-        return self._state().of("parameter", "frozen")
+        return self._state().of(*PARAMETERS)
 
     def parameters(self) -> list[Tensor]:
         """All parameters, frozen ones among them."""
-        return [h.value for h in self._state().held if h.kind in ("parameter", "frozen")]
+        found = {
+            id(value): value
+            for _, module in self.named_modules()
+            for _, value, _, _ in module._parts()
+            if isinstance(value, Tensor) and kind_of(value) in PARAMETERS
+        }
+        return list(found.values())
 
     def named_buffers(self) -> Iterator[tuple[str, Any]]:
         """All buffers (ndarrays, NumPy's numbers, constant Tensors) with their paths."""
@@ -169,16 +191,16 @@ class Module:
         totals = dict.fromkeys(("buffer", "frozen", "parameter"), 0)
         seen: set[int] = set()
         for path, module in self.named_modules():
-            what, held = type(module).__name__, list(module._held())
-            for one in held:
-                name, kind, array = one.name, one.kind, plain(one.value)
+            what, own = type(module).__name__, list(module._own_state())
+            for name, value, holder, _ in own:
+                kind, array = kind_of(value, holder), plain(value)
                 if kind:
-                    count = 0 if id(one.value) in seen else array.size
-                    seen.add(id(one.value))
+                    count = 0 if id(value) in seen else array.size
+                    seen.add(id(value))
                     totals[kind] += count
                     mark = "" if kind == "parameter" else f" ({kind})"
                     rows.append((path, what, name + mark, str(array.shape), f"{count:,}"))
-            if not any(one.kind or isinstance(one.value, Module) for one in held):
+            if not any(kind_of(v, holder) or isinstance(v, Module) for _, v, holder, _ in own):
                 rows.append((path, what, "-", "-", "0"))
         for kind, label in (("buffer", "buffers"), ("frozen", "frozen")):
             if totals[kind]:
@@ -328,8 +350,8 @@ class Sequential(Module):
                 )
         self.modules = list(modules)
 
-    def _held(self) -> Iterator[Held]:
-        return (h._replace(name=h.name.removeprefix("modules.")) for h in super()._held())
+    def _parts(self) -> Iterator[Part]:
+        return ((name.removeprefix("modules."), *rest) for name, *rest in super()._parts())
 
     def forward(self, x: Operand) -> Any:
         """Each module on the result of the one before."""

@@ -164,7 +164,7 @@ class Probe:
     def at(self, values: Array) -> Any:
         """f's value where the argument has these values."""
         # f may take gradients itself, of real numbers; observers need not see these trials.
-        mode = graph._recording(values.dtype.kind != "c")
+        mode = graph.Recording(lambda _: values.dtype.kind != "c")
         with mode, replaced(self.argument, values), np.errstate(all="ignore"):
             return _number(self.call())
 

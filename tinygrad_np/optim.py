@@ -79,7 +79,8 @@ class Optimizer:
         """
         idle: tuple[int, ...] = ()
         for i, parameter in enumerate(self.parameters):
-            gradient = parameter.grad if parameter.requires_grad else None
+            node = parameter._node  # None where frozen; the properties cost 0.1 µs more
+            gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
                 continue
@@ -94,9 +95,7 @@ class Optimizer:
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):
-                raise RuntimeError(
-                    "all parameters are frozen: switch requires_grad on where they are to be trained"
-                )
+                raise RuntimeError("all parameters are frozen: their requires_grad is switched off")
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         np.add(self.count, _ONE, self.count)
         if idle:
@@ -128,11 +127,11 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a ``state_dict``; ValueError where names or shapes differ."""
-        if not isinstance(state, Mapping) or not {"updates", "state"} <= state.keys():
+        if not {"updates", "state"} <= {*state}:
             raise ValueError("an optimiser's state is what its state_dict() gives")
         given, updates = dict(state["state"]), int(state["updates"])
         missed = np.array(given.pop("missed", np.zeros_like(self.missed)), np.int64)
-        if missed.shape != self.missed.shape or not (0 <= missed).all() or (missed > updates).any():
+        if missed.shape != self.missed.shape or ((missed < 0) | (missed > updates)).any():
             raise ValueError(
                 f"state missed: expected a count of at most {updates} for each of the "
                 f"{len(self.missed)} parameters, got {missed}"
@@ -354,9 +353,7 @@ def _one_cycle(
 # Gradient clipping
 
 
-def _gradients(
-    parameters: Iterable[Tensor], limit: float, what: str
-) -> list[tuple[Tensor, Array]]:
+def _gradients(parameters: Iterable[Tensor], limit: float, what: str) -> list[tuple[Tensor, Array]]:
     """The gradients to clip: not those of frozen parameters, which no optimiser uses."""
     if not limit >= 0:
         raise ValueError(f"gradients cannot be clipped to {limit}: it must not be negative")
@@ -418,7 +415,7 @@ def _listed(parameters: Any, what: str) -> list[Tensor]:
 def _check(least: float = 0.0, **settings: Any) -> None:
     """ValueError for a setting that is below ``least``, nan or infinite."""
     for name, value in settings.items():
-        if isinstance(value, str) or np.ndim(value):
+        if isinstance(value, str | None) or np.ndim(value):
             raise TypeError(f"{name}={value!r} must be a number")
         if not least <= value < math.inf:
             low = "negative" if not least else f"below {least:g}"

@@ -35,6 +35,11 @@ def default_generator() -> np.random.Generator:
     return _default[0]
 
 
+def is_default(rng: object) -> bool:
+    """Whether this is the default generator."""
+    return bool(_default) and rng is _default[0]
+
+
 @op(
     cases=[case(normal(3, 4), booleans(3, 4), 0.5), case(normal(3), booleans(3), 0.2)],
     x=lambda g, mask, p: g * (mask / (1 - p)).astype(g.dtype),
@@ -68,7 +73,6 @@ def dropout(
     if not training or p == 0:
         return tensor
     shape = tensor.shape
-
     generator = default_generator() if rng is None else np.random.default_rng(rng)
     if isinstance(rng, int | np.integer):  # the same mask at each call
         return masked(tensor, generator.random(shape) >= p, p)

@@ -8,14 +8,12 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .nn import Module
 from .tensor import Array, Tensor, plain
-
-if TYPE_CHECKING:
-    from .nn import Module
 
 Path = str | os.PathLike[str]
 
@@ -40,14 +38,17 @@ def save(
     path: Path,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a module's parameters, or arrays by name, to a safetensors file.
+    """Write a module's state (parameters, also frozen ones, and buffers) to a safetensors file.
+
+    Arrays by name can be given instead of a module.
 
     PyTorch, JAX and others read it with the ``safetensors`` package. ``metadata`` is text to keep
     with the arrays; a digest is kept as well, so that ``load`` sees whether a single bit has
     changed. The file appears whole or not at all, and replaces one that exists.
 
     Raises TypeError for what is no array, or one of a dtype that safetensors lacks; ValueError for
-    a reserved name; OSError where the file cannot be written: an older one is then still there.
+    a reserved name, and where two parts of a module's state have one name; OSError where the file
+    cannot be written: an older one is then still there.
 
     >>> import tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -57,6 +58,16 @@ def save(
     """
     from safetensors.numpy import save as serialize
 
+    if not isinstance(state, Mapping | Module):
+        swapped = isinstance(state, str | os.PathLike) and not isinstance(path, str | os.PathLike)
+        raise TypeError(
+            "tg.save(state, path) takes a module or a dict of arrays by name, got a "
+            f"{type(state).__name__}: write "
+            + ("the state first, then the path" if swapped else 'tg.save({"name": array}, path)')
+        )
+    _check_path(path, "tg.save(state, path)")
+    if not isinstance(metadata, Mapping | None):
+        raise TypeError(f"metadata is a dict of text, not a {type(metadata).__name__}")
     given = state if isinstance(state, Mapping) else state.state_dict()
     arrays = {name: _array(name, value) for name, value in given.items()}
     told = dict(metadata or {})
@@ -73,7 +84,9 @@ def save(
 
 
 def load(path: Path, into: Module | None = None) -> dict[str, Array]:
-    """Read a safetensors file: its arrays by name; with ``into``, into a module's parameters too.
+    """Read a safetensors file: its arrays by name; with ``into``, into a module's state too.
+
+    The module's own arrays are written to: they stay the same objects.
 
     Raises FileDamagedError where the file is damaged in any way that can be seen (in one that
     ``save`` wrote: in any way at all); ValueError where it does not fit the module, with every name
@@ -87,6 +100,13 @@ def load(path: Path, into: Module | None = None) -> dict[str, Array]:
     ValueError: the state does not fit this module:
       missing: bias
     """
+    _check_path(path, "tg.load(path, module)")
+    if not isinstance(into, Module | None):
+        got = f"the class {into.__name__}" if isinstance(into, type) else type(into).__name__
+        raise TypeError(
+            f"tg.load(path, into) loads into a module, got {got}: give an instance of a "
+            "tinygrad_np.nn.Module, or leave it out to get the arrays as a dict"
+        )
     arrays, _ = read(path)
     if into is not None:
         try:
@@ -140,14 +160,24 @@ def replace_file(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
+def _check_path(path: Any, call: str) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{call}: the path is a str or pathlib.Path, got a {type(path).__name__}")
+
+
 def _array(name: str, value: Any) -> Array:
     """What is saved of a value: contiguous, in this machine's byte order."""
     array = plain(value)
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name!r} is a masked array: save its .data and its .mask under two names")
     if not isinstance(array, np.ndarray | np.generic):
         raise TypeError(f"{name!r} is a {type(value).__name__}: only arrays and Tensors are saved")
     array = np.asarray(array, order="C")
     if array.dtype.name not in _DTYPES:
-        raise TypeError(f"{name!r} is of dtype {array.dtype}, which safetensors cannot hold")
+        raise TypeError(
+            f"{name!r} is of dtype {array.dtype}, which safetensors cannot hold (where it is an "
+            "attribute of a module and no state of it, name it in the class's `transient`)"
+        )
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

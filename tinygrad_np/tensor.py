@@ -110,8 +110,8 @@ class Tensor:
         if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
             raise ValueError(
                 f"data of shape {array.shape}, {array.dtype} cannot replace {self._label()}: a "
-                "Tensor that requires grad, or that is frozen, keeps its shape and dtype. Make a new "
-                "Tensor instead"
+                "Tensor that requires grad, or that is frozen, keeps its shape and dtype. Make a "
+                "new Tensor instead"
             )
         if node is None:
             self._data = array

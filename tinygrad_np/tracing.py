@@ -8,13 +8,16 @@ values. Without a tracer each of these costs one look at a ContextVar.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+Draw = Callable[[Callable[[Any], Any], Any], Any]
+"""``draw(function, rng)``: the random array ``function(rng)``."""
 
 
 class Traced:
@@ -41,10 +44,30 @@ def host(function: Callable[..., float], *args: Any) -> Any:
     return function(*args) if tracer is None else tracer.host(function, *args)
 
 
-def draw(function: Callable[[Any], Any], rng: np.random.Generator) -> Any:
-    """The random array ``function(rng)``; a traced program draws anew before each run."""
+def draw(function: Callable[[Any], Any], rng: Any) -> Any:
+    """The random array ``function(rng)``, drawn from a generator of NumPy's.
+
+    A traced program draws anew before each run.
+    """
+    return _draw.get()(function, rng)
+
+
+def _drawn(function: Callable[[Any], Any], rng: Any) -> Any:
     tracer = active.get()
     return function(rng) if tracer is None else tracer.draw(function, rng)
+
+
+_draw: ContextVar[Draw] = ContextVar("draw", default=_drawn)
+
+
+@contextmanager
+def drawing(handler: Callable[[Draw, Callable[[Any], Any], Any], Any]) -> Iterator[None]:
+    """Inside, ``handler(draw, function, rng)`` draws in place of ``draw(function, rng)``."""
+    token = _draw.set(functools.partial(handler, _draw.get()))
+    try:
+        yield
+    finally:
+        _draw.reset(token)
 
 
 def check(function: Callable[..., None], *arrays: Any) -> None:

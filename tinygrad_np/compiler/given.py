@@ -275,10 +275,13 @@ class Given:
         shadow = wrap(self._array(value._data, attribute(value, "_data", label)), None)
         self._remember(value, shadow, place)
         shadow._name = value._name
-        self._require(place, "{0}._node is {1}", node)
+        self._require(place, "{0}._node is {1} and {0}.is_frozen is {2}", node, value.is_frozen)
+        if value.is_frozen:
+            node = value._frozen
         if node is not None:
-            leaf = shadow._node = Node(None, (), (), node.shape, node.dtype)
+            leaf = Node(None, (), (), node.shape, node.dtype)
             leaf.name = node.name
+            setattr(shadow, "_frozen" if value.is_frozen else "_node", leaf)
             leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
             self._hold(node, leaf, f"{label}.grad", "grad")
         self._hold(value, shadow, f"{label}.{{}}", "_data", "_node")
