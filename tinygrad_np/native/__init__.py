@@ -10,6 +10,7 @@ from .layout import unavailable as unavailable
 from .numpy_blas import blas as blas
 from .numpy_blas import blas_integer as blas_integer
 from .numpy_loops import loop as loop
+from .order import sums_alike as sums_alike
 from .report import describe as describe
 
 RUNTIME = Path(__file__).with_name("runtime.h").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef intptr_t isize;
@@ -57,7 +58,7 @@ static inline void sum(Loop add, const void *x, isize step, void *out, isize n)
 }
 
 /* A loop over operands of any strides, as the ufunc itself would run it. */
-enum { MOST_AXES = 32, MOST_OPERANDS = 4 };
+enum { MOST_AXES = 64, MOST_OPERANDS = 4 };
 typedef struct { int ndim; isize shape[MOST_AXES], strides[MOST_OPERANDS][MOST_AXES]; } Nest;
 
 /* NumPy's order: axes of length 1 left out, long strides of the operand `by` outside, joined where
