@@ -22,10 +22,11 @@ def describe() -> dict[str, Any]:
         compiler, version = " ".join(found.command), found.version()
     except CompilerError as error:
         advice.append(f"Compiled functions run in NumPy, not as native code: {error}.")
-    if reason := unavailable():
+    reason = unavailable()
+    cache = None if reason else cache_folder()
+    if reason:
         advice = [f"Compiled functions run in NumPy: {reason}."]
-    cache = cache_folder()
-    if cache is None:
+    elif cache is None:
         advice.append(
             "Each process compiles anew: the cache folder cannot be written to, or it is not "
             "yours alone. Set XDG_CACHE_HOME to a folder of your own."
