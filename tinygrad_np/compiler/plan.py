@@ -15,7 +15,7 @@ import numpy as np
 
 from ..random import default_generator
 from ..tensor import Tensor, wrap
-from .given import Condition, Holder, same, same_items
+from .places import Condition, Holder, same, same_items
 from .numpy_executor import GENERATED
 from .program import Call, Value, values_in
 from .trace import Kept, Trace
@@ -74,10 +74,10 @@ class Bound:
         self.last[i] = _NO_ARRAY
         if not self.values[i].fits(array):
             return False
-        for j, other in enumerate(self.last):
-            if other is not _NO_ARRAY and (i in self.updated or j in self.updated):
-                if np.may_share_memory(array, other):
-                    return False  # the next trace will say so
+        others = range(len(self.last)) if i in self.updated else self.updated
+        known = [self.last[j] for j in others if self.last[j] is not _NO_ARRAY]
+        if any(np.may_share_memory(array, other) for other in known):
+            return False  # the next trace will say so
         self.last[i] = array
         self.owners = {_owner(self.last[j]) for j in self.updated if self.last[j] is not _NO_ARRAY}
         return True
@@ -87,9 +87,7 @@ class Bound:
         return any(j != i and np.may_share_memory(arrays[i], arrays[j]) for j in self.updated)
 
 
-def _explain(
-    steps: dict[int, Step | Call], calls: dict[int, Call], error: Exception
-) -> None:
+def _explain(steps: dict[int, Step | Call], calls: dict[int, Call], error: Exception) -> None:
     """Say which call of the step raised an error in its replay."""
     trace = error.__traceback__
     while trace is not None:
