@@ -65,9 +65,8 @@ def test_the_function_is_exported_and_the_module_can_be_imported() -> None:
 def test_right_gradients_pass(order: int) -> None:
     report = gradcheck(product, [A, B], order)
     assert report
-    assert [(c.input, c.order) for c in report.comparisons] == [
-        (name, k) for k in range(1, order + 1) for name in "ab"
-    ]
+    rows = [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("g", 2)]
+    assert [(c.input, c.order) for c in report.comparisons] == rows[: 2 if order == 1 else None]
     first = report.comparisons[0]
     assert first.method == "complex"
     assert first.relative <= first.allowed <= 1e-12
@@ -90,10 +89,10 @@ def test_a_wrong_rule_is_found_with_the_place_and_both_values(spoiled: Any) -> N
     assert found.relative == pytest.approx(1.0)
     assert not found.passed
     words = str(caught.value)
-    assert str(report) in words
+    assert str(report) == words
     assert "1 of 1 derivatives differ" in words
     for word in ("WRONG", "w", "(3,)", "float64", "complex", "6.0e+00", "1.0e+00", "1e-12", "[2]"):
-        assert word in words.splitlines()[3]
+        assert word in words.splitlines()[2]
     assert report.worst is found
 
 
@@ -107,7 +106,9 @@ def test_a_rule_that_is_right_only_once_is_found_at_second_order(spoiled: Any) -
     _, shallow = spoiled
     assert gradcheck(lambda w: shallow(w).sum(), B)
     report = gradcheck(lambda w: shallow(w).sum(), B, order=2, raises=False)
-    assert [(c.order, c.passed) for c in report.comparisons] == [(1, True), (2, False)]
+    assert [(c.order, c.passed) for c in report.comparisons] == [
+        (1, True), (2, False), (2, True),
+    ]  # fmt: skip
 
 
 def double_in_place(g: Any, x: Any) -> Any:
@@ -229,7 +230,7 @@ def test_parameters_read_from_a_closure() -> None:
     net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Tanh(), tg.nn.Linear(4, 2, rng=1))
     x, labels = RNG.normal(size=(5, 3)).astype(np.float32), np.array([0, 1, 1, 0, 1])
     report = gradcheck(lambda *_: tg.softmax_cross_entropy(net(x), labels), net.parameters(), 2)
-    assert len(report.comparisons) == 8
+    assert len(report.comparisons) == 4 + 4 + 1
     assert {c.dtype for c in report.comparisons} == {"float32"}
     assert {p.dtype for p in net.parameters()} == {np.dtype(np.float32)}
 

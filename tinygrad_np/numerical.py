@@ -81,7 +81,7 @@ def directional_derivative(
     return float(_or_nan(*found.along(array)))
 
 
-def _or_nan(derivatives: ArrayLike, errors: ArrayLike) -> Array:
+def _or_nan(derivatives: Any, errors: Any) -> Array:
     """The derivatives, nan for those that did not settle."""
     return np.where(np.isposinf(errors), np.nan, derivatives)
 
@@ -93,8 +93,8 @@ def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto
     array = np.asarray(x)
     if array.dtype.kind not in "fiubc":
         raise TypeError(
-            f"x must be one array of numbers, but it is a {type(x).__name__} (dtype {array.dtype}): "
-            "take the derivative by one array at a time"
+            f"x must be one array of numbers, but it is a {type(x).__name__} (of dtype "
+            f"{array.dtype}): take the derivative by one array at a time"
         )
     tensor = Tensor(array)
     traced = refusal = None
@@ -140,9 +140,10 @@ def _overlaps(array: Array) -> bool:
     """Whether elements of an array share memory, as those of a sliding window do."""
     if array.flags.forc or array.size < 2:
         return False
-    steps = zip(np.indices(array.shape, sparse=True), array.strides, strict=True)
-    places = np.sort(sum(index * stride for index, stride in steps), axis=None)
-    return bool(np.diff(places).min() < array.itemsize)
+    places = np.zeros(array.shape, np.intp)
+    for index, stride in zip(np.indices(array.shape, sparse=True), array.strides, strict=True):
+        places += index * stride
+    return bool(np.diff(np.sort(places, axis=None)).min() < array.itemsize)
 
 
 class Probe:
