@@ -22,8 +22,8 @@ from .cases import Case, Sample
 from .definition import Op
 from .graph import Node
 from .kinks import find_kink
-from .numerical import Method, Probe, replaced
-from .rounding import rounding
+from .numerical import EPS, Method, Probe, replaced
+from .rounding import rounding, value_noise
 from .tables import aligned, printable
 from .tensor import Array, Tensor, plain
 
@@ -205,14 +205,17 @@ def _report(
                 wide = tensor.data.astype(np.result_type(tensor, np.float64))
                 widened.enter_context(replaced(tensor, wide))
             wider = _gradients(function, inputs, factors)
+            noise = value_noise(function)
             for name, tensor, dtype, g, exact in zip(
                 variables, inputs, dtypes, gradients, wider, strict=True
             ):
-                probe = Probe(function, tensor, method if k == 1 else "richardson")
-                allowed = rtol or _allowed(probe, k, dtype)
+                probe = Probe(function, tensor, method if k == 1 else "richardson", noise)
+                used = [*(dtypes if k == 2 else [dtype]), *(node.dtype for node in probe.nodes)]
+                allowed = rtol or _allowed(probe.method, k, used)
+                eps = max(float(np.finfo(d).eps) for d in (np.dtype(float), *used) if d.kind == "f")
                 count = directions or (DIRECTIONS if tensor.size > FULL_SIZE[k] else 0)
                 ways = [_direction(probe.origin, rng) for _ in range(count)]
-                found = _compare(probe, name, dtype, g, exact, k, allowed, ways, notes)
+                found = _compare(probe, name, dtype, eps, g, exact, k, allowed, ways, notes)
                 comparisons.append(found)
                 alike = np.allclose(g[0] * factors[0], g[1] * factors[1], 1e-6, 0) and g.any()
                 if alike and not found.passed:
@@ -466,13 +469,14 @@ class _Watch:
 
 
 def _compare(
-    probe: Probe, name: str, dtype: np.dtype[Any], gradients: Array, wider: Array, order: int,
-    allowed: float, ways: list[Array], notes: list[str],
+    probe: Probe, name: str, dtype: np.dtype[Any], eps: float, gradients: Array, wider: Array,
+    order: int, allowed: float, ways: list[Array], notes: list[str],
 ) -> Comparison:  # fmt: skip
     """One input: projections on random directions or, without any, the elements, side by side.
 
     ``gradients`` holds the same gradient several times, as computed from different incoming ones;
-    the one that is farthest off counts. ``wider`` is the same in float64.
+    the one that is farthest off counts. ``wider`` is the same in float64; ``eps`` the precision of
+    the least precise array that takes part.
     """
     if ways:
         places = [f" along direction {i}" for i in range(len(ways))]
@@ -492,7 +496,6 @@ def _compare(
     vague = (errors > 10 * allowed * size) & (errors > 2.0**26 * probe.noise)
     # Nothing smaller than the numerical derivative's own error can be told apart, nor than what
     # float32's rounding leaves of a gradient that cancels to nothing: float64 shows how much it is.
-    eps = max(float(np.finfo(dtype).eps), probe.precision)
     with np.errstate(invalid="ignore"):
         absolute, rounded = np.abs(ours - theirs), 2 * np.abs(ours - exact)
     errors = np.maximum(errors, np.fmin(rounded, 8 * eps * max(largest, abs(probe.value))))
@@ -503,7 +506,18 @@ def _compare(
     hopeless = False
     for i in np.flatnonzero(bad):
         where = name + places[i]
+        if not hopeless:  # once something is wrong, there is no need to know of the others
+            bound = rounding(probe.call, probe.argument, ways[i], eps)
+            if eps > EPS:
+                bound = min(bound, float(rounded[i]) + bound * EPS / eps)
+            if absolute[i] <= bound:
+                bad[i], size[i] = False, max(size[i], bound / allowed)
+                notes.append(
+                    f"{where}: larger terms cancel; rounding may leave an error of {bound:.0e}"
+                )
+                continue
         kink = find_kink(probe, ways[i], float(ours[i]), order)
+        hopeless = hopeless or not (kink and kink[0])
         if kink is not None:
             excused[i] = kink[0]
             notes.append(f"{where}: {kink[1]}")
@@ -512,16 +526,6 @@ def _compare(
                 f"{where}: the differences do not settle (error {errors[i]:.1e}); f is noisy or "
                 "not continuous here, or changes faster than the steps can follow"
             )
-        elif not hopeless:  # once something is wrong, there is no need to know of the others
-            bound = rounding(probe.call, probe.argument, ways[i], eps)
-            if dtype.itemsize < 8:
-                bound = min(bound, float(rounded[i]))
-            hopeless = not absolute[i] <= bound
-            if not hopeless:
-                bad[i], size[i] = False, max(size[i], bound / allowed)
-                notes.append(
-                    f"{where}: larger terms cancel; rounding may leave an error of {bound:.0e}"
-                )
     if not probe.connected and order == 1:
         notes.append(f"{name}: f does not depend on it")
     bad &= ~excused
@@ -541,8 +545,8 @@ def _direction(origin: Array, rng: np.random.Generator) -> Array:
     return way / math.sqrt(origin.size)
 
 
-def _allowed(probe: Probe, order: int, dtype: np.dtype[Any]) -> float:
+def _allowed(method: Method, order: int, dtypes: Iterable[np.dtype[Any]]) -> float:
     """The relative error allowed, by the least precise array that takes part."""
-    dtypes = {str(dtype), *(str(node.dtype) for node in probe.nodes)}
-    fewer = [allowed[order - 1] for name, allowed in FEWER_DIGITS.items() if name in dtypes]
-    return fewer[0] if fewer else TOLERANCES[probe.method, order]
+    used = set(map(str, dtypes))
+    fewer = [allowed[order - 1] for name, allowed in FEWER_DIGITS.items() if name in used]
+    return fewer[0] if fewer else TOLERANCES[method, order]

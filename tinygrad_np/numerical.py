@@ -141,8 +141,8 @@ def _overlaps(array: Array) -> bool:
     if array.flags.forc or array.size < 2:
         return False
     places = np.zeros(array.shape, np.intp)
-    for index, stride in zip(np.indices(array.shape, sparse=True), array.strides, strict=True):
-        places += index * stride
+    for axis, (length, stride) in enumerate(zip(array.shape, array.strides, strict=True)):
+        places += (np.arange(length) * stride).reshape(-1, *[1] * (array.ndim - axis - 1))
     return bool(np.diff(np.sort(places, axis=None)).min() < array.itemsize)
 
 
@@ -150,11 +150,16 @@ class Probe:
     """A function's value for other values of one of its arguments, and derivatives from those.
 
     ``call`` reads the argument where it stands. ``connected`` tells whether the result's graph
-    leads to the argument, through ``nodes``; ``method`` what "auto" came to.
+    leads to the argument, through ``nodes``; ``method`` what "auto" came to. ``noise`` is what is
+    known of f's rounding: how far it scatters f, and how far it may do so inside of ops.
     """
 
     def __init__(
-        self, call: Callable[[], Any], argument: Tensor | Array, method: Method = "auto"
+        self,
+        call: Callable[[], Any],
+        argument: Tensor | Array,
+        method: Method = "auto",
+        noise: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         if method not in (methods := get_args(Method)):
             raise ValueError(f"method={method!r} is none of {', '.join(map(repr, methods))}")
@@ -178,7 +183,7 @@ class Probe:
         if array is argument:  # written in place, and rounded to its own dtype
             dtypes.append(array.dtype)
         self.precision = max([EPS, *(float(np.finfo(d).eps) for d in dtypes if d.kind == "f")])
-        self.noise = self.precision * abs(self.value)
+        self.noise, self.hidden = max(self.precision * abs(self.value), noise[0]), noise[1]
         self.method: Method = self._choose(method)
         if self.method != "complex":
             self.noise = max(self.noise, self._scatter())
@@ -204,8 +209,10 @@ class Probe:
             derivative = self.along(direction)[0]
         except Exception:  # complex numbers were refused, or their imaginary parts dropped
             return False
-        self.method = "richardson"
+        noise, self.method = self.noise, "richardson"
+        self.noise = max(noise, self.hidden)  # differences may be all rounding
         other, error = self.along(direction)
+        self.noise = noise
         slope = abs(self.at(self.origin + FIRST_STEP * direction) - self.value) / FIRST_STEP
         return bool(abs(derivative - other) <= 1e-6 * max(abs(derivative), slope) + 10 * error)
 
