@@ -519,9 +519,9 @@ def test_every_rule_made_wrong_is_caught(capsys: pytest.CaptureFixture[str]) -> 
     rules = sum(len(op.gradients) for op in tg.OPS.values())
     kept = {name: op.rules for name, op in tg.OPS.items()}
     assert mutate.main([]) == 0
-    assert (
-        f"{rules}/{rules} rules caught when multiplied by 1.0001: 100%" in capsys.readouterr().out
-    )
+    out = capsys.readouterr().out
+    assert f"{rules}/{rules} rules caught when multiplied by 1.0001: 100%" in out
+    assert f"{rules}/{rules} rules caught when their derivatives by g are multiplied" in out
     assert all(op.rules is kept[name] for name, op in tg.OPS.items())
 
 
@@ -535,8 +535,9 @@ def test_a_mutant_that_no_case_reaches_is_reported(capsys: pytest.CaptureFixture
     finally:
         del tg.OPS["unreached"]
     out = capsys.readouterr().out
-    assert "not caught: unreached, dx = g * 3" in out
-    assert "1/2 rules" in out
+    assert "not caught when multiplied: unreached, dx = g * 3" in out
+    assert "not caught when their derivatives by g are multiplied: unreached" in out
+    assert out.count("1/2 rules") == 2
 
 
 def test_a_rule_that_is_wrong_already_stops_the_mutation(
@@ -609,7 +610,7 @@ def test_an_error_that_is_no_number_is_shown_as_such() -> None:
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pytest", "-p", "tinygrad_np.pytest_plugin", "-p",
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_tinygrad_np", "-p",
                "no:cacheprovider", *arguments]  # fmt: skip
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -646,7 +647,34 @@ def test_the_plugin_gives_a_fixture_with_a_report_and_a_seed(tmp_path: Path) -> 
 def test_the_plugin_is_an_entry_point() -> None:
     metadata = configparser.ConfigParser()
     metadata.read(ROOT / "setup.cfg", encoding="utf-8")
-    assert "tinygrad_np.pytest_plugin" in metadata["options.entry_points"]["pytest11"]
+    assert "tinygrad_np = pytest_tinygrad_np" in metadata["options.entry_points"]["pytest11"]
+    assert metadata["options"]["py_modules"] == "pytest_tinygrad_np"
+
+
+def test_the_plugin_imports_nothing_before_a_test_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        'import sys\nearly = {"numpy", "tinygrad_np"} & set(sys.modules)\n', encoding="utf-8"
+    )
+    (tmp_path / "test_early.py").write_text(
+        "from conftest import early\ndef test_early(): assert not early\n", encoding="utf-8"
+    )
+    result = run_pytest(tmp_path)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_failure_shows_the_users_line_and_the_table_alone(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        USERS_TESTS + "\ndef test_direct():\n    tg.gradcheck(lambda x: (x * x.data).sum(), 2.0)\n",
+        encoding="utf-8",
+    )
+    out = run_pytest(tmp_path).stdout
+    errors = [line for line in out.splitlines() if line.startswith("E ")]
+    assert errors[0].endswith("GradcheckError: gradcheck: 2 of 3 derivatives differ")
+    assert errors[1].split()[1:3] == ["input", "shape"]
+    assert "gradient_check.py" not in out.replace("tinygrad_np.gradient_check.", "")
+    assert "contextlib" not in out
+    summary = [line for line in out.splitlines() if line.startswith("FAILED")]
+    assert all("derivatives differ" in line or "..." in line for line in summary), summary
 
 
 @pytest.mark.parametrize("factor", ["1", "nan"])
