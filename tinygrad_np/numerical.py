@@ -90,7 +90,10 @@ def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto
     """The Probe for a function of one argument, which may take a Tensor or only arrays."""
     if isinstance(x, Tensor):
         return Probe(lambda: f(x), x, method)
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:  # a ragged list
+        array = np.empty(0, object)
     if array.dtype.kind not in "fiubc":
         raise TypeError(
             f"x must be one array of numbers, but it is a {type(x).__name__} (of dtype "
@@ -259,7 +262,7 @@ class Probe:
             result = value(1j * COMPLEX_STEP)
             if not isinstance(result, complex | np.complexfloating):
                 raise ValueError("f drops the imaginary part: use method='richardson'")
-            return float(result.imag) / COMPLEX_STEP, 8 * self.noise
+            return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
         # No element moves by more than the step times its own size (or 1, if it is smaller).
         size = np.abs(self.origin)
         unit = _unit(direction, np.maximum(size, 1.0))

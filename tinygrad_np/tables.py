@@ -25,20 +25,26 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
     raise error
 
 
+_TABLE = str.maketrans(PLAIN)
 ERRORS = "tinygrad_np.plain"
 """The handler's name: ``sys.stdout.reconfigure(errors=ERRORS)``."""
 codecs.register_error(ERRORS, _plain)
 
 
 def printable(text: str) -> str:
-    """The text, with other characters for those that standard output's encoding lacks.
+    """The text as standard output can show it: in plain characters unless it takes Unicode.
+
+    Signs like × are left out for every other encoding, even where it has them: what a pipe or a
+    file holds is read in one encoding and written in another often enough.
 
     >>> "2 × 3".encode("ascii", ERRORS)
     b'2 x 3'
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        return text.encode(encoding, ERRORS).decode(encoding)
+        if text.isascii() or codecs.lookup(encoding).name.startswith("utf"):
+            return text
+        return text.translate(_TABLE).encode(encoding, ERRORS).decode(encoding)
     except (LookupError, UnicodeError):  # an encoding that Python does not know, or half a pair
         return text
 
