@@ -41,6 +41,8 @@ def log_sigmoid(x: Operand) -> Tensor:
 def relu(x: Value) -> Value:
     """The rectifier max(x, 0). Gradient: g (x > 0), which is 0 at 0, too, if g is finite.
 
+    An infinite g (of ``sqrt(relu(x))``, say) makes nan of it; ``maximum(x, 0)`` has no such limit.
+
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
     >>> tg.relu(x).sum().backward()

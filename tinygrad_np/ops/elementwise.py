@@ -28,6 +28,7 @@ from ..cases import (
 )  # fmt: skip
 from ..definition import OPS, Value, op, ufunc
 from ..tensor import NUMPY, Tensor, TensorFunction, plain
+from ..tracing import Traced
 from .origin import slope_at_zero, still
 
 __all__ = [
@@ -56,6 +57,17 @@ def wide(x: Any) -> Any:
 def like(out: Any, x: Any) -> Any:
     """What was computed from ``wide(x)``, in x's own precision."""
     return out.astype(x.dtype) if x.dtype.char == "e" else out
+
+
+_BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+def kept(g: Any, mask: Any) -> Any:
+    """``g`` where ``mask`` holds, else 0, also of nan and inf."""
+    if type(g) is np.ndarray and g.dtype in _BITS and not isinstance(mask, Traced):
+        # np.where takes 16 times as long.
+        return (g.view(_BITS[g.dtype]) & -mask.view(np.int8)).view(g.dtype)
+    return np.where(mask, g, 0)
 
 
 # Arithmetic
@@ -230,12 +242,16 @@ sign = ufunc(
     np.sign, "-1, 0 or 1. Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
 )
 maximum = ufunc(
-    np.maximum, "The larger of x and y, nan where either is. Equal operands share the gradient.",
+    np.maximum,
+    "The larger of x and y, nan where either is. Equal operands share the gradient; the smaller "
+    "gets 0, also where the gradient is infinite.",
     cases=DISTINCT_PAIRS, analytic=False,
     x=lambda g, x, y: _winner(g, x, y), y=lambda g, x, y: _winner(g, y, x),
 )  # fmt: skip
 minimum = ufunc(
-    np.minimum, "The smaller of x and y, nan where either is. Equal operands share the gradient.",
+    np.minimum,
+    "The smaller of x and y, nan where either is. Equal operands share the gradient; the larger "
+    "gets 0, also where the gradient is infinite.",
     cases=DISTINCT_PAIRS, analytic=False,
     x=lambda g, x, y: _winner(g, y, x), y=lambda g, x, y: _winner(g, x, y),
 )  # fmt: skip
@@ -243,7 +259,7 @@ minimum = ufunc(
 
 def _winner(g: Any, larger: Any, smaller: Any) -> Any:
     """The gradient of the operand that won: all of it, half on a tie, none otherwise."""
-    return g * (larger > smaller) + g * 0.5 * (larger == smaller)
+    return kept(g, larger > smaller) + kept(g * 0.5, larger == smaller)
 
 
 @op(

@@ -21,7 +21,7 @@ from ..cases import (
 from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from ..tensor import Tensor, plain
-from .elementwise import floats, like, unless_zero, wide
+from .elementwise import floats, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
 __all__ = [
@@ -114,7 +114,7 @@ def _extreme_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
     hits = x == out.reshape(kept_shape(x.shape, axis))
     g = wide(g)
     share = g / hits.sum(axis=axis).reshape(g.shape).astype(g.dtype)
-    return spread(share, x.shape, axis) * hits
+    return kept(spread(share, x.shape, axis), hits)
 
 
 _EXTREME: dict[str, Any] = {"cases": reductions(distinct), "analytic": False, "x": _extreme_x}
@@ -163,7 +163,8 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """
     given, x = x, wide(floats(x))
     pivot = np.max(x.real, axis=axis, keepdims=True)  # any pivot does; the real part stays analytic
-    pivot = np.where(np.isfinite(pivot), pivot, 0)
+    largest = np.finfo(x.dtype).max  # inf - inf would be nan
+    pivot = np.clip(pivot, -largest, largest)
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
         total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
     total = like(total, given)
