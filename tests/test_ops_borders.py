@@ -53,6 +53,13 @@ REDUCTIONS: dict[str, tuple[Any, Any]] = {
     "norm 3 of many": (lambda x: tg.norm(x, 3), _MANY),
     "norm 1.5": (lambda x: tg.norm(x, 1.5), np.full(9, 3000, np.float16)),
     "logsumexp": (tg.logsumexp, np.zeros(MANY, np.float16)),
+    "sum of ones": (lambda x: tg.sum(x.reshape(-1, 10), axis=0)[0], np.ones(5000 * 10, np.float16)),
+    "cumsum of ones": (lambda x: tg.cumsum(x)[-1], np.ones(5000, np.float16)),
+    "einsum": (lambda x: tg.einsum("ij->j", x.reshape(-1, 10))[0], np.ones(50_000, np.float16)),
+    "einsum of two": (
+        lambda x: tg.einsum("ij,ik->jk", x[:, None], x[:, None])[0, 0],
+        np.ones(5000, "e"),
+    ),
     "prod": (tg.prod, np.array([1e3, 1e3, 1e-3, 1e-3], np.float16)),
 }
 
@@ -80,6 +87,13 @@ def test_float16_second_derivatives_of_many() -> None:
             first = tg.grad(f(x), x, create_graph=True)
             found.append(tg.grad(first, x, _MANY).data)
         assert_close(found[0], found[1], rtol=1e-2, atol=2e-7)
+
+
+def test_float16_gradients_of_what_was_broadcast() -> None:
+    bias = leaf(np.zeros(10), np.float16)
+    (bias + np.zeros((5000, 10), np.float16)).sum().backward()
+    assert bias.grad is not None
+    assert bias.grad.tolist() == [5000] * 10  # one after the other, they would stop at 2,048
 
 
 @pytest.mark.parametrize("f", [tg.softmax, tg.log_softmax])
@@ -132,6 +146,32 @@ def test_adam_in_float16(kind: Any) -> None:
     again.load_state_dict(optimizers[0].state_dict())
     for mine, other in zip(again.state[0], optimizers[0].state[0], strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+# Lengths whose squares are too large, or too small
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("large", [True, False])
+def test_lengths_of_huge_and_of_tiny_vectors(large: bool, dtype: Any) -> None:
+    limits = np.finfo(dtype)
+    size = dtype(2.0 ** (limits.maxexp * 3 // 4 * (1 if large else -1)))
+    x = np.array([3, 4, 0], dtype) * size
+    f: Any
+    for f, value, slope in (
+        (tg.norm, 5, [0.6, 0.8, 0]),
+        (lambda x: tg.norm(x, 3), 91 ** (1 / 3), [9 / 91 ** (2 / 3), 16 / 91 ** (2 / 3), 0]),
+        (lambda x: tg.norm(x, 1), 7, [1, 1, 0]),
+        (lambda x: tg.norm(x, inf), 4, [0, 1, 0]),
+        (tg.std, np.std([3, 4, 0]), (np.array([3, 4, 0]) - 7 / 3) / 3 / np.std([3, 4, 0])),
+    ):
+        tolerance = 8 * float(limits.eps)
+        assert_close(f(x).data / size, value, rtol=tolerance)
+        assert_close(gradient(f, x, dtype=dtype), slope, rtol=tolerance, atol=tolerance)
+        rows = np.stack([x, np.array([3, 4, 0], dtype), 0 * x])
+        both = gradient(lambda x, f=f: sum(f(row) for row in x), rows, dtype=dtype)
+        assert_close(both, [slope, slope, [0, 0, 0]], rtol=tolerance, atol=tolerance)
+    assert_close(tg.norm(rows, axis=1).data / [size, 1, 1], [5, 5, 0], rtol=tolerance)
 
 
 # Second order at 0: the limit of the second derivative where it has one, else nan

@@ -17,7 +17,7 @@ from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor
 from ..tracing import pure
-from .elementwise import multiply
+from .elementwise import multiply, wide
 from .reduction import products_before
 from .shape import moveaxis, ravel, reshape, transpose
 
@@ -174,7 +174,7 @@ def _einsum_operand(
     is put on the diagonal by an identity matrix.
     """
     inputs, output = _explicit(subscripts, operands_shape)
-    target = inputs[i]
+    g, target = wide(g), inputs[i]
     terms, arrays = [output], [g]
     for k, operand in enumerate(operands):
         if k != i:
@@ -240,6 +240,9 @@ def einsum(subscripts: str, *operands: Value) -> Value:
     >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [1.0, 4.0]
     """
+    if any(x.dtype.char == "e" for x in operands):  # whose sums stop growing at 2,048 ones
+        dtype = np.result_type(*operands)
+        return np.einsum(subscripts, *map(wide, operands), optimize=True).astype(dtype)
     return np.einsum(subscripts, *operands, optimize=len(operands) > 2)
 
 

@@ -21,6 +21,7 @@ from ..cases import (
 from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from ..tensor import Tensor, plain
+from ..tracing import Traced
 from .elementwise import floats, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
@@ -43,6 +44,8 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.sum(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).tolist()
     [4.0, 6.0]
     """
+    if x.dtype.char == "e":  # along some axes NumPy's own stops growing at 2,048 ones
+        return x.sum(axis=axis, keepdims=keepdims, dtype=np.float32).astype(x.dtype)
     return x.sum(axis=axis, keepdims=keepdims)  # np.sum(x) costs half a microsecond more
 
 
@@ -76,7 +79,8 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     Raises ValueError where n - ddof is not positive: the variance would be nan or infinite.
     """
-    return like(_variance(x, axis, ddof, keepdims), x)
+    centered, free = _centered(x, axis), _degrees_of_freedom(x, axis, ddof)
+    return like(np.sum(centered * centered, axis=axis, keepdims=keepdims) / free, x)
 
 
 def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
@@ -93,18 +97,43 @@ def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     Raises ValueError where n - ddof is not positive.
     """
-    return like(np.sqrt(_variance(x, axis, ddof, keepdims)), x)
+    free = _degrees_of_freedom(x, axis, ddof)
+    return like(_root_of_squares(_centered(x, axis), axis, keepdims, free), x)
 
 
-def _variance(x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
+def _degrees_of_freedom(x: Any, axis: Axis, ddof: float) -> float:
     count = _count(x.shape, axis)
     if count <= ddof:
         raise ValueError(
             f"{count} elements along axis={axis} and ddof={ddof} leave no degree of freedom: "
             "reduce over more elements or lower ddof"
         )
-    centered = _centered(x, axis)
-    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / float(count - ddof)
+    return float(count - ddof)
+
+
+def _root_of_squares(x: Any, axis: Axis, keepdims: bool, count: float = 1.0) -> Any:
+    """sqrt(sum(x²) / count). Where the squares are too large, or too small, x is scaled first."""
+    with np.errstate(over="ignore"):
+        squares = np.sum(x * x, axis=axis, keepdims=keepdims)
+    if isinstance(x, Traced) or not _in_range(squares.real):
+        scale = _scale(x, axis)
+        total = np.sum(np.square(x / scale), axis=axis, keepdims=keepdims)
+        return np.sqrt(total / count) * scale.reshape(total.shape)
+    return np.sqrt(squares / count)
+
+
+def _in_range(squares: Any) -> bool:
+    limits = np.finfo(squares.dtype)
+    return squares.size == 0 or bool(
+        squares.min() > limits.tiny / limits.eps**2 and squares.max() < np.inf
+    )
+
+
+def _scale(x: Any, axis: Axis) -> Any:
+    """The power of 2 below the largest of |x|: to divide by it changes no digit."""
+    largest = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0)
+    usual = (largest > 0) & (largest < np.inf)
+    return np.exp2(np.floor(np.log2(np.where(usual, largest, 1))))
 
 
 # Largest and smallest: elements that tie for the extreme share its gradient
@@ -250,11 +279,13 @@ def _recurrence_b(g: Any, a: Any) -> Any:
 
 @op(
     cases=_RUNNING, numpy=np.cumsum,
-    x=lambda g, x_shape, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x_shape),
+    x=lambda g, x_shape, axis: (
+        np.flip(np.cumsum(np.flip(wide(g), axis), axis), axis).reshape(x_shape)
+    ),
 )  # fmt: skip
 def cumsum(x: Value, axis: int | None = None) -> Value:
     """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end."""
-    return np.cumsum(x, axis=axis)
+    return like(np.cumsum(wide(x), axis=axis), x)
 
 
 def _cumprod_x(g: Any, x: Any, axis: int | None) -> Any:
@@ -271,7 +302,7 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
     Gradient: dx[j] = (product before j) · s[j] with s[j] = g[j] + x[j+1] s[j+1], a linear
     recurrence: right at zeros, too.
     """
-    return np.cumprod(x, axis=axis)
+    return like(np.cumprod(wide(x), axis=axis), x)
 
 
 # Norms
@@ -291,7 +322,7 @@ def _norm_part(g: Any, x: Any, size: Any, ord: Any, axis: Axis) -> Any:
         return spread(wide(g), x.shape, axis) * x / unless_zero(size)
     if ord == np.inf:
         return np.sign(x) * _extreme_x(g, np.abs(x), size, axis)
-    ratio = unless_zero(np.abs(x), 1) / unless_zero(size, 1)
+    ratio = np.where(x == 0, 1, np.abs(x) / unless_zero(size, 1))
     return spread(wide(g), x.shape, axis) * np.sign(x) * ratio ** (ord - 1)
 
 
@@ -334,7 +365,7 @@ def norm(
 
 def _length(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
     if ord in (None, "fro"):
-        return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+        return _root_of_squares(x, axis, keepdims)
     if isinstance(ord, str) or not ord > 0:
         raise ValueError(f"ord={ord!r}: use None, 'fro', inf or a positive number")
     if x.ndim > 1 and (axis is None or np.size(axis) > 1):
@@ -344,7 +375,9 @@ def _length(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
         )
     if ord == np.inf:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
-    return np.sum(np.abs(x) ** float(ord), axis=axis, keepdims=keepdims) ** (1 / float(ord))
+    scale = _scale(x, axis)
+    total = np.sum(np.abs(x / scale) ** float(ord), axis=axis, keepdims=keepdims)
+    return total ** (1 / float(ord)) * scale.reshape(total.shape)
 
 
 # Questions: no gradient
