@@ -458,3 +458,12 @@ def test_third_derivatives_of_the_determinant_of_regular_matrices() -> None:
     second = tg.grad((first * u).sum(), t, create_graph=True)
     third = tg.grad((second * v).sum(), t)
     assert (third.data * w).sum() == pytest.approx(total, rel=1e-9)
+
+
+def test_the_determinant_of_what_is_not_finite_has_gradient_nan() -> None:
+    x = np.stack([np.eye(2), np.full((2, 2), nan)])
+    with np.errstate(invalid="ignore"):
+        found = np.array(gradient(tg.det, x))
+    assert_close(found[0], np.eye(2))
+    assert np.isnan(found[1]).all()
+    assert gradient(tg.det, np.zeros((3, 0, 0))) == [[]] * 3

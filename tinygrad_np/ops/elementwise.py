@@ -211,7 +211,9 @@ arctan2 = ufunc(
     cases=PAIRS, analytic=False, x=_arctan2_x, y=_arctan2_y,
 )  # fmt: skip
 hypot = ufunc(
-    np.hypot, "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0.",
+    np.hypot,
+    "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0; the second derivative is right "
+    "where there is one (hypot² has 2 I), else nan.",
     cases=PAIRS, analytic=False,
     x=_hypot_x, y=_hypot_y,
 )  # fmt: skip
@@ -235,7 +237,8 @@ def _abs_x(g: Any, x: Any, out: Any) -> Any:
 
 
 abs = ufunc(
-    np.absolute, "The absolute value. At 0 the gradient is 0.",
+    np.absolute,
+    "The absolute value. At 0 the gradient is 0; second derivatives are limits there, or nan.",
     cases=REAL, name="abs", analytic=False, x=_abs_x,
 )  # fmt: skip
 sign = ufunc(

@@ -331,13 +331,13 @@ def solve(a: Value, b: Value) -> Value:
 
 @pure
 def _cofactors(x: Any) -> Any:
-    u, s, vt = np.linalg.svd(x)
+    u, s, vt = _decomposed(x)
     return _signs(u, vt) * (u * _others(s)[..., None, :]) @ vt
 
 
 @pure
 def _minors(x: Any, w: Any) -> Any:
-    u, s, vt = np.linalg.svd(x)
+    u, s, vt = _decomposed(x)
     turned = u.mT @ w @ vt.mT
     # of row k: the products of all singular values but the k-th and each other one
     pairs = np.zeros(np.broadcast_shapes(x.shape, w.shape), x.dtype)
@@ -349,6 +349,13 @@ def _minors(x: Any, w: Any) -> Any:
     every = np.arange(s.shape[-1])
     inner[..., every, every] = (pairs * diagonal).sum(axis=-1)
     return _signs(u, vt) * u @ inner @ vt
+
+
+def _decomposed(x: Any) -> Any:
+    """The singular value decomposition, of nan where a matrix is not finite: LAPACK would raise."""
+    finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
+    u, s, vt = np.linalg.svd(np.where(finite, x, 0))
+    return u, np.where(finite[..., 0], s, np.nan), vt
 
 
 def _signs(u: Any, vt: Any) -> Any:

@@ -95,6 +95,7 @@ def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
 def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
     """The standard deviation along ``axis``. Gradient: g (x - mean) / ((n - ddof) std), 0 at std 0.
 
+    The second derivative at std 0 is right where there is one (std(x)² has var's), else nan.
     Raises ValueError where n - ddof is not positive.
     """
     free = _degrees_of_freedom(x, axis, ddof)
@@ -354,7 +355,8 @@ def norm(
 
     With None or "fro" the elements along several axes (``axis=None``: all) count as one vector.
     Another ``ord`` is a positive number or inf and takes one axis: matrix norms are refused.
-    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it.
+    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it. The second
+    derivative at 0 is right where there is one (norm(x)² has 2 I), else nan.
 
     >>> import tinygrad_np as tg
     >>> tg.norm(tg.Tensor([3.0, 4.0])).item()
