@@ -42,7 +42,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     def pipe(self, format: str | None = None, *, encoding: str | None = None, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""
         format = (format or self.format).lower()
-        kwargs.setdefault("quiet", True)
+        kwargs["quiet"] = True  # what dot says of a failure is in the error
         failure = ""
         try:
             data = super().pipe(format, **kwargs)
