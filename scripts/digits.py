@@ -51,14 +51,10 @@ def unframed(grey: Array) -> Array:
     Raises ImageError where nothing stands out from the background.
     """
     while True:
-        rows, columns, ink = _standing_out(grey)
-        wide = min(np.divide(ink.shape, grey.shape)) > 0.8 and ink.shape != grey.shape
-        if not (wide and _is_page(ink)):
+        page = _page(grey, _standing_out(grey), edge=1)
+        if page is None or min(np.divide(page.shape, grey.shape)) < 0.7 or np.ptp(page) < CLEAR:
             return grey
-        inside = _inside(grey[rows, columns])
-        if np.ptp(inside) < CLEAR:  # a thing that fills the picture
-            return grey
-        grey = inside
+        grey = page
 
 
 def resized(grey: Array, height: int, width: int) -> Array:
@@ -81,20 +77,22 @@ def _digit(grey: Array) -> Array:
     on it are the holes of a 0 or an 8 of straight lines.
     """
     found: list[Array] = []
-    while not found or (_is_page(found[-1]) and min(grey.shape) > 6):
+    page: Array | None = grey
+    while page is not None:
         try:
-            rows, columns, ink = _standing_out(grey, CLEAR if found else FAINT)
+            place = _standing_out(page, CLEAR if found else FAINT)
         except ImageError:
             if not found:
                 raise
             break
-        found.append(ink)
-        grey = _inside(grey[rows, columns])
-    if _is_block(found[-1]):
-        found.pop()
-        if not found or _is_block(found[-1]):
-            raise ImageError("a block stands out, with nothing on it: is there a digit on it?")
-    return found[-1]
+        found.append(place[2])
+        page = _page(page, place)
+    *around, ink = found
+    if around and _is_block(ink, 0.75) and not _is_block(around[-1], 0.75):
+        return around[-1]
+    if _is_block(ink, 0.9):
+        raise ImageError("a block stands out, with nothing on it: is there a digit on it?")
+    return ink
 
 
 def _standing_out(grey: Array, least: float = FAINT) -> tuple[slice, slice, Array]:
@@ -132,19 +130,23 @@ def _span(lit: Array) -> slice:
     return slice(int(places[0]), int(places[-1]) + 1)
 
 
-def _is_page(ink: Array) -> bool:
-    """Whether it is a rectangle: its whole outline is ink."""
-    return min(ink.shape) > 4 and bool((_border(ink) > 0.1).mean() > 0.9)
+def _page(grey: Array, place: tuple[slice, slice, Array], edge: int = 0) -> Array | None:
+    """The inside of what stands out, if that is a rectangle: its whole outline is ink.
+
+    So many pixels at its ``edge`` are left out, by default as many as may be blurred.
+    """
+    rows, columns, ink = place
+    down, right = (_span(np.asarray((ink > 0.2).any(axis=axis))) for axis in (1, 0))
+    outline = _border(ink[down, right])
+    inside = grey[rows, columns][down, right]
+    edge = edge or max(1, min(inside.shape) // 25)
+    inside = inside[edge:-edge, edge:-edge]
+    return inside if min(inside.shape, default=0) > 4 and (outline > 0.05).mean() > 0.98 else None
 
 
-def _is_block(ink: Array) -> bool:
+def _is_block(ink: Array, share: float) -> bool:
     """Whether it is filled, and thicker than a 1."""
-    return bool((ink > 0.1).mean() > 0.8) and min(ink.shape) > 0.4 * max(ink.shape)
-
-
-def _inside(grey: Array) -> Array:
-    edge = max(1, min(grey.shape) // 50)
-    return grey[edge:-edge, edge:-edge]
+    return bool((ink > 0.1).mean() > share) and min(ink.shape) > 0.4 * max(ink.shape)
 
 
 def _border(grey: Array) -> Array:

@@ -45,6 +45,12 @@ class Pixels:
     framed: bool = False
 
     @property
+    def ground(self) -> float:
+        """The background as a network is given it, 0 where that is not known."""
+        value = {"dark": self.black, "bright": self.white, None: None}[self.background]
+        return (value or 0.0) / self.scale
+
+    @property
     def note(self) -> str:
         """What one should know before training on them, or nothing."""
         span = f"The pixels ({self.dtype}) go from {self.low:g} to {self.high:g}"
@@ -80,9 +86,13 @@ def measure(images: Array) -> Pixels:
     if sides is None or low == high:
         return Pixels(dtype, low, high, scale, black, white)
     step = -(-len(images) // SAMPLE)
-    greys = images[::step].reshape(-1, *sides).astype(np.float32)
-    greys = np.nan_to_num((greys - low) / (high - low))
-    grounds = np.array([background(grey) for grey in greys])
+
+    def greys() -> Iterator[Array]:  # one by one: they may be large
+        for image in images[::step]:
+            grey = (image.reshape(sides).astype(np.float32) - low) / (high - low)
+            yield np.nan_to_num(grey)
+
+    grounds = np.array([background(grey) for grey in greys()])
     side = None
     if np.mean(grounds < 0.5) >= 0.9:
         side = "dark"
@@ -91,10 +101,12 @@ def measure(images: Array) -> Pixels:
     # One scale for all images, and all their pixels: else a picture cannot be brought to it.
     if low < 0 and side and np.mean(abs(grounds - (side == "bright")) < 1e-3) >= 0.9:
         black, white = low, high
-    ink = 1 - greys if side == "bright" else greys
-    digits = side is not None and sides[0] == sides[1] >= 16 and _share(ink, is_digit) >= 0.8
-    framed = _share(greys, _is_framed) > 0.5
-    return Pixels(dtype, low, high, scale, black, white, side, digits, framed)
+    digits = [0.0]
+    if side is not None and sides[0] == sides[1] >= 16:
+        digits = [is_digit(1 - grey if side == "bright" else grey) for grey in greys()]
+    framed = [_is_framed(grey) for grey in greys()]
+    shares = float(np.mean(digits)), float(np.mean(framed))
+    return Pixels(dtype, low, high, scale, black, white, side, shares[0] >= 0.8, shares[1] > 0.5)
 
 
 def picture_shape(shape: Sequence[int]) -> tuple[int, int] | None:
@@ -128,10 +140,6 @@ def _scale(low: float, high: float) -> float:
     if low < 0 or high <= SMALL:
         return 1
     return next((scale for scale in SCALES if high <= scale), 1)
-
-
-def _share(greys: Array, holds: Any) -> float:
-    return float(np.mean([holds(grey) for grey in greys]))
 
 
 def is_digit(ink: Array) -> bool:

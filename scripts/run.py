@@ -138,7 +138,7 @@ class _Run:
             rng=rng,
             replacement=self.recipe.replacement,
             scale=self.data.pixels.scale,
-            augment=self.recipe.augmentation,
+            augment=self.recipe.augmentation(self.data.pixels.ground),
             compiled=options.compiled,
         )
         settings["images"] = images
