@@ -5,6 +5,7 @@ Images stay as they are in their files; plain IDX and .npy files are mapped into
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.images import read_npy
-from scripts.pixels import Pixels, measure, some_of
+from scripts.pixels import Pixels, known, measure, some_of
 from tinygrad_np.data import IDXError, read_idx
 from tinygrad_np.data.folder import find_file
 from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
@@ -96,6 +97,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
         classes = [str(label) for label in range(largest + 1)]
     elif largest >= len(classes):
         raise IDXError(f"{folder}: has a label {largest}, but {name} has {len(classes)} classes")
+    if pixels.background is None and (named := known(name)) is not None:
+        pixels = dataclasses.replace(pixels, background=named.background)
     return Data(name, (train, test), tuple(classes), pixels, _digest(train, test))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.digits import ImageError, as_digit, background, resized, unframed
-from scripts.pixels import Pixels, is_digit, measure, picture_shape, scale_of
+from scripts.pixels import Pixels, is_digit, known, measure, picture_shape, scale_of
 from tinygrad_np.data import IDXError, read_idx
 
 if TYPE_CHECKING:
@@ -48,17 +48,14 @@ def read_images(
     or images that cannot be brought to those of the data set.
     """
     path = Path(path)
-    unknown = pixels is None and dataset not in ("mnist", "fashion")  # a run of before
-    if pixels is None:
-        known = "dark" if dataset in ("mnist", "fashion") else None
-        pixels = Pixels(background=known, digits=dataset == "mnist")
+    pixels = pixels or known(dataset)
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; give PNG, IDX or .npy files")
     with path.open("rb") as file:
         magic = file.read(len(PNG_MAGIC))
     try:
         if magic == PNG_MAGIC:
-            return _as_trained_on(read_png(path), tuple(shape), pixels)
+            return _as_trained_on(read_png(path), tuple(shape), pixels or Pixels())
     except ImageError as error:
         raise ImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
     if magic[:2] in (GZIP_MAGIC, b"\0\0"):
@@ -76,7 +73,8 @@ def read_images(
             f"{path}: has shape {images.shape}; the network takes images of shape (n, "
             f"{', '.join(map(str, shape))}). Is it a file of labels?"
         )
-    return np.asarray(images) if unknown else _rescaled(np.asarray(images), pixels, path)
+    images = np.asarray(images)
+    return _rescaled(images, pixels, path) if pixels else images
 
 
 def read_npy(path: Path) -> Array:
@@ -119,22 +117,22 @@ def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array
 def _rescaled(images: Array, pixels: Pixels, path: Path) -> Array:
     """Images of a file in the range, and with the background, of those trained on."""
     own = measure(images)
-    known = pixels.black is not None and pixels.white is not None
+    sure = pixels.black is not None and pixels.white is not None
     black, white = pixels.black or 0.0, pixels.white or 0.0
     beyond = (pixels.high - pixels.low) / 2
     fits = pixels.low - beyond <= own.low and own.high <= max(pixels.high, pixels.scale) + beyond
     alike = own.dtype == pixels.dtype and (images.dtype.kind in "iu" or own.scale > 1)
     if not (fits and (own.low < 0) == (pixels.low < 0) and (alike or own.scale == pixels.scale)):
-        if own.low < 0 or own.black is None or not known:
+        if own.low < 0 or own.black is None or not sure:
             raise ImageError(
                 f"{path}: has pixels ({own.dtype}) from {own.low:g} to {own.high:g}; the network "
                 f"was trained on pixels ({pixels.dtype}) from {pixels.low:g} to {pixels.high:g}: "
                 "scale them alike"
             )
         images = black + images * np.float32((white - black) / max(own.scale, scale_of(images)))
-    sure = pixels.digits or len(images) >= FEW
-    if sure and {own.background, pixels.background} == {"dark", "bright"}:
-        if not known:
+    several = pixels.digits or len(images) >= FEW
+    if several and {own.background, pixels.background} == {"dark", "bright"}:
+        if not sure:
             raise ImageError(
                 f"{path}: the background is {own.background}; that of the images the network was "
                 f"trained on is {pixels.background}: give images like those"

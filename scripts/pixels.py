@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,19 @@ class Pixels:
     digits: bool = False
     framed: bool = False
 
+    @classmethod
+    def of_run(cls, config: Mapping[str, Any]) -> Pixels | None:
+        """Those that a run's network was trained on; None where an older run does not tell.
+
+        Raises ValueError where the settings are damaged.
+        """
+        if "pixels" not in config:
+            return known(config["dataset"])
+        try:
+            return cls(**config["pixels"])
+        except TypeError as error:
+            raise ValueError(f"config.json: its pixels are not those of a run: {error}") from error
+
     @property
     def ground(self) -> float:
         """The background as a network is given it, 0 where that is not known."""
@@ -64,6 +77,12 @@ class Pixels:
         if self.scale != 1 and (self.dtype, self.scale) != ("uint8", 255):
             return f"{span}: they are divided by {self.scale:g}."
         return ""
+
+
+def known(dataset: str) -> Pixels | None:
+    """The pixels of MNIST and Fashion-MNIST, None for other data sets."""
+    bright_on_black = dataset in ("mnist", "fashion")
+    return Pixels(background="dark", digits=dataset == "mnist") if bright_on_black else None
 
 
 def scale_of(images: Array) -> float:
@@ -93,10 +112,11 @@ def measure(images: Array) -> Pixels:
             yield np.nan_to_num(grey)
 
     grounds = np.array([background(grey) for grey in greys()])
+    corners = np.array([np.median(grey[:: sides[0] - 1, :: sides[1] - 1]) for grey in greys()])
     side = None
-    if np.mean(grounds < 0.5) >= 0.9:
+    if np.mean((grounds < 0.5) & (corners < 0.5)) >= 0.9:
         side = "dark"
-    elif np.mean(grounds > 0.5) >= 0.9:
+    elif np.mean((grounds > 0.5) & (corners > 0.5)) >= 0.9:
         side = "bright"
     # One scale for all images, and all their pixels: else a picture cannot be brought to it.
     if low < 0 and side and np.mean(abs(grounds - (side == "bright")) < 1e-3) >= 0.9:

@@ -83,9 +83,9 @@ def load_model(run: Path, config: dict[str, Any]) -> Module:
 
 def _predict(model: Module, config: dict[str, Any], path: str) -> None:
     """A line for each image of a file."""
-    pixels = Pixels(**config["pixels"]) if "pixels" in config else None
-    scale = pixels.scale if pixels else None
+    pixels = Pixels.of_run(config)
     found = images.read_images(path, config["image_shape"], config["dataset"], pixels)
+    scale = pixels.scale if pixels else 255 if found.dtype == np.uint8 else 1
     classes = config["classes"]
     for i, probability in enumerate(_probabilities(model, found, scale)):
         if len(probability) != len(classes):
@@ -97,9 +97,7 @@ def _predict(model: Module, config: dict[str, Any], path: str) -> None:
         print(_line(_short(name), probability, classes))
 
 
-def _probabilities(
-    model: Module, found: NDArray[Any], scale: float | None
-) -> Iterator[NDArray[Any]]:
+def _probabilities(model: Module, found: NDArray[Any], scale: float) -> Iterator[NDArray[Any]]:
     for scores in score_batches(model, found, scale):
         yield from probabilities(model, scores)
 

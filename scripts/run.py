@@ -194,6 +194,12 @@ class _Run:
                 f"{found.settings['dataset']}, now {self.data.name}, does not hold the same. Go on "
                 "with the ones it began on, or begin another run with another --out"
             )
+        pixels = self.data.pixels
+        if "pixels" not in found.settings and pixels.dtype != "uint8" and pixels.scale != 1:
+            raise CheckpointError(
+                f"{found.path}: is of a run of an older version, whose pixels were not divided by "
+                f"{pixels.scale:g} as they are now: begin anew with --overwrite"
+            )
         if found.updates > self.training.updates:
             raise CheckpointError(
                 f"{found.path}: is {found.updates:,} updates old, more than the "

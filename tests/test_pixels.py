@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+import tinygrad_np as tg
 from scripts import datasets, predict, run_folder, train
 from scripts.augmentation import shifted
 from scripts.digits import ImageError, as_digit, unframed
@@ -22,6 +23,7 @@ from scripts.pixels import Pixels, measure, scale_of
 from scripts.training import prepared, probabilities, scores
 from tests import tiny
 from tinygrad_np.data import IDXError, load_mnist, write_idx
+from tinygrad_np.serialization import read
 
 Array = NDArray[Any]
 COUNT = 3000
@@ -210,6 +212,36 @@ def test_standardised_images_are_no_bytes(digits: Any, tmp_path: Path) -> None:
     for pixels in (measure(digits[0]), measure(digits[0] / 255)):
         with pytest.raises(ImageError, match="from -0.42.* to 2.82.*: scale them alike"):
             read_images(tmp_path / "a.npy", (28, 28), "own", pixels)
+
+
+def test_settings_whose_pixels_are_damaged(tmp_path: Path, capsys: Any) -> None:
+    folder, out = tiny.write_images(tmp_path / "images"), tmp_path / "run"
+    assert tiny.run(folder, out, "--iterations", "2") == 0
+    config = json.loads((out / "config.json").read_text())
+    for pixels in ({**config["pixels"], "more": 1}, 3, None):
+        (out / "config.json").write_text(json.dumps({**config, "pixels": pixels}))
+        assert predict.main([str(out), str(folder / "t10k-images-idx3-ubyte")]) == 1
+        assert "its pixels are not those of a run" in capsys.readouterr().err
+
+
+def test_a_run_of_before_is_not_scaled_otherwise_from_now_on(tmp_path: Path, capsys: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, t = rng.integers(256, size=(30, 4, 4)), rng.integers(3, size=30)
+    folder, out = write(tmp_path / "images", x, t, x, t), tmp_path / "run"
+    assert tiny.run(folder, out, "--iterations", "20") == 0
+    for path in (out / "checkpoints").iterdir():
+        arrays, metadata = read(path)
+        content = json.loads(metadata["run"])
+        del content["settings"]["pixels"]
+        tg.save(arrays, path, {**metadata, "run": json.dumps(content)})
+    assert tiny.run(folder, out, "--iterations", "30", "--resume") == 1
+    assert "whose pixels were not divided by 255 as they are now" in capsys.readouterr().err
+
+
+def test_things_that_fill_their_image_do_not_make_it_a_negative() -> None:
+    images = np.zeros((30, 20, 20), np.uint8)
+    images[:, :, 2:18] = images[:, 2:18] = 200  # all but the corners
+    assert measure(images).background is None
 
 
 def test_a_run_of_before_takes_files_as_they_are(digits: Any, tmp_path: Path) -> None:
