@@ -83,6 +83,16 @@ def test_names_come_from_tensors_modules_and_the_caller() -> None:
     assert named["parameter"].shape == (2,)
 
 
+def test_names_may_be_pairs_and_nothing_else() -> None:
+    net = nn.Linear(3, 2, rng=0)
+    loss = net(np.ones((4, 3), np.float32)).sum()
+    for names in (dict(net.named_parameters()), [*net.named_parameters()], net.named_parameters()):
+        assert {"weight", "bias"} <= by_title(walk(loss, names)).keys()
+    for wrong in ([net.weight], {net.weight: "w"}, "w", 3, [net], net.weight, {"weight"}):
+        with pytest.raises(TypeError, match="names is a module, or a dict from names to Tensors"):
+            tg.draw(loss, names=wrong)  # type: ignore[arg-type]
+
+
 def test_a_constant_keeps_its_name_when_its_tensor_is_gone() -> None:
     def forward() -> Tensor:
         return (Tensor([1.0, 2.0], name="mask") * leaf([3.0, 4.0], "w")).sum()
@@ -331,6 +341,13 @@ def test_a_checkpoint_is_drawn_too() -> None:
 
 def test_errors_say_what_to_do() -> None:
     x = leaf([1.0, 2.0])
+    model = nn.Linear(2, 2, rng=0)
+    given = [model, None, 1.0, np.ones(2), "loss", {"loss": leaf([1.0])}, model.forward, [model]]
+    for value in given:
+        with pytest.raises(TypeError, match="only Tensors can be drawn, got .*: give "):
+            tg.draw(value)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"got Linear: give what the module returns"):
+        tg.trace_table(model)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="only Tensors can be drawn, got int"):
         tg.draw([3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="requires grad, or it was computed inside no_grad"):

@@ -23,10 +23,10 @@ CALLS = [
 ]
 # Ours alone: composed of NumPy's, or under a name that NumPy has not.
 NOT_IN_NUMPY = {
-    "astype", "binary_cross_entropy_with_logits", "dropout", "elu", "gelu", "getitem", "joined",
-    "leaky_relu", "linear", "linear_recurrence", "log_sigmoid", "log_softmax", "logsumexp",
-    "masked", "mse_loss", "padded", "relu", "scatter", "sigmoid", "silu", "softmax",
-    "softmax_cross_entropy", "softplus",
+    "astype", "binary_cross_entropy_with_logits", "cofactors", "dropout", "elu", "gelu", "getitem",
+    "joined", "leaky_relu", "linear", "linear_recurrence", "log_sigmoid", "log_softmax",
+    "logsumexp", "masked", "minors", "mse_loss", "padded", "relu", "scatter", "sigmoid", "silu",
+    "softmax", "softmax_cross_entropy", "softplus", "still",
 }  # fmt: skip
 
 

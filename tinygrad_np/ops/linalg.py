@@ -16,7 +16,9 @@ from ..cases import case, normal, regular
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
 from ..tensor import Operand, Tensor
-from .elementwise import multiply
+from ..tracing import pure
+from .elementwise import multiply, wide
+from .reduction import products_before
 from .shape import moveaxis, ravel, reshape, transpose
 
 __all__ = [
@@ -172,7 +174,7 @@ def _einsum_operand(
     is put on the diagonal by an identity matrix.
     """
     inputs, output = _explicit(subscripts, operands_shape)
-    target = inputs[i]
+    g, target = wide(g), inputs[i]
     terms, arrays = [output], [g]
     for k, operand in enumerate(operands):
         if k != i:
@@ -238,6 +240,9 @@ def einsum(subscripts: str, *operands: Value) -> Value:
     >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [1.0, 4.0]
     """
+    if any(x.dtype.char == "e" for x in operands):  # whose sums stop growing at 2,048 ones
+        dtype = np.result_type(*operands)
+        return np.einsum(subscripts, *map(wide, operands), optimize=True).astype(dtype)
     return np.einsum(subscripts, *operands, optimize=len(operands) > 2)
 
 
@@ -319,13 +324,103 @@ def solve(a: Value, b: Value) -> Value:
     return np.linalg.solve(a, b)
 
 
+# The gradient of the determinant is the cofactor matrix, and its own gradient is made of the minors
+# of second order. By way of the singular values x = u diag(s) vᵀ both are products of singular
+# values, right where some are 0: nothing is divided.
+
+
+@pure
+def _cofactors(x: Any) -> Any:
+    u, s, vt = _decomposed(x)
+    return _signs(u, vt) * (u * _others(s)[..., None, :]) @ vt
+
+
+@pure
+def _minors(x: Any, w: Any) -> Any:
+    u, s, vt = _decomposed(x)
+    turned = u.mT @ w @ vt.mT
+    # of row k: the products of all singular values but the k-th and each other one
+    pairs = np.zeros(np.broadcast_shapes(x.shape, w.shape), x.dtype)
+    for k in range(s.shape[-1]):
+        rest = [i for i in range(s.shape[-1]) if i != k]
+        pairs[..., k, rest] = _others(s[..., rest])
+    diagonal = np.diagonal(turned, axis1=-2, axis2=-1)[..., None, :]
+    inner = -pairs * turned.mT
+    every = np.arange(s.shape[-1])
+    inner[..., every, every] = (pairs * diagonal).sum(axis=-1)
+    return _signs(u, vt) * u @ inner @ vt
+
+
+def _decomposed(x: Any) -> Any:
+    """The singular value decomposition, of nan where a matrix is not finite: LAPACK would raise."""
+    finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
+    u, s, vt = np.linalg.svd(np.where(finite, x, 0))
+    return u, np.where(finite[..., 0], s, np.nan), vt
+
+
+def _signs(u: Any, vt: Any) -> Any:
+    """The determinant, 1 or -1, of both rotations of a singular value decomposition."""
+    return np.sign(np.linalg.det(u) * np.linalg.det(vt))[..., None, None]
+
+
+def _others(s: Any) -> Any:
+    """For each element along the last axis, the product of all others."""
+    return products_before(s) * np.flip(products_before(np.flip(s, -1)), -1)
+
+
+@op(
+    cases=[case(regular(3, 3)), case(regular(2, 2, 2))],
+    analytic=False, x=lambda g, x: OPS["minors"](x, g),
+)  # fmt: skip
+def cofactors(x: Value) -> Value:
+    """Each square matrix's cofactor matrix, det(x) x⁻ᵀ: the gradient of its determinant.
+
+    It is right for singular matrices, too. Gradient: see ``minors``.
+
+    >>> cofactors(np.array([[1.0, 2.0], [2.0, 4.0]])).data.round(12).tolist()
+    [[4.0, -2.0], [-2.0, 1.0]]
+    """
+    return _cofactors(x)
+
+
+def _minors_x(g: Any, x: Any, w: Any) -> Any:
+    c = np.linalg.inv(x).mT
+    cw = c @ w.mT @ c
+    cg = c @ g.mT @ c
+    first = _total(c * w)
+    second = _total(c * g)
+    sums = (first * second - _total(cw * g)) * c - first * cg - second * cw
+    return OPS["det"](x)[..., None, None] * (sums + cw @ g.mT @ c + cg @ w.mT @ c)
+
+
+def _total(x: Any) -> Any:
+    return x.sum(axis=(-2, -1), keepdims=True)
+
+
+@op(
+    cases=[case(regular(3, 3), normal(3, 3)), case(regular(2, 2, 2), normal(2, 2, 2))],
+    analytic=False, x=_minors_x, w=lambda g, x: OPS["minors"](x, g),
+)  # fmt: skip
+def minors(x: Value, w: Value) -> Value:
+    """The gradient of sum(w · cofactors(x)) by x: sums of w times minors of second order.
+
+    With c the inverse's transpose it is det(x) (sum(c w) c - c wᵀ c). It is right for singular
+    matrices, too; its own gradient by x raises LinAlgError there.
+
+    >>> minors(np.zeros((2, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[4.0, -3.0], [-2.0, 1.0]]
+    """
+    return _minors(x, w)
+
+
 @op(
     cases=[case(regular(3, 3)), case(regular(2, 2, 2))], numpy=np.linalg.det,
-    x=lambda g, x, out: (g * out)[..., None, None] * np.linalg.inv(x).mT,
+    x=lambda g, x: g[..., None, None] * OPS["cofactors"](x),
 )  # fmt: skip
 def det(x: Value) -> Value:
-    """Each square matrix's determinant.
+    """The determinant of each square matrix.
 
-    Gradient: g det(x) x⁻ᵀ; LinAlgError where x is singular.
+    Gradient: g times the cofactor matrix, which is det(x) x⁻ᵀ where x has an inverse. First and
+    second derivatives are right for singular matrices, too.
     """
     return np.linalg.det(x)
