@@ -26,14 +26,10 @@ Array = NDArray[Any]
 
 SMALL = 4096
 """Bytes up to which the graph saves a copy: it takes 0.1 µs, less than any check."""
-_SAMPLE = 64
+_SAMPLE = 32
 
-_next_tick = itertools.count(1).__next__
-
-
-def tick() -> int:
-    """A number later than every node made so far, and earlier than every node to come."""
-    return _next_tick()
+ticks = itertools.count(1)
+"""The time: nodes and changes are numbered in their order."""
 
 
 class ChangedArrayError(RuntimeError):
@@ -67,9 +63,12 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def written(array: Any) -> None:
-    """Tell that an array which graphs may hold has been written to."""
-    _written[id(_owner(array))] = _last_change[0] = tick()
+def written(arrays: list[Any]) -> None:
+    """Tell that leaves' arrays, which graphs may hold, have been written to."""
+    now = _last_change[0] = next(ticks)
+    for array in arrays:
+        base = getattr(array, "base", None)  # of memory that is aligned, or none
+        _written[id(array if base is None else base)] = now
 
 
 def hand_out(array: weakref.ref[Array]) -> None:
@@ -78,7 +77,7 @@ def hand_out(array: weakref.ref[Array]) -> None:
     key = id(owner())
     if key in handed_out:  # whatever was saved since then is a copy
         return
-    checksum, now = None, tick()
+    checksum, now = None, next(ticks)
     if not _is_idle(array, owner):
         checksum, _last_change[0] = checksum_of(_owner(array())), now
     handed_out[key] = _Loan(array, owner, now, checksum)
@@ -137,17 +136,27 @@ def sample_of(array: Array) -> bytes:
     return flat[::step].tobytes()
 
 
+def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
+    """The saved values, with constants themselves in place of their copies: for drawings."""
+    values = list(saved)
+    for place, constant in constants:
+        found = constant() if isinstance(constant, weakref.ref) else constant
+        if found is not None and values[place] is not None:
+            values[place] = found
+    return tuple(values)
+
+
 def checksum_of(array: Array) -> int:
     """A number that depends on every bit."""
     return zlib.crc32(array.ravel("K").view(np.uint8).data)
 
 
-def is_same(saved: tuple[Any, ...], samples: tuple[tuple[int, bytes], ...]) -> bool:
-    """Whether the constants sampled are what they were."""
+def is_other(saved: tuple[Any, ...], samples: tuple[tuple[int, bytes], ...]) -> bool:
+    """Whether a constant's sample is not what it was."""
     for place, sample in samples:
         if saved[place] is not None and sample_of(saved[place]) != sample:
-            return False
-    return True
+            return True
+    return False
 
 
 def find_change(

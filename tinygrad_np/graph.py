@@ -14,8 +14,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import changes
-from .changes import ChangedArrayError, find_change, handed_out, is_same, last_change, take_back
+from .changes import (
+    ChangedArrayError,
+    find_change,
+    handed_out,
+    is_other,
+    last_change,
+    take_back,
+    ticks,
+)
 from .shapes import Shape, unbroadcast
 from .tracing import Traced, as_array
 
@@ -47,7 +54,6 @@ class GraphReleasedError(RuntimeError):
 
 
 _ndarray = np.ndarray
-tick = changes.tick
 
 
 class Node:
@@ -57,7 +63,7 @@ class Node:
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
     ``samples`` are of large constants among ``saved``: pairs of a place and some elements' bytes.
-    ``originals`` are what copies among ``saved`` were made of, for drawings; not set without any.
+    ``originals`` are what constants were copied from, for drawings.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
     """
 
@@ -66,7 +72,6 @@ class Node:
         "saved", "shape", "tick",
     )  # fmt: skip
     record: Any
-    originals: dict[int, Any]
 
     def __init__(
         self,
@@ -81,25 +86,11 @@ class Node:
         self.saved = saved
         self.shape = shape
         self.dtype = dtype
-        self.tick = tick()
+        self.tick = next(ticks)
         self.samples: tuple[tuple[int, bytes], ...] = ()
+        self.originals: tuple[tuple[int, Any], ...] = ()
         self.name: str | None = None
         self.grad: Any = None
-
-    def remember(self, place: int, original: Any) -> None:
-        """What the saved array at a place is a copy of: the array, or a weak reference to it."""
-        try:
-            self.originals[place] = original
-        except AttributeError:
-            self.originals = {place: original}
-
-    def given(self, saved: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The saved values, with the constants themselves in place of their copies."""
-        values = list(saved)
-        for place, original in getattr(self, "originals", {}).items():
-            found = original() if isinstance(original, weakref.ref) else original
-            values[place] = values[place] if found is None else found
-        return tuple(values)
 
     def __repr__(self) -> str:
         what = self.op.name if self.op else "leaf"
@@ -167,6 +158,11 @@ def reachable(roots: Iterable[Node]) -> list[Node]:
     return sorted(seen, key=_tick_of, reverse=True)
 
 
+def tick() -> int:
+    """A number later than every node made so far, and earlier than every node to come."""
+    return next(ticks)
+
+
 def _tick_of(node: Node) -> int:
     return node.tick
 
@@ -226,7 +222,7 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
-        if node.tick < changed or (node.samples and not is_same(saved, node.samples)):
+        if node.tick < changed or (node.samples and is_other(saved, node.samples)):
             _refuse_changes(node, saved, leading)
         if watcher is not None:
             watcher(node, gradient)
@@ -240,12 +236,13 @@ def backward(
             except Exception as error:
                 error.add_note(f"raised by {_rule_of(node, parent)}; its output is {node.shape}")
                 raise
-            if (
-                type(part) is not _ndarray
-                or part.shape != parent.shape
-                or part.dtype != parent.dtype
-            ):
-                part = _fitted(part, node, parent, plain=lift is None)
+            if type(part) is not _ndarray or part.dtype != parent.dtype:
+                part = _as_gradient(part, node, parent, plain=lift is None)
+            if part.shape != parent.shape:
+                try:
+                    part = unbroadcast(part, parent.shape)
+                except ValueError as error:
+                    raise ValueError(f"{_rule_of(node, parent)}: {error}") from None
             earlier = pending.get(parent)
             if earlier is None:
                 pending[parent] = part
@@ -296,8 +293,8 @@ def _input_name(node: Node, place: int) -> str:
 _NUMPY = (np.ndarray, np.generic, Traced)
 
 
-def _fitted(part: Any, node: Node, parent: Node, plain: bool) -> Any:
-    """A rule's result as its input's gradient: summed where the input was broadcast, in its dtype.
+def _as_gradient(part: Any, node: Node, parent: Node, plain: bool) -> Any:
+    """A rule's result in the dtype of its input; TypeError for what is no gradient.
 
     A Tensor that a rule made of plain arrays is unwrapped.
     """
@@ -315,11 +312,6 @@ def _fitted(part: Any, node: Node, parent: Node, plain: bool) -> Any:
             f"{_rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a "
             "real input is real (take its real part with .real, if that is meant)"
         )
-    if part.shape != parent.shape:
-        try:
-            part = unbroadcast(part, parent.shape)
-        except ValueError as error:
-            raise ValueError(f"{_rule_of(node, parent)} returned a wrong shape: {error}") from None
     return part if part.dtype == parent.dtype else part.astype(parent.dtype)
 
 

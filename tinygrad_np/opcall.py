@@ -88,7 +88,7 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         reads = bool(readers[variadic])
         saved = [f"*[{_copied('x')} for x in {variadic}]" if reads else "*[None] * len(_nodes)"]
         if reads:
-            looks = [f"if None in _nodes: _look_at_constants(_node, {variadic})"]
+            looks = [f"if None in _nodes: _look_at_all(_node, {variadic})"]
     else:
         recorded = _any_node(inputs) or "False"
         nodes, operands = (
@@ -98,8 +98,9 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         looks = [
             f"if _node_{name} is None and _type({name}) is _ndarray: "
             f"_look_at(_node, {place}, {name})"
-            for place, name in enumerate(inputs) if readers[name] and len(inputs) > 1
-        ]  # fmt: skip
+            for place, name in enumerate(inputs)
+            if readers[name] and len(inputs) > 1
+        ]
     saved.append(_copied("_out") if readers["out"] else "None")
     for extra in record.extras:
         base = extra.removesuffix("_shape")
@@ -110,8 +111,13 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         elif base in inputs and base != extra:
             saved.append(f"{base}.shape")
         else:
-            looks.append(f"if _type({extra}) is _ndarray: _look_at(_node, {len(saved)}, {extra})")
-            saved.append(f"{extra} if _type({extra}) in _UNCHANGING else _frozen({extra})")
+            looks.insert(
+                0,
+                f"if _type({extra}) is _ndarray: "
+                f"_node.originals = (({len(saved)}, _ref({extra})),)",
+            )
+            copied = f"{extra}.copy() if _type({extra}) is _ndarray else _frozen({extra})"
+            saved.append(f"{extra} if _type({extra}) in _UNCHANGING else {copied}")
     body = "\n    ".join(lines)
     look = "".join([f"\n            {line}" for line in looks])
     return f"""
@@ -153,15 +159,15 @@ def _copied(name: str) -> str:
 
 
 def _look_at(node: Node, place: int, array: Array) -> None:
-    """Keep a sample of a constant that a node has saved; of a copy what it is a copy of."""
+    """Keep a sample of a large constant that a node has saved, or what a small one is a copy of."""
     saved = node.saved[place]  # type: ignore[index]
     if saved is array:
         node.samples += ((place, sample_of(array)),)
     elif saved is not None:
-        node.remember(place, array if array.nbytes <= SMALL else weakref.ref(array))
+        node.originals += ((place, array),)
 
 
-def _look_at_constants(node: Node, operands: Sequence[Any]) -> None:
+def _look_at_all(node: Node, operands: Sequence[Any]) -> None:
     """The same for each constant among a variadic op's operands."""
     for place, (array, parent) in enumerate(zip(operands, node.parents, strict=False)):
         if parent is None and type(array) is np.ndarray:
@@ -267,7 +273,7 @@ def _failed(record: Any, error: Exception, arguments: dict[str, Any]) -> NoRetur
 _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_result": _result,
     "_kept": kept, "_frozen": frozen, "_handed_out": handed_out, "_UNCHANGING": UNCHANGING,
-    "_look_at": _look_at, "_look_at_constants": _look_at_constants, "_givens": _givens,
+    "_look_at": _look_at, "_look_at_all": _look_at_all, "_ref": weakref.ref, "_givens": _givens,
     "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
     "_is_real": _is_real, "_failed": _failed,
     "_type": type, "_tuple": tuple, "_any": any, "_dict": dict,  # parameters may be called so

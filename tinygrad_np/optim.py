@@ -71,6 +71,7 @@ class Optimizer:
         """
         tracing.depend(self, "lr", "state", "updates", "missed")
         idle: tuple[int, ...] = ()
+        changed = []
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
             if gradient is None:
@@ -84,8 +85,9 @@ class Optimizer:
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
-            written(data)
+            changed.append(data)
             del change  # the next one shall have its memory, which is in the cache
+        written(changed)
         if len(idle) == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         tracing.effect(lambda: self._count(idle))

@@ -362,7 +362,7 @@ class Tensor:
         if node is not None and node.op is None and node not in graph.INPUTS:
             name = self._name if (self._name or "").isidentifier() else "w"
             raise TypeError(
-                f"{name} {operator} ... does not change this leaf, a {self._label()}: it would make "
+                f"{name} {operator} ... does not change this leaf, a {self._label()}: it makes "
                 f"{name} the name of a new Tensor that is no leaf. To update its values, write "
                 f"{name}.data {operator} ... (with arrays, such as {name}.grad), or use an "
                 f"optimiser (tg.optim). For a new Tensor, write {name} = {name} {operator[:-1]} ..."

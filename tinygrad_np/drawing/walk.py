@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph
+from ..changes import originals
 from ..definition import Op
 from ..graph import Node
 from ..nn import Module
@@ -127,7 +128,7 @@ class _Walker:
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
         """Add the node's inputs, and learn what its saved values tell."""
         kept, count = node.saved or seen.saved or (), len(node.parents)
-        saved = node.given(kept)
+        saved = originals(kept, node.originals)
         operands = (*(seen.operands or saved[:count]), *(None,) * count)[:count]
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)

@@ -36,8 +36,7 @@ __all__ = [
     "isfinite", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
     "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative",
     "not_equal", "positive", "power", "reciprocal", "remainder", "rint", "sign", "sin", "sinh",
-    "sqrt", "square",
-    "subtract", "tan", "tanh", "trunc", "where",
+    "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
 ]  # fmt: skip
 
 LN2, LN10 = math.log(2), math.log(10)
