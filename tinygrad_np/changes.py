@@ -3,12 +3,12 @@
 A gradient rule must read what the op read. Each road by which an array can change has its guard:
 
 - Small arrays, and index and condition arrays of any size: the graph saves copies.
-- An optimiser writes to its parameters in place, and says so (``written``).
+- An optimiser writes to its parameters in place, and notes when on their nodes (``writing``).
 - ``Tensor.data`` hands an array out (``hand_out``). While a graph holds the array, its checksum is
   kept and compared. What is saved later, while somebody may still hold it, is a copy.
 - Large ndarrays that the user gives: a sample of their elements is kept and compared.
 
-A traced array (see ``tracing.py``) can change only by ``written``; it is never copied or sampled.
+A traced array (see ``tracing.py``) changes by an optimiser only; it is never copied or sampled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import itertools
 import sys
 import weakref
 import zlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,10 +46,8 @@ class _Loan(NamedTuple):
     checksum: int | None
 
 
-# By the id of the array that owns the memory. An entry of _written may outlive its array: it is
-# older than every node that saves another array in the same place, and then says nothing.
-_written: dict[int, int] = {}
 handed_out: dict[int, _Loan] = {}
+"""By the id of the array that owns the memory."""
 _last_change = [0]
 
 
@@ -63,12 +62,15 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def written(arrays: list[Any]) -> None:
-    """Tell that leaves' arrays, which graphs may hold, have been written to."""
+def writing() -> int:
+    """The tick for ``written`` of the leaves' nodes whose arrays are now written to in place."""
     now = _last_change[0] = next(ticks)
-    for array in arrays:
-        base = getattr(array, "base", None)  # of memory that is aligned, or none
-        _written[id(array if base is None else base)] = now
+    return now
+
+
+def memory_of(array: Any) -> int:
+    """What two arrays have in common if one is a view of the other."""
+    return id(_owner(array))
 
 
 def hand_out(array: weakref.ref[Array]) -> None:
@@ -129,11 +131,21 @@ UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis)
 """Types of parameters that need no copy."""
 
 
-def sample_of(array: Array) -> bytes:
+class Sample(NamedTuple):
     """Elements at equal distances, from which it is seen that a buffer was filled anew."""
-    step = array.size // _SAMPLE | 1
-    flat = array.ravel("K") if array.flags.forc else array.flat
-    return flat[::step].tobytes()
+
+    place: int
+    elements: Array
+    before: bytes
+
+
+def sample_of(place: int, array: Array) -> Sample:
+    """A sample of the constant saved at a place."""
+    if array.flags.forc:
+        elements = array.ravel("K")[:: array.size // _SAMPLE | 1]
+    else:
+        elements = array[tuple([slice(None, None, n // 8 | 1) for n in array.shape])]
+    return Sample(place, elements, elements.tobytes())
 
 
 def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
@@ -151,26 +163,32 @@ def checksum_of(array: Array) -> int:
     return zlib.crc32(array.ravel("K").view(np.uint8).data)
 
 
-def is_other(saved: tuple[Any, ...], samples: tuple[tuple[int, bytes], ...]) -> bool:
-    """Whether a constant's sample is not what it was."""
-    for place, sample in samples:
-        if saved[place] is not None and sample_of(saved[place]) != sample:
+def is_other(samples: tuple[Sample, ...]) -> bool:
+    """Whether a constant is not what it was."""
+    for _, elements, before in samples:  # noqa: SIM110  # any() takes three times as long
+        if elements.tobytes() != before:
             return True
     return False
 
 
 def find_change(
-    saved: tuple[Any, ...], samples: tuple[tuple[int, bytes], ...], since: int
+    saved: tuple[Any, ...],
+    samples: tuple[Sample, ...],
+    since: int,
+    written: Mapping[int, int],
 ) -> tuple[int, str] | None:
-    """The place of the first of the saved arrays that changed after a tick, and advice."""
-    for place, sample in samples:
-        if saved[place] is not None and sample_of(saved[place]) != sample:
+    """The place of the first of the saved arrays that changed after a tick, and advice.
+
+    ``written`` tells when an optimiser wrote to which memory.
+    """
+    for place, elements, before in samples:
+        if saved[place] is not None and elements.tobytes() != before:
             return place, "copy a buffer before you fill it anew (array.copy())"
     if since > _last_change[0]:
         return None
     for place, array in enumerate(saved):
         key = id(owner := _owner(array))
-        if _written.get(key, 0) > since:
+        if written.get(key, 0) > since:
             return place, (
                 "an optimiser has updated it: call backward() before optimizer.step(), or compute "
                 "the loss again"

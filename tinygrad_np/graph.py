@@ -16,10 +16,12 @@ import numpy as np
 
 from .changes import (
     ChangedArrayError,
+    Sample,
     find_change,
     handed_out,
     is_other,
     last_change,
+    memory_of,
     take_back,
     ticks,
 )
@@ -62,16 +64,20 @@ class Node:
     ``saved`` holds what the op's rules read (see ``definition.py``) and is None once released;
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
-    ``samples`` are of large constants among ``saved``: pairs of a place and some elements' bytes.
-    ``originals`` are what constants were copied from, for drawings.
+    ``samples`` are of large constants among ``saved``, released with these.
+    ``originals`` are what constants were copied from, for drawings. A leaf has two more:
+    ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
+    change of it by an optimiser.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
     """
 
     __slots__ = (
-        "__weakref__", "dtype", "grad", "name", "op", "originals", "parents", "record", "samples",
-        "saved", "shape", "tick",
+        "__weakref__", "dtype", "grad", "memory", "name", "op", "originals", "parents", "record",
+        "samples", "saved", "shape", "tick", "written",
     )  # fmt: skip
     record: Any
+    memory: int
+    written: int
 
     def __init__(
         self,
@@ -87,7 +93,7 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.tick = next(ticks)
-        self.samples: tuple[tuple[int, bytes], ...] = ()
+        self.samples: tuple[Sample, ...] = ()
         self.originals: tuple[tuple[int, Any], ...] = ()
         self.name: str | None = None
         self.grad: Any = None
@@ -203,6 +209,7 @@ def backward(
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
     changed = last_change()
+    written: dict[int, int] | None = None
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
@@ -222,8 +229,10 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
-        if node.tick < changed or (node.samples and is_other(saved, node.samples)):
-            _refuse_changes(node, saved, leading)
+        if node.tick < changed or (node.samples and is_other(node.samples)):
+            if written is None:
+                written = _written(order)
+            _refuse_changes(node, saved, leading, written)
         if watcher is not None:
             watcher(node, gradient)
         if lift is not None:
@@ -255,6 +264,7 @@ def backward(
                 private.add(parent)
         if not retain:
             node.saved = None
+            node.samples = ()
     return found
 
 
@@ -315,7 +325,14 @@ def _as_gradient(part: Any, node: Node, parent: Node, plain: bool) -> Any:
     return part if part.dtype == parent.dtype else part.astype(parent.dtype)
 
 
-def _refuse_changes(node: Node, saved: tuple[Any, ...], leading: set[Node] | None) -> None:
+def _written(order: list[Node]) -> dict[int, int]:
+    """When optimisers wrote to which memory, as far as it is that of these leaves."""
+    return {n.memory: n.written for n in order if n.op is None and hasattr(n, "written")}
+
+
+def _refuse_changes(
+    node: Node, saved: tuple[Any, ...], leading: set[Node] | None, written: dict[int, int]
+) -> None:
     """Raise ChangedArrayError where an array that a rule is about to read has changed."""
     assert node.op is not None
     places: set[int] = set()
@@ -323,7 +340,10 @@ def _refuse_changes(node: Node, saved: tuple[Any, ...], leading: set[Node] | Non
         if parent is not None and (leading is None or parent in leading):
             places.update(getattr(rule, "reads", range(len(saved))))
     read = tuple([array if i in places else None for i, array in enumerate(saved)])
-    found = find_change(read, node.samples, node.tick)
+    for array, parent in zip(read, node.parents, strict=False):
+        if isinstance(array, Traced) and parent and getattr(parent, "written", 0) > node.tick:
+            written = {**written, memory_of(array): parent.written}
+    found = find_change(read, node.samples, node.tick, written)
     if found is None:
         return
     place, advice = found

@@ -80,6 +80,7 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         ]
     op = "_op"
     looks: list[str] = []
+    extra_looks: list[str] = []
     if record.ruleless:
         op, recorded, nodes, operands = "_op.ruleless", "_nodes", "_nodes", "_arrays"
         saved = ["*[None] * len(_nodes)"]
@@ -111,14 +112,14 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         elif base in inputs and base != extra:
             saved.append(f"{base}.shape")
         else:
-            looks.insert(
-                0,
+            extra_looks.append(
                 f"if _type({extra}) is _ndarray: "
-                f"_node.originals = (({len(saved)}, _ref({extra})),)",
+                f"_node.originals += (({len(saved)}, _ref({extra})),)"
             )
             copied = f"{extra}.copy() if _type({extra}) is _ndarray else _frozen({extra})"
             saved.append(f"{extra} if _type({extra}) in _UNCHANGING else {copied}")
     body = "\n    ".join(lines)
+    records = "".join([f"\n                {line}" for line in extra_looks])
     look = "".join([f"\n            {line}" for line in looks])
     return f"""
 def call({", ".join(signature)}):
@@ -133,7 +134,8 @@ def call({", ".join(signature)}):
         _dtype = _out.dtype
         if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
             _node = _Node({op}, {nodes}, ({", ".join(saved)},), _out.shape, _dtype){look}
-            if _mode is not True: _mode.observe(_node, {operands}, _out)
+            if _mode is not True:{records}
+                _mode.observe(_node, {operands}, _out)
             return _wrap(_out, _node)
     return _wrap(_out, None)
 """
@@ -162,7 +164,7 @@ def _look_at(node: Node, place: int, array: Array) -> None:
     """Keep a sample of a large constant that a node has saved, or what a small one is a copy of."""
     saved = node.saved[place]  # type: ignore[index]
     if saved is array:
-        node.samples += ((place, sample_of(array)),)
+        node.samples += (sample_of(place, array),)
     elif saved is not None:
         node.originals += ((place, array),)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import tracing
-from .changes import written
+from .changes import writing
 from .tensor import Array, Tensor, plain
 
 Schedule = Callable[[int], float]
@@ -71,7 +71,7 @@ class Optimizer:
         """
         tracing.depend(self, "lr", "state", "updates", "missed")
         idle: tuple[int, ...] = ()
-        changed = []
+        now = writing()
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
             if gradient is None:
@@ -85,9 +85,8 @@ class Optimizer:
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
-            changed.append(data)
+            parameter._node.written = now  # type: ignore[union-attr]
             del change  # the next one shall have its memory, which is in the cache
-        written(changed)
         if len(idle) == len(self.parameters):
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
         tracing.effect(lambda: self._count(idle))

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import graph
 from .aligned import aligned_copy
-from .changes import SMALL, hand_out
+from .changes import SMALL, hand_out, memory_of
 from .graph import Node
 from .recorder import backward_pass, name_array
 from .shapes import Axis, Shape
@@ -161,6 +161,7 @@ class Tensor:
             self.name = self._name
         else:  # its own array, as ever, unless nobody can write to the one given
             self._data = array if isinstance(array, Traced) else _own(array)
+            node.memory = memory_of(self._data)
 
     @property
     def grad(self) -> Array | None:
@@ -239,6 +240,7 @@ class Tensor:
             )
         self._data = _own(self._data)
         self._node = Node(None, (), (), self.shape, self.dtype)
+        self._node.memory = memory_of(self._data)
         self._node.name = self._name
 
     @property
