@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.registry import assert_close
 from tinygrad_np import ChangedArrayError, changes
 from tinygrad_np.cases import case, normal
-
-from tests.registry import assert_close
 
 LARGE = 2_000
 """Elements of an array that the graph does not copy."""
