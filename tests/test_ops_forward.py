@@ -438,3 +438,9 @@ def test_an_op_that_returns_nothing_is_refused(defined: None) -> None:
 def test_none_among_the_arrays_is_refused() -> None:
     with pytest.raises(TypeError, match="joined: arrays must be a Tensor, .* got None"):
         tg.concatenate([np.ones(2), None])
+
+
+def test_a_bias_that_would_make_more_outputs_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"linear: bias of shape \(4,\) does not fit .*\(3, 1\)"):
+        tg.linear(np.ones((3, 2)), np.ones((1, 2)), np.ones(4))
+    assert tg.linear(np.ones((3, 2)), np.ones((4, 2)), np.ones(1)).shape == (3, 4)

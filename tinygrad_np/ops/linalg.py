@@ -158,7 +158,12 @@ def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
     [3.5]
     """
     out = np.matmul(x, weight.mT)
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    total = out + bias
+    if total.shape != out.shape:
+        raise ValueError(f"bias of shape {bias.shape} does not fit outputs of shape {out.shape}")
+    return total
 
 
 # Einstein sums
