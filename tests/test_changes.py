@@ -239,6 +239,15 @@ def test_higher_order_is_refused_as_well() -> None:
         first.sum().backward()
 
 
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_a_checkpoint_of_what_an_optimiser_has_updated_is_refused(size: int) -> None:
+    w, x = leaf(np.ones(size), "w"), leaf(np.ones(size))
+    loss = tg.checkpoint(lambda x: tg.tanh(x * w), x).sum()
+    step(w)
+    with pytest.raises(ChangedArrayError, match="leaf 'w' .*checkpoint"):
+        loss.backward()
+
+
 def test_a_kept_graph_is_checked_at_each_pass() -> None:
     w = large()
     loss = (w * w).sum()

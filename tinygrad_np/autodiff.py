@@ -249,6 +249,7 @@ class _Checkpoint:
     """The op of one checkpointed call: its rules run the function again, recorded this time."""
 
     name = "checkpoint"
+    runs_again = True
     # What gets gradients: the arguments at ``places``, and what was used of the world outside.
     parents: tuple[Node, ...] = ()
 

@@ -335,6 +335,15 @@ def _refuse_changes(
 ) -> None:
     """Raise ChangedArrayError where an array that a rule is about to read has changed."""
     assert node.op is not None
+    if getattr(node.op, "runs_again", False):
+        for parent in node.parents:
+            if parent is not None and getattr(parent, "written", 0) > node.tick:
+                name = f" {parent.name!r}" if parent.name else ""
+                raise ChangedArrayError(
+                    f"a leaf{name} of shape {parent.shape}, {parent.dtype}, that op "
+                    f"{node.op.name!r} uses again in the backward pass has been updated by an "
+                    "optimiser since: call backward() before optimizer.step()"
+                )
     places: set[int] = set()
     for parent, rule in zip(node.parents, node.op.rules, strict=False):
         if parent is not None and (leading is None or parent in leading):
