@@ -338,9 +338,9 @@ def _refuse_changes(
     if getattr(node.op, "runs_again", False):
         for parent in node.parents:
             if parent is not None and getattr(parent, "written", 0) > node.tick:
-                name = f" {parent.name!r}" if parent.name else ""
+                called = f" {parent.name!r}" if parent.name else ""
                 raise ChangedArrayError(
-                    f"a leaf{name} of shape {parent.shape}, {parent.dtype}, that op "
+                    f"a leaf{called} of shape {parent.shape}, {parent.dtype}, that op "
                     f"{node.op.name!r} uses again in the backward pass has been updated by an "
                     "optimiser since: call backward() before optimizer.step()"
                 )
