@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import tracing
-from .tensor import Array, Tensor
+from .changes import writing
+from .tensor import Array, Tensor, plain
 
 Schedule = Callable[[int], float]
 """The learning rate at an update, counted from 0."""
@@ -80,13 +81,14 @@ class Optimizer:
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
         idle: tuple[int, ...] = ()
+        now = writing()
         for i, parameter in enumerate(self.parameters):
             node = parameter._node  # None where frozen; the properties cost 0.1 µs more
             gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
                 continue
-            data = parameter.data
+            data = plain(parameter)
             if self.slots:
                 state = self.state[i]
                 change, *after = self.rule(i, data, gradient, *state)
@@ -94,6 +96,7 @@ class Optimizer:
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
+            parameter._node.written = now  # type: ignore[union-attr]
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):
