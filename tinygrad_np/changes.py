@@ -8,7 +8,7 @@ A gradient rule must read what the op read. Each road by which an array can chan
   kept and compared. What is saved later, while somebody may still hold it, is a copy.
 - Large ndarrays that the user gives: a sample of their elements is kept and compared.
 
-A traced array (see ``tracing.py``) changes by an optimiser only; it is never copied or sampled.
+A traced array (see ``tracing.py``) is never copied or sampled: a tracer keeps its value itself.
 """
 
 from __future__ import annotations

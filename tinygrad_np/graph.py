@@ -22,7 +22,6 @@ from .changes import (
     handed_out,
     is_other,
     last_change,
-    memory_of,
     take_back,
     ticks,
 )
@@ -455,9 +454,6 @@ def _refuse_changes(
         if parent is not None and (leading is None or parent in leading):
             places.update(getattr(rule, "reads", range(len(saved))))
     read = tuple([array if i in places else None for i, array in enumerate(saved)])
-    for array, parent in zip(read, node.parents, strict=False):
-        if isinstance(array, Traced) and parent and getattr(parent, "written", 0) > node.tick:
-            written = {**written, memory_of(array): parent.written}
     found = find_change(read, node.samples, node.tick, written)
     if found is None:
         return

@@ -43,7 +43,13 @@ def set_rate(value: float) -> None:
 
 def cases() -> dict[str, tuple[Callable[..., Any], Callable[[float], Any]]]:
     """By name: a step of x, and a change of what it reads (1 or 2)."""
-    net, settings, table, numbers, rate = Net(), Settings(), {"rate": 1.0}, array.array("d", [1]), 1.0
+    net, settings, table, numbers, rate = (
+        Net(),
+        Settings(),
+        {"rate": 1.0},
+        array.array("d", [1]),
+        1.0,
+    )
 
     def close_over(value: float) -> None:
         nonlocal rate
@@ -89,7 +95,7 @@ def test_what_is_constant_by_contract_raises_when_it_differs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     holder = Settings()
-    reference = weakref.ref(holder)
+    reference: Any = weakref.ref(holder)
     monkeypatch.setenv("RATE", "1")
 
     def shifted(value: float) -> None:
@@ -105,7 +111,9 @@ def test_what_is_constant_by_contract_raises_when_it_differs(
         for _ in range(3):
             compiled(X)
         change(2.0)
-        with pytest.raises(tg.CompileError, match=r"not do the same at each call[\s\S]*test_contract"):
+        with pytest.raises(
+            tg.CompileError, match=r"not do the same at each call[\s\S]*test_contract"
+        ):
             compiled(X)
         change(1.0)
 
@@ -138,7 +146,7 @@ def test_parameters_frozen_optimisers_replaced_states_loaded_between_calls() -> 
     results = []
     for wrap in (lambda step: step, lambda step: tg.compile(step, exact=True)):
         net = Net()
-        holder = {"opt": optim.SGD(net.parameters(), 0.1)}
+        holder: Any = {"opt": optim.SGD(net.parameters(), 0.1)}
         saved = net.state_dict()
 
         def step(x: Any, net: Any = net, holder: Any = holder) -> Any:
@@ -227,3 +235,20 @@ def test_the_caller_sees_no_traced_array() -> None:
         assert type(compiled(np.ones(2))) is np.ndarray
         assert type(w.grad) is np.ndarray
         assert w.grad.tolist() == [float(i)] * 2
+
+
+def test_a_graph_recorded_before_a_replay_notices_the_update() -> None:
+    w = tg.Tensor(np.ones((40, 40)), requires_grad=True)
+    opt = optim.SGD([w], 0.1)
+
+    @tg.compile
+    def step(x: Any) -> None:
+        (w * x).sum().backward()
+        opt.step()
+        opt.zero_grad()
+
+    step(np.ones((40, 40)))
+    loss = (w * w).sum()
+    step(np.ones((40, 40)))
+    with pytest.raises(tg.ChangedArrayError):
+        loss.backward()

@@ -205,7 +205,7 @@ class Given:
             node = value._frozen
         if node is not None:
             leaf = Node(None, (), (), node.shape, node.dtype)
-            leaf.name = node.name
+            leaf.name, leaf.memory = node.name, 0
             setattr(shadow, "_frozen" if value.is_frozen else "_node", leaf)
             leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
             self._hold(node, leaf, f"{label}.grad", "grad")

@@ -251,7 +251,15 @@ class Tracer:
                     "step is not given: pass it (or its module) as an argument, or use a variable "
                     "that the step's own code names"
                 )
+        if node.saved is not None:  # the values as they are now, whatever is written later
+            node.saved = tuple([self._snapshot(value) for value in node.saved])
         self._attribute(node.op.name if node.op else "")
+
+    def _snapshot(self, value: Any) -> Any:
+        if type(value) is not Symbol:
+            return value
+        variable = self.place(value)
+        return Symbol(self, value.value, variable)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Told of each node in the backward pass, before its rules make their calls."""
