@@ -54,8 +54,8 @@ class Array(NamedTuple):
 class Given:
     """The shadows of what one call of a step is given, and the conditions for using them again."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self.tracer = tracer
+    def __init__(self, tracer: Tracer, step: Any) -> None:
+        self.tracer, self.step = tracer, step
         self.conditions: list[Condition] = []
         self.arrays: list[Array] = []
         self.holders: list[Holder] = []
@@ -292,7 +292,7 @@ class Given:
     def _function(self, function: types.FunctionType, place: Place) -> Any:
         if id(function) in self.shadows:
             return self.shadows[id(function)][1]
-        if not is_users(function):
+        if function is not self.step and not is_users(function):
             return function
         code, cells = function.__code__, function.__closure__ or ()
         fresh = tuple([types.CellType() for _ in cells])
