@@ -106,7 +106,12 @@ class Given:
         if _is_traceable(value):
             return self._array(value, place)
         if isinstance(value, _PLAIN):
-            self._require(place, "({0} is {1} or same({0}, {1}))", value)
+            if value is None or isinstance(value, bool):
+                self._require(place, "{0} is {1}", value)
+            elif type(value) in (int, str):
+                self._require(place, "{0} == {1} and type({0}) is {2}", value, type(value))
+            else:
+                self._require(place, "({0} is {1} or same({0}, {1}))", value)
             return value
         if isinstance(value, types.ModuleType) and not is_users(value):
             return value
