@@ -252,3 +252,40 @@ def test_a_graph_recorded_before_a_replay_notices_the_update() -> None:
     step(np.ones((40, 40)))
     with pytest.raises(tg.ChangedArrayError):
         loss.backward()
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    x: Any
+    scale: float = 1.0
+
+
+def test_dataclasses_among_the_arguments_are_compared_by_what_they_hold() -> None:
+    compiled = tg.compile(lambda batch: batch.x * batch.scale)
+    for i in range(4):
+        np.testing.assert_array_equal(compiled(Batch(X + i)), X + i)
+    assert len(compiled.plans()) == 1
+    np.testing.assert_array_equal(compiled(Batch(X, 3.0)), X * 3)
+
+
+class Single:
+    made: list["Single"] = []
+
+    def __new__(cls) -> "Single":
+        if not cls.made:
+            cls.made.append(object.__new__(cls))
+        return cls.made[0]
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.rate  # type: ignore[attr-defined]
+
+
+def test_an_object_of_which_there_is_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    single = Single()
+    single.rate = np.full(2, 2.0)  # type: ignore[attr-defined]
+    compiled = tg.compile(lambda x: single.scaled(x))
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(X), X * 2)
+    assert type(single.rate) is np.ndarray  # type: ignore[attr-defined]
+    monkeypatch.setattr(Single, "scaled", lambda self, x: x - self.rate)
+    np.testing.assert_array_equal(compiled(X), X - 2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import dataclasses
 import functools
 import types
 from collections.abc import Iterator
@@ -81,6 +82,16 @@ class Given:
             parts = {key: self.argument(item, place.item(key)) for key, item in items}
             shadow = _like(value, parts)
             self._hold(None, shadow, f"{place.label}[{{!r}}]")
+            return shadow
+        if dataclasses.is_dataclass(kind):
+            self._require(place, "type({0}) is {1}", kind)
+            shadow = object.__new__(kind)
+            for field in dataclasses.fields(kind):
+                part = self.argument(getattr(value, field.name), place.attribute(field.name))
+                object.__setattr__(shadow, field.name, part)
+            self._hold(
+                None, shadow, f"{place.label}.{{}}", *[f.name for f in dataclasses.fields(kind)]
+            )
             return shadow
         if kind is Tensor and not value.requires_grad:
             self._require(place, "type({0}) is {1} and {0}._node is None", kind)
@@ -241,9 +252,11 @@ class Given:
     def _object(self, value: Any, place: Place) -> Any:
         kind, label = type(value), place.label
         try:
-            shadow: Any = kind.__new__(kind)  # type: ignore[call-overload]
-        except Exception:  # its class wants arguments, or is written in C
-            return value
+            shadow: Any = object.__new__(kind)
+        except TypeError:  # its class has a base that is written in C
+            shadow = copy.copy(value)
+            if shadow is value:
+                return value
         self._remember(value, shadow, place)
         if hasattr(value, "__dict__"):
             self._attributes(value, shadow, label)
@@ -289,6 +302,7 @@ class Given:
                     if not name.startswith("__") and not hasattr(item, "__objclass__"):
                         self.shadow(item, here)
                 elif hasattr(shadow, "__dict__") and getattr(kind, name) is item:
+                    self._require(here, "{0} is {1}", item)
                     made = self._function(item, here)
                     if _differs(made, item):
                         vars(shadow).setdefault(name, types.MethodType(made, shadow))
