@@ -3,10 +3,13 @@
 import array
 import dataclasses
 import decimal
+import gc
 import os
+import sys
+import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -269,7 +272,7 @@ def test_dataclasses_among_the_arguments_are_compared_by_what_they_hold() -> Non
 
 
 class Single:
-    made: list["Single"] = []
+    made: ClassVar[list["Single"]] = []
 
     def __new__(cls) -> "Single":
         if not cls.made:
@@ -289,3 +292,80 @@ def test_an_object_of_which_there_is_one_alone(monkeypatch: pytest.MonkeyPatch) 
     assert type(single.rate) is np.ndarray  # type: ignore[attr-defined]
     monkeypatch.setattr(Single, "scaled", lambda self, x: x - self.rate)
     np.testing.assert_array_equal(compiled(X), X - 2)
+
+
+def test_two_compiled_functions_share_parameters_in_two_threads() -> None:
+    """Additions of whole numbers: whatever the order of the calls, none is lost."""
+    w = tg.Tensor(np.zeros((50, 50)), requires_grad=True)
+    opt = optim.SGD([w], 1.0)
+
+    @tg.compile
+    def up(x: Any) -> None:
+        opt.zero_grad()
+        (w * -x).sum().backward()
+        opt.step()
+
+    @tg.compile
+    def down(x: Any) -> Any:
+        w.data -= x
+        return w.data.sum()
+
+    threads = [
+        threading.Thread(target=lambda f=f: [f(np.ones((50, 50))) for _ in range(200)])
+        for f in (up, up, down)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (w.data == 200).all()
+    assert opt.updates == 400
+
+
+def test_another_batch_size_at_the_end_of_each_epoch() -> None:
+    results = []
+    for wrap in (lambda step: step, lambda step: tg.compile(step, exact=True)):
+        net = Net()
+        opt = optim.SGD(net.parameters(), 0.1, momentum=0.9)
+
+        def step(x: Any, net: Any = net, opt: Any = opt) -> Any:
+            loss = (net(x) ** 2).mean()
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
+            return loss
+
+        run = wrap(step)
+        x = np.random.default_rng(0).normal(size=(10, 2))
+        results.append([run(x[i : i + 4]).item() for _ in range(4) for i in (0, 4, 8)])
+        if wrap is not step and hasattr(run, "plans"):
+            assert len(run.plans()) == 2
+    assert results[0] == results[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_thousand_steps_leave_the_process_no_larger_than_ten_did() -> None:
+    def pages() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1])
+
+    net = Net()
+    opt = optim.Adam(net.parameters())
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        loss = (net(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+        return loss
+
+    x = np.ones((1000, 2))
+    for _ in range(10):
+        step(x)
+    gc.collect()
+    before = pages()
+    for _ in range(1000):
+        step(x)
+    gc.collect()
+    assert pages() - before < 500  # 2 MB
