@@ -36,6 +36,28 @@ enum { BLOCK = 1024 };
 
 enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 }; /* CBLAS's words */
 
+/* Before a loop whose runs do not depend on each other. */
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+static inline void call(Loop loop, isize n, const isize *steps, void **operands)
+{
+    loop.function((char **)operands, &n, steps, loop.data);
+}
+
+/* out = a @ b, as np.matmul's loop does it: (n, k) times (k, m), with six strides in bytes. */
+static inline void product(Loop loop, isize n, isize k, isize m, const isize *strides, void *a,
+                           void *b, void *out)
+{
+    char *operands[3] = {a, b, out};
+    isize lengths[4] = {1, n, k, m}, steps[9] = {0};
+    memcpy(steps + 3, strides, 6 * sizeof(isize));
+    loop.function(operands, lengths, steps, loop.data);
+}
+
 static inline void call1(Loop loop, const void *x, void *out, isize n, isize size)
 {
     char *operands[2] = {(char *)x, out};
