@@ -14,12 +14,12 @@ Array = NDArray[Any]
 Augmentation = Callable[[Array, np.random.Generator], Array]
 
 
-def shifted(x: Array, rng: np.random.Generator, by: int = 1) -> Array:
+def shifted(x: Array, rng: np.random.Generator, by: int = 1, ground: float = 0.0) -> Array:
     """Square images (n, pixels), each moved by up to ``by`` pixels along both axes.
 
     All (2 by + 1)² moves are made, each by an equal part of the batch, whose order is random as a
     rule: so they are slices to copy, 4 times as fast as one move for each image. Pixels moved out
-    are lost, those moved in are 0.
+    are lost, those moved in are ``ground``.
 
     >>> x = np.array([[0, 0, 0, 0, 7, 0, 0, 0, 0.0]])
     >>> int(np.argmax(shifted(x, np.random.default_rng(0))))
@@ -27,7 +27,7 @@ def shifted(x: Array, rng: np.random.Generator, by: int = 1) -> Array:
     """
     n, side = len(x), math.isqrt(x.shape[1])
     images = x.reshape(n, side, side)
-    moved = np.zeros_like(images)
+    moved = np.full_like(images, ground)
     moves = list(itertools.product(range(-by, by + 1), repeat=2))
     starts = n * np.arange(len(moves) + 1) // len(moves)
     for move, start, stop in zip(rng.permutation(moves), starts, starts[1:], strict=False):

@@ -12,6 +12,7 @@ from scripts.bench.libraries import installed
 from scripts.bench.report import Section
 from scripts.bench.rounds import BenchmarkError, Plan
 from scripts.bench.workloads import WORKLOADS
+from scripts.command import parser_of
 
 EXAMPLES = """workloads:
   {workloads}
@@ -60,12 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.benchmark",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("benchmark", __doc__, EXAMPLES)
     add = parser.add_argument
     add("--quick", action="store_true", help="few short rounds, float32 only: to see that it runs")
     add("--only", nargs="+", choices=[*WORKLOADS, *SECTIONS], metavar="NAME", help="only these "

@@ -1,13 +1,46 @@
-"""What every command here shares: how it explains itself, and how it says what went wrong."""
+"""What every command here shares: how it explains itself, how it prints, what went wrong."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+
+from tinygrad_np.tables import ERRORS
+
+
+class Nowhere(io.TextIOBase):
+    """A stream that takes everything and shows nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def prepare_streams() -> None:
+    """See to it that printing cannot fail, whatever standard output and error are.
+
+    There may be none (a service, ``pythonw``), and their encoding may lack characters.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, Nowhere())
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal, where a progress bar can be drawn."""
+    stream = sys.stderr
+    return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
 
 
 def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
-    """The parser of ``python -m scripts.<name>``; its texts are printed as they are."""
+    """The parser of ``python -m scripts.<name>``; its texts are printed as they are.
+
+    Each command makes its parser first, so that its streams are prepared here as well.
+    """
+    prepare_streams()
     return argparse.ArgumentParser(
         prog=f"python -m scripts.{name}",
         description=doc,

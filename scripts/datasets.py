@@ -5,6 +5,8 @@ Images stay as they are in their files; plain IDX and .npy files are mapped into
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.images import read_npy
+from scripts.pixels import Pixels, known, measure, some_of
 from tinygrad_np.data import IDXError, read_idx
 from tinygrad_np.data.folder import find_file
 from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
@@ -41,11 +45,16 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: images (n, height, width) and labels (n,), for training and for testing."""
+    """A data set: images (n, height, width) and labels (n,), for training and for testing.
+
+    ``digest`` is of what they hold, wherever they are and in whatever kind of file.
+    """
 
     name: str
     sets: tuple[Split, Split]
     classes: tuple[str, ...]
+    pixels: Pixels
+    digest: str
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -80,6 +89,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
                 f"test images {test[0].shape[1:]}: they have to be the same"
             )
         largest = max(_largest(labels, folder) for _, labels in (train, test))
+        pixels = _common(train[0], test[0])
     except (OSError, ValueError) as error:
         error.add_note(f"The data set {name} was read from {folder}, {origin}.")
         raise
@@ -87,7 +97,36 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
         classes = [str(label) for label in range(largest + 1)]
     elif largest >= len(classes):
         raise IDXError(f"{folder}: has a label {largest}, but {name} has {len(classes)} classes")
-    return Data(name, (train, test), tuple(classes))
+    if pixels.background is None and (named := known(name)) is not None:
+        pixels = dataclasses.replace(pixels, background=named.background)
+    return Data(name, (train, test), tuple(classes), pixels, _digest(train, test))
+
+
+def _common(train: Array, test: Array) -> Pixels:
+    """The pixels of the training images; IDXError where those of the test images are others."""
+    pixels, others = measure(train), measure(test)
+    if not train.dtype.kind == test.dtype.kind == "b":
+        small = 0 < others.high < pixels.high / 50
+        large = others.high > max(pixels.high, pixels.scale) + 5 * (pixels.high - pixels.low)
+        if small or (others.low >= 0 and others.scale > pixels.scale) or large:
+            raise IDXError(
+                f"the training images ({pixels.dtype}) go from {pixels.low:g} to {pixels.high:g}, "
+                f"the test images ({others.dtype}) from {others.low:g} to {others.high:g}: scale "
+                "them alike"
+            )
+    return pixels
+
+
+def _digest(*splits: Split) -> str:
+    """A digest of all labels, and of the images, or where these are very many of some of them."""
+    found = hashlib.sha256()
+    for images, labels in splits:
+        found.update(f"{images.shape}{images.dtype.name}".encode())
+        for part in some_of(images):
+            found.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
+        for start in range(0, len(labels), CHUNK):
+            found.update(labels[start : start + CHUNK].astype("<i8").tobytes())
+    return found.hexdigest()
 
 
 def _find_fashion(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
@@ -123,22 +162,27 @@ def _split(folder: Path, split: str) -> Split:
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise IDXError(
             f"the {split} labels have shape {labels.shape} of {labels.dtype}; "
-            "expected integers, (n,)"
+            f"expected integers, (n,){_advice(labels)}"
         )
     if len(images) != len(labels):
         raise IDXError(f"there are {len(images)} {split} images, but {len(labels)} labels")
     return images, labels
 
 
+def _advice(labels: Array) -> str:
+    """How labels of another form become integers, where that can be told."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return ": of rows of 0 and 1, save labels.argmax(axis=1)"
+    if labels.dtype.kind in "fb":
+        return ": save labels.astype(int).ravel()"
+    return ": save labels.ravel()" if labels.dtype.kind in "iu" and labels.size else ""
+
+
 def _open(folder: Path, split: str, rest: str) -> Array:
     """An array in a file: mapped where that can be done, read where it is gzipped."""
     npy = folder / f"{split}-{rest.partition('-')[0]}.npy"
-    if npy.exists():
-        try:
-            found: Array = np.load(npy, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise IDXError(f"{npy}: is no .npy file of numbers, or is damaged: {error}") from error
-        return np.asarray(found)
+    if npy.is_file():
+        return read_npy(npy)
     path = find_file(folder, f"{split}-{rest}")
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"

@@ -53,13 +53,13 @@ def write_graph(
     finally:
         for parameter, gradient in zip(parameters, before, strict=True):
             parameter.grad = gradient
-    match path.suffix:
+    match path.suffix.lower():
         case ".html":
             drawing.to_html(path)
         case ".gv" | ".dot":
             path.write_text(drawing.source, encoding="utf-8")
         case ".svg" | ".png" | ".pdf":
-            path.write_bytes(drawing.pipe(path.suffix[1:]))
+            path.write_bytes(drawing.pipe(path.suffix[1:].lower()))
         case _:
             raise ValueError(f"{path}: the suffix must be .svg, .html, .gv, .dot, .png or .pdf")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,78 +13,143 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.digits import ImageError, as_digit, background, resized, unframed
+from scripts.pixels import Pixels, is_digit, known, measure, picture_shape, scale_of
 from tinygrad_np.data import IDXError, read_idx
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["ImageError", "as_digit", "read_images", "read_npy", "read_png"]
+
 Array = NDArray[Any]
 
-PNG_MAGIC, GZIP_MAGIC = b"\x89PNG\r\n\x1a\n", b"\x1f\x8b"
+PNG_MAGIC, GZIP_MAGIC, NPY_MAGIC = b"\x89PNG\r\n\x1a\n", b"\x1f\x8b", b"\x93NUMPY"
+FEW = 10
+"""From so many images on, their background tells whether they are negatives."""
 DEFLATE_RATIO = 1032
 """No PNG or gzip holds more bytes than so many times its own."""
 
-FAINT = 0.08
-"""What stands out from the background by less, of the range from black to white, is no picture."""
 
+def read_images(
+    path: str | os.PathLike[str],
+    shape: Sequence[int],
+    dataset: str,
+    pixels: Pixels | None = None,
+) -> Array:
+    """The images of a PNG, IDX or .npy file, as the network of a data set takes them, (n, ...).
 
-class ImageError(ValueError):
-    """A file holds no image that can be read, or one with nothing on it."""
+    They are brought to the range and the background of the data set's images, its ``pixels``; by
+    default those of MNIST and Fashion-MNIST, bright on black, or bytes of which no more is known. A
+    picture is made grey and resized, a digit laid out as MNIST's are where those of the data set
+    are so.
 
-
-def read_images(path: str | os.PathLike[str], shape: Sequence[int], dataset: str) -> Array:
-    """The images of a PNG or IDX file, as the network of a data set takes them, (n, ...).
-
-    A picture is made to look like those of the data set: a digit as MNIST's, clothes as
-    Fashion-MNIST's, bright on black; for any other data set it is only made grey and resized.
-    IDX files are taken as they are.
-
-    Raises OSError, and ImageError or IDXError for a file that is damaged or no such image.
+    Raises OSError, and ImageError or IDXError for a file that is damaged, or holds no such images,
+    or images that cannot be brought to those of the data set.
     """
     path = Path(path)
+    pixels = pixels or known(dataset)
     if path.is_dir():
-        raise ImageError(f"{path}: is a folder; give PNG or IDX files")
+        raise ImageError(f"{path}: is a folder; give PNG, IDX or .npy files")
     with path.open("rb") as file:
         magic = file.read(len(PNG_MAGIC))
-    if magic != PNG_MAGIC:
-        if magic[:2] not in (GZIP_MAGIC, b"\0\0"):
-            raise ImageError(f"{path}: is neither a PNG nor an IDX file: it starts with {magic!r}")
-        return _read_idx(path, tuple(shape), mmap=magic[:2] != GZIP_MAGIC)
-    if len(shape) != 2:
-        raise ImageError(f"{path}: the network takes images of shape {tuple(shape)}, not pictures")
-    grey = read_png(path)
-    height, width = shape
     try:
-        if dataset == "mnist":
-            return as_digit(grey, height)[np.newaxis]
-        if dataset == "fashion" and _background(grey) > 0.5:
-            grey = 1 - grey
-        return _bytes(_resized(grey, height, width))[np.newaxis]
+        if magic == PNG_MAGIC:
+            return _as_trained_on(read_png(path), tuple(shape), pixels or Pixels())
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
-
-
-def _read_idx(path: Path, shape: tuple[int, ...], mmap: bool) -> Array:
-    images = read_idx(path, mmap=mmap)
-    if images.shape == shape:
+        raise ImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
+    if magic[:2] in (GZIP_MAGIC, b"\0\0"):
+        images = read_idx(path, mmap=magic[:2] != GZIP_MAGIC)
+    elif magic[:6] == NPY_MAGIC:
+        images = read_npy(path)
+    else:
+        raise ImageError(
+            f"{path}: is neither a PNG nor an IDX file, nor .npy: it starts with {magic!r}"
+        )
+    if images.shape == tuple(shape):
         images = images[np.newaxis]
-    if images.shape[1:] != shape:
+    if images.shape[1:] != tuple(shape):
         raise IDXError(
             f"{path}: has shape {images.shape}; the network takes images of shape (n, "
             f"{', '.join(map(str, shape))}). Is it a file of labels?"
         )
-    return np.asarray(images)
+    images = np.asarray(images)
+    return _rescaled(images, pixels, path) if pixels else images
+
+
+def read_npy(path: Path) -> Array:
+    """An array of numbers, mapped from a .npy file; IDXError where it is no such file."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise IDXError(f"{path}: is no .npy file of numbers, or is damaged: {error}") from error
+
+
+def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array:
+    """A picture as one of the images that the network was trained on, (1, ...)."""
+    sides = picture_shape(shape)
+    if sides is None:
+        raise ImageError(f"the network takes images of shape {shape}, not pictures")
+    if pixels.black is None or pixels.white is None:
+        raise ImageError(
+            f"the network was trained on pixels ({pixels.dtype}) from {pixels.low:g} to "
+            f"{pixels.high:g}, of which it is not known what is black and white: give images that "
+            "are scaled in the same way, as a .npy file"
+        )
+    bright = pixels.background == "bright"
+    if pixels.digits:
+        ink = 1 - grey if bright else grey
+        if grey.shape != sides or not is_digit(ink):
+            ink = as_digit(grey, sides[0]).astype(np.float32) / 255
+        grey = 1 - ink if bright else ink
+    else:
+        page = unframed(grey)  # at least, something is on it
+        grey = grey if pixels.framed else page
+        if pixels.background is not None and (background(grey) > 0.5) != bright:
+            grey = 1 - grey
+        grey = resized(grey, *sides)
+    values = pixels.black + grey * (pixels.white - pixels.black)
+    if pixels.dtype == "uint8":
+        values = np.rint(values).astype(np.uint8)
+    return np.asarray(values).reshape(1, *shape)
+
+
+def _rescaled(images: Array, pixels: Pixels, path: Path) -> Array:
+    """Images of a file in the range, and with the background, of those trained on."""
+    own = measure(images)
+    sure = pixels.black is not None and pixels.white is not None
+    black, white = pixels.black or 0.0, pixels.white or 0.0
+    beyond = (pixels.high - pixels.low) / 2
+    fits = pixels.low - beyond <= own.low and own.high <= max(pixels.high, pixels.scale) + beyond
+    alike = own.dtype == pixels.dtype and (images.dtype.kind in "iu" or own.scale > 1)
+    if not (fits and (own.low < 0) == (pixels.low < 0) and (alike or own.scale == pixels.scale)):
+        if own.low < 0 or own.black is None or not sure:
+            raise ImageError(
+                f"{path}: has pixels ({own.dtype}) from {own.low:g} to {own.high:g}; the network "
+                f"was trained on pixels ({pixels.dtype}) from {pixels.low:g} to {pixels.high:g}: "
+                "scale them alike"
+            )
+        images = black + images * np.float32((white - black) / max(own.scale, scale_of(images)))
+    several = pixels.digits or len(images) >= FEW
+    if several and {own.background, pixels.background} == {"dark", "bright"}:
+        if not sure:
+            raise ImageError(
+                f"{path}: the background is {own.background}; that of the images the network was "
+                f"trained on is {pixels.background}: give images like those"
+            )
+        images = black + white - images.astype(np.float32)
+    return images
 
 
 def read_png(path: str | os.PathLike[str]) -> Array:
-    """A PNG file of any kind as grey values from 0 to 1, float32, (height, width).
+    """A PNG file of any kind as grey values from 0 to 1, float32, (height, width), upright.
 
     Nothing is decoded that the file is too small to hold. What is transparent lies on white, or on
     black where the picture would not be seen on white.
 
     Raises ImageError for a file that is damaged.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     path = Path(path)
     content = path.read_bytes()
@@ -91,10 +157,10 @@ def read_png(path: str | os.PathLike[str]) -> Array:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             _opened(content).verify()  # every checksum
-            return _grey(_opened(content))
+            return _grey(ImageOps.exif_transpose(_opened(content)))
     except (
         Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, ValueError,
-        SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+        SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error,
     ) as error:  # fmt: skip  # Pillow raises any of these for damaged files
         raise ImageError(f"{path}: is no PNG that can be read: {error}") from error
 
@@ -124,68 +190,3 @@ def _grey(image: Image) -> Array:
     on_black = grey * alpha
     on_white = on_black + (1 - alpha)
     return on_black if np.ptp(on_black) > np.ptp(on_white) else on_white
-
-
-def as_digit(grey: Array, side: int = 28) -> Array:
-    """A digit as MNIST's are: bright on black, 20 pixels long, its centre of mass in the middle.
-
-    ``grey`` (height, width) is of any size, dark on bright or bright on dark; the result is
-    (side, side), uint8. (LeCun, Cortes, Burges, "The MNIST database of handwritten digits".)
-
-    Raises ImageError where nothing stands out from the background.
-    """
-    background = _background(grey)
-    ink = grey - background
-    if background > (grey.min() + grey.max()) / 2:
-        ink = -ink
-    strongest = ink.max()
-    if strongest < FAINT:
-        raise ImageError("nothing stands out from its background: is there a digit on it?")
-    ink = ink / strongest
-    ink = np.where(ink > _noise(ink), ink, 0)
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    length = round(side * 20 / 28)
-    scale = length / max(ink.shape)
-    ink = _resized(ink, *(max(1, round(n * scale)) for n in ink.shape))
-    ink = ink / ink.max()
-    page = np.zeros((side, side), np.float32)
-    top, left = (_place(ink.sum(axis=axis), side) for axis in (1, 0))
-    page[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return _bytes(page)
-
-
-def _place(profile: Array, side: int) -> int:
-    """Where a profile begins for its centre of mass to lie in the middle; it stays on the page."""
-    centre = float(np.sum(profile * np.arange(len(profile))) / profile.sum())
-    return min(max(0, round(side / 2 - centre)), side - len(profile))
-
-
-def _border(grey: Array) -> Array:
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-
-
-def _background(grey: Array) -> float:
-    return float(np.median(_border(grey)))
-
-
-def _noise(ink: Array) -> float:
-    """What the background's unevenness reaches; 0 where it is even, as in drawings."""
-    border = _border(ink)
-    return min(0.5, 6 * float(np.median(np.abs(border - np.median(border)))))
-
-
-def _resized(grey: Array, height: int, width: int) -> Array:
-    from PIL import Image
-
-    if grey.shape == (height, width):
-        return grey
-    image = Image.fromarray(np.ascontiguousarray(grey, np.float32))
-    resized = image.resize((width, height), Image.Resampling.LANCZOS)
-    clipped: Array = np.clip(np.asarray(resized), 0, 1)
-    return clipped
-
-
-def _bytes(grey: Array) -> Array:
-    rounded: Array = np.rint(255 * grey).astype(np.uint8)
-    return rounded

@@ -1,4 +1,8 @@
-"""Test the gradient checks: make each rule wrong by a factor, and see whether they notice."""
+"""Test the gradient checks: make each rule wrong by a factor, and see whether they notice.
+
+First the gradient itself is wrong, then its derivative by the incoming gradient ``g`` alone, which
+only second derivatives show.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ import numpy as np
 
 import tinygrad_np as tg
 from scripts.command import parser_of
+from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import check_op
 from tinygrad_np.graph import Rule
+from tinygrad_np.tensor import plain
 
 EXAMPLES = """examples:
   python -m scripts.mutate
@@ -20,23 +26,48 @@ EXAMPLES = """examples:
 """
 
 
+Spoil = Callable[[Rule], Rule]
+"""Makes a rule wrong."""
+
+
 class Mutated:
     """An op's rules with those at ``places`` wrong."""
 
-    def __init__(self, rules: Iterable[Rule], wrong: Callable[[Any], Any], places: range) -> None:
-        self.rules, self.wrong, self.places = rules, wrong, places
+    def __init__(self, rules: Iterable[Rule], spoil: Spoil, places: range) -> None:
+        self.rules, self.spoil, self.places = rules, spoil, places
 
     def __iter__(self) -> Iterator[Rule]:
         for i, rule in enumerate(self.rules):
-            yield self.spoiled(rule) if i in self.places else rule
-
-    def spoiled(self, rule: Rule) -> Rule:
-        return lambda g, saved: self.wrong(rule(g, saved))
+            yield self.spoil(rule) if i in self.places else rule
 
 
-def wrong_by(factor: float) -> Callable[[Any], Any]:
+def wrong_by(factor: float) -> Spoil:
     """Multiplies a gradient; where that would change nothing, because it is all 0, adds instead."""
-    return lambda gradient: gradient * factor if np.any(gradient) else gradient + (factor - 1)
+
+    def spoil(rule: Rule) -> Rule:
+        def spoiled(g: Any, saved: Any) -> Any:
+            gradient = rule(g, saved)
+            return gradient * factor if np.any(plain(gradient)) else gradient + (factor - 1)
+
+        return spoiled
+
+    return spoil
+
+
+def wrong_at_second_order(factor: float) -> Spoil:
+    """Multiplies a gradient's derivative by ``g``, and not the gradient; or adds to one of 0."""
+
+    def spoil(rule: Rule) -> Rule:
+        def spoiled(g: Any, saved: Any) -> Any:
+            if not isinstance(g, tg.Tensor):
+                return rule(g, saved)
+            past = g * (factor - 1)  # as a value it is taken away again
+            gradient = rule(g + past - past.detach(), saved)
+            return gradient if np.any(plain(gradient)) else gradient + (past - past.detach()).sum()
+
+        return spoiled
+
+    return spoil
 
 
 def passes(op: Op) -> bool:
@@ -45,18 +76,29 @@ def passes(op: Op) -> bool:
     return all(report is None or bool(report) for report in reports)
 
 
-def survivors(op: Op, factor: float) -> list[str]:
-    """The inputs whose rule can be wrong by ``factor`` without any check of this op failing."""
+def survivors(op: Op, spoil: Spoil, order: int) -> list[str]:
+    """The inputs whose rule can be spoiled without any check of this op failing."""
     kept, found = op.rules, []
     for i, name in enumerate(op.gradients):
-        places = range(sys.maxsize) if op.variadic else range(i, i + 1)
-        op.rules = Mutated(kept, wrong_by(factor), places)
-        try:
-            if passes(op):
-                found.append(name)
-        finally:
-            op.rules = kept
+        mutant = Mutated(kept, spoil, range(sys.maxsize) if op.variadic else range(i, i + 1))
+        if not any(_differ(op, case, order, kept, mutant) for case in op.cases):
+            found.append(name)
     return found
+
+
+def _differ(op: Op, case: Case, order: int, right: Iterable[Rule], wrong: Iterable[Rule]) -> bool:
+    """Whether the check of one sample call fails for the wrong rules, and not for the right."""
+
+    def fails() -> bool:
+        report = check_op(op, case, order)
+        return report is not None and not report
+
+    op.rules = wrong
+    try:
+        found = fails()
+    finally:
+        op.rules = right
+    return found and not fails()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,19 +114,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--factor {options.factor:g}: give a number, and not 1, which is right")
     ops = [tg.OPS[name] for name in options.ops] or list(tg.OPS.values())
     ops = [op for op in ops if op.gradients]
-    total = caught = 0
     for op in ops:
         if not passes(op):
             print(f"{op.name}: its checks fail without any mutation", file=sys.stderr)
             return 1
-        missed = survivors(op, options.factor)
-        for name in missed:
-            print(f"not caught: {op.name}, d{name} = {op.formula(name)}")
-        total += len(op.gradients)
-        caught += len(op.gradients) - len(missed)
-    share = 100 * caught / total if total else 0
-    print(f"{caught}/{total} rules caught when multiplied by {options.factor}: {share:.0f}%")
-    return 0 if total and caught == total else 1
+    total = sum(len(op.gradients) for op in ops)
+    everything = total > 0
+    kinds = (
+        (wrong_by(options.factor), 1, "when"),
+        (wrong_at_second_order(options.factor), 2, "when their derivatives by g are"),
+    )
+    for spoil, order, when in kinds:
+        missed = [(op, name) for op in ops for name in survivors(op, spoil, order)]
+        for op, name in missed:
+            print(f"not caught {when} multiplied: {op.name}, d{name} = {op.formula(name)}")
+        caught = total - len(missed)
+        share = 100 * caught / total if total else 0
+        print(f"{caught}/{total} rules caught {when} multiplied by {options.factor}: {share:.0f}%")
+        everything = everything and not missed
+    return 0 if everything else 1
 
 
 if __name__ == "__main__":

@@ -16,11 +16,15 @@ import tinygrad_np as tg
 from scripts import images, run_folder
 from scripts.checkpoints import Checkpoints
 from scripts.command import failed, parser_of
+from scripts.pixels import Pixels
 from scripts.training import buffers, probabilities, restore_model, score_batches
 from tinygrad_np.nn import Module
 
-EXAMPLES = """Images are PNG files of any size and colour, a digit on each, dark on bright or bright
-on dark; or IDX files, plain or gzipped, as they are.
+EXAMPLES = """Images are PNG files of any size and colour, dark on bright or bright on dark; or IDX
+files, plain or gzipped, or .npy files, of the size that the network was trained on. All are brought
+to the range and the background of the images that it was trained on, or refused. Where these are
+laid out as MNIST's are, a digit is looked for on each picture, and laid out likewise; other
+pictures are only resized.
 
 examples:
   python -m scripts.predict runs/three_layer seven.png
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = parser_of("predict", __doc__, EXAMPLES)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or IDX files")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, IDX or .npy files")
     options = parser.parse_args(arguments)
     try:
         config = run_folder.read_config(options.run)
@@ -79,9 +83,11 @@ def load_model(run: Path, config: dict[str, Any]) -> Module:
 
 def _predict(model: Module, config: dict[str, Any], path: str) -> None:
     """A line for each image of a file."""
-    found = images.read_images(path, config["image_shape"], config["dataset"])
+    pixels = Pixels.of_run(config)
+    found = images.read_images(path, config["image_shape"], config["dataset"], pixels)
+    scale = pixels.scale if pixels else 255 if found.dtype == np.uint8 else 1
     classes = config["classes"]
-    for i, probability in enumerate(_probabilities(model, found)):
+    for i, probability in enumerate(_probabilities(model, found, scale)):
         if len(probability) != len(classes):
             raise ValueError(
                 f"the network tells {len(probability)} classes apart, the data set has "
@@ -91,8 +97,8 @@ def _predict(model: Module, config: dict[str, Any], path: str) -> None:
         print(_line(_short(name), probability, classes))
 
 
-def _probabilities(model: Module, found: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for scores in score_batches(model, found):
+def _probabilities(model: Module, found: NDArray[Any], scale: float) -> Iterator[NDArray[Any]]:
+    for scores in score_batches(model, found, scale):
         yield from probabilities(model, scores)
 
 

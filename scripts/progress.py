@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+
+from scripts.command import on_terminal
 
 
 class Progress:
@@ -28,7 +29,7 @@ class Progress:
             unit_scale=True,
             leave=False,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not on_terminal(),
         )
 
     def __enter__(self) -> Progress:
@@ -56,4 +57,7 @@ class Progress:
 
     def write(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
-        self.bar.write(line)
+        if self.bar.disable:
+            print(line)  # tqdm would need a standard output
+        else:
+            self.bar.write(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,10 +57,9 @@ class Recipe:
         rate: float | Schedule = optim.one_cycle(self.lr, updates) if self.one_cycle else self.lr
         return OPTIMIZERS[self.optimizer](model.parameters(), rate)
 
-    @property
-    def augmentation(self) -> Augmentation | None:
-        """What is done to each batch of images."""
-        return shifted if self.shifts else None
+    def augmentation(self, ground: float = 0.0) -> Augmentation | None:
+        """What is done to each batch of images, whose background is ``ground``."""
+        return functools.partial(shifted, ground=ground) if self.shifts else None
 
 
 RECIPES: dict[str, Recipe] = {

@@ -79,6 +79,9 @@ def _continued(found: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
             continue  # the recipe took another network for it
         if name in LENGTH or value == kept:
             continue
+        if name == "dataset" and "digest" in settings:
+            settings = {**settings, name: value}  # they may be elsewhere now: the digest tells
+            continue
         wrong.append(f"{name} is {kept!r}, asked for was {value!r}")
     length = {name: given[name] for name in LENGTH if name in given}
     if length and settings.get("one_cycle") and any(settings[n] != v for n, v in length.items()):
@@ -111,7 +114,12 @@ class _Run:
         self.recipe = Recipe(**{name: settings[name] for name in RECIPE})
         rng = generators.seed_all(settings["seed"])
         self.model = models.make(settings["model"], rng, settings["dtype"])
-        self.data = datasets.load(settings["dataset"], options.data)
+        try:
+            self.data = datasets.load(settings["dataset"], options.data)
+        except FileNotFoundError as error:
+            if options.resume:
+                error.add_note("If the images are elsewhere now, name the folder by --dataset.")
+            raise
         images = len(self.data.sets[0][0])
         shape = self.data.image_shape
         side = math.isqrt(math.prod(shape))
@@ -129,12 +137,15 @@ class _Run:
             batch_size=self.recipe.batch_size,
             rng=rng,
             replacement=self.recipe.replacement,
-            augment=self.recipe.augmentation,
+            scale=self.data.pixels.scale,
+            augment=self.recipe.augmentation(self.data.pixels.ground),
             compiled=options.compiled,
         )
         settings["images"] = images
         settings["image_shape"] = list(shape)
         settings["classes"] = list(self.data.classes)
+        settings["digest"] = self.data.digest
+        settings["pixels"] = dataclasses.asdict(self.data.pixels)
 
     def go(self, found: Checkpoint | None) -> int:
         """Train to the end and draw, or until interrupted; returns the exit code."""
@@ -147,6 +158,8 @@ class _Run:
         run_folder.write_config(self.out, self.settings, self.versions)
         run_folder.write_metrics(self.out, self.training.rows)
         print(self.model.summary(), end="\n\n")
+        if note := self.data.pixels.note:
+            print(note)
         if found is None:
             self._save()  # what cannot be written is better known now
         try:
@@ -174,6 +187,18 @@ class _Run:
             raise CheckpointError(
                 f"{found.path}: is of a run with {images} training images; "
                 f"there are {self.settings['images']} now"
+            )
+        if found.settings.get("digest", self.data.digest) != self.data.digest:
+            raise CheckpointError(
+                f"{found.path}: is of a run on other images or labels: the data set, then "
+                f"{found.settings['dataset']}, now {self.data.name}, does not hold the same. Go on "
+                "with the ones it began on, or begin another run with another --out"
+            )
+        pixels = self.data.pixels
+        if "pixels" not in found.settings and pixels.dtype != "uint8" and pixels.scale != 1:
+            raise CheckpointError(
+                f"{found.path}: is of a run of an older version, whose pixels were not divided by "
+                f"{pixels.scale:g} as they are now: begin anew with --overwrite"
             )
         if found.updates > self.training.updates:
             raise CheckpointError(

@@ -78,7 +78,7 @@ def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Dat
     )
     figures.curves(out / "curves.png", title, rows)
     images, labels = data.sets[1]
-    probability = probabilities(model, scores(model, images))
+    probability = probabilities(model, scores(model, images, data.pixels.scale))
     predicted = probability.argmax(axis=1)
     unknown = range(len(data.classes), probability.shape[1])  # the network may tell more apart
     classes = [*data.classes, *map(str, unknown)]
@@ -87,7 +87,7 @@ def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Dat
         figures.predictions(
             out / "predictions.png", images, labels, predicted, probability.max(axis=1), classes
         )
-    x = prepared(data.sets[0][0][:100], model.parameters()[0].dtype)
+    x = prepared(data.sets[0][0][:100], model.parameters()[0].dtype, data.pixels.scale)
     try:
         write_graph(out / "graph.svg", model, x, data.sets[0][1][:100].astype(np.int64))
     except Exception as error:  # the run is done, whatever becomes of its drawing

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not 1 <= options.count <= 1000:
         parser.error(f"--count {options.count}: a sheet holds 1 to 1000 digits")
-    if options.out.suffix != ".png":
+    if options.out.suffix.lower() != ".png":
         parser.error(f"--out {options.out}: the suffix must be .png")
     try:
         train, test = load_mnist(flatten=False, normalize=False, dtype=np.uint8, path=options.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     names = ("model", *DEFAULTS, *RECIPE)
     given = {n: v for n in names if (v := getattr(options, n, None)) is not None}
+    if given.get("dataset", "mnist") not in ("mnist", "fashion"):
+        given["dataset"] = os.path.abspath(given["dataset"])
     rest = {name: given.get(name, default) for name, default in DEFAULTS.items()}
     recipe = _recipe(rest["recipe"], given)
     settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
@@ -90,7 +93,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--dataset",
         metavar="NAME",
-        help="mnist (default), fashion, or a folder of your own with four IDX or .npy files",
+        help="mnist (default), fashion, or a folder of your own with four IDX or .npy files; a run "
+        "that goes on takes them from another folder, too, if they are the same",
     )
     add("--data", metavar="DIR", help="where the files of mnist or fashion are")
     add(

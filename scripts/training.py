@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 import tinygrad_np as tg
 from scripts import generators
 from scripts.augmentation import Augmentation
+from scripts.pixels import scale_of
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
 from tinygrad_np.nn import Module
@@ -43,15 +44,16 @@ class Metrics:
     seconds: float
 
 
-def prepared(x: Array, dtype: DTypeLike) -> Array:
-    """What a network is given of images (n, ...): rows (n, pixels); bytes are divided by 255.
+def prepared(x: Array, dtype: DTypeLike, scale: float | None = None) -> Array:
+    """What a network is given of images (n, ...): rows (n, pixels), divided by ``scale``.
+
+    By default the scale is what ``scale_of`` finds: 255 for bytes.
 
     It is done batch by batch, so that images may stay in a file that is larger than memory.
     """
     rows = x.reshape(len(x), -1)
-    if x.dtype == np.uint8:
-        return np.divide(rows, 255, dtype=dtype)
-    return rows.astype(dtype)
+    scale = scale_of(x) if scale is None else scale
+    return rows.astype(dtype) if scale == 1 else np.divide(rows, scale, dtype=dtype)
 
 
 def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
@@ -62,14 +64,18 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     return loss
 
 
-def score_batches(model: Module, x: Array) -> Iterator[Array]:
-    """What the model returns for images (n, ...), in ``eval`` mode, a batch (m, classes) a time."""
+def score_batches(model: Module, x: Array, scale: float | None = None) -> Iterator[Array]:
+    """What the model returns for images (n, ...), in ``eval`` mode, a batch (m, classes) a time.
+
+    ``scale`` is what the pixels are divided by, as for ``prepared``.
+    """
     dtype = model.parameters()[0].dtype
+    scale = scale_of(x) if scale is None else scale
     pixels = math.prod(x.shape[1:])
     batch_size = min(2000, max(1, 2**21 // pixels))  # 8 MB of float32, whatever the images' size
     for i in range(0, len(x), batch_size):
         with _evaluating(model), tg.no_grad():
-            part = model(prepared(x[i : i + batch_size], dtype)).data
+            part = model(prepared(x[i : i + batch_size], dtype, scale)).data
         yield part
 
 
@@ -85,9 +91,9 @@ def _evaluating(model: Module) -> Iterator[None]:
             module.training = mode
 
 
-def scores(model: Module, x: Array) -> Array:
+def scores(model: Module, x: Array, scale: float | None = None) -> Array:
     """What the model returns for images (n, ...), in ``eval`` mode: (n, classes)."""
-    return np.concatenate(list(score_batches(model, x)))
+    return np.concatenate(list(score_batches(model, x, scale)))
 
 
 def probabilities(model: Module, scores: Array) -> Array:
@@ -108,11 +114,15 @@ def probabilities(model: Module, scores: Array) -> Array:
 
 
 def accuracy(
-    model: Module, x: Array, labels: Array, each: Callable[[], None] | None = None
+    model: Module,
+    x: Array,
+    labels: Array,
+    each: Callable[[], None] | None = None,
+    scale: float | None = None,
 ) -> float:
     """The share of images whose highest score is that of their label; ``each`` batch calls that."""
     hits = start = 0
-    for part in score_batches(model, x):
+    for part in score_batches(model, x, scale):
         hits += int(np.sum(part.argmax(axis=1) == labels[start : start + len(part)]))
         start += len(part)
         if each is not None:
@@ -160,6 +170,7 @@ class Training:
     the last update, where ``row_due`` asks for it. ``state`` is all that has to be kept to go on,
     and ``restore`` goes on from there as if nothing had happened.
 
+    ``scale`` is what the pixels are divided by, by default as ``scale_of`` finds for either set.
     ``augment(x, rng)`` changes each batch before use. ``compiled`` replays the step by
     ``tg.compile``, to the last bit as it would be without.
     """
@@ -174,6 +185,7 @@ class Training:
         batch_size: int,
         rng: np.random.Generator,
         replacement: bool = False,
+        scale: float | None = None,
         augment: Augmentation | None = None,
         compiled: bool = False,
     ) -> None:
@@ -183,6 +195,7 @@ class Training:
         self.per_epoch = updates_per_epoch(len(data[0][0]), batch_size, replacement)
         self.dtype = model.parameters()[0].dtype
         self.compiled = compiled
+        self.scales = [scale_of(x) if scale is None else scale for x, _ in data]
         self.kept = buffers(model).keys()
         self._step = step_of(model, optimizer)
         self._replayed = tg.compile(self._step, exact=True)
@@ -218,7 +231,8 @@ class Training:
             self._begin_epoch()
         rows, _ = next(self._epoch)
         (x_train, t_train), _ = self.data
-        x, labels = prepared(x_train[rows], self.dtype), t_train[rows].astype(np.int64)
+        x = prepared(x_train[rows], self.dtype, self.scales[0])
+        labels = t_train[rows].astype(np.int64)
         if self.augment is not None:
             x = self.augment(x, self.rng)
         self.batch = x, labels
@@ -244,7 +258,7 @@ class Training:
         """The share of the last batch that the network, as it is now, gets right."""
         assert self.batch is not None
         with generators.untouched(self.model, order=self.rng):
-            return accuracy(self.model, *self.batch)
+            return accuracy(self.model, *self.batch, scale=1)
 
     def evaluate(self, each: Callable[[], None] | None = None) -> Metrics:
         """Find the figures of the epoch that is over; ``each`` is called between batches."""
@@ -252,7 +266,10 @@ class Training:
             self.rows.pop()  # of an epoch that has gone on since
         before = generators.states(self.model, order=self.rng)
         try:
-            train, test = (accuracy(self.model, *images, each) for images in self.data)
+            train, test = (
+                accuracy(self.model, x, labels, each, scale)
+                for (x, labels), scale in zip(self.data, self.scales, strict=True)
+            )
         except BaseException:  # they will be found again, by the same draws
             generators.restore_all(before, self.model, order=self.rng)
             raise

@@ -50,6 +50,27 @@ def _determinant(x: Array) -> Array:
     return total
 
 
+def _cofactors(x: Array) -> Array:
+    """Laplace's: the determinants of what is left without a row and a column."""
+    out = np.empty_like(x)
+    for i, j in np.ndindex(x.shape[-2:]):
+        left = np.delete(np.delete(x, i, -2), j, -1)
+        out[..., i, j] = (-1) ** (i + j) * _determinant(left)
+    return out
+
+
+def _minors(x: Array, w: Array) -> Array:
+    """Each cofactor's change along w, by the cofactors of its own matrix."""
+    out = np.empty_like(x)
+    n = x.shape[-1]
+    for i, j in np.ndindex(n, n):
+        left = np.delete(np.delete(x, i, -2), j, -1)
+        inner = np.delete(np.delete(w, i, -2), j, -1)
+        change = _cofactors(left) * inner if n > 1 else np.zeros_like(left)
+        out[..., i, j] = (-1) ** (i + j) * change.sum(axis=(-2, -1))
+    return out
+
+
 def _solve(a: Array, b: Array) -> Array:
     """Cramer's rule."""
     columns = b[..., None] if b.ndim == 1 else b
@@ -127,6 +148,7 @@ ORACLES: dict[str, Oracle] = {
     "arctanh": lambda x: np.log((1 + x) / (1 - x)) / 2,
     "hypot": lambda x, y: np.sqrt(x * x + y * y),
     "abs": lambda x: np.sqrt(x * x),
+    "still": lambda x, slope: x * slope,
     "maximum": lambda x, y: (x + y + np.abs(x - y)) / 2,
     "minimum": lambda x, y: (x + y - np.abs(x - y)) / 2,
     "where": lambda condition, x, y: condition * x + ~condition * y,
@@ -152,6 +174,8 @@ ORACLES: dict[str, Oracle] = {
     "inv": lambda x: _solve(x, np.broadcast_to(np.eye(x.shape[-1]), x.shape)),
     "solve": _solve,
     "det": _determinant,
+    "cofactors": _cofactors,
+    "minors": _minors,
     # Shape and indexing
     "joined": lambda *arrays, axis=0: np.concatenate(arrays, axis),
     "padded": lambda x, pad_width, constant_values=0: np.pad(

@@ -296,7 +296,7 @@ def same(one: Any, other: Any) -> None:
     assert one.tobytes() == other.tobytes()
 
 
-CONSTANT = {"no value yet", "imported inside", "chain of dicts", "view of a dict",
+CONSTANT = {"no value yet", "imported inside", "view of a dict",
             "context variable", "imported from nearby"}  # fmt: skip
 """What a step is not given: taken to be constant, until the trace is repeated."""
 

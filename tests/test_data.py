@@ -454,6 +454,32 @@ def test_missing_from_the_folder(folder: Path, stem: str) -> None:
         load_idx_folder(folder)
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_in_folders_of_their_names(folder: Path, suffix: str) -> None:
+    """As some programs unpack them."""
+    expected = load_idx_folder(folder)
+    for file in [*folder.iterdir()]:
+        inside = file.rename(folder / "moving")
+        name = file.name.removesuffix(".gz")
+        (folder / f"{name}{suffix}").mkdir(exist_ok=True)
+        inside.rename(folder / f"{name}{suffix}" / name)
+    for found, want in zip(load_idx_folder(folder), expected, strict=True):
+        np.testing.assert_array_equal(found[0], want[0])
+        np.testing.assert_array_equal(found[1], want[1])
+
+
+def test_a_folder_of_a_files_name_is_passed_over(folder: Path) -> None:
+    expected = load_idx_folder(folder)[0][0]
+    stem = "train-images-idx3-ubyte"
+    (folder / stem).unlink(missing_ok=True)
+    write_idx(folder / f"{stem}.gz", np.rint(255 * expected).astype(np.uint8).reshape(-1, 2, 3))
+    (folder / stem).mkdir()
+    np.testing.assert_array_equal(load_idx_folder(folder)[0][0], expected)
+    (folder / f"{stem}.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{stem} is a folder, without a file of that"):
+        load_idx_folder(folder)
+
+
 def test_no_folder(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder; give the folder that"):
         load_idx_folder(folder / "nowhere")

@@ -83,6 +83,16 @@ def test_names_come_from_tensors_modules_and_the_caller() -> None:
     assert named["parameter"].shape == (2,)
 
 
+def test_names_may_be_pairs_and_nothing_else() -> None:
+    net = nn.Linear(3, 2, rng=0)
+    loss = net(np.ones((4, 3), np.float32)).sum()
+    for names in (dict(net.named_parameters()), [*net.named_parameters()], net.named_parameters()):
+        assert {"weight", "bias"} <= by_title(walk(loss, names)).keys()
+    for wrong in ([net.weight], {net.weight: "w"}, "w", 3, [net], net.weight, {"weight"}):
+        with pytest.raises(TypeError, match="names is a module, or a dict from names to Tensors"):
+            tg.draw(loss, names=wrong)  # type: ignore[arg-type]
+
+
 def test_a_constant_keeps_its_name_when_its_tensor_is_gone() -> None:
     def forward() -> Tensor:
         return (Tensor([1.0, 2.0], name="mask") * leaf([3.0, 4.0], "w")).sum()
@@ -132,8 +142,8 @@ def test_a_look_leaves_gradients_alone() -> None:
 
 
 def test_bytes_count_every_kept_array_once_and_no_parameter() -> None:
-    w = leaf(np.ones((3, 2)), "w")
-    x = np.ones((5, 3))
+    w = leaf(np.ones((3, 20)), "w")
+    x = np.ones((50, 3))
     hidden = tg.sigmoid(x @ w)  # keeps x for w's gradient, and its own output
     vertices = by_title(walk((hidden * hidden).sum()))
     assert vertices["matmul"].kept == x.nbytes
@@ -142,10 +152,10 @@ def test_bytes_count_every_kept_array_once_and_no_parameter() -> None:
 
 
 def test_views_of_one_array_are_counted_one_by_one() -> None:
-    h = leaf(np.ones((5, 12))) + 1
-    q, k, v = tg.split(h, 3, axis=1)  # 160 bytes each
-    assert sum(vertex.kept for vertex in walk(q * k * v)) == 4 * 160
-    assert sum(vertex.kept for vertex in walk(q * h.T[:4].T)) == 160, "the same columns"
+    h = leaf(np.ones((500, 12))) + 1
+    q, k, v = tg.split(h, 3, axis=1)  # 16,000 bytes each: of small arrays there are copies
+    assert sum(vertex.kept for vertex in walk(q * k * v)) == 4 * 16_000
+    assert sum(vertex.kept for vertex in walk(q * h.T[:4].T)) == 16_000, "the same columns"
     assert (
         sum(vertex.kept for vertex in walk((q * k).sum() + (h * 2 * h).sum())) == 2 * h.data.nbytes
     )
@@ -331,6 +341,13 @@ def test_a_checkpoint_is_drawn_too() -> None:
 
 def test_errors_say_what_to_do() -> None:
     x = leaf([1.0, 2.0])
+    model = nn.Linear(2, 2, rng=0)
+    given = [model, None, 1.0, np.ones(2), "loss", {"loss": leaf([1.0])}, model.forward, [model]]
+    for value in given:
+        with pytest.raises(TypeError, match="only Tensors can be drawn, got .*: give "):
+            tg.draw(value)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"got Linear: give what the module returns"):
+        tg.trace_table(model)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="only Tensors can be drawn, got int"):
         tg.draw([3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="requires grad, or it was computed inside no_grad"):

@@ -259,7 +259,8 @@ def test_whole_numbers_do_not_wrap_around(method: Any, dtype: Any) -> None:
         return dtype(x < 1.0)
 
     assert tg.numerical_gradient(falling, 0.0, method) == 0
-    assert tg.numerical_gradient(falling, 1.0, method) < 0
+    assert probe(falling, 1.0, method).along(np.array(1.0))[0] < 0
+    assert np.isnan(tg.numerical_gradient(falling, 1.0, method))  # a jump
 
 
 def test_float32_leaves_are_checked_in_float64() -> None:
@@ -285,7 +286,151 @@ def test_no_graph_is_left_behind() -> None:
     assert w.grad is None
 
 
+# Functions that read x where it stands
+
+
+W = np.array([1.0, 2.0, 3.0])
+
+
+def read_only() -> Any:
+    array = W.copy()
+    array.flags.writeable = False
+    return array
+
+
+def overlapping() -> Any:
+    return np.lib.stride_tricks.sliding_window_view(np.arange(5.0), 3, writeable=True)
+
+
+@pytest.mark.parametrize(
+    ("x", "what"),
+    [
+        (np.array([1, 2, 3]), "an array of int64"),
+        (np.array([True, False]), "an array of bool"),
+        (read_only(), "a read-only array"),
+        (np.broadcast_to(W, (2, 3)), "a read-only array"),
+        (overlapping(), "a view whose elements overlap"),
+        (np.lib.stride_tricks.as_strided(W, (2, 3), (0, 8)), "a view whose elements overlap"),
+        ([1.0, 2.0], "a list"),
+        (2.0, "a float"),
+        (np.float64(2.0), "a float64"),
+    ],
+)
+def test_x_that_cannot_change_in_place_must_be_used(x: Any, what: str) -> None:
+    def ignores(_: Any) -> float:
+        return float((np.asarray(x) ** 2).sum())
+
+    with pytest.raises(ValueError, match=f"whatever its argument is.*{what}"):
+        tg.numerical_gradient(ignores, x)
+    with pytest.raises(ValueError, match=f"whatever its argument is.*{what}"):
+        tg.directional_derivative(ignores, x, np.ones(np.shape(x)))
+    found = tg.numerical_gradient(lambda a: float((np.asarray(a) ** 2).sum()), x)
+    assert_close(found, 2 * np.asarray(x, float), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("mode", ["c", "r+", "r"])
+def test_memory_mapped_arrays_are_changed_where_they_may_be(tmp_path: Any, mode: Any) -> None:
+    np.save(tmp_path / "w.npy", W)
+    x = np.load(tmp_path / "w.npy", mmap_mode=mode)
+
+    def f(_: Any) -> float:
+        return float((x**2).sum())
+
+    if mode == "r":
+        with pytest.raises(ValueError, match="a read-only array"):
+            tg.numerical_gradient(f, x)
+    else:
+        assert_close(tg.numerical_gradient(f, x), 2 * W, 1e-9)
+    assert np.array_equal(x, W)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f8", "longdouble"])
+def test_writable_floats_are_changed_in_place(dtype: str) -> None:
+    x = W.astype(dtype)
+    precision = 0.1 if dtype == "float16" else 1e-3
+    assert_close(tg.numerical_gradient(lambda _: float((x**2).sum()), x), 2 * W, precision)
+    assert np.array_equal(x, W)
+
+
+def test_strided_views_are_changed_in_place() -> None:
+    base = np.arange(12.0).reshape(3, 4)
+    for x in (base[::2, ::-2], base.T, base[:, 1:2]):
+        found = tg.numerical_gradient(lambda _: float((base**2).sum()), x)
+        assert_close(found, 2 * x, 1e-9, 1e-9)
+
+
+def test_a_step_function_uses_its_argument() -> None:
+    assert tg.numerical_gradient(lambda x: float(x > 5), 2.0) == 0
+    assert tg.numerical_gradient(lambda x: np.sign(np.asarray(x)).sum(), [2.0, -1.0]).tolist() == [
+        0, 0,
+    ]  # fmt: skip
+
+
+# What does not settle
+
+
+@pytest.mark.parametrize("x", [1e9, 1e10, -3.3e10, 1e12])
+@pytest.mark.parametrize("method", ["auto", "richardson", "central"])
+def test_large_arguments_give_the_right_value_or_nan(x: float, method: Any) -> None:
+    functions: dict[Any, float] = {
+        np.sin: np.cos(x),
+        (lambda a: float(np.sin(np.asarray(a)))): np.cos(x),
+        (lambda a: float(np.sin(np.asarray(a)) + np.asarray(a))): np.cos(x) + 1,
+    }
+    for f, true in functions.items():
+        for found in (
+            tg.numerical_gradient(f, np.array(x), method),
+            tg.directional_derivative(f, np.array(x), 1.0, method),
+        ):
+            assert np.isnan(found) or found == pytest.approx(true, rel=1e-4)
+    if abs(x) < 1e11 and method != "central":
+        assert tg.numerical_gradient(np.sin, np.array(x), method) == pytest.approx(np.cos(x))
+
+
+@pytest.mark.parametrize("speed", [1e6, 1e8, 1e10])
+def test_fast_changes_give_the_right_value_or_nan(speed: float) -> None:
+    found = tg.numerical_gradient(lambda a: float(np.sin(speed * np.asarray(a))), np.array(0.7))
+    assert np.isnan(found) or found == pytest.approx(speed * np.cos(speed * 0.7), rel=1e-4)
+
+
+def test_a_jump_has_no_derivative() -> None:
+    methods: tuple[Any, ...] = ("auto", "central")
+    for f in (np.floor, lambda a: float(np.asarray(a) >= 2)):
+        for method in methods:
+            assert np.isnan(tg.numerical_gradient(f, np.array(2.0), method))
+            assert tg.numerical_gradient(f, np.array(2.5), method) == 0
+
+
 # Refusals
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TypeError, AttributeError, ValueError, AssertionError, NotImplementedError, KeyError],
+)
+def test_functions_may_refuse_tensors_in_any_way(error: type[Exception]) -> None:
+    def f(x: Any) -> float:
+        if type(x) is not np.ndarray:
+            raise error("arrays alone")
+        return float((x**2).sum())
+
+    assert_close(tg.numerical_gradient(f, W), 2 * W, 1e-9)
+    assert tg.directional_derivative(f, W, W) == pytest.approx(2 * (W * W).sum())
+
+
+def test_the_error_for_arrays_is_raised_and_the_one_for_tensors_noted() -> None:
+    def f(x: Any) -> float:
+        raise RuntimeError(f"no {type(x).__name__}")
+
+    with pytest.raises(RuntimeError, match="no ndarray") as caught:
+        tg.numerical_gradient(f, W)
+    assert "Given a Tensor, f raised RuntimeError: no Tensor" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("x", [{"W": W}, "abc", None, [np.ones(2), None]])
+def test_x_that_is_no_array_of_numbers_is_refused(x: Any) -> None:
+    with pytest.raises(TypeError, match=r"x must be one array of numbers.*one array at a time"):
+        tg.numerical_gradient(lambda x: 0.0, x)
 
 
 def gradient(f: Any, x: Any = X, method: Any = "auto") -> Any:

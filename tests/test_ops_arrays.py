@@ -43,7 +43,7 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "Fortran": lambda array: array.copy("F"),
     "broadcast": overlapping,
 }
-SINGULAR = ("inv", "solve", "det")  # which have no inverse once all elements are equal
+SINGULAR = ("inv", "solve", "minors")  # which need an inverse: not of a matrix of equal elements
 
 
 def replaced(tensor: tg.Tensor, array: Any) -> None:

@@ -27,7 +27,9 @@ def test_gradients_against_numerical_ones_to_second_order(op: Op, case: Case) ->
     assert report, str(report)
     assert not report.notes, str(report)  # the samples keep away from kinks
     first = [c for c in report.comparisons if c.order == 1]
-    assert len(report.comparisons) == 2 * len(first)
+    second = [c.input for c in report.comparisons if c.order == 2]
+    assert second[: len(first)] == [c.input for c in first]
+    assert bool(second[len(first) :]) == any(out.size for out in listed(sample_call(op, case)[0]()))
     if op.analytic and not op.composite:
         assert {c.method for c in first} == {"complex"}
         assert max(c.allowed for c in first) <= 1e-12
@@ -73,7 +75,7 @@ def test_forward_mode_and_reverse_mode_agree(op: Op, case: Case) -> None:
     assert forward == pytest.approx(reverse, rel=0, abs=1e-13 * size)
 
 
-NO_LAPACK = {"inv", "solve", "det"}
+NO_LAPACK = {"inv", "solve", "det", "cofactors", "minors"}
 """NumPy's linear algebra takes float32 and float64 only."""
 
 
@@ -122,12 +124,3 @@ def test_norms_of_any_order_have_gradient_0_at_0() -> None:
         tg.norm(x, order).backward()
         assert x.grad is not None
         assert x.grad.tolist() == pytest.approx([0, 1], rel=1e-12), order
-
-
-@pytest.mark.parametrize(
-    "f", [tg.norm, tg.std, lambda x: tg.norm(x, 0.5), lambda x: tg.hypot(x[0], x[1])]
-)
-def test_gradients_that_are_0_by_convention_are_constant(f: Any) -> None:
-    x = tg.Tensor([0.0, 0.0], requires_grad=True)
-    assert tg.grad(f(x), x).tolist() == [0, 0]
-    assert tg.hessian(f, x).tolist() == [[0, 0], [0, 0]]

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from .tables import aligned
+from .tables import aligned, printable
 
 # x86 vector instructions, the widest last: what NumPy calls them, and the OpenBLAS kernels that use
 # them. The kernel to ask for is the first: not every OpenBLAS has the others.
@@ -57,7 +57,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     found["advice"] = advice(found["blas"], found["processor"], found["environment"])
     if mode == "dicts":
         return found
-    print(describe(found))
+    print(printable(describe(found)))
     return None
 
 

@@ -26,7 +26,8 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
     gaps = [abs(right - left) for left, right in sides]
     noise = 64 * probe.noise / (step / 8) + 1e-4 * steep[0]
     jump = steep[1] > max(4 * steep[0], noise)
-    kink = gaps[1] > noise and gaps[1] >= 0.5 * gaps[0]
+    moved = max(abs(first - second) for first, second in zip(*sides, strict=True))
+    kink = gaps[1] > noise and gaps[1] >= max(0.5 * gaps[0], 2 * moved)  # each side has a slope
     if not math.isfinite(sum(gaps)) or not (jump or kink):
         return None
     source = _source_of_kink(probe, way * step)
@@ -35,7 +36,6 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
             return False, f"a jump{source}: there is no derivative here"
         return True, f"a kink{source}: there is no second derivative here"
     # A side's slope is off by a seventh of what it moved between the steps, and by rounding.
-    moved = max(abs(first - second) for first, second in zip(*sides, strict=True))
     slack = 1e-4 * gaps[1] + moved / 4 + 64 * probe.noise / step
     left, right = sides[1]
     between = min(left, right) - slack <= ours <= max(left, right) + slack

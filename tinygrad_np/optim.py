@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import tracing
-from .tensor import Array, Tensor
+from .changes import writing
+from .tensor import Array, Tensor, plain
 
 Schedule = Callable[[int], float]
 """The learning rate at an update, counted from 0."""
@@ -52,7 +53,9 @@ class Optimizer:
         self.lr = lr
         self.count = np.zeros(1, np.int64)
         self.missed = np.zeros(len(self.parameters), np.int64)
-        self.state = [[np.zeros(p.shape, p.dtype) for _ in self.slots] for p in self.parameters]
+        self.state = [
+            [np.zeros(p.shape, _precision(p)) for _ in self.slots] for p in self.parameters
+        ]
 
     @property
     def updates(self) -> int:
@@ -78,13 +81,14 @@ class Optimizer:
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
         idle: tuple[int, ...] = ()
+        now = writing()
         for i, parameter in enumerate(self.parameters):
             node = parameter._node  # None where frozen; the properties cost 0.1 µs more
             gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
                 continue
-            data = parameter.data
+            data = plain(parameter)
             if self.slots:
                 state = self.state[i]
                 change, *after = self.rule(i, data, gradient, *state)
@@ -92,6 +96,7 @@ class Optimizer:
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
+            parameter._node.written = now  # type: ignore[union-attr]
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):
@@ -142,7 +147,7 @@ class Optimizer:
                 if shape != parameter.shape:
                     raise ValueError(f"state {name}: expected shape {parameter.shape}, got {shape}")
         rows = [
-            [np.array(given.pop(f"{i}.{slot}"), p.dtype) for slot in self.slots]
+            [np.array(given.pop(f"{i}.{slot}"), _precision(p)) for slot in self.slots]
             for i, p in enumerate(self.parameters)
         ]
         if given:
@@ -165,6 +170,11 @@ def _rate(optimizer: Optimizer, count: Array) -> float:
 
 def _number(count: Array, missed: Array, i: int) -> int:
     return int(1 + count.item() - missed.item(i))
+
+
+def _precision(parameter: Tensor) -> np.dtype[Any]:
+    """The dtype of a parameter's state: float32 for float16, in which squares and eps are 0."""
+    return np.dtype(np.float32) if parameter.dtype.char == "e" else parameter.dtype
 
 
 class SGD(Optimizer):
@@ -250,6 +260,8 @@ class Adam(Optimizer):
         rate, number = self.learning_rate, self.number(i)
         scale = tracing.host(_corrected, rate, first, number)
         correction = tracing.host(_correction, second, number)
+        if gradient.dtype.char == "e":  # for the same reason as the state
+            gradient = gradient.astype(np.float32)
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
         return scale * mean / (np.sqrt(square) / correction + float(self.eps)), mean, square

@@ -14,7 +14,7 @@ from .autodiff import grad, run_recorded
 from .definition import OPS
 from .graph import Node, Rule
 from .random import default_generator, is_default
-from .tensor import Array, Tensor, wrap
+from .tensor import Array, Tensor, plain, wrap
 
 
 def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> Tensor:
@@ -51,7 +51,7 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> 
         return out
     drawn.settle()
     op.function = functools.partial(drawn.again, function)
-    op.result = out.data
+    op.result = plain(out)
     # What the function used of the world outside: its parents there get gradients as well.
     inside = [n for n in graph.reachable([out._node]) if n.tick > start]
     used = {out._node, *(p for n in inside for p in n.parents if p is not None)}
@@ -65,6 +65,7 @@ class _Checkpoint:
     """The op of one checkpointed call: its rules run the function again, recorded this time."""
 
     name = "checkpoint"
+    runs_again = True
     # What gets gradients: the arguments at ``places``, and what was used of the world outside.
     parents: tuple[Node, ...] = ()
 
@@ -77,7 +78,7 @@ class _Checkpoint:
         """The function's result, with its arguments on these nodes."""
         args = list(self.args)
         for place, node in zip(self.places, nodes, strict=False):
-            args[place] = wrap(args[place].data, node)
+            args[place] = wrap(plain(args[place]), node)
         return run_recorded(self.function, args, self.name)
 
     @property
@@ -93,15 +94,15 @@ class _Checkpoint:
             start, count = graph.tick(), len(self.places)
             out = self.run(nodes)
             if tracing.active.get() is None:  # a traced program has no draws of its own
-                _compare(self.result, out.data)
+                _compare(self.result, plain(out))
             outer: dict[Any, Node] = dict(zip(self.parents[count:], nodes[count:], strict=True))
             for node in graph.reachable([out._node] if out._node else []):
                 if node.tick > start:
                     node.parents = tuple([outer.get(parent, parent) for parent in node.parents])
-            out = wrap(out.data, outer.get(out._node, out._node))
+            out = wrap(plain(out), outer.get(out._node, out._node))
             inputs = [wrap(np.zeros(n.shape, n.dtype), n) for n in nodes]
             gradients = grad(out, inputs, g, recorded, allow_unused=True)
-            found += [t if recorded else t.data for t in gradients]
+            found += [t if recorded else plain(t) for t in gradients]
         return found[i]
 
 

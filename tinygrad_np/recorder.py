@@ -129,7 +129,7 @@ def scope(name: str, owner: Any = None) -> Iterator[None]:
         return
     outer = _current()
     owner = outer.owner if owner is None else owner
-    with graph.observed(outer._replace(scope=(*outer.scope, name), owner=owner)):
+    with graph.observed(outer._replace(scope=(*outer.scope, str(name)), owner=owner)):
         yield
 
 

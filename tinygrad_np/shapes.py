@@ -60,6 +60,8 @@ def unbroadcast(gradient: Any, shape: Shape) -> Any:
     >>> unbroadcast(np.ones((5, 3, 4)), (3, 1)).tolist()
     [[20.0], [20.0], [20.0]]
     """
+    if gradient.dtype.char == "e":  # a sum in float16 stops growing at 2,048 ones
+        gradient = gradient.astype(np.float32)
     total = gradient.sum(axis=_stretched(gradient.shape, shape))
     return total if total.shape == shape else total.reshape(shape)
 

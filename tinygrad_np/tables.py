@@ -1,8 +1,52 @@
-"""Tables for the terminal."""
+"""Text for the terminal: tables, and characters that it can print."""
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Iterable, Sequence
+
+PLAIN = {
+    "×": "x", "−": "-", "·": "*", "±": "+-", "½": "1/2", "²": "^2", "³": "^3", "√": "sqrt",
+    "ᵀ": ".T", "⁻": "^-", "µ": "u", "μ": "mu", "λ": "lambda", "σ": "sigma", "Σ": "sum ", "π": "pi",
+    "Δ": "Delta ", "∂": "d", "…": "...", "←": "<-", "→": "->", "↦": "->", "≤": "<=", "≥": ">=",
+    "≠": "!=", "–": "-", "≈": "~", "∞": "inf",
+}  # fmt: skip
+"""What is written where a terminal lacks a character; for others, their ``\\u`` escapes."""
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """The error handler of that name, for ``str.encode`` and ``stream.reconfigure``."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] in PLAIN:
+        return PLAIN[error.object[error.start]], error.start + 1
+    if isinstance(error, UnicodeEncodeError):
+        escape = error.object[error.start].encode("ascii", "backslashreplace")
+        return escape.decode("ascii"), error.start + 1
+    raise error
+
+
+_TABLE = str.maketrans(PLAIN)
+ERRORS = "tinygrad_np.plain"
+"""The handler's name: ``sys.stdout.reconfigure(errors=ERRORS)``."""
+codecs.register_error(ERRORS, _plain)
+
+
+def printable(text: str) -> str:
+    """The text as standard output can show it: in plain characters unless it takes Unicode.
+
+    Signs like × are left out for every other encoding, even where it has them: what a pipe or a
+    file holds is read in one encoding and written in another often enough.
+
+    >>> "2 × 3".encode("ascii", ERRORS)
+    b'2 x 3'
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        if text.isascii() or codecs.lookup(encoding).name.startswith("utf"):
+            return text
+        return text.translate(_TABLE).encode(encoding, ERRORS).decode(encoding)
+    except (LookupError, UnicodeError):  # an encoding that Python does not know, or half a pair
+        return text
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
@@ -11,6 +55,6 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     >>> aligned([("name", "size"), ("x", "3")])
     ['name  size', 'x     3']
     """
-    rows = list(rows)
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

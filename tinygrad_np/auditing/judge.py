@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..autodiff import leaf
-from ..gradient_check import GradcheckReport, _listed, _names, _scalar, gradcheck
+from ..gradient_check import GradcheckReport, gradcheck, listed, names, scalar
 from ..tensor import Array, Tensor, plain
 from .hypotheses import fit
 from .report import AuditReport, Diagnosis, Verdict
@@ -49,7 +49,7 @@ def judge(
         raise ValueError("audit: neither gradients nor deltas are given: there is nothing to audit")
     theirs = {name: _gradient(name, value) for name, value in given.items()}
     with np.errstate(all="ignore"):
-        _scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
+        scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
     trace = Trace(call, arrays, list(deltas))
     numerical = _numerical(loss, arrays, trace)
     found, fitted = _faults(trace, theirs, numerical)
@@ -75,12 +75,12 @@ def _named(f: Callable[..., Any], inputs: Any) -> dict[str, Any]:
     """The inputs by name: the mapping's, the Tensors', or those of f's parameters."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
-    items = _listed(inputs)
+    items = listed(inputs)
     own = [item.name if isinstance(item, Tensor) else None for item in items]
-    names = [a or b for a, b in zip(own, _names(f, len(items)), strict=True)]
-    if len(set(names)) < len(names):
-        raise ValueError(f"audit: two inputs have the same name: {', '.join(names)}")
-    return dict(zip(names, items, strict=True))
+    used = [a or b for a, b in zip(own, names(f, len(items)), strict=True)]
+    if len(set(used)) < len(used):
+        raise ValueError(f"audit: two inputs have the same name: {', '.join(used)}")
+    return dict(zip(used, items, strict=True))
 
 
 def _input(name: str, value: Any) -> Array:
@@ -105,13 +105,13 @@ def _given(gradients: Any, inputs: Any, names: list[str]) -> dict[str, Any]:
     if not isinstance(gradients, Mapping):
         single = len(names) == 1 and not isinstance(gradients, tuple)
         if single and isinstance(gradients, list):  # for [x] it holds x's, for x it may be x's
-            single = _listed(inputs)[0] is inputs
-        listed = [gradients] if single else list(gradients)
-        if len(listed) != len(names):
+            single = listed(inputs)[0] is inputs
+        several = [gradients] if single else list(gradients)
+        if len(several) != len(names):
             raise ValueError(
-                f"audit: {len(listed)} gradients for {len(names)} inputs, {', '.join(names)}"
+                f"audit: {len(several)} gradients for {len(names)} inputs, {', '.join(names)}"
             )
-        gradients = dict(zip(names, listed, strict=True))
+        gradients = dict(zip(names, several, strict=True))
     if unknown := [str(name) for name in gradients if name not in names]:
         raise ValueError(
             f"audit: there are gradients for {', '.join(unknown)}, but the inputs are "

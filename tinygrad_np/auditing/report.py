@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..gradient_check import GradcheckReport
-from ..tables import aligned
+from ..tables import aligned, printable
 
 
 class Diagnosis(NamedTuple):
@@ -25,7 +25,7 @@ class Diagnosis(NamedTuple):
 
     def __str__(self) -> str:
         rule = [f"the rule: {self.rule}"] if self.rule else []
-        return "\n   ".join([f"{self.kind}: {self.words}", *rule, self.evidence])
+        return printable("\n   ".join([f"{self.kind}: {self.words}", *rule, self.evidence]))
 
 
 class Verdict(NamedTuple):
@@ -95,4 +95,4 @@ class AuditReport:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
         confirm = "confirm it" if self.numerical else "do not confirm it everywhere"
         lines.append(f"What is true is autograd's, and differences of f {confirm}.")
-        return "\n".join([*lines, *self.numerical.notes])
+        return printable("\n".join([*lines, *self.numerical.notes]))

@@ -22,7 +22,63 @@ def compile(
     backend: Literal["numpy", "native"] | None = None,
     verify: bool | int = True,
 ) -> Compiled:
-    """Trace ``function`` once, replay it ever after."""
+    """Trace a step once, and replay it as one program: eager's results, much faster.
+
+    A *step* is a function that may call ``backward`` and an optimiser: forward, backward, update.
+    It takes and returns arrays, Tensors, numbers, and tuples, lists and dicts of them. The contract:
+
+    1. A step is given its arguments, and the variables that its code names (closure and globals),
+       and those that your own functions and classes among these name in turn.
+    2. Arrays among the arguments are inputs. Results are copies; returned Tensors are constants.
+    3. Arrays and Tensors held by what is given (parameters, gradients, buffers, optimisers) are
+       state: read where they are at each call, and written back.
+    4. Everything else that is given (numbers, words, flags, the structure of lists and dicts) is
+       static: compared at each call, and the step is traced again where it differs.
+    5. Learning rates and schedules are Python's own: evaluated before each run.
+    6. ``tg.dropout`` draws its mask before each run, from eager's generators in eager's order.
+    7. What the step reads in any other way (the environment, a file, a weak reference) is constant.
+       A parameter that is reached in such a way is an error.
+    8. Mistakes are found by tracing again, at calls 2, 4, 8, ..., 1,024 and then as often as costs
+       1% of the time: a difference is an error that names the line. ``verify=n`` does so at every
+       n-th call, ``verify=False`` never.
+    9. What asks for the value of a traced array (``if x > 0``, ``.item()``, ``print(f"{x}")``) and
+       what a replay cannot leave behind (a Python number that the step counts up, a list that it
+       appends to) is a ``CompileError`` that names the line.
+    10. A call that raises leaves parameters, gradients and optimisers as they were.
+
+    ``exact=True`` leaves out the passes that change the order of additions: results are then
+    eager's to the last bit. ``backend`` chooses what runs the program: "native" (C code, the default
+    where there is a compiler: see ``tg.show_config()``) or "numpy". Under ``tg.record`` and
+    ``tg.debug``, and where an argument shares memory with what the step updates, the step runs
+    as it is.
+
+    Right: the step is given the model, the optimiser and, as an object's attribute, the scale.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> opt = tg.optim.SGD([w], lr=0.1)
+    >>> @tg.compile
+    ... def step(x):
+    ...     loss = ((w * x) ** 2).sum()
+    ...     loss.backward()
+    ...     opt.step()
+    ...     opt.zero_grad()
+    ...     return loss
+    >>> [round(step(np.array([1.0, 1.0])).item(), 4) for _ in range(4)]
+    [5.0, 3.2, 2.048, 1.3107]
+
+    Wrong: the environment is no variable of the step. The second call finds out.
+
+    >>> import os
+    >>> os.environ["SCALE"] = "1"
+    >>> scaled = tg.compile(lambda x: x * float(os.environ["SCALE"]))
+    >>> scaled(np.ones(2))
+    array([1., 1.])
+    >>> os.environ["SCALE"] = "2"
+    >>> scaled(np.ones(2))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    CompileError: the step does not do the same at each call: multiply gets (args[0], 2.0) ...
+    """
     from .compiled import Compiled
 
     return Compiled(function, exact, backend, verify)

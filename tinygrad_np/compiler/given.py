@@ -12,10 +12,8 @@ import collections
 import contextlib
 import copy
 import functools
-import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -25,20 +23,17 @@ from ..graph import Node
 from ..nn import Module
 from ..optim import Optimizer
 from ..tensor import Tensor, wrap
+from .places import Condition, Holder, Place, attribute, held
 from .program import Value
 from .symbol import Symbol
 from .tracer import Tracer
+from .user_code import is_users, names_in
 
-Condition = tuple[str, tuple[Any, ...]]
-"""A Python expression, with numbered braces where the objects beside it go."""
-
-LIBRARIES = {*sys.stdlib_module_names, "numpy", "scipy", "matplotlib", "tinygrad_np"} - {"__main__"}
-"""What is no user's code: its functions are not looked into, its modules do not change."""
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, np.generic, np.dtype, Enum)
+_PLAIN = (
+    type(None), bool, int, float, complex, str, bytes, range, slice, np.generic, np.dtype, Enum
+)  # fmt: skip
+"""Types of values that do not change: told apart by what they are."""
 _MANY = 32
-
-
-_WORDS = {"_data": "data", "_node": "requires_grad"}
 
 
 class CompiledFunction:
@@ -47,85 +42,13 @@ class CompiledFunction:
     function: Any
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where something lives: an expression as in a Condition, and words for messages."""
-
-    text: str
-    objects: tuple[Any, ...]
-    label: str
-
-    @property
-    def is_argument(self) -> bool:
-        """Whether it is inside the arguments, which are others at each call."""
-        return self.text.startswith(("args", "kwargs"))
-
-    def item(self, key: Any) -> Place:
-        """What is under a key of what lives here."""
-        text = f"{self.text}[{{{len(self.objects)}}}]"
-        return Place(text, (*self.objects, key), f"{self.label}[{key!r}]")
-
-    def attribute(self, name: str) -> Place:
-        """An attribute of what lives here."""
-        return Place(f"{self.text}.{name}", self.objects, self.label)
-
-    def condition(self, text: str, *objects: Any) -> Condition:
-        """An expression of this place, {0}, and of further objects, {1} and so on."""
-        shift = len(self.objects)
-        names = [self.text, *[f"{{{shift + i}}}" for i in range(len(objects))]]
-        return text.format(*names), (*self.objects, *objects)
-
-
-def held(holder: Any, key: Any, label: str) -> Place:
-    """The place of what a list or dict holds under a key."""
-    return Place("{0}[{1}]", (holder, key), label)
-
-
-def attribute(owner: Any, name: str, label: str) -> Place:
-    """The place of an object's attribute."""
-    return Place(f"{{0}}.{name}", (owner,), label)
-
-
 class Array(NamedTuple):
-    """An array that is given: where it lives, its traced self, and the Value that this begins as."""
+    """An array that is given: where it lives, its traced self, and the Value it begins as."""
 
     place: Place
     array: Any
     symbol: Symbol
     value: Value
-
-
-@dataclass(frozen=True, eq=False)
-class Holder:
-    """Something that holds other things, its shadow, and what the shadow held at the start.
-
-    ``original`` is a list, a dict, or an object of which the ``names`` are attributes; None for
-    what is made anew at each call. ``label`` is a form for the word of what is under a key.
-    """
-
-    original: Any
-    shadow: Any
-    names: tuple[str, ...]
-    label: str
-    before: dict[Any, Any]
-
-    @staticmethod
-    def contents(shadow: Any, names: tuple[str, ...]) -> dict[Any, Any]:
-        """What it holds, by key, index or name."""
-        if names:
-            return {name: getattr(shadow, name) for name in names}
-        return dict(shadow if isinstance(shadow, dict) else enumerate(shadow))
-
-    def word(self, key: Any) -> str:
-        """What the user calls it."""
-        return self.label.format(_WORDS.get(key, key) if self.names else key)
-
-    def changes(self) -> Iterator[tuple[Any, Any]]:
-        """What the shadow holds now and did not hold at the start; None for what it has lost."""
-        now = self.contents(self.shadow, self.names)
-        for key in {**self.before, **now}:
-            if self.before.get(key, self) is not now.get(key, self):
-                yield key, now.get(key, self)
 
 
 class Given:
@@ -161,7 +84,8 @@ class Given:
             return shadow
         if kind is Tensor and not value.requires_grad:
             self._require(place, "type({0}) is {1} and {0}._node is None", kind)
-            shadow = wrap(self._array(value._data, place.attribute("_data")), None)
+            array: Any = self._array(value._data, place.attribute("_data"))
+            shadow = wrap(array, None)
             self._hold(None, shadow, f"{place.label}.{{}}", "_data", "_node")
             return shadow
         if isinstance(value, np.ndarray) and kind is not np.ndarray:
@@ -184,12 +108,12 @@ class Given:
         if isinstance(value, _PLAIN):
             self._require(place, "({0} is {1} or same({0}, {1}))", value)
             return value
-        if isinstance(value, types.ModuleType) and not _is_users(value):
+        if isinstance(value, types.ModuleType) and not is_users(value):
             return value
         self._require(place, "{0} is {1}", value)
         return self._walk(value, place)
 
-    def _array(self, array: Any, place: Place) -> Symbol:
+    def _array(self, array: Any, place: Place) -> Any:
         if id(array) in self.shadows:
             _, symbol, first = self.shadows[id(array)]
             self._same_array(place, first)
@@ -199,7 +123,8 @@ class Given:
         return self._remember(array, symbol, place)
 
     def _same_array(self, place: Place, first: Place) -> None:
-        text = first.text.format(*[f"{{{len(place.objects) + i}}}" for i in range(len(first.objects))])
+        numbers = range(len(place.objects), len(place.objects) + len(first.objects))
+        text = first.text.format(*[f"{{{i}}}" for i in numbers])
         self.conditions.append((f"{place.text} is {text}", (*place.objects, *first.objects)))
 
     def _require(self, place: Place, text: str, *objects: Any) -> None:
@@ -227,9 +152,7 @@ class Given:
         if isinstance(value, types.MethodType):
             owner = self.shadow(value.__self__, attribute(value, "__self__", label))
             function = self.shadow(value.__func__, attribute(value, "__func__", label))
-            found = getattr(owner, value.__name__, None)  # it may have a shadow of its own
-            made = found if owner is not value.__self__ and found else types.MethodType(function, owner)
-            return self._remember(value, made, place)
+            return self._remember(value, types.MethodType(function, owner), place)
         if isinstance(value, functools.partial):
             names = ("func", "args", "keywords")
             parts = [self.shadow(getattr(value, n), attribute(value, n, label)) for n in names]
@@ -238,7 +161,7 @@ class Given:
         if isinstance(value, types.ModuleType):
             return self._space(vars(value))
         if isinstance(value, type):
-            if _is_users(value):
+            if is_users(value):
                 self._class(value, None)
             return value
         if isinstance(value, types.BuiltinMethodType) and not isinstance(
@@ -259,9 +182,10 @@ class Given:
             return self._container(value, place)
         if isinstance(value, np.ndarray):  # of no kind that is traced
             return value
-        if _is_users(kind) or isinstance(value, Module | Optimizer | types.SimpleNamespace):
+        if is_users(kind) or isinstance(value, Module | Optimizer | types.SimpleNamespace):
             return self._object(value, place)
-        if kind.__eq__ is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
+        equal: Any = kind.__eq__
+        if equal is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
             with contextlib.suppress(Exception):  # what cannot be copied is told by its identity
                 if (copied := copy.deepcopy(value)) == value:
                     self._require(place, "{0} == {1}", copied)
@@ -272,7 +196,8 @@ class Given:
         node, label = value._node, value.name or place.label
         if not value.is_leaf:
             return value
-        shadow = wrap(self._array(value._data, attribute(value, "_data", label)), None)
+        array: Any = self._array(value._data, attribute(value, "_data", label))
+        shadow = wrap(array, None)
         self._remember(value, shadow, place)
         shadow._name = value._name
         self._require(place, "{0}._node is {1} and {0}.is_frozen is {2}", node, value.is_frozen)
@@ -280,7 +205,7 @@ class Given:
             node = value._frozen
         if node is not None:
             leaf = Node(None, (), (), node.shape, node.dtype)
-            leaf.name = node.name
+            leaf.name, leaf.memory = node.name, 0
             setattr(shadow, "_frozen" if value.is_frozen else "_node", leaf)
             leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
             self._hold(node, leaf, f"{label}.grad", "grad")
@@ -290,21 +215,19 @@ class Given:
     def _container(self, value: Any, place: Place) -> Any:
         label = place.label
         self._require(place, "len({0}) == {1}", len(value))
-        if len(value) > _MANY and not isinstance(value, dict) and all(
-            isinstance(item, _PLAIN) for item in value
-        ):
-            self._require(place, "same_items({0}, {1})", list(value))
-            parts = dict(enumerate(value))
+        if not isinstance(value, tuple):  # what is inside may refer back to it
+            self._remember(value, copy.copy(value), place)
+        items = dict(value.items() if isinstance(value, dict) else enumerate(value))
+        if len(value) > _MANY and all(isinstance(item, _PLAIN) for item in items.values()):
+            self._require(place, "same_items({0}, {1})", copy.copy(value))
         else:
-            if not isinstance(value, tuple):
-                self._remember(value, copy.copy(value), place)  # for what refers back to it
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            parts = {k: self.shadow(v, held(value, k, f"{label}[{k!r}]")) for k, v in items}
+            for key, item in items.items():
+                items[key] = self.shadow(item, held(value, key, f"{label}[{key!r}]"))
         if isinstance(value, tuple):
-            return self._remember(value, _like(value, parts), place)
-        shadow = self._remember(value, copy.copy(value), place) if id(value) not in self.shadows else self.shadows[id(value)][1]
-        for key, part in parts.items():
-            shadow[key] = part
+            return self._remember(value, _like(value, items), place)
+        shadow = self.shadows[id(value)][1]
+        for key, item in items.items():
+            shadow[key] = item
         if hasattr(value, "__dict__"):
             self._attributes(value, shadow, label)
         self._hold(value, shadow, f"{label}[{{!r}}]")
@@ -313,7 +236,7 @@ class Given:
     def _object(self, value: Any, place: Place) -> Any:
         kind, label = type(value), place.label
         try:
-            shadow = kind.__new__(kind)
+            shadow: Any = kind.__new__(kind)  # type: ignore[call-overload]
         except Exception:  # its class wants arguments, or is written in C
             return value
         self._remember(value, shadow, place)
@@ -323,7 +246,7 @@ class Given:
         for name in slots:
             here = attribute(value, name, f"{label}.{name}")
             object.__setattr__(shadow, name, self.shadow(getattr(value, name), here))
-        if _is_users(kind):
+        if is_users(kind):
             self._class(kind, shadow)
         if slots:
             self._hold(value, shadow, f"{label}.{{}}", *slots)
@@ -349,7 +272,7 @@ class Given:
 
     def _class(self, kind: type, shadow: Any) -> None:
         """A user's class: its plain attributes are static, its methods name further variables."""
-        for base in filter(_is_users, kind.__mro__):
+        for base in filter(is_users, kind.__mro__):
             self.conditions.append(("len({0}) == {1}", (vars(base), len(vars(base)))))
             for name, item in vars(base).items():
                 here = held(vars(base), name, f"{base.__name__}.{name}")
@@ -369,15 +292,16 @@ class Given:
     def _function(self, function: types.FunctionType, place: Place) -> Any:
         if id(function) in self.shadows:
             return self.shadows[id(function)][1]
-        if not _is_users(function):
+        if not is_users(function):
             return function
         code, cells = function.__code__, function.__closure__ or ()
         fresh = tuple([types.CellType() for _ in cells])
         space = self._space(function.__globals__)
         shadow = types.FunctionType(code, vars(space), function.__name__, None, fresh)
         self._remember(function, shadow, place)
-        shadow.__kwdefaults__ = self.shadow(function.__kwdefaults__, attribute(function, "__kwdefaults__", place.label))
-        shadow.__defaults__ = self.shadow(function.__defaults__, attribute(function, "__defaults__", place.label))
+        for name in ("__defaults__", "__kwdefaults__"):
+            default = self.shadow(getattr(function, name), attribute(function, name, place.label))
+            setattr(shadow, name, default)
         if vars(function):
             self._attributes(function, shadow, place.label)
         for name, cell, made in zip(code.co_freevars, cells, fresh, strict=True):
@@ -388,7 +312,7 @@ class Given:
             made.cell_contents = self.shadow(content, attribute(cell, "cell_contents", name))
             self.cells.append(made)
             self._hold(cell, made, name, "cell_contents")
-        self._look_up(function.__globals__, set(_names(code)))
+        self._look_up(function.__globals__, set(names_in(code)))
         return shadow
 
     def _space(self, real: dict[str, Any]) -> types.ModuleType:
@@ -405,28 +329,14 @@ class Given:
         [holder] = [h for h in self.holders if h.shadow is shadows]
         for name in sorted(names & real.keys()):
             if (id(real), name) in self.seen:
-                if isinstance(real[name], types.ModuleType) and _is_users(real[name]):
+                if isinstance(real[name], types.ModuleType) and is_users(real[name]):
                     self._look_up(vars(real[name]), names)
                 continue
             self.seen.add((id(real), name))
             value = real[name]
             shadows[name] = holder.before[name] = self.shadow(value, held(real, name, name))
-            if isinstance(value, types.ModuleType) and _is_users(value):
+            if isinstance(value, types.ModuleType) and is_users(value):
                 self._look_up(vars(value), names)
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The names of variables and attributes in a function's code, and in the code inside it."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-
-
-def _is_users(thing: Any) -> bool:
-    """Whether a function, a class or a module is the user's own."""
-    name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
-    return (name or "").partition(".")[0] not in LIBRARIES
 
 
 def _is_traceable(value: Any) -> bool:
@@ -436,7 +346,7 @@ def _is_traceable(value: Any) -> bool:
 def _differs(made: types.FunctionType, function: types.FunctionType) -> bool:
     """Whether a method's shadow reads anything that the method itself does not."""
     mine, its = made.__globals__, function.__globals__
-    if any(mine.get(n) is not its.get(n) for n in _names(function.__code__)):
+    if any(mine.get(n) is not its.get(n) for n in names_in(function.__code__)):
         return True
     cells = zip(made.__closure__ or (), function.__closure__ or (), strict=True)
     return any(_content(a) is not _content(b) for a, b in cells)
@@ -461,13 +371,3 @@ def _like(value: Any, parts: dict[Any, Any]) -> Any:
         return parts
     items = list(parts.values())
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two plain values are equal, and not only as 1, 1.0 and True, or 0.0 and -0.0, are."""
-    return type(a) is type(b) and repr(a) == repr(b)
-
-
-def same_items(a: Any, b: list[Any]) -> bool:
-    """Whether a long list of plain values is as it was."""
-    return list(a) == b and all(type(x) is type(y) for x, y in zip(a, b, strict=True))

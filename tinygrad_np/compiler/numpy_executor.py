@@ -221,7 +221,7 @@ def _fitting(result: Any, shape: tuple[int, ...]) -> Any:
     """The result of a function that makes its own array."""
     if (now := np.shape(result)) != shape:
         raise CompileError(f"the shape of a result depends on values: {now} after {shape}")
-    return result
+    return np.asarray(result)
 
 
 def _shaped(value: Value) -> tuple[int, ...] | None:

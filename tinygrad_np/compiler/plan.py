@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..changes import memory_of, writing
+from ..graph import Node
 from ..random import default_generator
 from ..tensor import Tensor, wrap
-from .given import Condition, Holder, same, same_items
+from .places import Condition, Holder, same, same_items
 from .numpy_executor import GENERATED
 from .program import Call, Value, values_in
 from .trace import Kept, Trace
@@ -74,10 +76,10 @@ class Bound:
         self.last[i] = _NO_ARRAY
         if not self.values[i].fits(array):
             return False
-        for j, other in enumerate(self.last):
-            if other is not _NO_ARRAY and (i in self.updated or j in self.updated):
-                if np.may_share_memory(array, other):
-                    return False  # the next trace will say so
+        others = range(len(self.last)) if i in self.updated else self.updated
+        known = [self.last[j] for j in others if self.last[j] is not _NO_ARRAY]
+        if any(np.may_share_memory(array, other) for other in known):
+            return False  # the next trace will say so
         self.last[i] = array
         self.owners = {_owner(self.last[j]) for j in self.updated if self.last[j] is not _NO_ARRAY}
         return True
@@ -87,9 +89,7 @@ class Bound:
         return any(j != i and np.may_share_memory(arrays[i], arrays[j]) for j in self.updated)
 
 
-def _explain(
-    steps: dict[int, Step | Call], calls: dict[int, Call], error: Exception
-) -> None:
+def _explain(steps: dict[int, Step | Call], calls: dict[int, Call], error: Exception) -> None:
     """Say which call of the step raised an error in its replay."""
     trace = error.__traceback__
     while trace is not None:
@@ -116,6 +116,20 @@ def kept(array: Any, name: str | None) -> Tensor:
     return tensor
 
 
+def tell(leaves: list[Node]) -> None:
+    """Note on the parameters' nodes that their arrays were written to just now."""
+    now = writing()
+    for leaf in leaves:
+        leaf.written = now
+
+
+def replace(tensor: Tensor, array: Any) -> None:
+    """Leave another array in a Tensor that the step is given."""
+    tensor._data = array
+    if tensor._node is not None:
+        tensor._node.memory = memory_of(array)
+
+
 class _Code:
     """The generated function, line by line."""
 
@@ -129,6 +143,7 @@ class _Code:
             "kept": kept, "wrap": wrap, "same": same, "same_items": same_items,
             "asarray": np.asarray, "ndarray": np.ndarray, "array_equal": np.array_equal,
             "run": executor.run, "explain": explain,
+            "tell": tell, "replace": replace,
         }  # fmt: skip
         self.known: dict[int, str] = {}
         self.words = {value: f"a{i}" for i, (value, _) in enumerate(self.places)}
@@ -167,17 +182,25 @@ class _Code:
             for step in self.trace.before():
                 lines.append(f"    {self.before(step)}")
                 self.origin[len(lines) + 1] = step
+            leaves = [node for place in self.trace.updated for node in self.leaf(place)]
             lines += [
                 f"    out = run(({arrays}), ({numbers}))",
                 "except Exception as error:",
                 "    explain(error)",
                 "    raise",
+                *([f"tell({self.name(leaves)})"] if leaves else []),
                 *[self.write(*write) for write in self.trace.writes],
                 f"return {self.result(self.trace.result)}",
             ]
         text = "\n    ".join(["def call(args, kwargs):", *lines])
         exec(builtins.compile(text, GENERATED, "exec"), self.names)
         return self.names.pop("call")
+
+    def leaf(self, value: Value) -> list[Node]:
+        """The node of the parameter that an input is the array of, if it is one's."""
+        (owner, *_) = self.trace.places[value].objects or (None,)
+        node = getattr(owner, "_node", None) if isinstance(owner, Tensor) else None
+        return [] if node is None else [node]
 
     def condition(self, condition: Condition) -> str:
         """An expression with names for its objects."""
@@ -268,4 +291,6 @@ class _Code:
         target = self.name(holder.original)
         place = f"{target}.{key}" if holder.names else f"{target}[{self.name(key)}]"
         value = self.result_array(tree) if isinstance(tree, Value) else self.result(tree)
+        if isinstance(holder.original, Tensor):
+            return f"replace({target}, {value})"
         return f"{place} = {value}"

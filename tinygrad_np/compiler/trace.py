@@ -11,7 +11,8 @@ import numpy as np
 from .. import graph, tracing
 from ..tensor import Tensor
 from . import CompileError
-from .given import Given, Holder, Place
+from .given import Given
+from .places import Holder, Place
 from .program import Call, Program, Value, map_tree, values_in
 from .symbol import Symbol
 from .tracer import Step, Tracer
@@ -131,8 +132,10 @@ class Trace:
     def _merged(self, steps: list[Step], needed: set[Value]) -> list[Step | Call]:
         """Steps, and the calls that compute what they need, in the order of the trace."""
         calls = [(i + 1, c) for i, c in enumerate(self.program.calls) if c.out in needed]
-        ordered = [*calls, *((step.position, step) for step in steps)]
-        return [item for _, item in sorted(ordered, key=operator.itemgetter(0))]
+        ordered: list[tuple[int, Step | Call]] = [*calls]
+        ordered += [(step.position, step) for step in steps]
+        ordered.sort(key=operator.itemgetter(0))
+        return [item for _, item in ordered]
 
     def _check_memory(self, arrays: dict[Value, Any]) -> None:
         """Refuse to update an array of which another that the step is given is a part."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import operator
 import pickle
-import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import tracing
+from ..generators import reachable, restore, state_of
 from ..graph import Node, tick
 from ..random import default_generator, set_default_generator
 from . import CompileError
@@ -25,7 +25,9 @@ _SHAPE_DEPENDS_ON_VALUES = frozenset(
     [np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract, np.trim_zeros]
 )
 
-_PYTHONS = {np.power: operator.pow, np.divide: operator.truediv, np.floor_divide: operator.floordiv}
+_PYTHONS: dict[Any, Any] = {
+    np.power: operator.pow, np.divide: operator.truediv, np.floor_divide: operator.floordiv
+}  # fmt: skip
 """What Python computes otherwise with its own numbers: the last digit, or an error for 1 / 0."""
 
 
@@ -57,8 +59,8 @@ class Tracer:
         self.generators: dict[int, tuple[Any, Any]] = {}  # shadows and their states, by the real id
         self.given: set[Value] = set()  # arrays, but not the arguments
         self.fixed_arrays: dict[Value, Any] = {}
-        self.errors = np.geterr()
-        self.states = _global_states()
+        self.errors: Any = np.geterr()
+        self.common = [(rng, _state(rng)) for rng in reachable()]  # the default one comes first
         self.op, self.attributed = "", 0
 
     # Arrays come in
@@ -71,7 +73,7 @@ class Tracer:
         return symbol
 
     def constant(self, array: np.ndarray[Any, Any]) -> Value:
-        """An array that the step uses, but was not given: it is read, as it then is, at each run."""
+        """An array that the step uses, but was not given: read, as it then is, at each run."""
         if id(array) not in self.constants:
             if type(array) is not np.ndarray:
                 self.refuse(f"arrays of type {type(array).__name__} are not traced: use ndarrays")
@@ -151,9 +153,9 @@ class Tracer:
         if views:
             out.view = viewed, self.place(viewed), (function, args, kwargs)
         elif function in REDUCTIONS:
-            function, *placed = _as_reduce(function, *placed)  # type: ignore[assignment]
+            function, *placed = _as_reduce(function, *placed)
         now: Any = np.geterr()
-        errors = {k: mode for k, mode in now.items() if mode != self.errors[k]}  # type: ignore[literal-required]
+        errors = {k: mode for k, mode in now.items() if mode != self.errors[k]}
         self.calls.append(
             Call(function, *placed, out.variable, views, self.op, user_line(), errors)
         )
@@ -249,7 +251,15 @@ class Tracer:
                     "step is not given: pass it (or its module) as an argument, or use a variable "
                     "that the step's own code names"
                 )
+        if node.saved is not None:  # the values as they are now, whatever is written later
+            node.saved = tuple([self._snapshot(value) for value in node.saved])
         self._attribute(node.op.name if node.op else "")
+
+    def _snapshot(self, value: Any) -> Any:
+        if type(value) is not Symbol:
+            return value
+        variable = self.place(value)
+        return Symbol(self, value.value, variable)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Told of each node in the backward pass, before its rules make their calls."""
@@ -265,10 +275,13 @@ class Tracer:
         """Check that no generator was used behind the program's back."""
         for shadow, state in self.generators.values():
             self._unmoved(shadow, state)
-        for (_, before), (restore, after) in zip(self.states, _global_states(), strict=True):
-            if _moved(before, after):
-                restore(before)
+        for rng, state in self.common:
+            if _state(rng) != state:
+                restore(rng, pickle.loads(state))
                 self.refuse(_DRAWS)
+        if default_generator() is not self.common[0][0]:
+            set_default_generator(self.common[0][0])
+            self.refuse(_DRAWS)
         self._attribute("")
 
     def refuse(self, why: str) -> NoReturn:
@@ -282,24 +295,8 @@ _DRAWS = (
 )
 
 
-def _global_states() -> list[tuple[Callable[[Any], Any], Any]]:
-    """The states of the generators that belong to nobody, and what puts them back."""
-    return [
-        (np.random.set_state, np.random.get_state()),
-        (random.setstate, random.getstate()),
-        (set_default_generator, default_generator()),
-    ]
-
-
-def _moved(before: Any, after: Any) -> bool:
-    if isinstance(before, np.random.Generator):
-        return before is not after
-    return pickle.dumps(before) != pickle.dumps(after)
-
-
-def _state(generator: Any) -> bytes:
-    bits = getattr(generator, "bit_generator", None)
-    return pickle.dumps(generator.get_state() if bits is None else bits.state)
+def _state(rng: Any) -> bytes:
+    return pickle.dumps(state_of(rng))
 
 
 class Item:

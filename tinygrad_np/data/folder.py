@@ -85,10 +85,14 @@ def load_idx_folder(
 
 
 def find_file(folder: Path, stem: str) -> Path:
-    """The file of that stem in the folder, plain or gzipped; FileNotFoundError without it."""
+    """The file of that stem in the folder, plain or gzipped; FileNotFoundError without it.
+
+    Some programs unpack each file into a folder of its name: there it is found as well.
+    """
     for file in (folder / stem, folder / f"{stem}.gz"):
-        if file.exists():
-            return file
+        for place in (file, file / stem):
+            if place.is_file():
+                return place
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise FileNotFoundError(f"{folder}: {what}; give the folder that holds {stem}.gz")
@@ -96,6 +100,7 @@ def find_file(folder: Path, stem: str) -> Path:
     listed = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "")
     raise FileNotFoundError(
         f"{folder / stem}: no such file, plain or with .gz; the folder holds {listed or 'nothing'}"
+        + f" ({stem} is a folder, without a file of that name)" * (folder / stem).is_dir()
     )
 
 

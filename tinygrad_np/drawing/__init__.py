@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ..tensor import Tensor
 
 if TYPE_CHECKING:  # imported when something is drawn: import tinygrad_np is to stay quick
+    from .names import Names
     from .render import Drawing
-    from .walk import Names
 
 SHOW = ("shape", "value", "grad", "rule", "bytes")
 
@@ -32,11 +32,11 @@ def draw(
 
     Repeated blocks are folded into one unless ``collapse`` is False; names of scopes make a box of
     each of these. Over ``max_nodes`` (None: no limit) scopes become boxes, the innermost first,
-    and then the middle is left out: the drawing says so. ``names`` is a module, or a dict from
-    names to Tensors and arrays.
+    and then the middle is left out: the drawing says so. ``names`` is a module, or a dict (or
+    pairs) of names and the Tensors and arrays that have them.
 
-    Raises TypeError for what is no Tensor; ValueError for a Tensor without a graph, a word that
-    ``show`` does not know, and a scope that is not there.
+    Raises TypeError for what is no Tensor, and for names of another form; ValueError for a Tensor
+    without a graph, a word that ``show`` does not know, and a scope that is not there.
 
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")

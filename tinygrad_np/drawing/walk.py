@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import graph
+from ..changes import originals
 from ..definition import Op
 from ..graph import Node
 from ..nn import Module
 from ..recorder import Record, array_name, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
+from .names import Names, named, printable
 
-Names = Module | Mapping[str, Any] | None
 FOLDED = ("collapsed scope", "left out")
 
 
@@ -68,9 +69,7 @@ def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex
     Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
     """
     roots: dict[Node, Tensor] = {}
-    for tensor in [tensors] if isinstance(tensors, Tensor) else tensors:
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"only Tensors can be drawn, got {type(tensor).__name__}")
+    for tensor in _listed(tensors):
         if tensor._node is None:
             raise ValueError(
                 f"no graph leads to this {tensor._label()}: nothing that it was computed from "
@@ -94,6 +93,20 @@ def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex
     return order
 
 
+def _listed(tensors: Any) -> list[Tensor]:
+    """The Tensors that are asked for; TypeError for anything else."""
+    single = isinstance(tensors, Tensor | Module | Mapping | np.ndarray | str)
+    single = single or not isinstance(tensors, Iterable)
+    found: list[Any] = [tensors] if single else list(tensors)
+    wrong = [value for value in found if not isinstance(value, Tensor)]
+    if wrong:
+        advice = "give the Tensor that a computation returned, such as a loss, or a list of them"
+        if isinstance(wrong[0], Module):
+            advice = "give what the module returns, such as tg.draw(model(x), names=model)"
+        raise TypeError(f"only Tensors can be drawn, got {type(wrong[0]).__name__}: {advice}")
+    return found
+
+
 class _Walker:
     """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
 
@@ -103,8 +116,7 @@ class _Walker:
         self.left: dict[Any, int] = {}  # bytes not counted yet: of arrays' owners, and of views
         self.names: dict[int, str] = {}
         self.rules: dict[tuple[Any, ...], str] = {}
-        given = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
-        for name, value in given:
+        for name, value in named(names):
             if isinstance(value, Tensor) and value._node is not None:
                 vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
                 _learn(vertex.values, value.data)
@@ -113,12 +125,13 @@ class _Walker:
     def visit(self, node: Node) -> Vertex:
         """Make the node's vertex, and those of the constants it used."""
         vertex, seen = self.vertices.setdefault(node, Vertex("parameter", "")), record_of(node)
-        vertex.name = vertex.name or node.name or ""
+        vertex.name = vertex.name or printable(node.name or "")
         vertex.title = vertex.name or "parameter"
         vertex.shape, vertex.dtype = node.shape, str(node.dtype)
         _learn(vertex.gradients, seen.gradient if node.op else node.grad)
         if node.op is not None:
-            vertex.kind, vertex.title, vertex.scope = "op", node.op.name, seen.scope
+            vertex.kind, vertex.title = "op", printable(node.op.name)
+            vertex.scope = tuple(map(printable, seen.scope))
             vertex.backward, vertex.seconds = seen.backward, seen.seconds
             _learn(vertex.values, seen.output)
             self.connect(node, vertex, seen)
@@ -126,7 +139,8 @@ class _Walker:
 
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
         """Add the node's inputs, and learn what its saved values tell."""
-        saved, count = node.saved or seen.saved or (), len(node.parents)
+        kept, count = node.saved or seen.saved or (), len(node.parents)
+        saved = originals(kept, node.originals)
         operands = (*(seen.operands or saved[:count]), *(None,) * count)[:count]
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
@@ -147,7 +161,7 @@ class _Walker:
         for name, value in extras.items():
             if isinstance(value, np.ndarray) and name != residual:  # labels, indices, masks
                 vertex.inputs.append(Edge(self.constant(value, name), name))
-        vertex.kept = self.bytes_of(saved)
+        vertex.kept = self.bytes_of(kept)
 
     def rule(
         self, op: Op, i: int, node: Node, operands: tuple[Any, ...], extras: dict[str, Any]
@@ -179,7 +193,7 @@ class _Walker:
         if id(value) in self.constants:
             return self.constants[id(value)]
         array = np.asarray(value)
-        name = self.names.get(id(value)) or array_name(value)
+        name = self.names.get(id(value)) or printable(array_name(value))
         kind = "input" if name or array.ndim else "constant"
         told = hint if len(hint) > 1 else "input"  # x and y say nothing
         title = name or (told if kind == "input" else f"{array.item():.4g}")

@@ -11,7 +11,7 @@ from ..cases import REAL, case, normal, uniform
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor
-from .elementwise import floats, multiply
+from .elementwise import floats, like, multiply, wide
 
 __all__ = [
     "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "sigmoid", "silu",
@@ -41,6 +41,8 @@ def log_sigmoid(x: Operand) -> Tensor:
 def relu(x: Value) -> Value:
     """The rectifier max(x, 0). Gradient: g (x > 0), which is 0 at 0, too, if g is finite.
 
+    An infinite g (of ``sqrt(relu(x))``, say) makes nan of it; ``maximum(x, 0)`` has no such limit.
+
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
     >>> tg.relu(x).sum().backward()
@@ -61,7 +63,9 @@ def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: g * np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))).astype(g.dtype),
+    x=lambda g, x, alpha: (
+        g * np.where(x > 0, 1, alpha * np.exp(np.where(x > 0, 0, x))).astype(g.dtype)
+    ),
 )  # fmt: skip
 def elu(x: Value, alpha: float = 1.0) -> Value:
     """x where positive, else alpha (exp(x) - 1). (Clevert, Unterthiner, Hochreiter 2016.)"""
@@ -114,9 +118,10 @@ def order_for_rows(shape: Shape) -> Literal["F", "K"]:
 
 
 def by_rows(x: Value, axis: int = -1) -> Value:
-    """An array in the order that suits reductions along ``axis``."""
+    """An array in the order, and the precision, that suits reductions along ``axis``."""
     order = order_for_rows(x.shape) if axis in (-1, 1) else "K"
-    return floats(x) if order == "K" else np.positive(floats(x), order=order)
+    x = wide(floats(x))
+    return x if order == "K" else np.positive(x, order=order)
 
 
 _ROWS = [
@@ -128,7 +133,7 @@ _ROWS = [
 ]
 
 
-@op(cases=_ROWS, x=lambda g, out, axis: out * (g - (g * out).sum(axis=axis, keepdims=True)))
+@op(cases=_ROWS, x=lambda g, out, axis: out * (g - (wide(g) * out).sum(axis=axis, keepdims=True)))
 def softmax(x: Value, axis: int = -1) -> Value:
     """exp(x) / sum(exp(x)) along ``axis``, without overflow. Gradient: out (g - sum(g out)).
 
@@ -136,14 +141,14 @@ def softmax(x: Value, axis: int = -1) -> Value:
     >>> tg.softmax(tg.Tensor([1000.0, 1000.0])).tolist()
     [0.5, 0.5]
     """
-    x = by_rows(x, axis)
-    powers = np.exp(x - x.real.max(axis=axis, keepdims=True))
-    return powers / powers.sum(axis=axis, keepdims=True)
+    rows = by_rows(x, axis)
+    powers = np.exp(rows - rows.real.max(axis=axis, keepdims=True))
+    return like(powers / powers.sum(axis=axis, keepdims=True), x)
 
 
-@op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
+@op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * wide(g).sum(axis=axis, keepdims=True))
 def log_softmax(x: Value, axis: int = -1) -> Value:
     """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
-    x = by_rows(x, axis)
-    shifted = x - x.real.max(axis=axis, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    rows = by_rows(x, axis)
+    shifted = rows - rows.real.max(axis=axis, keepdims=True)
+    return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)

@@ -27,16 +27,18 @@ from ..cases import (
     pairs,
 )  # fmt: skip
 from ..definition import OPS, Value, op, ufunc
-from ..tensor import NUMPY, TensorFunction
+from ..tensor import NUMPY, Tensor, TensorFunction, plain
+from ..tracing import Traced
+from .origin import slope_at_zero, still
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "astype", "bitwise_and", "bitwise_or", "cbrt", "clip", "cos", "cosh", "divide", "equal", "exp",
-    "exp2", "expm1", "floor_divide", "greater", "greater_equal", "hypot", "invert", "isfinite",
-    "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal",
-    "positive", "power", "reciprocal", "remainder", "sign", "sin", "sinh", "sqrt", "square",
-    "subtract", "tan", "tanh", "where",
+    "astype", "bitwise_and", "bitwise_or", "cbrt", "ceil", "clip", "cos", "cosh", "divide", "equal",
+    "exp", "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "invert",
+    "isfinite", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative",
+    "not_equal", "positive", "power", "reciprocal", "remainder", "rint", "sign", "sin", "sinh",
+    "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
 ]  # fmt: skip
 
 LN2, LN10 = math.log(2), math.log(10)
@@ -45,6 +47,27 @@ LN2, LN10 = math.log(2), math.log(10)
 def floats(x: Any) -> Any:
     """Integers as float64: their negatives, differences and squares might wrap around."""
     return x if x.dtype.kind in "fc" else x.astype(float)
+
+
+def wide(x: Any) -> Any:
+    """float16 as float32: its sums and counts may be larger than 65,504, the largest float16."""
+    return x.astype(np.float32) if x.dtype.char == "e" else x
+
+
+def like(out: Any, x: Any) -> Any:
+    """What was computed from ``wide(x)``, in x's own precision."""
+    return out.astype(x.dtype) if x.dtype.char == "e" else out
+
+
+_BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+def kept(g: Any, mask: Any) -> Any:
+    """``g`` where ``mask`` holds, else 0, also of nan and inf."""
+    if type(g) is np.ndarray and g.dtype in _BITS and not isinstance(mask, Traced):
+        # np.where takes 16 times as long.
+        return (g.view(_BITS[g.dtype]) & -mask.view(np.int8)).view(g.dtype)
+    return np.where(mask, g, 0)
 
 
 # Arithmetic
@@ -120,9 +143,20 @@ log2 = ufunc(np.log2, "The logarithm to base 2.", cases=POSITIVE, x=lambda g, x:
 log10 = ufunc(np.log10, "The logarithm to base 10.", cases=POSITIVE, x=lambda g, x: g / (x * LN10))
 log1p = ufunc(np.log1p, "log(1 + x), precise near 0.", cases=POSITIVE, x=lambda g, x: g / (1 + x))
 logaddexp = ufunc(
-    np.logaddexp, "log(exp(x) + exp(y)) without overflow.", cases=PAIRS, analytic=False,
-    x=lambda g, x, y: g * OPS["sigmoid"](x - y), y=lambda g, x, y: g * OPS["sigmoid"](y - x),
+    np.logaddexp,
+    "log(exp(x) + exp(y)) without overflow. Gradients: g sigmoid(±(x - y)); 0 where both are -inf.",
+    cases=PAIRS, analytic=False,
+    x=lambda g, x, y: g * OPS["sigmoid"](_ahead(g, x, y)),
+    y=lambda g, x, y: g * OPS["sigmoid"](_ahead(g, y, x)),
 )  # fmt: skip
+
+
+def _ahead(g: Any, x: Any, y: Any) -> Any:
+    """x - y; of two infinities of one sign 0 if they are above, else -inf: they have no share."""
+    same = (x == y) & np.isinf(x)
+    ahead = np.where(same & (x > 0), 0, x) - np.where(same, 0, y)
+    return ahead if ahead.dtype == g.dtype else ahead.astype(g.dtype)  # where a number is float64
+
 
 # Trigonometric and hyperbolic functions
 
@@ -132,17 +166,56 @@ tan = ufunc(np.tan, "The tangent of x (radians).", cases=UNIT, x=lambda g, out: 
 arcsin = ufunc(np.arcsin, "Inverse sine.", cases=UNIT, x=lambda g, x: g / np.sqrt(1 - x * x))
 arccos = ufunc(np.arccos, "Inverse cosine.", cases=UNIT, x=lambda g, x: -g / np.sqrt(1 - x * x))
 arctan = ufunc(np.arctan, "Inverse tangent.", cases=REAL, x=lambda g, x: g / (1 + x * x))
+
+
+def _arctan2_x(g: Any, x: Any, y: Any) -> Any:
+    size = unless_zero(np.hypot(x, y))  # its square might overflow, or vanish
+    if isinstance(g, Tensor):
+        return g * (y / size) / size + _no_slope(g, x, y)
+    return g * (y / size) / size
+
+
+def _arctan2_y(g: Any, x: Any, y: Any) -> Any:
+    size = unless_zero(np.hypot(x, y))
+    if isinstance(g, Tensor):
+        return -g * (x / size) / size + _no_slope(g, x, y)
+    return -g * (x / size) / size
+
+
+def _no_slope(g: Any, x: Any, y: Any) -> Any:
+    """0, without a derivative at the origin, unless g is a constant 0: an angle jumps there."""
+    nowhere = (plain(x) == 0) & (plain(y) == 0) & (g.requires_grad | (g.data != 0))
+    slope = np.where(nowhere, np.nan, 0).astype(g.dtype)
+    return still(x, slope) + still(y, slope)
+
+
+def unless_zero(x: Any, instead: float = np.inf) -> Any:
+    """``x`` with inf in place of 0: what is divided by it is 0 then, and so are its derivatives."""
+    return np.where(x == 0, instead, x)
+
+
+def _hypot_x(g: Any, x: Any, out: Any) -> Any:
+    if (slope := slope_at_zero(g, out)) is not None:
+        return g * x / unless_zero(out) + still(x, slope)
+    return g * x / unless_zero(out)
+
+
+def _hypot_y(g: Any, y: Any, out: Any) -> Any:
+    return _hypot_x(g, y, out)
+
+
 arctan2 = ufunc(
-    np.arctan2, "The angle of the point (y, x): arctan2(x, y) has its height first, as NumPy's.",
-    cases=PAIRS, analytic=False,  # the square of hypot might overflow, or vanish
-    x=lambda g, x, y: g * (y / np.hypot(x, y)) / np.hypot(x, y),
-    y=lambda g, x, y: -g * (x / np.hypot(x, y)) / np.hypot(x, y),
+    np.arctan2,
+    "The angle of the point (y, x): arctan2(x, y) has its height first, as NumPy's. At (0, 0) the "
+    "gradient is 0.",
+    cases=PAIRS, analytic=False, x=_arctan2_x, y=_arctan2_y,
 )  # fmt: skip
 hypot = ufunc(
-    np.hypot, "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0.",
+    np.hypot,
+    "sqrt(x² + y²) without overflow. At (0, 0) the gradient is 0; the second derivative is right "
+    "where there is one (hypot² has 2 I), else nan.",
     cases=PAIRS, analytic=False,
-    x=lambda g, x, out: g * x / np.where(out == 0, np.inf, out),
-    y=lambda g, y, out: g * y / np.where(out == 0, np.inf, out),
+    x=_hypot_x, y=_hypot_y,
 )  # fmt: skip
 sinh = ufunc(np.sinh, "Hyperbolic sine.", cases=REAL, x=lambda g, x: g * np.cosh(x))
 cosh = ufunc(np.cosh, "Hyperbolic cosine.", cases=REAL, x=lambda g, x: g * np.sinh(x))
@@ -156,20 +229,43 @@ arctanh = ufunc(np.arctanh, "Inverse tanh.", cases=UNIT, x=lambda g, x: g / (1 -
 
 # With kinks and steps
 
+
+def _abs_x(g: Any, x: Any, out: Any) -> Any:
+    if (slope := slope_at_zero(g, out, smooth=True)) is not None:
+        return g * np.sign(x) + still(x, slope)
+    return g * np.sign(x)
+
+
 abs = ufunc(
-    np.absolute, "The absolute value. At 0 the gradient is 0.",
-    cases=REAL, name="abs", analytic=False, x=lambda g, x: g * np.sign(x),
+    np.absolute,
+    "The absolute value. At 0 the gradient is 0; second derivatives are limits there, or nan.",
+    cases=REAL, name="abs", analytic=False, x=_abs_x,
 )  # fmt: skip
-sign = ufunc(
-    np.sign, "-1, 0 or 1. Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
-)
+
+
+def _step(function: np.ufunc, doc: str) -> TensorFunction:
+    """A function of steps, whose gradient is 0 wherever it has one."""
+    return ufunc(
+        function, f"{doc} Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
+    )
+
+
+sign = _step(np.sign, "-1, 0 or 1.")
+floor = _step(np.floor, "The largest integer not above x.")
+ceil = _step(np.ceil, "The smallest integer not below x.")
+rint = _step(np.rint, "The nearest integer, the even one of two.")
+trunc = _step(np.trunc, "The integer part of x.")
 maximum = ufunc(
-    np.maximum, "The larger of x and y, nan where either is. Equal operands share the gradient.",
+    np.maximum,
+    "The larger of x and y, nan where either is. Equal operands share the gradient; the smaller "
+    "gets 0, also where the gradient is infinite.",
     cases=DISTINCT_PAIRS, analytic=False,
     x=lambda g, x, y: _winner(g, x, y), y=lambda g, x, y: _winner(g, y, x),
 )  # fmt: skip
 minimum = ufunc(
-    np.minimum, "The smaller of x and y, nan where either is. Equal operands share the gradient.",
+    np.minimum,
+    "The smaller of x and y, nan where either is. Equal operands share the gradient; the larger "
+    "gets 0, also where the gradient is infinite.",
     cases=DISTINCT_PAIRS, analytic=False,
     x=lambda g, x, y: _winner(g, y, x), y=lambda g, x, y: _winner(g, x, y),
 )  # fmt: skip
@@ -177,7 +273,7 @@ minimum = ufunc(
 
 def _winner(g: Any, larger: Any, smaller: Any) -> Any:
     """The gradient of the operand that won: all of it, half on a tie, none otherwise."""
-    return g * (larger > smaller) + g * 0.5 * (larger == smaller)
+    return kept(g, larger > smaller) + kept(g * 0.5, larger == smaller)
 
 
 @op(
@@ -192,12 +288,18 @@ def _winner(g: Any, larger: Any, smaller: Any) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """``x`` where ``condition`` holds, else ``y``; all three broadcast.
 
-    Gradients: each branch gets g where it was taken and exactly 0 elsewhere, so that a nan or inf
-    in the gradient of the branch not taken does not come through.
+    Gradients: each branch gets g where it was taken and exactly 0 elsewhere, also where g is nan
+    or inf. What the branch was computed by multiplies this 0 by its own derivative, and 0 · inf is
+    nan: where that derivative is not finite, choose the argument as well as the result.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> tg.where([True, False], tg.Tensor([1.0, 2.0]), 0.0).tolist()
     [1.0, 0.0]
+    >>> x = tg.Tensor([0.0, 4.0], requires_grad=True)
+    >>> inner = tg.where(x > 0, x, 1.0)  # the root never sees the 0, where its slope is infinite
+    >>> tg.where(x > 0, tg.sqrt(inner), 0.0).sum().backward()
+    >>> x.grad
+    array([0.  , 0.25])
     """
     return np.where(condition, x, y)
 
@@ -245,7 +347,7 @@ def astype(x: Value, dtype: Any, copy: bool = True) -> Value:
 
 
 def _ask(function: np.ufunc, doc: str, cases: list[Case] = DISTINCT_PAIRS) -> TensorFunction:
-    return ufunc(function, doc, cases=cases, analytic=False)
+    return ufunc(function, doc, cases=cases, analytic=False, constant=True)
 
 
 greater = _ask(np.greater, "x > y.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ import numpy as np
 from ..cases import case, normal, regular
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
-from ..tensor import Operand, Tensor
-from .elementwise import multiply
+from ..tensor import NUMPY, Operand, Tensor
+from ..tracing import pure
+from .elementwise import multiply, wide
+from .reduction import products_before
 from .shape import moveaxis, ravel, reshape, transpose
 
 __all__ = [
@@ -157,7 +160,12 @@ def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
     [3.5]
     """
     out = np.matmul(x, weight.mT)
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    total = out + bias
+    if total.shape != out.shape:
+        raise ValueError(f"bias of shape {bias.shape} does not fit outputs of shape {out.shape}")
+    return total
 
 
 # Einstein sums
@@ -172,7 +180,7 @@ def _einsum_operand(
     is put on the diagonal by an identity matrix.
     """
     inputs, output = _explicit(subscripts, operands_shape)
-    target = inputs[i]
+    g, target = wide(g), inputs[i]
     terms, arrays = [output], [g]
     for k, operand in enumerate(operands):
         if k != i:
@@ -219,7 +227,40 @@ def _explicit(subscripts: str, shapes: tuple[Shape, ...]) -> tuple[list[str], st
     return terms, output.replace("...", dots)
 
 
+_AXES = string.ascii_uppercase + string.ascii_lowercase
+
+
+def _letters(axes: Sequence[Any]) -> str:
+    """A list of axes' numbers as letters, as ``np.einsum`` takes them for the same."""
+    return "".join(["..." if axis is Ellipsis else _AXES[axis] for axis in axes])
+
+
+def einsum(*operands: Any, optimize: Any = None) -> Tensor:
+    """The Einstein sum over any number of operands, as NumPy's: repeated and summed indices too.
+
+    Subscripts are letters, ``einsum("ij,jk->ik", a, b)``, or numbers, ``einsum(a, [0, 1], b,
+    [1, 2], [0, 2])``. Gradients: Einstein sums in which the operand and the output have changed
+    places. ``optimize`` is NumPy's; three operands and more are always multiplied pairwise.
+
+    >>> import tinygrad_np as tg
+    >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [1.0, 4.0]
+    """
+    if operands and isinstance(operands[0], str):
+        return _einsum(*operands)
+    lists = operands[1::2] if len(operands) % 2 == 0 else (*operands[1::2], operands[-1])
+    if len(operands) < 2 or not all(isinstance(axes, list | tuple) for axes in lists):
+        raise TypeError(
+            "einsum: write the subscripts as a text, einsum('ij,jk->ik', a, b), or as lists of "
+            "numbers, einsum(a, [0, 1], b, [1, 2], [0, 2])"
+        )
+    inputs = ",".join(map(_letters, operands[1::2]))
+    output = f"->{_letters(operands[-1])}" if len(operands) % 2 else ""
+    return _einsum(inputs + output, *operands[: len(operands) // 2 * 2 : 2])
+
+
 @op(
+    name="einsum",
     cases=[
         case("ij,jk->ik", normal(2, 3), normal(3, 4)), case("ij,jk", normal(2, 3), normal(3, 4)),
         case("ij->", normal(2, 3)), case("ii->i", normal(3, 3)), case("ii", normal(3, 3)),
@@ -227,18 +268,17 @@ def _explicit(subscripts: str, shapes: tuple[Shape, ...]) -> tuple[list[str], st
         case("...ij,...jk->...ik", normal(2, 2, 3), normal(3, 2)), case("ij->ji", normal(2, 3)),
         case("i...->...", normal(3, 2)), case("ij,kl->jl", normal(2, 3), normal(4, 2)),
     ],
-    operands=_einsum_operand, numpy=np.einsum,
+    operands=_einsum_operand,
 )  # fmt: skip
-def einsum(subscripts: str, *operands: Value) -> Value:
-    """The Einstein sum over any number of operands, as NumPy's: repeated and summed indices too.
-
-    Gradients: Einstein sums in which the operand and the output have changed places.
-
-    >>> import tinygrad_np as tg
-    >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
-    [1.0, 4.0]
-    """
+def _einsum(subscripts: str, *operands: Value) -> Value:
+    """The Einstein sum of subscripts that are a text."""
+    if any(x.dtype.char == "e" for x in operands):  # whose sums stop growing at 2,048 ones
+        dtype = np.result_type(*operands)
+        return np.einsum(subscripts, *map(wide, operands), optimize=True).astype(dtype)
     return np.einsum(subscripts, *operands, optimize=len(operands) > 2)
+
+
+NUMPY[np.einsum] = OPS["einsum"].function = einsum
 
 
 # Parts of matrices
@@ -319,13 +359,103 @@ def solve(a: Value, b: Value) -> Value:
     return np.linalg.solve(a, b)
 
 
+# The gradient of the determinant is the cofactor matrix, and its own gradient is made of the minors
+# of second order. By way of the singular values x = u diag(s) vᵀ both are products of singular
+# values, right where some are 0: nothing is divided.
+
+
+@pure
+def _cofactors(x: Any) -> Any:
+    u, s, vt = _decomposed(x)
+    return _signs(u, vt) * (u * _others(s)[..., None, :]) @ vt
+
+
+@pure
+def _minors(x: Any, w: Any) -> Any:
+    u, s, vt = _decomposed(x)
+    turned = u.mT @ w @ vt.mT
+    # of row k: the products of all singular values but the k-th and each other one
+    pairs = np.zeros(np.broadcast_shapes(x.shape, w.shape), x.dtype)
+    for k in range(s.shape[-1]):
+        rest = [i for i in range(s.shape[-1]) if i != k]
+        pairs[..., k, rest] = _others(s[..., rest])
+    diagonal = np.diagonal(turned, axis1=-2, axis2=-1)[..., None, :]
+    inner = -pairs * turned.mT
+    every = np.arange(s.shape[-1])
+    inner[..., every, every] = (pairs * diagonal).sum(axis=-1)
+    return _signs(u, vt) * u @ inner @ vt
+
+
+def _decomposed(x: Any) -> Any:
+    """The singular value decomposition, of nan where a matrix is not finite: LAPACK would raise."""
+    finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
+    u, s, vt = np.linalg.svd(np.where(finite, x, 0))
+    return u, np.where(finite[..., 0], s, np.nan), vt
+
+
+def _signs(u: Any, vt: Any) -> Any:
+    """The determinant, 1 or -1, of both rotations of a singular value decomposition."""
+    return np.sign(np.linalg.det(u) * np.linalg.det(vt))[..., None, None]
+
+
+def _others(s: Any) -> Any:
+    """For each element along the last axis, the product of all others."""
+    return products_before(s) * np.flip(products_before(np.flip(s, -1)), -1)
+
+
+@op(
+    cases=[case(regular(3, 3)), case(regular(2, 2, 2))],
+    analytic=False, x=lambda g, x: OPS["minors"](x, g),
+)  # fmt: skip
+def cofactors(x: Value) -> Value:
+    """Each square matrix's cofactor matrix, det(x) x⁻ᵀ: the gradient of its determinant.
+
+    It is right for singular matrices, too. Gradient: see ``minors``.
+
+    >>> cofactors(np.array([[1.0, 2.0], [2.0, 4.0]])).data.round(12).tolist()
+    [[4.0, -2.0], [-2.0, 1.0]]
+    """
+    return _cofactors(x)
+
+
+def _minors_x(g: Any, x: Any, w: Any) -> Any:
+    c = np.linalg.inv(x).mT
+    cw = c @ w.mT @ c
+    cg = c @ g.mT @ c
+    first = _total(c * w)
+    second = _total(c * g)
+    sums = (first * second - _total(cw * g)) * c - first * cg - second * cw
+    return OPS["det"](x)[..., None, None] * (sums + cw @ g.mT @ c + cg @ w.mT @ c)
+
+
+def _total(x: Any) -> Any:
+    return x.sum(axis=(-2, -1), keepdims=True)
+
+
+@op(
+    cases=[case(regular(3, 3), normal(3, 3)), case(regular(2, 2, 2), normal(2, 2, 2))],
+    analytic=False, x=_minors_x, w=lambda g, x: OPS["minors"](x, g),
+)  # fmt: skip
+def minors(x: Value, w: Value) -> Value:
+    """The gradient of sum(w · cofactors(x)) by x: sums of w times minors of second order.
+
+    With c the inverse's transpose it is det(x) (sum(c w) c - c wᵀ c). It is right for singular
+    matrices, too; its own gradient by x raises LinAlgError there.
+
+    >>> minors(np.zeros((2, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[4.0, -3.0], [-2.0, 1.0]]
+    """
+    return _minors(x, w)
+
+
 @op(
     cases=[case(regular(3, 3)), case(regular(2, 2, 2))], numpy=np.linalg.det,
-    x=lambda g, x, out: (g * out)[..., None, None] * np.linalg.inv(x).mT,
+    x=lambda g, x: g[..., None, None] * OPS["cofactors"](x),
 )  # fmt: skip
 def det(x: Value) -> Value:
-    """Each square matrix's determinant.
+    """The determinant of each square matrix.
 
-    Gradient: g det(x) x⁻ᵀ; LinAlgError where x is singular.
+    Gradient: g times the cofactor matrix, which is det(x) x⁻ᵀ where x has an inverse. First and
+    second derivatives are right for singular matrices, too.
     """
     return np.linalg.det(x)

@@ -11,33 +11,32 @@ from ..cases import Case, case, integers, normal, probabilities, uniform
 from ..definition import OPS, Value, op
 from ..shapes import Shape
 from .activation import by_rows, order_for_rows
-from .elementwise import floats
+from .elementwise import floats, like, wide
 
 __all__ = [
     "binary_cross_entropy_with_logits", "mse_loss", "softmax_cross_entropy",
 ]  # fmt: skip
 
 
-def _reduced(losses: Any, reduction: str) -> Any:
+def _reduced(losses: Any, reduction: str, inputs: Any) -> Any:
+    """The losses, or their mean or sum, in the precision of the inputs."""
     match reduction:
         case "mean":
             if not losses.size:
                 raise ValueError(f"the mean over no rows is not defined: losses of {losses.shape}")
-            # In float16 the sum and the size may be too large.
-            return losses.mean() if losses.dtype.char == "e" else losses.sum() / losses.size
+            losses = losses.sum() / losses.size
         case "sum":
-            return losses.sum()
+            losses = losses.sum()
         case "none":
-            return losses
-    raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum', 'none'")
+            pass
+        case _:
+            raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum', 'none'")
+    return like(losses, inputs)
 
 
 def _share(g: Any, count: int, reduction: str) -> Any:
     """The gradient that each of ``count`` losses receives."""
-    if reduction != "mean":
-        return g
-    # In float16 such a count is infinite; for other dtypes this is the same.
-    return g / count if count < 65_504 else g / 4096 / (count / 4096)
+    return wide(g) / count if reduction == "mean" else g
 
 
 # Classification
@@ -88,8 +87,8 @@ def _softmax_cross_entropy_logits(
     count = max(1, excess.size // excess.shape[-1])
     if reduction == "none":
         return excess * g[..., None]
-    if count > 65_504 and reduction == "mean":  # infinite in float16
-        return excess * (g / 4096 / (count / 4096))
+    if g.dtype.char == "e":
+        return excess * _share(g, count, reduction)
     return excess * (g / count if reduction == "mean" else g)
 
 
@@ -129,17 +128,23 @@ def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -
     """
     labels = _array(labels)
     indexed = _are_classes(labels, logits.shape)
-    logits = by_rows(logits)
-    shifted = logits - logits.real.max(axis=-1, keepdims=True)
+    rows = by_rows(logits)
+    shifted = rows - rows.real.max(axis=-1, keepdims=True)
     powers = np.exp(shifted)
     sums = powers.sum(axis=-1, keepdims=True)
     if indexed:
-        rows = np.arange(labels.size)
-        picked = shifted.reshape(-1, logits.shape[-1])[rows, labels.reshape(-1)]
+        places = np.arange(labels.size)
+        picked = shifted.reshape(-1, logits.shape[-1])[places, labels.reshape(-1)]
         picked = picked.reshape(labels.shape)
     else:
-        picked = (shifted * _one_hot(labels, logits.real)).sum(axis=-1)
-    return _reduced(np.log(sums)[..., 0] - picked, reduction), powers / sums
+        picked = _unless_absent(_one_hot(labels, rows.real), shifted).sum(axis=-1)
+    losses = np.log(sums)[..., 0] - picked
+    return _reduced(losses, reduction, logits), like(powers / sums, logits)
+
+
+def _unless_absent(share: Any, x: Any) -> Any:
+    """share x, which is 0 for no share, even of an infinite x: a class that is masked by -inf."""
+    return np.where(share == 0, 0, x) * share
 
 
 _BINARY: list[Case] = [
@@ -172,9 +177,11 @@ def binary_cross_entropy_with_logits(
     Both of one shape. Gradients: (sigmoid(logits) - targets) g / n; -logits g / n.
     """
     _fit("logits", logits, targets)
-    logits = floats(logits)
-    losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-    return _reduced(losses, reduction)
+    x = wide(floats(logits))
+    t = wide(targets) if targets.dtype.kind == "f" else targets.astype(x.dtype)
+    size = np.abs(x)
+    losses = _unless_absent(np.where(x > 0, 1 - t, t), size) + np.log1p(np.exp(-size))
+    return _reduced(losses, reduction, logits)
 
 
 # Regression
@@ -200,5 +207,5 @@ def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Val
     2.0
     """
     _fit("predictions", predictions, targets)
-    difference = floats(predictions) - targets
-    return _reduced(difference * difference, reduction)
+    difference = wide(floats(predictions)) - targets
+    return _reduced(difference * difference, reduction, predictions)

@@ -20,7 +20,10 @@ from ..cases import (
 )  # fmt: skip
 from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
-from .elementwise import floats
+from ..tensor import Tensor, plain
+from ..tracing import Traced
+from .elementwise import floats, kept, like, unless_zero, wide
+from .origin import depends, slope_at_zero, some, still
 
 __all__ = [
     "all", "any", "argmax", "argmin", "cumprod", "cumsum", "linear_recurrence", "logsumexp",
@@ -41,12 +44,14 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.sum(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).tolist()
     [4.0, 6.0]
     """
+    if x.dtype.char == "e":  # along some axes NumPy's own stops growing at 2,048 ones
+        return x.sum(axis=axis, keepdims=keepdims, dtype=np.float32).astype(x.dtype)
     return x.sum(axis=axis, keepdims=keepdims)  # np.sum(x) costs half a microsecond more
 
 
 @op(
     cases=reductions(normal), numpy=np.mean,
-    x=lambda g, x_shape, axis: spread(g / _count(x_shape, axis), x_shape, axis),
+    x=lambda g, x_shape, axis: spread(wide(g) / _count(x_shape, axis), x_shape, axis),
 )  # fmt: skip
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged."""
@@ -54,6 +59,7 @@ def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 def _centered(x: Any, axis: Axis) -> Any:
+    x = wide(x)
     return x - x.mean(axis=axis, keepdims=True)
 
 
@@ -65,7 +71,7 @@ _SPREADS = [
 @op(
     cases=_SPREADS, numpy=np.var,
     x=lambda g, x, axis, ddof: (
-        spread(g * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
+        spread(wide(g) * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
     ),
 )  # fmt: skip
 def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
@@ -73,38 +79,62 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     Raises ValueError where n - ddof is not positive: the variance would be nan or infinite.
     """
-    return _variance(x, axis, ddof, keepdims)
+    centered, free = _centered(x, axis), _degrees_of_freedom(x, axis, ddof)
+    return like(np.sum(centered * centered, axis=axis, keepdims=keepdims) / free, x)
 
 
-@op(
-    cases=_SPREADS, numpy=np.std,
-    x=lambda g, x, out, axis, ddof: (
-        spread(g / _unless_zero(out) / (_count(x.shape, axis) - ddof), x.shape, axis)
-        * _centered(x, axis)
-    ),
-)  # fmt: skip
+def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
+    count = _count(x.shape, axis) - ddof
+    part = spread(wide(g) / unless_zero(out) / count, x.shape, axis) * _centered(x, axis)
+    if (slope := slope_at_zero(g, out)) is not None:
+        return part + still(_centered(x, axis), spread(slope / count, x.shape, axis))
+    return part
+
+
+@op(cases=_SPREADS, numpy=np.std, x=_std_x)
 def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
     """The standard deviation along ``axis``. Gradient: g (x - mean) / ((n - ddof) std), 0 at std 0.
 
+    The second derivative at std 0 is right where there is one (std(x)² has var's), else nan.
     Raises ValueError where n - ddof is not positive.
     """
-    return np.sqrt(_variance(x, axis, ddof, keepdims))
+    free = _degrees_of_freedom(x, axis, ddof)
+    return like(_root_of_squares(_centered(x, axis), axis, keepdims, free), x)
 
 
-def _variance(x: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
+def _degrees_of_freedom(x: Any, axis: Axis, ddof: float) -> float:
     count = _count(x.shape, axis)
     if count <= ddof:
         raise ValueError(
             f"{count} elements along axis={axis} and ddof={ddof} leave no degree of freedom: "
             "reduce over more elements or lower ddof"
         )
-    centered = _centered(x, axis)
-    return np.sum(centered * centered, axis=axis, keepdims=keepdims) / float(count - ddof)
+    return float(count - ddof)
 
 
-def _unless_zero(x: Any, instead: float = np.inf) -> Any:
-    """``x`` with inf in place of 0: what is divided by it is 0 then, and so are its derivatives."""
-    return np.where(x == 0, instead, x)
+def _root_of_squares(x: Any, axis: Axis, keepdims: bool, count: float = 1.0) -> Any:
+    """sqrt(sum(x²) / count). Where the squares are too large, or too small, x is scaled first."""
+    with np.errstate(over="ignore"):
+        squares = np.sum(x * x, axis=axis, keepdims=keepdims)
+    if isinstance(x, Traced) or not _in_range(squares.real):
+        scale = _scale(x, axis)
+        total = np.sum(np.square(x / scale), axis=axis, keepdims=keepdims)
+        return np.sqrt(total / count) * scale.reshape(total.shape)
+    return np.sqrt(squares / count)
+
+
+def _in_range(squares: Any) -> bool:
+    limits = np.finfo(squares.dtype)
+    return squares.size == 0 or bool(
+        squares.min() > limits.tiny / limits.eps**2 and squares.max() < np.inf
+    )
+
+
+def _scale(x: Any, axis: Axis) -> Any:
+    """The power of 2 below the largest of |x|: to divide by it changes no digit."""
+    largest = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0)
+    usual = (largest > 0) & (largest < np.inf)
+    return np.exp2(np.floor(np.log2(np.where(usual, largest, 1))))
 
 
 # Largest and smallest: elements that tie for the extreme share its gradient
@@ -112,8 +142,9 @@ def _unless_zero(x: Any, instead: float = np.inf) -> Any:
 
 def _extreme_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
     hits = x == out.reshape(kept_shape(x.shape, axis))
+    g = wide(g)
     share = g / hits.sum(axis=axis).reshape(g.shape).astype(g.dtype)
-    return spread(share, x.shape, axis) * hits
+    return kept(spread(share, x.shape, axis), hits)
 
 
 _EXTREME: dict[str, Any] = {"cases": reductions(distinct), "analytic": False, "x": _extreme_x}
@@ -140,8 +171,16 @@ def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
     # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
-    shares = np.exp(x - out.reshape(kept_shape(x.shape, axis)))
-    return spread(g, x.shape, axis) * shares / shares.sum(axis=axis, keepdims=True)
+    shares = _shares(wide(x), wide(out).reshape(kept_shape(x.shape, axis)))
+    total = shares.sum(axis=axis, keepdims=True)
+    return spread(wide(g), x.shape, axis) * shares / np.where(total == 0, 1, total)
+
+
+def _shares(x: Any, out: Any) -> Any:
+    """exp(x - out). An infinite x leaves no share to others, and nothing but -inf has none."""
+    infinite = np.isinf(out)
+    powers = np.exp(np.where(infinite, 0, x) - np.where(infinite, 0, out))
+    return np.where(infinite, x == np.inf, powers)
 
 
 @op(cases=reductions(normal), x=_logsumexp_x)
@@ -152,11 +191,13 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.logsumexp(tg.Tensor([1000.0, 1000.0])).item()
     1000.6931471805599
     """
-    x = floats(x)
+    given, x = x, wide(floats(x))
     pivot = np.max(x.real, axis=axis, keepdims=True)  # any pivot does; the real part stays analytic
-    pivot = np.where(np.isfinite(pivot), pivot, 0)
+    largest = np.finfo(x.dtype).max  # inf - inf would be nan
+    pivot = np.clip(pivot, -largest, largest)
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
         total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
+    total = like(total, given)
     return total if keepdims else np.squeeze(total, axis=normalize_axes(axis, x.ndim))
 
 
@@ -167,14 +208,15 @@ def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
     # The product of all the others, from the left and from the right: right with zeros, too.
     axes = normalize_axes(axis, x.ndim)
     order = sorted(range(x.ndim), key=axes.__contains__)
+    x = wide(x)
     moved = x.transpose(order)
     lanes = moved.reshape(*moved.shape[: x.ndim - len(axes)], _count(x.shape, axes))
-    others = _before(lanes) * np.flip(_before(np.flip(lanes, -1)), -1)
+    others = products_before(lanes) * np.flip(products_before(np.flip(lanes, -1)), -1)
     back = others.reshape(moved.shape).transpose([order.index(i) for i in range(x.ndim)])
     return spread(g, x.shape, axis) * back
 
 
-def _before(x: Any) -> Any:
+def products_before(x: Any) -> Any:
     """Along the last axis, the product of all elements before each one."""
     ones = np.ones((*x.shape[:-1], builtins.min(1, x.shape[-1])), x.dtype)
     return np.concatenate([ones, np.cumprod(x[..., :-1], axis=-1)], axis=-1)
@@ -195,7 +237,7 @@ def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> x.grad
     array([0., 6., 0.])
     """
-    return np.prod(x, axis=axis, keepdims=keepdims)
+    return like(np.prod(wide(x), axis=axis, keepdims=keepdims), x)
 
 
 # Running reductions. The derivative of a running product is a linear recurrence, and that of a
@@ -238,17 +280,19 @@ def _recurrence_b(g: Any, a: Any) -> Any:
 
 @op(
     cases=_RUNNING, numpy=np.cumsum,
-    x=lambda g, x_shape, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x_shape),
+    x=lambda g, x_shape, axis: (
+        np.flip(np.cumsum(np.flip(wide(g), axis), axis), axis).reshape(x_shape)
+    ),
 )  # fmt: skip
 def cumsum(x: Value, axis: int | None = None) -> Value:
     """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end."""
-    return np.cumsum(x, axis=axis)
+    return like(np.cumsum(wide(x), axis=axis), x)
 
 
 def _cumprod_x(g: Any, x: Any, axis: int | None) -> Any:
     along = 0 if axis is None else axis
-    lanes = np.moveaxis(x.reshape(g.shape), along, -1)
-    back = _before(lanes) * _recurrence_b(np.moveaxis(g, along, -1), lanes)
+    lanes = np.moveaxis(wide(x).reshape(g.shape), along, -1)
+    back = products_before(lanes) * _recurrence_b(np.moveaxis(wide(g), along, -1), lanes)
     return np.moveaxis(back, -1, along).reshape(x.shape)
 
 
@@ -259,20 +303,43 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
     Gradient: dx[j] = (product before j) · s[j] with s[j] = g[j] + x[j+1] s[j+1], a linear
     recurrence: right at zeros, too.
     """
-    return np.cumprod(x, axis=axis)
+    return like(np.cumprod(wide(x), axis=axis), x)
 
 
 # Norms
 
 
 def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
-    if ord == np.inf:
-        return np.sign(x) * _extreme_x(g, np.abs(x), out, axis)
     size = out.reshape(kept_shape(x.shape, axis))
+    if isinstance(g, Tensor) and some(plain(x) == 0):
+        return _norm_part(g, x, size, ord, axis) + still(x, _norm_slope(g, x, out, ord, axis))
     if ord in (None, 2, "fro"):
-        return spread(g, x.shape, axis) * x / _unless_zero(size)
-    ratio = _unless_zero(np.abs(x), 1) / _unless_zero(size, 1)
-    return spread(g, x.shape, axis) * np.sign(x) * ratio ** (ord - 1)
+        return spread(wide(g), x.shape, axis) * x / unless_zero(size)
+    return _norm_part(g, x, size, ord, axis)
+
+
+def _norm_part(g: Any, x: Any, size: Any, ord: Any, axis: Axis) -> Any:
+    if ord in (None, 2, "fro"):
+        return spread(wide(g), x.shape, axis) * x / unless_zero(size)
+    if ord == np.inf:
+        return np.sign(x) * _extreme_x(g, np.abs(x), size, axis)
+    ratio = np.where(x == 0, 1, np.abs(x) / unless_zero(size, 1))
+    return spread(wide(g), x.shape, axis) * np.sign(x) * ratio ** (ord - 1)
+
+
+def _norm_slope(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
+    """Where x is 0: the second derivative that the formula misses. See ``origin``."""
+    slope = slope_at_zero(g, out, smooth=ord == 1)
+    if ord in (None, 2, "fro"):
+        return np.zeros((), g.dtype) if slope is None else spread(slope, x.shape, axis)
+    if ord < 2 and ord != 1:  # |x|^p itself has none, whatever becomes of the norm
+        steep = g.data == g.data if g.requires_grad else g.data != 0
+    else:  # a power of the norm may have one, if its own slope at 0 is 0
+        steep = np.zeros(g.shape, bool) if slope is None else plain(slope) != 0
+        if ord == 1 and depends(g, out):
+            steep = steep | (out.data != 0)
+    bent = (plain(x) == 0) & spread(steep, x.shape, axis)
+    return np.where(bent, np.nan, 0).astype(g.dtype)
 
 
 @op(
@@ -288,15 +355,19 @@ def norm(
 
     With None or "fro" the elements along several axes (``axis=None``: all) count as one vector.
     Another ``ord`` is a positive number or inf and takes one axis: matrix norms are refused.
-    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it.
+    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it. The second
+    derivative at 0 is right where there is one (norm(x)² has 2 I), else nan.
 
     >>> import tinygrad_np as tg
     >>> tg.norm(tg.Tensor([3.0, 4.0])).item()
     5.0
     """
-    x = floats(x)
+    return like(_length(wide(floats(x)), ord, axis, keepdims), x)
+
+
+def _length(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
     if ord in (None, "fro"):
-        return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+        return _root_of_squares(x, axis, keepdims)
     if isinstance(ord, str) or not ord > 0:
         raise ValueError(f"ord={ord!r}: use None, 'fro', inf or a positive number")
     if x.ndim > 1 and (axis is None or np.size(axis) > 1):
@@ -306,7 +377,9 @@ def norm(
         )
     if ord == np.inf:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
-    return np.sum(np.abs(x) ** float(ord), axis=axis, keepdims=keepdims) ** (1 / float(ord))
+    scale = _scale(x, axis)
+    total = np.sum(np.abs(x / scale) ** float(ord), axis=axis, keepdims=keepdims)
+    return total ** (1 / float(ord)) * scale.reshape(total.shape)
 
 
 # Questions: no gradient
@@ -316,25 +389,25 @@ _PLACES = [case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5),
 _MASKS = [case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)]
 
 
-@op(cases=_PLACES, numpy=np.argmax)
+@op(cases=_PLACES, numpy=np.argmax, constant=True)
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """The index of the largest element along ``axis``, the first of several. No gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@op(cases=_PLACES, numpy=np.argmin)
+@op(cases=_PLACES, numpy=np.argmin, constant=True)
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """The index of the smallest element along ``axis``, the first of several. No gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
-@op(cases=_MASKS, numpy=np.all)
+@op(cases=_MASKS, numpy=np.all, constant=True)
 def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Whether all elements along ``axis`` are true. No gradient."""
     return x.all(axis=axis, keepdims=keepdims)
 
 
-@op(cases=_MASKS, numpy=np.any)
+@op(cases=_MASKS, numpy=np.any, constant=True)
 def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Whether any element along ``axis`` is true. No gradient."""
     return x.any(axis=axis, keepdims=keepdims)

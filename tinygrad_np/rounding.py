@@ -1,0 +1,95 @@
+"""What rounding does to a value and to a gradient, estimated from the graph that computes them.
+
+Each intermediate result is off by its last place; the derivative by it says how far this carries.
+(Linnainmaa 1976, where reverse mode comes from.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from . import graph
+from .autodiff import connected, grad
+from .graph import Node
+from .tensor import Array, Tensor, plain
+
+ULPS = 4
+"""How many units in its last place the result of an op may be off."""
+
+
+def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
+    """How much rounding scatters a scalar, and how much what is hidden inside the ops may do so.
+
+    The first is the root of the sum of squares over all intermediate results. The second takes
+    the largest operand of an op in place of its result: ``log_softmax`` subtracts large numbers to
+    get a small one. Zeros where a rule fails.
+    """
+    seen: dict[Node, tuple[Array, float]] = {}
+    squares: list[float] = []
+    hidden: list[float] = []
+
+    def observe(node: Node, operands: Any, out: Any) -> None:
+        size = np.abs(out)
+        seen[node] = size, max(float(np.max(np.abs(a), initial=0.0)) for a in (out, *operands))
+
+    def before_rules(node: Node, gradient: Any) -> None:
+        if node in seen:
+            eps, influence = float(np.finfo(node.dtype).eps), np.abs(gradient)
+            squares.append(float(((eps / 2 * influence * seen[node][0]) ** 2).sum()))
+            hidden.append(eps * float(influence.sum()) * seen[node][1])
+
+    with np.errstate(all="ignore"):
+        try:
+            with graph.observed(SimpleNamespace(observe=observe)):
+                out = connected(function())
+            _carry_back(out, before_rules)
+        except Exception:
+            return 0.0, 0.0
+    found = math.sqrt(sum(squares)), sum(hidden)
+    return found if np.isfinite(found).all() else (0.0, 0.0)
+
+
+def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -> float:
+    """How far rounding to a relative ``eps`` may move the derivative of a scalar along ``way``.
+
+    A bound: the sum over all intermediate results of the forward and the backward pass. It is large
+    against the derivative where larger terms cancel, as in p - 1 for p near 1. 0 where the rules
+    cannot be recorded: nothing is known then.
+    """
+    sizes: dict[Node, Array] = {}
+    carried: list[float] = []
+
+    def observe(node: Node, _: Any, out: Any) -> None:
+        sizes[node] = np.abs(out)
+
+    def before_rules(node: Node, gradient: Any) -> None:
+        if node in sizes:
+            carried.append(float((np.abs(gradient) * sizes[node]).sum()))
+
+    with np.errstate(all="ignore"):
+        try:
+            with graph.observed(SimpleNamespace(observe=observe)):
+                out = connected(function())
+                g = Tensor(np.ones(out.shape, out.dtype), requires_grad=True)
+                derivative = grad(out, tensor, g, create_graph=True, allow_unused=True)
+                along = connected((derivative * way).sum())
+            for given in (g, tensor):
+                if given._node is not None:
+                    sizes[given._node] = np.abs(plain(given))
+            _carry_back(along, before_rules)
+        except Exception:
+            return 0.0
+    bound = ULPS * eps * sum(carried)
+    return bound if math.isfinite(bound) else 0.0
+
+
+def _carry_back(out: Tensor, before_rules: Callable[[Node, Any], None]) -> None:
+    """A backward pass from a scalar that shows each node with the derivative by it."""
+    watch = SimpleNamespace(observe=lambda *_: None, before_rules=before_rules)
+    with graph.observed(watch):
+        graph.backward({out._node: np.ones(out.shape, out.dtype)} if out._node else {})
