@@ -137,9 +137,9 @@ class _Traced:
         self.mode = mode
         trace, self.seconds = self._trace(compiled.function, args, kwargs)
         self.entries = entries(trace)
-        for run in EXACT if compiled.exact else (*EXACT, *REORDERING):
+        for run in EXACT:
             run(trace.program)
-        self.plan = Plan(trace, _executor(trace.program, compiled.backend))
+        self.plan = Plan(trace, _executor(trace.program, compiled.exact, compiled.backend))
         self.calls, self.next = 1, 2
         self.since = time.perf_counter()
 
@@ -167,10 +167,12 @@ class _Traced:
         self.next = number + apart
 
 
-def _executor(program: Program, backend: Backend | None) -> Executor:
+def _executor(program: Program, exact: bool, backend: Backend | None) -> Executor:
     """The executor that was asked for; native code where it can be had."""
     if backend != "numpy" and (backend == "native" or native.unavailable() is None):
         try:
+            for run in () if exact else REORDERING:
+                run(program)
             return NativeExecutor(program)
         except NoLibraryError:  # of which a warning has told
             pass

@@ -34,6 +34,10 @@ class Names(Protocol):
         """The name of one of NumPy's inner loops."""
         ...
 
+    def address(self, name: str, address: int) -> str:
+        """The name under which C finds another function."""
+        ...
+
     def number(self, value: Value) -> str:
         """The name of a number that the program is given."""
         ...
@@ -221,7 +225,8 @@ class _Text:
 
     def _index(self, value: Value, row: str, column: str) -> str:
         if value in self.temporary:
-            return index((row, column), (self.block[1], 1)) if row else column
+            used = [(row, self.block[1])] * bool(row) + [(column, 1)] * bool(column)
+            return index([v for v, _ in used], [s for _, s in used])
         *outer, rows, columns = self.steps[value]
         variables = [*self.at, self.from_row or "0", row or "0", self.from_column or "0", column or "0"]
         steps = [*outer, rows, rows, columns, columns]

@@ -14,7 +14,8 @@ from .. import native
 from ..ops import indexing
 from .c_code import Place, c_type, converted, expression, index, literal, loops, nest, substituted
 from .fusion import Names
-from .passes.gemm import gemm, small_product
+from .passes.gemm import gemm, layout
+from .passes.rows import small_product
 from .program import Call, Value, values_in
 from .symbol import with_item
 
@@ -116,7 +117,8 @@ def _reduction(call: Call) -> Emit | None:
             return before if start is None else assign(target, source.view(lambda a: a.reshape(out.shape)))
         *outer, (n, (step, onto)) = axes
         text = expression(ufunc, types)
-        if text and (onto or (n < 8 and ufunc is np.add)):
+        few = n < 8 and ufunc is np.add and all(kept for _, (_, kept) in outer)
+        if text and (onto or few):
             inner = _names(len(axes))
             a, b = at(whole, inner, [s[1] for _, s in axes]), at(source, inner, [s[0] for _, s in axes])
             text = f"{a} += {b}" if ufunc is np.add else f"{a} = {text}"
@@ -195,11 +197,58 @@ def _product(call: Call) -> Emit | None:
 
 
 def _gemm(call: Call) -> Emit | None:
-    return None
+    """C + alpha * (A @ B), where C's memory holds the result: the update of a weight."""
+    if call.function is not gemm:
+        return None
+    c, a, b, sign, factor = call.args
+    out, (n, k), m = call.out, a.shape, b.shape[1]
+    dtype, type_ = out.dtype, c_type(out.dtype)
+    if k > 1 and (blas := native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm")) is None:
+        return None
+
+    def lines(names: Names) -> list[str]:
+        old, left, right, target = _placed(names, c, a, b, out)
+        is_number = isinstance(factor, Value)
+        word = f"({type_}){names.number(factor)}" if is_number else literal(factor, dtype)
+        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}{word};"]
+        if old.pointer != target.pointer:
+            text += assign(target, old)
+        if k == 1:
+            x, y = at(left, ["i"], left.steps[:1]), at(right, ["j"], right.steps[1:])
+            inner = loops([(m, ())], ["j"], [f"{at(target, 'ij', target.steps)} += x * {y};"], True)
+            return ["{", *text, *loops([(n, ())], ["i"], [f"const {type_} x = alpha * {x};", *inner]), "}"]
+        flags: list[Any] = []
+        for v, place in ((a, left), (b, right)):
+            turned, leading = layout(v) or (False, 0)
+            flags += ["TRANSPOSED" if turned else "PLAIN", place.pointer, leading]
+        table = names.address(f"blas_gemm_{type_}", blas or 0)
+        (ta, pa, la), (tb, pb, lb) = flags[:3], flags[3:]
+        # BLAS takes no look at A and B where alpha is 0; NumPy makes nan of 0 * inf.
+        rest = f"gemm_{type_}({table}, {ta}, {tb}, {n}, {m}, {k}, %s, {pa}, {la}, {pb}, {lb}, %s, {target.pointer});"
+        return ["{", *text, "if (alpha != 0)", rest % ("alpha", 1), "else", "{",
+                f"static {type_} product[{n * m}];", rest.replace(target.pointer + ")", "product)") % (1, 0),
+                f"for (isize i = 0; i < {n * m}; i++)", f"{target.pointer}[i] += alpha * product[i];",
+                "}", "}"]  # fmt: skip
+
+    return lines
 
 
 def _small_product(call: Call) -> Emit | None:
-    return None
+    if call.function is not small_product:
+        return None
+    (a, b), out = call.args, call.out
+    (n, k), m = a.shape, b.shape[1]
+
+    def lines(names: Names) -> list[str]:
+        left, right, target = _placed(names, a, b, out)
+        x, y, z = at(left, "ik", left.steps), at(right, "kj", right.steps), at(target, "ij", target.steps)
+        if k == 1:
+            return loops([(n, ()), (1, ()), (m, ())], "ikj", [f"{z} = {x} * {y};"], True)
+        if m > 1 and b.strides[1] == b.dtype.itemsize:
+            return [*assign(target, "0"), *loops([(n, ()), (k, ()), (m, ())], "ikj", [f"{z} += {x} * {y};"], True)]
+        return [*assign(target, "0"), *loops([(n, ()), (m, ()), (k, ())], "ijk", [f"{z} += {x} * {y};"])]
+
+    return lines
 
 
 # Elements that move
@@ -237,7 +286,7 @@ def _joined(call: Call) -> Emit | None:
         for (source,) in (_placed(names, part) for part in parts):
             end = start + (1 if stack else source.shape[axis])
             picked: Any = (slice(None),) * axis + (start if stack else slice(start, end),)
-            text += assign(target.view(lambda a, picked=picked: a[picked]), source)
+            text += assign(_part(target, picked), source)
             start = end
         return text
 

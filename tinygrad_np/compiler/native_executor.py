@@ -368,6 +368,11 @@ class _Writer:
         self.loops["np_" + name] = found
         return "np_" + name
 
+    def address(self, name: str, address: int) -> str:
+        """The name under which C finds another function."""
+        self.loops[name] = address, 0
+        return name
+
     def number(self, value: Value) -> str:
         """The name of a number."""
         i = self.program.numbers.index(value)

@@ -58,6 +58,18 @@ static inline void product(Loop loop, isize n, isize k, isize m, const isize *st
     loop.function(operands, lengths, steps, loop.data);
 }
 
+/* out = alpha * a @ b + beta * out by NumPy's BLAS; out is (n, m) without gaps. */
+#define GEMM(type) \
+    static inline void gemm_##type(Loop blas, int ta, int tb, BLAS_INT n, BLAS_INT m, BLAS_INT k, \
+                                   type alpha, const type *a, BLAS_INT lda, const type *b, \
+                                   BLAS_INT ldb, type beta, type *out) \
+    { \
+        ((void (*)(int, int, int, BLAS_INT, BLAS_INT, BLAS_INT, type, const type *, BLAS_INT, \
+                   const type *, BLAS_INT, type, type *, BLAS_INT))(void *)blas.function)( \
+            ROWS, ta, tb, n, m, k, alpha, a, lda, b, ldb, beta, out, m); \
+    }
+GEMM(float) GEMM(double)
+
 static inline void call1(Loop loop, const void *x, void *out, isize n, isize size)
 {
     char *operands[2] = {(char *)x, out};
