@@ -19,7 +19,6 @@ BLOCK = 1024
 _WHOLE = 2 * BLOCK
 """So many elements are one block: its size is then known to the compiler."""
 _COPIES = (np.ndarray.astype, np.ndarray.copy, laid_out)
-_IGNORED = {"ignore", "warn"}
 _CLIP: Any = np._core.umath.clip  # type: ignore[attr-defined]
 
 
@@ -63,8 +62,6 @@ class Item:
 
 def items_of(call: Call) -> list[Item] | None:
     """An elementwise call, after conversions that need a loop of their own; None if C cannot."""
-    if not set(call.errors.values()) <= _IGNORED:
-        return None
     function, args = call.function, call.args
     if function in _COPIES:
         function, args = np.positive, args[:1]
@@ -139,7 +136,8 @@ class Group:
     def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
         own = {item.out for item in (*self.items, *items)}
-        return items[-1].out.shape == self.shape and all(
+        alike = items[-1].out.shape == self.shape and items[0].call.errors == self.calls[0].errors
+        return alike and all(
             made(value) is not self or value in own for item in items for value in item.values
         )
 
@@ -197,8 +195,21 @@ class _Text:
             if value in self.items
             and (self.items[value].level < item.level or self.items[value].level % 2)
         }  # fmt: skip
-        self.temporary = {v: f"t{v.number}" for v in self.items
-                          if v not in self.places and (v in self.later or self.items[v].level % 2)}  # fmt: skip
+        self.slots: dict[str, tuple[str, int]] = {}  # names of block's arrays: type, last level
+        self.temporary: dict[Value, str] = {}
+        for item in sorted(group.items, key=lambda item: item.level):
+            value = item.out
+            if value not in self.places and (value in self.later or item.level % 2):
+                self.temporary[value] = self._slot(item)
+
+    def _slot(self, item: Item) -> str:
+        """An array of a block's size, free from this level on."""
+        kind = c_type(item.out.dtype) or ""
+        last = max([i.level for i in self.group.items if item.out in i.values], default=item.level)
+        free = [n for n, (k, end) in self.slots.items() if k == kind and end < item.level]
+        name = free[0] if free else f"t{len(self.slots)}"
+        self.slots[name] = kind, last
+        return name
 
     def lines(self) -> list[str]:
         """Loops over blocks, and in each the levels in order."""
@@ -206,7 +217,7 @@ class _Text:
         self.at: tuple[str, ...] = tuple(f"i{k}" for k in range(len(self.outer)))
         self.from_row = self.from_column = ""
         size = self.block[0] * self.block[1]
-        body = [f"{c_type(v.dtype)} {name}[{size}];" for v, name in self.temporary.items()]
+        body = [f"{kind} {name}[{size}];" for name, (kind, _) in self.slots.items()]
         heads: list[str] = []
         if not self.whole:
             by_rows = self.rows[0] > 1

@@ -31,6 +31,8 @@ class Single:
     call: Call
     lines: Emit
     raises: bool = False
+    onto: Value | None = None
+    """An operand in whose memory the result may be."""
 
     @property
     def calls(self) -> list[Call]:
@@ -40,13 +42,13 @@ class Single:
 
 def single(call: Call) -> Single | None:
     """The kernel of a call; None if C has none with NumPy's bits."""
-    if call.errors or not call.out.size or any(c_type(v.dtype) is None for v in _arrays(call)):
+    if not call.out.size or any(c_type(v.dtype) is None for v in _arrays(call)):
         return None
     if not all(v.size for v in _arrays(call)):
         return None
     for rule in (_reduction, _product, _gemm, _small_product, _reshaped, _joined):
         if (emit := rule(call)) is not None:
-            return Single(call, emit)
+            return Single(call, emit, onto=call.args[0] if call.function is gemm else None)
     for rule in (_gathered, _scattered, _with_item):
         if (emit := rule(call)) is not None:
             return Single(call, emit, raises=True)
@@ -89,6 +91,8 @@ def _reduction(call: Call) -> Emit | None:
     if ufunc not in _STARTS or call.function.__name__ != "reduce" or len(call.args) != 2:
         return None
     (x, axis), out = call.args, call.out
+    if not x.shape:
+        return None
     types = (out.dtype,) * 3
     if call.kwargs.keys() != {"keepdims"} or x.dtype != out.dtype or x.dtype.char not in "efd":
         return None

@@ -58,7 +58,11 @@ class NativeExecutor:
             raise NoLibraryError
         for name, address in writer.addresses():
             (ctypes.c_void_p * 2).in_dll(library, name)[:] = address
-        self.fixed = self.memory.work, *[value.array for value in self.memory.constants]
+        constants = [value.array for value in self.memory.constants]
+        self.fixed = self.memory.work, 1.0, *constants
+        self.unchecked = self.memory.work, 0.0, *constants
+        self.buffers = [self.memory.work]
+        self.whole: NumpyExecutor | None = None
         makers = [np.empty_like(t) for t in self.memory.templates]
         self.parts = [self._part(library, part) for part in writer.parts]
         self.run = self._run(makers)
@@ -88,25 +92,22 @@ class NativeExecutor:
 
     def _run(self, templates: list[Any]) -> Callable[[Any, Any], Any]:
         fixed, parts, empty_like = self.fixed, self.parts, np.empty_like
-        if len(parts) == 1 and len(templates) == 1:
-            (part,), (template,) = parts, templates
+        (part,), (template,) = parts[:1] or [None], templates[:1] or [None]
 
-            def run_one(arrays: Any, numbers: Any) -> Any:
-                out = (empty_like(template),)
-                if code := part(arrays, numbers, fixed, out):
-                    self._explain(code, arrays, numbers)
-                return out
-
-            return run_one
+        def run_one(arrays: Any, numbers: Any) -> Any:
+            out = (empty_like(template),)
+            if code := part(arrays, numbers, fixed, out):
+                self._resolve(code, part, arrays, numbers, out)
+            return out
 
         def run(arrays: Any, numbers: Any) -> Any:
             out = tuple([empty_like(template) for template in templates])
             for part in parts:
                 if code := part(arrays, numbers, fixed, out):
-                    self._explain(code, arrays, numbers)
+                    self._resolve(code, part, arrays, numbers, out)
             return out
 
-        return run
+        return run_one if len(parts) == len(templates) == 1 else run
 
     def _part(self, library: Any, part: str | Segment) -> Callable[..., int | None]:
         if isinstance(part, str):
@@ -130,14 +131,23 @@ class NativeExecutor:
 
         return run
 
-    def _explain(self, code: int, arrays: Any, numbers: Any) -> None:
-        """Raise what NumPy raises where an index is out of bounds: no state has changed yet."""
-        call = self.program.calls[code - 1]
-        program = Program(self.program.inputs, self.program.numbers, self.program.calls[:code], [call.out], [])
-        executor = NumpyExecutor(program, first_line=10**6)
-        self.origin |= executor.origin
-        executor.run(arrays, numbers)
-        raise AssertionError(f"an index was out of bounds in C, but not in NumPy: {call!r}")
+    def _resolve(self, code: int, part: Any, arrays: Any, numbers: Any, out: Any) -> None:
+        """Let NumPy warn or raise: of what the processor noticed, or an index out of bounds.
+
+        No state has changed yet.
+        """
+        if code > 0 or set(np.geterr().values()) != {"ignore"}:
+            if self.whole is None:
+                program = self.program
+                results = [value for _, value in program.updates]
+                program = Program(program.inputs, program.numbers, program.calls,
+                                  [*program.outputs, *results], [])  # fmt: skip
+                self.whole = NumpyExecutor(program, first_line=10**6)
+                self.origin |= self.whole.origin
+            self.whole.run(arrays, numbers)
+        if code > 0:
+            raise AssertionError(f"no index is out of bounds: {self.program.calls[code - 1]!r}")
+        part(arrays, numbers, self.unchecked, out)
 
 
 def _prepared(program: Program) -> Program:
@@ -247,13 +257,16 @@ class _Memory:
             kernel, readers = self.kernels[i], self.read.get(place, [])
             if max(readers, default=-1) > i or value in self.segmented:
                 continue
-            if i in readers and not (isinstance(kernel, Group) and self._in_step(kernel, place, value)):
+            if i in readers and not self._in_step(kernel, place, value):
                 continue
             found[value] = place
         return found
 
-    def _in_step(self, group: Group, place: Value, value: Value) -> bool:
+    def _in_step(self, group: Kernel, place: Value, value: Value) -> bool:
         """Whether each element of the place is read before its new value is written."""
+        if not isinstance(group, Group):
+            roots = [self.use_def.root_of(v) for v in group.calls[0].inputs]
+            return isinstance(group, Single) and group.onto is place and roots.count(place) == 1
         (written,) = [item.level for item in group.items if item.out is value]
         return all(
             self.use_def.root_of(v) is not place or (v is place and item.level <= written)
@@ -318,30 +331,38 @@ class _Writer:
         position = {call: i for i, call in enumerate(self.program.calls)}
         body: list[str] = []
 
-        def close() -> None:
-            if body:
+        def close(ending: list[str]) -> None:
+            lines = [*body, *([] if checked else [_CHECK]), *ending]
+            if body or ending:
                 name = f"tg_part{len(functions)}"
-                head = [f"{text}" for text in self.declared.values()]
                 functions.append(indented([
                     f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)", "{",
-                    *head, *body, "return 0;", "}"]))  # fmt: skip
+                    *self.declared.values(), "set_flags(0);", *lines, "return 0;", "}"]))  # fmt: skip
                 self.parts.append(name)
             body.clear(), self.declared.clear()
 
-        for kernel in kernels:
+        checked = False
+        homes = {self.memory.made[value] for value in self.memory.homes}
+        for i, kernel in enumerate(kernels):
             if isinstance(kernel, Segment):
-                close()
+                close([])
                 self.parts.append(kernel)
                 continue
             lines = kernel.lines(self)
+            if i in homes and not checked:
+                body.append(_CHECK)
+                checked = True
             if lines:
-                ops = dict.fromkeys(call.op or "update" for call in kernel.calls)
-                what = [call.name for call in kernel.calls]
-                body += ["", f"/* {', '.join(ops)}: {', '.join(what)} */".replace("*/ ", "")]
-                code = str(position[kernel.calls[0]] + 1)
-                body += [line.replace("CODE", code) for line in lines]
-        body += self._ending()
-        close()
+                calls = kernel.calls
+                ops = dict.fromkeys(call.op or "update" for call in calls)
+                body += ["", f"/* {', '.join(ops)}: {', '.join(call.name for call in calls)} */"]
+                code = str(position[calls[0]] + 1)
+                lines = [line.replace("CODE", code) for line in lines]
+                if ignored := [_FLAGS[key] for key, how in calls[0].errors.items() if how == "ignore"]:
+                    lines = ["{", "const int before = flags();", *lines,
+                             f"set_flags(before | (flags() & ~({' | '.join(ignored)})));", "}"]  # fmt: skip
+                body += lines
+        close(self._ending())
         tables = [f"Loop {name};" for name in self.loops]
         self.text = "\n".join([*tables, "", *functions, ""])
 
@@ -412,7 +433,7 @@ class _Writer:
         elif value.source == "constant":
             if value not in memory.constants:
                 memory.constants.append(value)
-            where = f"DATA({type_}, fixed, {memory.constants.index(value) + 1})"
+            where = f"DATA({type_}, fixed, {memory.constants.index(value) + 2})"
         elif value in memory.results:
             where = f"DATA({type_}, out, {memory.results[value]})"
         else:
@@ -441,5 +462,7 @@ class _Writer:
         return found
 
 
-_TAKEN = {"arrays", "numbers", "fixed", "out", "row", "at", "n", "r", "c", "int", "float", "double",
+_FLAGS = {"invalid": "INVALID", "divide": "DIVIDE", "over": "OVER", "under": "UNDER"}
+_CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
+_TAKEN = {"alpha", "before", "flags", "arrays", "numbers", "fixed", "out", "row", "at", "n", "r", "c", "int", "float", "double",
           "step", "call", "product", "place", "copy", "sum", "each", "nest", "union", "default"}  # fmt: skip

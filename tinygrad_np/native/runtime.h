@@ -43,6 +43,37 @@ enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 }; /* CBLAS's words */
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+/* Which of NumPy's floating-point warnings are due: flags of the processor. */
+#ifdef __x86_64__
+#include <xmmintrin.h>
+enum { INVALID = 1, DIVIDE = 4, OVER = 8, UNDER = 0 };
+static inline int flags(void)
+{
+    __asm__ volatile("" ::: "memory"); /* what is to be computed, is computed before */
+    return _mm_getcsr() & (INVALID | DIVIDE | OVER);
+}
+static inline void set_flags(int flags)
+{
+    __asm__ volatile("" ::: "memory");
+    _mm_setcsr((_mm_getcsr() & ~63u) | flags);
+}
+#else
+#include <fenv.h>
+enum { INVALID = FE_INVALID, DIVIDE = FE_DIVBYZERO, OVER = FE_OVERFLOW, UNDER = 0 };
+static inline int flags(void)
+{
+    __asm__ volatile("" ::: "memory");
+    return fetestexcept(INVALID | DIVIDE | OVER);
+}
+static inline void set_flags(int flags)
+{
+    __asm__ volatile("" ::: "memory");
+    feclearexcept(FE_ALL_EXCEPT);
+    if (flags)
+        feraiseexcept(flags);
+}
+#endif
+
 static inline void call(Loop loop, isize n, const isize *steps, void **operands)
 {
     loop.function((char **)operands, &n, steps, loop.data);
