@@ -249,8 +249,13 @@ def _small_product(call: Call) -> Emit | None:
         if k == 1:
             return loops([(n, ()), (1, ()), (m, ())], "ikj", [f"{z} = {x} * {y};"], True)
         if m > 1 and b.strides[1] == b.dtype.itemsize:
-            return [*assign(target, "0"), *loops([(n, ()), (k, ()), (m, ())], "ikj", [f"{z} += {x} * {y};"], True)]
-        return [*assign(target, "0"), *loops([(n, ()), (m, ()), (k, ())], "ijk", [f"{z} += {x} * {y};"])]
+            # In an array of C's own the sums stay in registers.
+            body = [f"{c_type(out.dtype)} sums[{m}] = {{0}};",
+                    *loops([(k, ()), (m, ())], "kj", [f"sums[j] += {x} * {y};"], True),
+                    *loops([(m, ())], "j", [f"{z} = sums[j];"], True)]  # fmt: skip
+            return loops([(n, ())], "i", body)
+        body = [f"{c_type(out.dtype)} sum = 0;", *loops([(k, ())], "k", [f"sum += {x} * {y};"]), f"{z} = sum;"]
+        return loops([(n, ()), (m, ())], "ij", body)
 
     return lines
 

@@ -285,6 +285,8 @@ class _Memory:
         ending: dict[int, list[tuple[int, int]]] = {}
         total = 0
         by_kernel: dict[int, list[Value]] = {}
+        cuts = [isinstance(kernel, Segment) for kernel in self.kernels]
+        part = [2 * n - cut for n, cut in zip(itertools.accumulate(cuts), cuts, strict=True)]
         for value, i in self.made.items():
             by_kernel.setdefault(i, []).append(value)
         for i in range(len(self.kernels)):
@@ -302,7 +304,10 @@ class _Memory:
                     fitting = total, size
                     total += size
                 self.offsets[value] = fitting[0] - low
-                ending.setdefault(max(self.read.get(value, [i])), []).append(fitting)
+                last = max(self.read.get(value, [i]))
+                while last < len(self.kernels) and part[last] != part[i] and part[last] == part[min(last + 1, len(part) - 1)]:
+                    last += 1  # what is read in another function stays, should that be run again
+                ending.setdefault(last, []).append(fitting)
             free += ending.pop(i, [])
         return total
 
