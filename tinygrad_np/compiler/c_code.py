@@ -135,7 +135,9 @@ class Place:
 
 def extent(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
     """The first byte and the last, counted from the first element."""
-    ends = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)] if all(shape) else []
+    ends = (
+        [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)] if all(shape) else []
+    )
     return sum(min(end, 0) for end in ends), sum(max(end, 0) for end in ends) + itemsize
 
 
@@ -181,6 +183,32 @@ def loops(
     if independent and heads:
         heads[-1:-1] = ["INDEPENDENT"]
     return [*heads, *body, *ends] if heads else ["{", *body, *ends]
+
+
+def numbered(count: int, letter: str = "j") -> list[str]:
+    """Names of loops' variables."""
+    return [f"{letter}{k}" for k in range(count)]
+
+
+def at(place: Place, variables: Iterable[str], steps: Iterable[int]) -> str:
+    """An element, by the variables of loops."""
+    return f"{place.pointer}[{index(variables, steps)}]"
+
+
+def assign(out: Place, x: Place | str, how: str = "=") -> list[str]:
+    """``out[...] = x``, or ``+=``, for x of any strides or a number's text."""
+    source = replace(out, strides=(0,) * len(out.shape)) if isinstance(x, str) else x
+    axes = nest(out.shape, out.steps, source.broadcast(out.shape).steps)
+    names = numbered(len(axes))
+    left = at(out, names, [along[0] for _, along in axes])
+    right = x if isinstance(x, str) else converted(
+        at(x, names, [along[1] for _, along in axes]), x.dtype, out.dtype)  # fmt: skip
+    if (
+        source is x and how == "=" and source.dtype == out.dtype
+        and [along for _, along in axes] == [(1, 1)]
+    ):  # fmt: skip
+        return [f"memcpy({out.pointer}, {source.pointer}, {axes[0][0] * out.dtype.itemsize});"]
+    return loops(axes, names, [f"{left} {how} {right};"], independent=True)
 
 
 def indented(lines: Iterable[str]) -> str:

@@ -10,7 +10,16 @@ import numpy as np
 
 from .. import native
 from .c_code import (
-    Axis, Place, c_type, converted, expression, index, literal, loops, nest, substituted,
+    Axis,
+    Place,
+    c_type,
+    converted,
+    expression,
+    index,
+    literal,
+    loops,
+    nest,
+    substituted,
 )  # fmt: skip
 from .program import Call, Value, is_elementwise
 from .tracer import laid_out
@@ -40,6 +49,16 @@ class Names(Protocol):
     def number(self, value: Value) -> str:
         """The name of a number that the program is given."""
         ...
+
+
+Emit = Callable[[Names], list[str]]
+"""Writes the C text of a kernel."""
+
+
+def placed(names: Names, *values: Value) -> list[Place]:
+    """Where values lie that have memory."""
+    found = [names.place(value) for value in values]
+    return [place for place in found if place is not None]
 
 
 @dataclass(eq=False)
@@ -82,7 +101,8 @@ def items_of(call: Call) -> list[Item] | None:
         return None
     made: list[Item] = []
     operands = []
-    for arg, dtype in zip(args, types[:-1], strict=True):
+    for given, dtype in zip(args, types[:-1], strict=True):
+        arg = given
         if not isinstance(arg, Value):
             try:
                 if not isinstance(arg, int | float | complex | np.generic) or (
@@ -175,7 +195,9 @@ class _Text:
                 place = names.place(value)
                 if place is not None:
                     self.places[value] = place.broadcast(group.shape)
-        full = sorted(self.places, key=lambda v: (v not in self.items, v.size < group.items[0].out.size))
+        full = sorted(
+            self.places, key=lambda v: (v not in self.items, v.size < group.items[0].out.size)
+        )
         axes = nest(group.shape, *[self.places[value].steps for value in full])
         self.blocked = any(item.level for item in group.items)
         self.outer, (self.rows, self.columns) = axes[:-2], _two(axes[-2:], len(full))
@@ -239,7 +261,13 @@ class _Text:
             used = [(row, self.block[1])] * bool(row) + [(column, 1)] * bool(column)
             return index([v for v, _ in used], [s for _, s in used])
         *outer, rows, columns = self.steps[value]
-        variables = [*self.at, self.from_row or "0", row or "0", self.from_column or "0", column or "0"]
+        variables = [
+            *self.at,
+            self.from_row or "0",
+            row or "0",
+            self.from_column or "0",
+            column or "0",
+        ]
         steps = [*outer, rows, rows, columns, columns]
         kept = [(v, s) for v, s in zip(variables, steps, strict=True) if v != "0"]
         return index([v for v, _ in kept], [s for _, s in kept])
@@ -261,7 +289,9 @@ class _Text:
             type_, name = c_type(item.out.dtype), local[item.out]
             lines.append(f"const {type_} {name} = {text};")
             if item.out in self.places or item.out in self.temporary:
-                stores.append(f"{self._word(item.out)}[{self._index(item.out, row, column)}] = {name};")
+                stores.append(
+                    f"{self._word(item.out)}[{self._index(item.out, row, column)}] = {name};"
+                )
         axes = [(self.count[0], "r")] * (not one_row) + [(self.count[1], "c")] * bool(column)
         heads = [f"for (isize {name} = 0; {name} < {n}; {name}++) {{" for n, name in axes]
         heads[-1:-1] = ["INDEPENDENT"] if heads else []
@@ -282,11 +312,16 @@ class _Text:
     def _by_numpy(self, items: list[Item]) -> list[str]:
         lines = []
         for item in items:
-            before, pointers, steps, flat = [], [], [], True
+            before: list[str] = []
+            pointers: list[tuple[Value | None, str]] = []
+            steps: list[str] = []
+            flat = True
             for k, (arg, dtype) in enumerate(zip((*item.args, item.out), item.types, strict=True)):
                 if isinstance(arg, Value) and arg.source != "number":
                     itemsize = arg.dtype.itemsize
-                    rows, columns = (self.block[1], 1) if arg in self.temporary else self.steps[arg][-2:]
+                    rows, columns = (
+                        (self.block[1], 1) if arg in self.temporary else self.steps[arg][-2:]
+                    )
                     flat &= self.rows[0] == 1 or rows == columns * self.columns[0]
                     pointers.append((arg, self._word(arg)))
                     steps.append(str(columns * itemsize))
@@ -297,12 +332,15 @@ class _Text:
                     before.append(f"{c_type(dtype)} {name}[1] = {word};")
                 else:
                     data = np.asarray(arg).astype(dtype).tobytes()
-                    before.append(f"_Alignas(16) uint8_t {name}[] = {{{', '.join(map(str, data))}}};")
+                    before.append(
+                        f"_Alignas(16) uint8_t {name}[] = {{{', '.join(map(str, data))}}};"
+                    )
                 pointers.append((None, name))
                 steps.append("0")
             row = "" if flat or self.rows[0] == 1 else "r"
-            words = [word if arg is None or (at := self._index(arg, row, "")) in ("", "0")
-                     else f"{word} + {at}" for arg, word in pointers]  # fmt: skip
+            starts = ["0" if arg is None else self._index(arg, row, "") for arg, _ in pointers]
+            words = [word if start == "0" else f"{word} + {start}"
+                     for (_, word), start in zip(pointers, starts, strict=True)]  # fmt: skip
             count = self.count[1] if row or self.count[0] == "1" else index(
                 [self.count[0]], [int(self.count[1])])  # fmt: skip
             call = (f"call({self.names.loop(item.function, item.types)}, {count}, "

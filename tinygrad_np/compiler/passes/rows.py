@@ -24,8 +24,10 @@ def small_product(a: Any, b: Any) -> Any:
 def run(program: Program) -> None:
     """Mark the products for which loops are faster."""
     for call in program.calls:
-        if call.function in (np.matmul, np.dot) and not call.kwargs and _is_small(*call.args, call.out):
-            call.function = small_product
+        if call.function in (np.matmul, np.dot) and not call.kwargs:
+            a, b = call.args
+            if _is_small(a, b, call.out):
+                call.function = small_product
 
 
 def _is_small(a: Any, b: Any, out: Value) -> bool:
