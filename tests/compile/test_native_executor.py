@@ -79,7 +79,7 @@ def test_elementwise_functions_have_numpys_bits(dtype: Any) -> None:
         a, b = np.repeat(SPECIAL, 10).astype(dtype), np.tile(SPECIAL, 10).astype(dtype)
     check(lambda a: [f(a) for f in UNARY], a, in_c=True)
     check(lambda a, b: [f(a, b) for f in BINARY], a, b, in_c=True)
-    check(lambda a: [f(a, 2.0) for f in BINARY] + [f(0.5, a) for f in BINARY], a, in_c=True)
+    check(lambda a: [f(a, 2.0) for f in BINARY] + [f(0.5, a) for f in BINARY], a)
 
 
 @pytest.mark.parametrize("char", "?bBhHiIlLefdFD")
@@ -149,7 +149,7 @@ PICKS: Any = {
     "rows": lambda x: np.take(x, [2, 0, 2, -1], axis=0),
     "rows by array": lambda x: x[np.array([[2, 0], [-1, 1]])],
     "columns": lambda x: x[:, np.array([1, 1, 0], np.int32)],
-    "pairs": lambda x: x[np.arange(3), np.array([3, -1, 0], np.uint8)],
+    "pairs": lambda x: x[np.arange(3), np.array([3, -1, 0], np.int8)],
     "a number and an array": lambda x: x[1, np.array([0, 3])],
     "behind None": lambda x: x[None, np.array([1, 2])],
     "mask": lambda x: x[np.array([True, False, True])],
@@ -335,6 +335,6 @@ def test_a_training_step_is_one_c_function_with_the_users_names() -> None:
     text, plan = step.source(), step.plan()
     assert text.count("int tg_part") == 1
     assert "model_hidden_weight" in text
-    assert "gradient of matmul" in text
+    assert "gradient of relu" in text
     assert "one C function" in plan
     assert "in place" in plan

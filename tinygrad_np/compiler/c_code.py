@@ -69,7 +69,7 @@ def expression(function: Any, types: Sequence[np.dtype[Any]]) -> str | None:
         found = _FLOATS.get(function)
     elif chars == {"?"}:
         found = _BOOLS.get(function)
-    if found is None and not chars & set("eFD"):
+    if found is None and len(chars) == 1 and not chars & set("eFD"):
         found = _REALS.get(function)
     return found and found.replace("F(", "f(" if "f" in chars else "(")
 

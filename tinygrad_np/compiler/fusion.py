@@ -156,7 +156,10 @@ class Group:
     def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
         own = {item.out for item in (*self.items, *items)}
-        alike = items[-1].out.shape == self.shape and items[0].call.errors == self.calls[0].errors
+        one, other = self.calls[0], items[0].call
+        alike = items[-1].out.shape == self.shape and one.errors == other.errors
+        # An update is not written before all that may raise or warn has been computed.
+        alike = alike and bool(one.op) == bool(other.op)
         return alike and all(
             made(value) is not self or value in own for item in items for value in item.values
         )
