@@ -77,6 +77,6 @@ def audit(
     From the loss down, w is the first that is wrong.
     What is true is autograd's, and differences of f confirm it.
     """
-    from .judge import judge
+    from .judging import judge
 
     return judge(f, inputs, gradients, deltas or {}, rtol)

@@ -22,10 +22,15 @@ class Diagnosis(NamedTuple):
     rule: str
     evidence: str
     explains: tuple[str, ...]
+    line: str = ""
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        rule = [f"the rule: {self.rule}"] if self.rule else []
-        return "\n   ".join([f"{self.kind}: {self.words}", *rule, self.evidence])
+        lines = [f"{self.kind}: {self.words}"]
+        lines += [f"at {self.line}"] if self.line else []
+        lines += [f"the rule: {self.rule}"] if self.rule else []
+        lines += [f"or, just as well: {words}" for words in self.also]
+        return "\n   ".join([*lines, self.evidence])
 
 
 class Verdict(NamedTuple):
@@ -48,7 +53,7 @@ class Verdict(NamedTuple):
     @property
     def kind(self) -> str:
         """The kinds of its mistakes, "" for a right gradient."""
-        return " + ".join(mistake.kind for mistake in self.mistakes)
+        return " + ".join(dict.fromkeys(mistake.kind for mistake in self.mistakes))
 
     @property
     def where(self) -> str:
@@ -68,6 +73,7 @@ class AuditReport:
     verdicts: tuple[Verdict, ...]
     mistakes: tuple[Diagnosis, ...]
     numerical: GradcheckReport
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.first is None
@@ -95,4 +101,4 @@ class AuditReport:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
         confirm = "confirm it" if self.numerical else "do not confirm it everywhere"
         lines.append(f"What is true is autograd's, and differences of f {confirm}.")
-        return "\n".join([*lines, *self.numerical.notes])
+        return "\n".join([*lines, *[f"Note: {note}" for note in self.notes], *self.numerical.notes])

@@ -1,77 +1,108 @@
 """The search for the fewest mistakes that explain somebody's gradients.
 
-It walks from the loss down. At the first gradient that is wrong it tries every mistake that could
-be made there (and, where one is not enough, one and a constant factor), keeps what makes that
-gradient come out as given, and goes on below: a mistake at one layer spoils all gradients under it,
-so one that explains several of them beats several that explain one each.
+A sweep looks at every mistake once. What it does to a target is linear in what it does to the
+gradient where it is made: one tangent for each target tells its effect along random directions, so
+that a sweep is linear in the length of the graph. Only what passes is tried by a backward pass.
+
+The search walks from the loss down. At the first gradient that is wrong it follows the best few
+explanations; a mistake that explains several gradients beats several that explain one each. A
+mistake may also be limited to a single gradient: what is right stays right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .. import graph
 from ..graph import Node
-from ..shapes import Shape
 from ..tensor import Array
-from .hypotheses import hypotheses, scaling, then, times
-from .trace import Gradients, Mistake, Trace
+from . import derivatives, factors, loops, masks, paths, repeats, shapes, sums, values
+from .elements import as_given
+from .mistakes import KINDS, Mistake, Open, Slip, attempted
+from .trace import Gradients, Trace
 
-KINDS = (
-    "factor", "sign", "transpose", "mask", "derivative", "sum", "value", "path", "elements",
-    "unknown",
-)  # fmt: skip
-WIDTH = 6
+DIRECTIONS = 3
+WIDTH = 4
 """How many explanations are followed at once."""
+TRIED = 8
+"""How many mistakes that seem to fit are tried by a backward pass."""
+PAIRS = 60_000
+"""How many mistakes are looked at when two are sought at once."""
+
+Mistakes = tuple[Mistake, ...]
 
 
-class Explanation(NamedTuple):
-    """Some mistakes, and the targets that they leave wrong, from the loss down.
+class State(NamedTuple):
+    """An explanation so far: mistakes made in the whole backward pass, and those of one target."""
 
-    The first of these is right but for a constant factor (``almost``), or a few elements (``few``).
-    """
+    joint: Mistakes = ()
+    alone: tuple[tuple[Node, Mistakes], ...] = ()
+    cost: float = 0.0
 
-    mistakes: tuple[Mistake, ...]
-    wrong: tuple[Node, ...]
-    almost: bool = False
-    few: bool = False
+    def of(self, node: Node) -> Mistakes | None:
+        """The mistakes of one target, if it has its own."""
+        return dict(self.alone).get(node)
 
     @property
-    def cost(self) -> float:
-        """How hard they are to believe together."""
-        return sum(mistake.cost for mistake in self.mistakes)
+    def key(self) -> tuple[float, int, int]:
+        """The better explanation has the smaller key: fewer mistakes, earlier kinds, deeper."""
+        made = [*self.joint, *(m for _, own in self.alone for m in own)]
+        made = [*dict.fromkeys(made)]
+        return (
+            round(self.cost, 6),
+            sum(KINDS.index(m.kind) for m in made if m.kind in KINDS),
+            sum(m.place.tick for m in made),
+        )
 
 
-def _key(e: Explanation) -> tuple[Any, ...]:
-    """The better explanation has the smaller key: fewer mistakes, earlier kinds, deeper."""
-    return (
-        round(e.cost + 0.4 * len(e.wrong), 6),
-        sum(KINDS.index(m.kind) for m in e.mistakes),
-        sum(m.place.tick for m in e.mistakes),
-    )
+class Found(NamedTuple):
+    """A mistake that explains a target, the targets it makes right, and those it makes wrong."""
+
+    mistake: Mistake
+    covers: frozenset[Node]
+    spoils: frozenset[Node]
+    also: tuple[Mistake, ...] = ()
+
+    @property
+    def key(self) -> tuple[float, int, int]:
+        """The better one has the smaller key."""
+        mistake = self.mistake
+        cost = mistake.cost - 0.9 * len(self.covers) + 0.5 * bool(self.spoils)
+        return round(cost, 6), KINDS.index(mistake.kind), mistake.place.tick
 
 
 class Search:
-    """``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met."""
+    """``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met.
+
+    A gradient of another shape than its Tensor stands in ``misshapen``, as it was given.
+    """
 
     def __init__(
-        self, trace: Trace, given: Mapping[Node, Array], rtol: Mapping[Node, float]
+        self,
+        trace: Trace,
+        given: Mapping[Node, Array],
+        misshapen: Mapping[Node, Array],
+        rtol: Mapping[Node, float],
+        true: Gradients,
     ) -> None:
-        self.trace, self.given, self.rtol = trace, given, rtol
-        self.targets = [node for node in trace.targets.values() if node in given]
+        self.trace, self.given, self.misshapen, self.rtol = trace, given, misshapen, rtol
+        self.true = true
+        self.targets = [n for n in trace.targets.values() if n in given or n in misshapen]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        largest = max(float(np.max(np.abs(g))) for g in trace.true.values()) + 1e-300
-        none = [n for n, g in trace.true.items() if np.max(np.abs(g)) < 1e-12 * largest]
-        self.floor = {n: (100 * rtol[n] if n in none else 1e-6) * largest for n in self.targets}
+        sizes = {n: float(np.max(np.abs(true[n]))) for n in trace.targets.values()}
+        largest = max(sizes.values()) + 1e-300
+        self.floor = {
+            n: (100 * rtol[n] if sizes[n] < 1e-12 * largest else 1e-6) * largest
+            for n in self.targets
+        }
+        self.sweeps: dict[Mistakes, Sweep] = {}
+        self.passes: dict[Mistakes, Gradients | None] = {(): true}
+        self.also: dict[Mistake, tuple[Mistake, ...]] = {}
 
-    @cached_property
-    def mistakes(self) -> list[Mistake]:
-        """All that could be made at one place."""
-        return list(hypotheses(self.trace))
+    # Comparing
 
     def apart(self, node: Node, gradient: Array) -> Array:
         """The differences from the gradient given, relative to its largest element."""
@@ -84,131 +115,316 @@ class Search:
 
     def fits(self, node: Node, gradient: Array) -> bool:
         """Whether a gradient is the one given for ``node``."""
-        return not self.misfits(node, gradient).any()
+        return node in self.given and not self.misfits(node, gradient).any()
 
-    def run(self) -> Explanation:
+    def gradients(self, mistakes: Mistakes) -> Gradients | None:
+        """The gradients with these mistakes; None where they make a rule fail."""
+        if mistakes not in self.passes:
+            self.passes[mistakes] = attempted(self.trace, mistakes)
+        return self.passes[mistakes]
+
+    @cached_property
+    def wrong(self) -> list[Node]:
+        """The targets that are wrong, from the loss down."""
+        return [n for n in self.targets if not self.fits(n, self.true[n])]
+
+    # What could be wrong
+
+    @cached_property
+    def singles(self) -> list[Slip]:
+        """All that could be made at one place."""
+        trace = self.trace
+        rooms = (derivatives, masks, sums, paths, factors, repeats)
+        found = [slip for room in rooms for slip in room.mistakes(trace)]
+        return [*found, *values.mistakes(trace, self.given)]
+
+    @cached_property
+    def groups(self) -> list[Mistake]:
+        """All that could be made at many places alike."""
+        return list(loops.mistakes(self.trace, self.singles))
+
+    @cached_property
+    def probes(self) -> tuple[dict[Node, Array], dict[Node, Array]]:
+        """For each wrong or right target its directions; for each node the tangents of all."""
+        rng = np.random.default_rng(0)
+        ways = {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.given}
+        tangents: dict[Node, Array] = {}
+        for i, node in enumerate(self.given):
+            for k, way in enumerate(ways[node]):
+                for other, tangent in self.trace.tangent(node, way).items():
+                    rows = tangents.setdefault(
+                        other,
+                        np.zeros((len(self.given) * DIRECTIONS, int(np.prod(other.shape)))),
+                    )
+                    rows[i * DIRECTIONS + k] = np.ravel(tangent)
+        return ways, tangents
+
+    def along(self, gradients: Mapping[Node, Array]) -> Array:
+        """The targets' gradients along their directions, in a row."""
+        ways = self.probes[0]
+        rows = [[float(np.vdot(way, gradients[n])) for way in ways[n]] for n in self.given]
+        return np.array(rows).ravel()
+
+    def sweep(self, base: Mistakes) -> Sweep:
+        """Every mistake, made after those of ``base``."""
+        if base not in self.sweeps:
+            self.sweeps[base] = Sweep(self, base)
+        return self.sweeps[base]
+
+    # The walk
+
+    def run(self) -> State:
         """The best explanation found."""
         with np.errstate(all="ignore"):
-            grown, done = [self._with(())], list[Explanation]()
-            while grown:
-                done += [e for e in grown if not e.wrong]
-                limit = min((e.cost for e in done), default=np.inf)
-                left = sorted((e for e in grown if e.wrong and e.cost + 0.99 <= limit), key=_key)
-                grown = [longer for e in left[:WIDTH] for longer in self._longer(e)]
-            best = min(done, key=_key)
-            for mistake in best.mistakes:  # a later one may have made it superfluous
-                fewer = self._with(tuple([m for m in best.mistakes if m is not mistake]))
-                best = best if fewer.wrong else fewer
-            return best
+            states = [State()]
+            for target in self.wrong:
+                grown = [longer for state in states for longer in self._explained(state, target)]
+                states = sorted(grown, key=lambda s: s.key)[:WIDTH]
+            return states[0]
 
-    def _with(self, mistakes: tuple[Mistake, ...], known: Gradients | None = None) -> Explanation:
-        gradients = known or self.trace.gradients(mistakes)
-        wrong = tuple([n for n in self.targets if not self.fits(n, gradients[n])])
-        if not wrong:
-            return Explanation(mistakes, wrong)
-        first, gradient = wrong[0], gradients[wrong[0]]
-        number = _ratio(self.given[first], gradient)
-        almost = bool(number) and self.fits(first, gradient * number)
-        return Explanation(mistakes, wrong, almost, _are_few(self.misfits(first, gradient)))
+    def explanation(self, state: State, target: Node) -> Mistakes:
+        """The mistakes that a target shows."""
+        own = state.of(target)
+        if own is not None or target not in self.wrong:
+            return own or ()
+        whole, needed = state.joint, []
+        for mistake in whole:
+            rest = self.gradients(tuple([m for m in whole if m is not mistake]))
+            if rest is None or not self.fits(target, rest[target]):
+                needed.append(mistake)
+        return tuple(needed)
 
-    # One step: explain the first target that is wrong
+    def _explained(self, state: State, target: Node) -> Iterator[State]:
+        """The state with an explanation of one more target."""
+        gradients = self.gradients(state.joint)
+        if gradients is not None and self.fits(target, gradients[target]):
+            yield state
+            return
+        if target in self.misshapen:
+            yield from self._reshaped(state, target)
+            return
+        bases = [state.joint, ()] if state.joint else [()]
+        longer = [s for base in bases for s in self._single(state, base, target)]
+        if min((s.cost for s in longer), default=np.inf) > state.cost + 1.45:
+            longer += [s for base in bases for s in self._double(state, base, target)]
+        if longer:
+            yield from sorted(longer, key=lambda s: s.key)[:WIDTH]
+            return
+        yield self._alone(state, target, (*state.joint, self._as_given(state, target)), 3.0)
 
-    def _longer(self, so_far: Explanation) -> list[Explanation]:
-        """``so_far`` with one more mistake, or with two, that make its first wrong target right."""
-        trials, scaled = list(self._trials(so_far)), list(self._scaled(so_far))
-        found = self._helpful([*trials, *scaled], so_far)
-        if min((e.cost for e in found), default=np.inf) > so_far.cost + 1:
-            # One mistake that makes the gradient right up to a factor, or a factor that makes
-            # another gradient right; and the factor that is left.
-            partly = [e for e in trials if e.almost] + scaled
-            partly = [e for e in partly if e.wrong[:1] == so_far.wrong[:1]]
-            found += self._helpful([s for e in partly for s in self._scaled(e)], so_far)
-        few = [self._as_given(e) for e in (so_far, *trials) if e.few and not found]
-        return found or self._helpful(few, so_far) or [self._as_given(so_far)]
+    def _single(self, state: State, base: Mistakes, target: Node) -> Iterator[State]:
+        for found in self.sweep(base).explain(target):
+            self.also.setdefault(found.mistake, found.also)
+            yield self._with(state, base, target, (found.mistake,), found)
 
-    def _helpful(self, longer: list[Explanation], so_far: Explanation) -> list[Explanation]:
-        """Those with which the first wrong target is right, and those above it still are."""
-        above = self.targets[: self.targets.index(so_far.wrong[0]) + 1]
-        return [e for e in longer if not e.wrong or e.wrong[0] not in above]
+    def _with(
+        self, state: State, base: Mistakes, target: Node, made: Mistakes, found: Found
+    ) -> State:
+        """The state with mistakes on top of ``base``: everywhere, or for this target alone."""
+        above = set(self.targets[: self.targets.index(target)])
+        cost = sum(m.cost for m in made)
+        if base == state.joint and not found.spoils & above and not found.spoils - set(self.wrong):
+            return state._replace(joint=(*base, *made), cost=state.cost + cost)
+        return self._alone(state, target, (*base, *made), cost)
 
-    def _places(self, so_far: Explanation) -> list[Node]:
-        """The nodes whose gradients go on to the first wrong target, and to none above it."""
-        first, order = so_far.wrong[0], self.trace.order
-        above = self.targets[: self.targets.index(first)]
-        found = graph._leading_to([first], order) - graph._leading_to(above, order)
-        return [node for node in order if node in found]
+    def _alone(self, state: State, target: Node, made: Mistakes, cost: float) -> State:
+        shared = {m for _, own in state.alone for m in own}
+        if made[-1] in shared:  # the same slip as in another gradient
+            cost = 0.2
+        alone = (*state.alone, (target, made))
+        return state._replace(alone=alone, cost=state.cost + cost + 0.3)
 
-    def _trials(self, so_far: Explanation) -> Iterator[Explanation]:
-        """``so_far`` with one more mistake, for every one that changes the first wrong target."""
-        first, places = so_far.wrong[0], self._places(so_far)
-        before = self.trace.gradients(so_far.mistakes)[first]
-        for mistake in self.mistakes:
-            if mistake.place in places:
-                mistakes = (*so_far.mistakes, mistake)
-                gradients = self.trace.attempt(mistakes)
-                if gradients is not None and not np.array_equal(gradients[first], before):
-                    yield self._with(mistakes, gradients)
+    def _double(self, state: State, base: Mistakes, target: Node) -> Iterator[State]:
+        """Two mistakes at once."""
+        found: list[State] = []
+        for first in self.sweep(base).promising(target):
+            if any(s.cost < state.cost + 2.05 for s in found):
+                break
+            for second in self.sweep((*base, first)).explain(target):
+                found.append(self._with(state, base, target, (first, second.mistake), second))
+        yield from found
 
-    def _scaled(self, so_far: Explanation) -> Iterator[Explanation]:
-        """A constant factor wherever one explains a target that is wrong.
+    def _reshaped(self, state: State, target: Node) -> Iterator[State]:
+        """A gradient of another shape than its Tensor's."""
+        given = self.misshapen[target]
+        bases = dict.fromkeys([state.joint, ()])
+        tried: list[Mistakes] = [*bases]
+        for base in bases:
+            tried += [(*base, first) for first in self.sweep(base).promising(target)]
+        best: State | None = None
+        for made in tried[:PAIRS]:
+            gradients = self.gradients(made)
+            if gradients is None:
+                continue
+            extra = 0.0 if made in bases else made[-1].cost
+            found = shapes.explained(self.trace, target, gradients, given, self.rtol[target])
+            for mistakes, cost in found:
+                new = self._alone(state, target, (*made, *mistakes), cost + extra)
+                if best is None or new.key < best.key:
+                    best = new
+            if best is not None and made not in bases:
+                break
+        yield best or self._alone(
+            state, target, (shapes.unexplained(self.trace, target, given),), 3.0
+        )
 
-        It can stand at every node, and at each of several uses of one.
-        """
-        before, users = self.trace.gradients(so_far.mistakes), self.trace.users
-        for node in self._places(so_far):
-            for at, slot in [(node, None), *(users[node] if len(users[node]) > 1 else ())]:
-                nothing = Mistake("path", at, slot, times(0.0), "")
-                without = self.trace.attempt((*so_far.mistakes, nothing)) or before
-                tried: list[float] = []
-                for target in so_far.wrong:
-                    rest = without[target]
-                    through = before[target] - rest
-                    number = _ratio(self.given[target] - rest, through)
-                    if number is None or any(np.isclose(number, tried, 1e-6)):
-                        continue
-                    if self.fits(target, rest + number * through):
-                        tried.append(number)
-                        mistake = scaling(self.trace, at, slot, number)
-                        yield self._with((*so_far.mistakes, mistake))
-
-    def _as_given(self, so_far: Explanation) -> Explanation:
-        """Go on below the first wrong target with the wrong elements, few or not, as given."""
-        first = so_far.wrong[0]
-        label, given = self.trace.labels[first], self.given[first]
-        bad = self.misfits(first, self.trace.gradients(so_far.mistakes)[first])
-        kind, cost = "unknown", 3.0
-        words = f"the gradient of {label} is wrong; no mistake tried explains it"
-        if so_far.few:
-            kind, cost, places = "elements", 1.7, np.argwhere(bad)
-            where = ", ".join(str(tuple(place)) for place in places[:5].tolist())
-            words = f"the gradient of {label} is right but for {len(places)} of {bad.size} "
-            words += f"elements: {where}{', …' if len(places) > 5 else ''}"
-            if len(places) > 1 and (line := _line(places, bad.shape)):
-                words += f", all at {line}"
-        elif not self.trace.users[first]:
-            words = f"f does not depend on {label}: its gradient is 0"
-        mistake = Mistake(kind, first, None, then(lambda g: np.where(bad, given, g)), words, cost)
-        return self._with((*so_far.mistakes, mistake))
+    def _as_given(self, state: State, target: Node) -> Mistake:
+        gradients = self.gradients(state.joint) or self.true
+        bad = self.misfits(target, self.true[target])
+        return as_given(self.trace, target, self.given[target], gradients[target], bad)
 
 
-def _are_few(bad: Array) -> bool:
-    """Whether elements are few: three or a tenth, or all in one row or column of several."""
-    count = int(bad.sum())
-    few = count <= max(min(3, bad.size // 3), bad.size // 10)
-    return few or (count <= bad.size // 3 and bool(_line(np.argwhere(bad), bad.shape)))
+class Sweep:
+    """The effects of all mistakes, each made after those of ``base``, along every direction."""
 
+    def __init__(self, search: Search, base: Mistakes) -> None:
+        self.search, self.base = search, base
+        trace = search.trace
+        gradients = search.gradients(base)
+        ways, tangents = search.probes
+        self.start = search.along(gradients) if gradients else None
+        self.wanted = search.along(search.given)
+        self.size = np.repeat(
+            [max(float(np.linalg.norm(search.given[n])), search.floor[n]) for n in search.given],
+            DIRECTIONS,
+        ) * np.array([np.linalg.norm(way) for n in search.given for way in ways[n]])
+        self.closed: list[Mistake] = []
+        self.open: list[Open] = []
+        closed, opened = [], []
+        if gradients is None or not np.isfinite(self.start).all():
+            self.effects = self.directions = np.zeros((0, len(self.wanted)))
+            return
+        for slip in search.singles:
+            mistake = slip.unit if isinstance(slip, Open) else slip
+            effect = self._effect(mistake, gradients, tangents)
+            if effect is None or not np.isfinite(effect).all() or not effect.any():
+                continue
+            if isinstance(slip, Open):
+                self.open.append(slip)
+                opened.append(effect)
+            else:
+                self.closed.append(slip)
+                closed.append(effect)
+        for mistake in search.groups if len(base) < 2 else ():
+            if (found := search.gradients((*base, mistake))) is not None:
+                effect = search.along(found) - self.start
+                if np.isfinite(effect).all():
+                    self.closed.append(mistake)
+                    closed.append(effect)
+        self.effects = np.array(closed).reshape(-1, len(self.wanted))
+        self.directions = np.array(opened).reshape(-1, len(self.wanted))
 
-def _line(places: Array, shape: Shape) -> str:
-    """The row or column that places in a matrix have in common, in words; "" if there is none."""
-    for axis, length in enumerate(shape if len(shape) > 1 else ()):
-        if length > 2 and (places[:, axis] == places[0, axis]).all():
-            return f"index {places[0, axis]} of axis {axis}"
-    return ""
+    def _effect(
+        self, mistake: Mistake, gradients: Gradients, tangents: Mapping[Node, Array]
+    ) -> Array | None:
+        try:
+            changed = mistake.change(self.search.trace, gradients)
+        except Exception:  # a rule that is given what it was not made for may raise anything
+            return None
+        if changed is None:  # it takes a whole pass
+            found = self.search.gradients((*self.base, mistake))
+            assert self.start is not None
+            return None if found is None else self.search.along(found) - self.start
+        node, change = changed
+        if node not in tangents or np.shape(change) != node.shape:
+            return None
+        return np.asarray(tangents[node] @ np.ravel(change))
 
+    def _rows(self, target: Node) -> slice:
+        at = list(self.search.given).index(target) * DIRECTIONS
+        return slice(at, at + DIRECTIONS)
 
-def _ratio(given: Array, gradient: Array) -> float | None:
-    """The number c for which c · gradient is closest to ``given``; None if gradient is 0."""
-    size = float(np.vdot(gradient, gradient))
-    if not np.isfinite(size) or size == 0 or not np.isfinite(given).all():
-        return None
-    return float(np.vdot(gradient, given) / size)
+    def _allowed(self, target: Node) -> float:
+        return max(1e-6, 3 * self.search.rtol[target])
+
+    def explain(self, target: Node) -> list[Found]:
+        """The mistakes with which a target comes out as given, the best first."""
+        if self.start is None or not len(self.effects) + len(self.directions):
+            return []
+        rows, search = self._rows(target), self.search
+        missing = (self.wanted - self.start)[rows]
+        allowed = self._allowed(target) * self.size[rows]
+        hits = (np.abs(self.effects[:, rows] - missing) <= allowed).all(axis=1)
+        found = [(self.closed[i], self.effects[i]) for i in np.flatnonzero(hits)]
+        units = self.directions[:, rows]
+        squares = np.maximum((units * units).sum(axis=1), 1e-300)
+        numbers = units @ missing / squares
+        hits = (np.abs(numbers[:, None] * units - missing) <= allowed).all(axis=1)
+        hits &= np.abs(units).max(axis=1, initial=0) > 1e-9 * self.size[rows].max()
+        for i in np.flatnonzero(hits):
+            if (mistake := self.open[i].solved(float(numbers[i]))) is not None:
+                found.append((mistake, numbers[i] * self.directions[i]))
+        ranked: dict[tuple[float, ...], list[Found]] = {}
+        for mistake, effect in found:
+            covers, spoils = self._reach(effect)
+            mark = tuple(np.round(effect / self.size, 7) + 0.0)
+            ranked.setdefault(mark, []).append(Found(mistake, covers, spoils))
+        best = []
+        for alike in sorted(
+            (sorted(group, key=lambda f: f.key) for group in ranked.values()),
+            key=lambda group: group[0].key,
+        )[:TRIED]:
+            for candidate in alike[:3]:
+                if (confirmed := self._confirmed(candidate, target)) is not None:
+                    also = [f.mistake for f in alike if f is not candidate]
+                    best.append(confirmed._replace(also=tuple(also[:20])))
+                    break
+            if len(best) == WIDTH:
+                break
+        return sorted(best, key=lambda f: f.key)
+
+    def _reach(self, effect: Array) -> tuple[frozenset[Node], frozenset[Node]]:
+        """The wrong targets that an effect makes right, and the right ones it makes wrong."""
+        assert self.start is not None
+        search, covers, spoils = self.search, set(), set()
+        after = np.abs(self.start + effect - self.wanted)
+        for node in search.given:
+            rows = self._rows(node)
+            right = (after[rows] <= self._allowed(node) * self.size[rows]).all()
+            if node in search.wrong:
+                before = np.abs(self.start - self.wanted)[rows]
+                fitted = (before <= self._allowed(node) * self.size[rows]).all()
+                if right and not fitted:
+                    covers.add(node)
+                elif fitted and not right:
+                    spoils.add(node)
+            elif not right:
+                spoils.add(node)
+        return frozenset(covers), frozenset(spoils)
+
+    def _confirmed(self, found: Found, target: Node) -> Found | None:
+        """The same, as a backward pass has it; None where the target does not come out."""
+        gradients = self.search.gradients((*self.base, found.mistake))
+        if gradients is None or not self.search.fits(target, gradients[target]):
+            return None
+        return found
+
+    def promising(self, target: Node) -> list[Mistake]:
+        """Mistakes that a second one may complete, the likeliest first."""
+        search = self.search
+        if self.start is None or not len(self.effects):
+            return []
+        budget = max(4, min(400, PAIRS // max(1, len(search.singles) + 20 * len(search.groups))))
+        if target in search.given:
+            rows = self._rows(target)
+        else:
+            rows = slice(0, len(self.wanted))
+        after = self.start[rows] + self.effects[:, rows]
+        wanted = self.wanted[rows]
+        moved = np.abs(self.effects[:, rows]).max(axis=1) > 1e-9 * self.size[rows].max()
+        ratio = after @ wanted / np.maximum((after * after).sum(axis=1), 1e-300)
+        near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target) * self.size[rows]
+        almost = near.all(axis=1)
+        order = sorted(
+            np.flatnonzero(moved),
+            key=lambda i: (
+                not almost[i],
+                self.closed[i].cost > 1.1,
+                self.closed[i].kind == "value" and "reads" in self.closed[i].words,
+                -self.closed[i].place.tick,
+            ),
+        )
+        unlike: dict[tuple[float, ...], Mistake] = {}
+        for i in order:
+            unlike.setdefault(tuple(np.round(self.effects[i] / self.size, 7)), self.closed[i])
+        return list(unlike.values())[:budget]

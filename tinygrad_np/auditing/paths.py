@@ -1,0 +1,106 @@
+"""Mistakes with paths: a use of a Tensor that is left out, or whole turns of a loop."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..graph import Node
+from .mistakes import Effect, Mistake, Slip, nothing
+from .trace import Gradients, Trace
+
+Slots = tuple[tuple[Node, int], ...]
+"""All uses of one Tensor by one op, as in b * b."""
+
+
+def uses_of(trace: Trace, node: Node) -> list[Slots]:
+    """A node's uses, those of one op together, in the order of the forward pass."""
+    found: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
+    for user, slot in trace.users[node]:
+        found[user].append((user, slot))
+    return [tuple(found[user]) for user in sorted(found, key=lambda n: n.tick)]
+
+
+def without(trace: Trace, node: Node, uses: Sequence[Slots]) -> Effect:
+    """The effect of some uses of a node being left out."""
+
+    def effect(gradients: Gradients) -> tuple[Node, np.ndarray]:
+        parts = [trace.part(use, gradients[use[0]]) for slots in uses for use in slots]
+        return node, -sum(parts[1:], parts[0])
+
+    return effect
+
+
+def dropped(
+    trace: Trace, node: Node, uses: Sequence[Slots], words: str, cost: float = 1.0
+) -> Mistake:
+    """Some uses of a node left out."""
+    edits = {use: nothing for slots in uses for use in slots}
+    effect = without(trace, node, uses)
+    return Mistake("path", words, uses[0][0], edits, None, cost, effect)
+
+
+def mistakes(trace: Trace) -> Iterator[Slip]:
+    """Uses of a node left out: one, those of one line in all turns, or turns of a loop."""
+    for node in trace.order:
+        uses = uses_of(trace, node)
+        if len(uses) < 2:
+            continue
+        what = f"the gradient of {trace.labels[node]}"
+        for slots in uses:
+            mistake = dropped(
+                trace, node, [slots],
+                f"{what} that comes from {trace.labels[slots[0][0]]} is missing",
+            )  # fmt: skip
+            yield mistake
+        sites: dict[object, list[Slots]] = defaultdict(list)
+        for slots in uses:
+            sites[trace.sites.get(slots[0][0])].append(slots)
+        groups = [group for group in sites.values() if len(group) > 1]
+        for group in groups:
+            if len(group) < len(uses):
+                words = f"{what} that comes from {_named(trace, group)} is missing, at every turn"
+                yield dropped(trace, node, group, words)
+        for group in groups if len(groups) != 1 or len(groups[0]) != len(uses) else [uses]:
+            yield from _turns(trace, node, group, what)
+
+
+def _named(trace: Trace, group: Sequence[Slots]) -> str:
+    first, last = (trace.labels[slots[0][0]] for slots in (group[0], group[-1]))
+    return f"{first} to {last}" if first != last else first
+
+
+def _turns(trace: Trace, node: Node, group: Sequence[Slots], what: str) -> Iterator[Slip]:
+    """A loop that ends too early or starts too late, or keeps one turn only."""
+    count = len(group)
+    for k in range(1, count):
+        turns = "the first turn" if k == 1 else f"the first {k} turns"
+        only = "alone is there" if k == 1 else "alone are there"
+        words = f"{what}: {turns} of the loop {only}, of {count}"
+        yield dropped(trace, node, group[k:], words, 1.0 if k in (1, count - 1) else 1.2)
+        turns = turns.replace("first", "last")
+        words = f"{what}: {turns} of the loop {only}, of {count}"
+        yield dropped(trace, node, group[:-k], words, 1.0 if k in (1, count - 1) else 1.2)
+
+
+def carried(trace: Trace) -> Iterator[Mistake]:
+    """What comes back from the next turn of a loop is left out: of every state, or of one."""
+    sites: dict[object, list[tuple[Node, int]]] = defaultdict(list)
+    for node, slot in trace.uses:
+        parent = node.parents[slot]
+        before = trace.turn.get(parent) if parent else None
+        if before is not None and trace.turn.get(node, -1) > before:
+            sites[trace.sites[node], slot].append((node, slot))
+    groups = [*sites.values()]
+    if len(groups) > 1:
+        words = "what comes back from the next turn of the loop is left out: the path through time"
+        yield Mistake("path", words, groups[0][0], dict.fromkeys(sum(groups, []), nothing))
+    for group in groups:
+        node, slot = group[0]
+        parent = node.parents[slot]
+        names = trace.labels[parent] if parent else "", trace.labels[node]
+        words = f"what comes back through time from {names[1]} to {names[0]}, and so at each turn"
+        words += ", is left out: the path through the next turn"
+        yield Mistake("path", words, group[0], dict.fromkeys(group, nothing))

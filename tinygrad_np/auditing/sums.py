@@ -1,0 +1,118 @@
+"""Mistakes with sums: missing, over the wrong axis or one row alone, the diagonal of a Jacobian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node
+from ..shapes import normalize_axes
+from ..tensor import Array
+from .mistakes import Mistake, Slip, slip, square, then, transposed
+from .trace import Change, Trace, parent_of
+
+DIAGONAL: dict[str, Change] = {
+    "softmax": lambda _, g, saved: g * saved[1] * (1 - saved[1]),
+    "log_softmax": lambda _, g, saved: g * (1 - np.exp(saved[1])),
+}
+UNSUMMED: dict[str, Change] = {
+    "softmax": lambda _, g, saved: g * saved[1],
+    "log_softmax": lambda _, g, saved: g - np.exp(saved[1]),
+}
+
+
+def mistakes(trace: Trace) -> Iterator[Slip]:
+    """Mistakes with the sums of a graph's backward pass."""
+    for node, slot in trace.uses:
+        yield from _softmax(trace, node, slot)
+        yield from _rows(trace, node, slot)
+        yield from _statistic(trace, node, slot)
+    for node in trace.order:
+        if len(node.shape) == 2 and node.op is not None:
+            for axis in (0, 1):
+                words = f"the gradient of {trace.labels[node]} is summed over axis {axis} too early"
+                total = then(lambda g, a=axis: g.sum(axis=a, keepdims=True) + 0 * g)
+                yield slip("sum", words, (node, None), total, ("early", axis), 1.3)
+
+
+def _softmax(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
+    name, use = node.op.name if node.op else "", (node, slot)
+    if name not in DIAGONAL:
+        return
+    what = f"the sum in the rule of {trace.labels[node]} is missing"
+    diagonal = DIAGONAL[name]
+    yield slip("sum", f"{what}: only its diagonal is there", use, diagonal, "diagonal")
+    yield slip("sum", f"{what}: only the first term is there", use, UNSUMMED[name], "first")
+    saved = node.saved or ()
+    again, axis = saved[1], saved[2] if len(saved) > 2 else -1
+    powers = np.exp(again - again.max(axis=axis, keepdims=True))
+    twice = powers / powers.sum(axis=axis, keepdims=True)
+    words = f"{what}: only its diagonal is there, and taken at the result in place of the input"
+    yield slip(
+        "sum", words, use,
+        lambda rule, g, saved: diagonal(rule, g, (saved[0], twice, *saved[2:])), "diagonal at out",
+        1.3,
+    )  # fmt: skip
+
+
+def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
+    parent, use = parent_of(node, slot), (node, slot)
+    if parent.shape == node.shape and use in trace.factors:
+        return
+    what = f"the gradient of {trace.labels[parent]}"
+    rows = node.shape[0] if len(node.shape) > 1 else 1
+    if rows > 1:
+        for row in (0, rows - 1):
+            words = f"{what} is not summed over the rows: row {row} alone"
+            yield slip("sum", words, use, _one_row(row), ("row", row > 0))
+    if len(node.shape) == 2 and square(node.shape) and parent.shape != node.shape:
+        yield slip("sum", f"{what} is summed over the wrong axis", use, then(_turned), "axis")
+    if square(parent.shape) and parent.shape != node.shape and len(node.shape) <= 2:
+        words = f"{what} is spread over the wrong axis"
+        yield slip("sum", words, use, transposed, "spread")
+
+
+def _turned(part: Array) -> Array:
+    return np.asarray(np.swapaxes(part, -1, -2)) if part.ndim > 1 else part
+
+
+def _one_row(row: int) -> Change:
+    """The rule for one row of the gradient, and 0 in the others."""
+    return lambda rule, g, saved: rule(np.where(np.indices(g.shape)[0] == row, g, 0), saved)
+
+
+def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
+    """A mean or sum that is broadcast back to where it came from, taken over another axis."""
+    statistic = parent_of(node, slot)
+    if statistic.op is None or statistic.op.name not in ("mean", "sum"):
+        return
+    links, users = trace.links[statistic], trace.users[statistic]
+    factor = trace.factors.get((node, slot))
+    if factor is None or len(users) != 1 or links[0][1].shape != node.shape:
+        return
+    (inner, parent, _), seen = links[0], dict[str, Array]()
+    extras = getattr(statistic.op, "extras", ())
+    axis = dict(zip(extras[::-1], (statistic.saved or ())[::-1], strict=False)).get("axis")
+    axes = normalize_axes(axis, len(node.shape))
+    count = math.prod(node.shape) // math.prod(statistic.shape)
+    for other in range(len(node.shape)):
+        if (other,) == axes:
+            continue
+
+        def watch(rule: Any, g: Any, saved: Any) -> Any:
+            seen["g"] = g * factor
+            return rule(g, saved)
+
+        def wrong(rule: Any, g: Any, saved: Any, other: int = other) -> Any:
+            total = seen["g"].sum(axis=other, keepdims=True)
+            share = total / count if statistic.op and statistic.op.name == "mean" else total
+            return np.broadcast_to(share, parent.shape)
+
+        words = f"the gradient through {trace.labels[statistic]} is summed over axis {other}"
+        words += f", not over axis {', '.join(map(str, axes))}"
+        edits = {(node, slot): watch, (statistic, inner): wrong}
+        yield Mistake("sum", words, (statistic, inner), edits, ("sum", "statistic", other), 1.1)
+

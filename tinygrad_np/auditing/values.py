@@ -1,0 +1,168 @@
+"""Mistakes with values: a rule reads a transposed array, another one, or weights already updated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..definition import OPS, Op
+from ..graph import Node
+from ..tensor import Array
+from .mistakes import Mistake, Open, Slip, reading, saved_arrays, slip, square, then
+from .trace import Change, Trace, Use, Value, parent_of
+
+NEAREST = 10
+"""How many arrays of the right shape are tried in the place of another."""
+
+
+def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
+    """Rules that read the wrong array. ``given`` are somebody's gradients, for updates with them."""
+    for node in trace.order:
+        if square(node.shape):
+            words = f"the gradient of {trace.labels[node]} is transposed"
+            turned = then(lambda g: np.swapaxes(g, -1, -2))
+            yield slip("transpose", words, (node, None), turned, "arriving")
+    for node, slot in trace.uses:
+        yield from _misread(trace, node, slot)
+        yield from _updated(trace, node, slot, given)
+    yield from _crossed(trace)
+
+
+def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
+    label, use = trace.labels[node], (node, slot)
+    op = OPS.get(node.op.name) if node.op else None
+    unary = isinstance(op, Op) and len(op.parameters) == 1
+    for place, array in saved_arrays(node):
+        own = trace.label_of(array)
+        if square(array.shape):
+            words = f"{own} stands transposed in the rule of {label}"
+            turned = np.swapaxes(array, -1, -2)
+            yield slip("transpose", words, use, reading(place, turned), ("turned", place))
+        for value in _alike(trace, array, node):
+            what = "its own result" if own == label else own
+            words = f"the rule of {label} reads {value.label} in place of {what}"
+            key = ("reads", place, _role(trace, node, value))
+            yield slip("value", words, use, reading(place, value.array), key)
+            if op is not None and unary and place == 1:  # what it saves is its result
+                words = f"the derivative of {label} is taken at {value.label} in place of its input"
+                with np.errstate(all="ignore"):
+                    there = op.forward(value.array)
+                yield slip("value", words, use, reading(place, there), ("at", key))
+
+
+def _role(trace: Trace, node: Node, value: Value) -> object:
+    """The same array seen from any turn of a loop: who computed it, how many turns away."""
+    other = value.node
+    if other in trace.turn and node in trace.turn:
+        return trace.sites[other], trace.turn[other] - trace.turn[node]
+    return value.label
+
+
+def _alike(trace: Trace, array: Array, node: Node) -> list[Value]:
+    """The other arrays of an array's shape, those met closest to ``node`` first."""
+    here = trace.value_at.get(id(trace.outputs.get(node)), 0)
+    nearest = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
+    found = [trace.values[i] for i in nearest if trace.values[i].array is not array]
+    fit = [v for v in found if v.array.shape == array.shape and v.array.dtype.kind == "f"]
+    return fit[:NEAREST]
+
+
+# Weights that are updated too early
+
+
+def _updated(
+    trace: Trace, node: Node, slot: int, given: Mapping[Node, Array]
+) -> Iterator[Open]:
+    for place, array in saved_arrays(node):
+        for name, leaf in trace.leaves.items():
+            change = given.get(leaf)
+            if change is None or array is not _leaf_array(trace, leaf):
+                continue
+
+            def made(rate: float, place: int = place, name: str = name, **_: Any) -> Mistake:
+                return _with_rate(trace, [(node, slot, place)], given, name, rate)
+
+            def solved(number: float, made: Any = made) -> Mistake | None:
+                return made(number) if -50 < number < 0 else None
+
+            yield Open(made(1.0), solved)
+
+
+def all_updated(trace: Trace, given: Mapping[Node, Array], rate: float) -> Mistake | None:
+    """Every rule reads its weights after their update with one learning rate."""
+    places = []
+    for node, slot in trace.uses:
+        for place, array in saved_arrays(node):
+            for leaf in trace.leaves.values():
+                if leaf in given and array is _leaf_array(trace, leaf):
+                    places.append((node, slot, place))
+    return _with_rate(trace, places, given, "the weights", rate) if len(places) > 1 else None
+
+
+def _with_rate(
+    trace: Trace,
+    places: list[tuple[Node, int, int]],
+    given: Mapping[Node, Array],
+    name: str,
+    rate: float,
+) -> Mistake:
+    edits: dict[Use, Change] = {}
+    for node, slot, place in places:
+        assert node.saved is not None
+        array = node.saved[place]
+        leaf = next(n for n in trace.leaves.values() if _leaf_array(trace, n) is array)
+        edits[node, slot] = reading(place, array + rate * given[leaf])
+    node, slot, _ = places[0]
+    words = f"the rule of {trace.labels[node]} reads {name} after the update ({name} − "
+    words += f"{-rate:.6g} × the gradient given), not before it"
+    return Mistake("value", words, (node, slot), edits, ("updated", rate))
+
+
+def _leaf_array(trace: Trace, leaf: Node) -> Array | None:
+    for node, slot in trace.users[leaf][:1]:
+        operands = trace.operands.get(node, ())
+        return operands[slot] if slot < len(operands) else None
+    return None
+
+
+# Numbers too small to matter, which a derivation leaves out
+
+SMALL = 1e-3
+
+
+def _crossed(trace: Trace) -> Iterator[Slip]:
+    """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
+    for node in trace.order:
+        if node.op is None or node.op.name not in ("add", "maximum") or len(trace.links[node]) != 1:
+            continue
+        [(slot, parent, _)] = trace.links[node]
+        operands = trace.operands[node]
+        small = [o for p, o in zip(node.parents, operands, strict=True) if p is None]
+        before = np.asarray(operands[slot])
+        if not small or np.ndim(small[0]) or not 0 < abs(float(small[0])) <= SMALL:
+            continue
+        edits: dict[Use, Change] = {}
+        replaced = {id(trace.outputs[node]): before}
+        for user, at in sorted(trace.users[node], key=lambda use: use[0].tick):
+            op = user.op
+            if isinstance(op, Op) and len(op.parameters) == 1:
+                with np.errstate(all="ignore"):
+                    replaced[id(trace.outputs[user])] = np.asarray(op.forward(before))
+                for further in trace.users[user]:
+                    edits[further] = _instead_of(replaced)
+            edits[user, at] = _instead_of(replaced)
+        if edits:
+            words = f"the epsilon {float(small[0]):g} of {trace.labels[node]} is left out"
+            yield Mistake("value", words, next(iter(edits)), edits, "epsilon", 1.0)
+
+
+def _instead_of(replaced: Mapping[int, Array]) -> Change:
+    """The rule with some arrays replaced, wherever it reads them."""
+    return lambda rule, g, saved: rule(g, tuple([replaced.get(id(s), s) for s in saved]))
+
+
+def reads(trace: Trace, use: tuple[Node, int]) -> str:
+    """What the other operand of a use is called."""
+    return trace.labels[parent_of(*use)]
