@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Node
 from ..tensor import Array
-from .mistakes import Slip, handed_on, slip
+from .mistakes import Slip, handed_on, instead, slip, times
 from .trace import Trace, parent_of
 from .units import Unit, units
 
@@ -64,18 +65,31 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
         if _is_curved(unit):
             yield from _of(unit)
     for node, slot in trace.uses:
-        same = parent_of(node, slot).shape == node.shape
-        if same and (node, slot) not in trace.factors and node.shape:
-            words = f"the derivative of {trace.labels[node]} is missing"
-            yield slip("derivative", words, (node, slot), handed_on, "missing", 1.05)
+        if parent_of(node, slot).shape == node.shape and node.shape:
+            yield from _of_use(trace, node, slot)
+
+
+def _of_use(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
+    """The derivative of an op by one of several operands, or of one that is not elementwise."""
+    factor, label, use = trace.factors.get((node, slot)), trace.labels[node], (node, slot)
+    if factor is None:
+        words = f"the derivative of {label} is missing"
+        yield slip("derivative", words, use, handed_on, "missing", 1.05)
+    elif len(trace.links[node]) > 1 and len(np.unique(factor)) > 2:
+        of = f"the derivative of {label} by {trace.labels[parent_of(node, slot)]}"
+        yield slip("derivative", f"{of} is missing", use, handed_on, "missing")
+        yield slip("derivative", f"{of} is multiplied twice", use, times(factor), "twice")
+        alone = instead(lambda g: 0 * g + factor)
+        words = f"{of} is not multiplied by the gradient that arrives"
+        yield slip("derivative", words, use, alone, "alone", 1.2)
 
 
 def _is_curved(unit: Unit) -> bool:
-    """Whether a unit is more than a line and a mask."""
-    if unit.slope.ndim:
-        return len(np.unique(unit.slope)) > 2
+    """Whether a unit is more than a line and a mask: its slope is another close by."""
+    if len(np.unique(unit.slope)) > 2:
+        return True
     there = None if unit.x is None else unit.at(unit.x + 0.375)
-    return there is not None and abs(float(there[1]) - float(unit.slope)) > 1e-9
+    return there is not None and not np.isin(np.round(there[1], 9), np.round(unit.slope, 9)).all()
 
 
 def _of(unit: Unit) -> Iterator[Slip]:
@@ -90,13 +104,15 @@ def _of(unit: Unit) -> Iterator[Slip]:
     yield unit.slip("derivative", words, lambda g: slope, "alone", cost + 0.1)
     if x is None:
         return
-    if single and len(unit.trace.factors) and (there := unit.at(out)) is not None:
+    if single and (there := unit.at(out)) is not None:
         own = unit.trace.labels[unit.end]
         words = f"{of} is taken at {own} in place of its input"
         yield unit.slip("value", words, lambda g: g * there[1], "out")
         yield unit.slip(
             "value", f"{words}, and not multiplied", lambda g: there[1], "out alone", 1.2
         )
+        words = f"the function itself at {own} stands in the place of {of}"
+        yield unit.slip("value", words, lambda g: g * there[0], "again", 1.1)
     for formula, function in FORMULAS.items():
         factor = function(x, out)
         if factor.shape != slope.shape or not np.isfinite(factor).all():

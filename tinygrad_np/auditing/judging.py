@@ -162,7 +162,6 @@ class Judgement:
     ) -> None:
         self.trace, self.numerical = trace, numerical
         self.given = {n: a.astype(np.float64) for n, a in given.items()}
-        self.notes: list[str] = []
         self.found: dict[str, Diagnosis] = {}
         fitted: Gradients = {}
         misshapen: Gradients = {}
@@ -170,8 +169,9 @@ class Judgement:
             node = trace.targets[name]
             if not self._faulty(name, array):
                 (fitted if array.shape == node.shape else misshapen)[node] = array
-        self.search, notes = kinks.best_convention(trace, fitted, misshapen, rtol)
-        self.notes += notes
+        self.search, self.notes = kinks.best_convention(
+            trace, lambda true: Search(trace, fitted, misshapen, rtol, true)
+        )
 
     def _faulty(self, name: str, array: Array) -> bool:
         """Whether a gradient is nan, or autograd's own is in doubt."""
@@ -261,13 +261,15 @@ class Judgement:
         node, slot = mistake.use
         if mistake.edits and self._is_alone(state, mistake, names):
             words += f", in the gradient of {' and '.join(names)} alone"
-        also = tuple(dict.fromkeys(
-            m.words for m in search.also.get(mistake, ()) if m.words != mistake.words
-        ))  # fmt: skip
+        also = {  # one of each kind, if it is not much harder to believe
+            m.kind: m.words
+            for m in reversed(search.also.get(mistake, ()))
+            if m.kind != mistake.kind and m.cost < mistake.cost + 0.25
+        }
         evidence = f"{', '.join(names)}: {evidence}"
         return Diagnosis(
             mistake.kind, trace.labels[node], words, trace.rule_words(node, slot), evidence, names,
-            trace.line(node), also[:3],
+            trace.line(node), tuple(also.values())[::-1],
         )  # fmt: skip
 
     def _is_alone(self, state: State, mistake: Mistake, names: tuple[str, ...]) -> bool:

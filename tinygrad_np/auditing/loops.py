@@ -45,7 +45,7 @@ def _names(trace: Trace, node: Node) -> list[tuple[object, ...]]:
         return []
     calls = trace.sites[node]
     names: list[tuple[object, ...]] = [("op", node.op.name), ("line", trace.lines.get(node))]
-    return names + ([("loop", calls)] if calls in trace.loops else [])
+    return names + ([("loop", calls)] if node in trace.turn else [])
 
 
 def together(members: list[Mistake]) -> Mistake:

@@ -22,9 +22,16 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
     masks = {}
     for (node, slot), factor in trace.factors.items():
         levels = np.unique(factor)
-        if len(levels) == 2 and node.shape and parent_of(node, slot).shape == node.shape:
+        smooth = levels[0] != 0 and getattr(node.op, "analytic", False)
+        if len(levels) != 2 or smooth or not node.shape:
+            continue
+        if parent_of(node, slot).shape == node.shape:
+            if is_label(trace, node, slot):
+                words = f"what {trace.labels[node]} multiplies with is missing"
+                yield slip("derivative", words, (node, slot), handed_on, "missing")
+                continue
             yield from _at(trace, node, slot, factor, levels)
-            if levels[0] == 0 and not is_label(trace, node, slot):
+            if levels[0] == 0:
                 masks[node] = factor
     for node in trace.order:
         yield from _extra(trace, node, masks)

@@ -90,8 +90,9 @@ def carried(trace: Trace) -> Iterator[Mistake]:
     sites: dict[object, list[tuple[Node, int]]] = defaultdict(list)
     for node, slot in trace.uses:
         parent = node.parents[slot]
-        before = trace.turn.get(parent) if parent else None
-        if before is not None and trace.turn.get(node, -1) > before:
+        if parent is None or not parent.shape:  # such as the loss, added up in the loop
+            continue
+        if parent in trace.turn and node in trace.turn and trace.turn[node] > trace.turn[parent]:
             sites[trace.sites[node], slot].append((node, slot))
     groups = [*sites.values()]
     if len(groups) > 1:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from . import derivatives, factors, loops, masks, paths, repeats, shapes, sums, values
+from . import derivatives, factors, kinks, loops, masks, paths, repeats, shapes, sums, values
 from .elements import as_given
 from .mistakes import KINDS, Mistake, Open, Slip, attempted
 from .trace import Gradients, Trace
@@ -29,8 +29,11 @@ WIDTH = 4
 """How many explanations are followed at once."""
 TRIED = 8
 """How many mistakes that seem to fit are tried by a backward pass."""
-PAIRS = 60_000
-"""How many mistakes are looked at when two are sought at once."""
+PAIRS = 150_000
+"""How many mistakes are looked at when two are sought at once; a backward pass counts as many."""
+
+RESHAPED = 400
+"""How many mistakes are tried with a gradient of the wrong shape."""
 
 Mistakes = tuple[Mistake, ...]
 
@@ -99,6 +102,7 @@ class Search:
             for n in self.targets
         }
         self.sweeps: dict[Mistakes, Sweep] = {}
+        self.left = PAIRS
         self.passes: dict[Mistakes, Gradients | None] = {(): true}
         self.also: dict[Mistake, tuple[Mistake, ...]] = {}
 
@@ -134,7 +138,7 @@ class Search:
     def singles(self) -> list[Slip]:
         """All that could be made at one place."""
         trace = self.trace
-        rooms = (derivatives, masks, sums, paths, factors, repeats)
+        rooms = (derivatives, masks, kinks, sums, paths, factors, repeats)
         found = [slip for room in rooms for slip in room.mistakes(trace)]
         return [*found, *values.mistakes(trace, self.given)]
 
@@ -147,14 +151,14 @@ class Search:
     def probes(self) -> tuple[dict[Node, Array], dict[Node, Array]]:
         """For each wrong or right target its directions; for each node the tangents of all."""
         rng = np.random.default_rng(0)
-        ways = {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.given}
+        ways = {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.targets}
         tangents: dict[Node, Array] = {}
-        for i, node in enumerate(self.given):
+        for i, node in enumerate(self.targets):
             for k, way in enumerate(ways[node]):
                 for other, tangent in self.trace.tangent(node, way).items():
                     rows = tangents.setdefault(
                         other,
-                        np.zeros((len(self.given) * DIRECTIONS, int(np.prod(other.shape)))),
+                        np.zeros((len(self.targets) * DIRECTIONS, int(np.prod(other.shape)))),
                     )
                     rows[i * DIRECTIONS + k] = np.ravel(tangent)
         return ways, tangents
@@ -162,8 +166,9 @@ class Search:
     def along(self, gradients: Mapping[Node, Array]) -> Array:
         """The targets' gradients along their directions, in a row."""
         ways = self.probes[0]
-        rows = [[float(np.vdot(way, gradients[n])) for way in ways[n]] for n in self.given]
-        return np.array(rows).ravel()
+        return np.array(
+            [np.vdot(w, gradients[n]) if n in gradients else 0 for n in ways for w in ways[n]]
+        )
 
     def sweep(self, base: Mistakes) -> Sweep:
         """Every mistake, made after those of ``base``."""
@@ -184,15 +189,16 @@ class Search:
 
     def explanation(self, state: State, target: Node) -> Mistakes:
         """The mistakes that a target shows."""
+        if target not in self.wrong:
+            return ()
         own = state.of(target)
-        if own is not None or target not in self.wrong:
-            return own or ()
-        whole, needed = state.joint, []
-        for mistake in whole:
-            rest = self.gradients(tuple([m for m in whole if m is not mistake]))
-            if rest is None or not self.fits(target, rest[target]):
-                needed.append(mistake)
-        return tuple(needed)
+        whole = list(state.joint if own is None else own)
+        for mistake in [*whole]:
+            rest = [m for m in whole if m is not mistake]
+            gradients = self.gradients(tuple(rest))
+            if gradients is not None and self.fits(target, gradients[target]):
+                whole = rest
+        return tuple(whole)
 
     def _explained(self, state: State, target: Node) -> Iterator[State]:
         """The state with an explanation of one more target."""
@@ -203,7 +209,7 @@ class Search:
         if target in self.misshapen:
             yield from self._reshaped(state, target)
             return
-        bases = [state.joint, ()] if state.joint else [()]
+        bases = self._bases(state)
         longer = [s for base in bases for s in self._single(state, base, target)]
         if min((s.cost for s in longer), default=np.inf) > state.cost + 1.45:
             longer += [s for base in bases for s in self._double(state, base, target)]
@@ -211,6 +217,12 @@ class Search:
             yield from sorted(longer, key=lambda s: s.key)[:WIDTH]
             return
         yield self._alone(state, target, (*state.joint, self._as_given(state, target)), 3.0)
+
+    def _bases(self, state: State) -> list[Mistakes]:
+        """What may have been made already: everywhere, not at all, or in gradients above."""
+        others = [tuple([m for m in own if m.edits]) for _, own in state.alone]
+        others = [own for own in others if own and all(m.kind != "unknown" for m in own)]
+        return list(dict.fromkeys([state.joint, (), *others[::-1][:2]]))
 
     def _single(self, state: State, base: Mistakes, target: Node) -> Iterator[State]:
         for found in self.sweep(base).explain(target):
@@ -240,6 +252,10 @@ class Search:
         for first in self.sweep(base).promising(target):
             if any(s.cost < state.cost + 2.05 for s in found):
                 break
+            if (*base, first) not in self.sweeps:
+                if self.left < 0:
+                    continue
+                self.left -= len(self.singles) + len(self.groups) * len(self.trace.uses) // 10
             for second in self.sweep((*base, first)).explain(target):
                 found.append(self._with(state, base, target, (first, second.mistake), second))
         yield from found
@@ -247,12 +263,12 @@ class Search:
     def _reshaped(self, state: State, target: Node) -> Iterator[State]:
         """A gradient of another shape than its Tensor's."""
         given = self.misshapen[target]
-        bases = dict.fromkeys([state.joint, ()])
+        bases = self._bases(state)
         tried: list[Mistakes] = [*bases]
         for base in bases:
-            tried += [(*base, first) for first in self.sweep(base).promising(target)]
+            tried += [(*base, first) for first in self.sweep(base).promising(target)[:RESHAPED]]
         best: State | None = None
-        for made in tried[:PAIRS]:
+        for made in tried:
             gradients = self.gradients(made)
             if gradients is None:
                 continue
@@ -284,10 +300,10 @@ class Sweep:
         ways, tangents = search.probes
         self.start = search.along(gradients) if gradients else None
         self.wanted = search.along(search.given)
-        self.size = np.repeat(
-            [max(float(np.linalg.norm(search.given[n])), search.floor[n]) for n in search.given],
-            DIRECTIONS,
-        ) * np.array([np.linalg.norm(way) for n in search.given for way in ways[n]])
+        like = {**search.true, **search.given}
+        lengths = [max(float(np.linalg.norm(like[n])), search.floor[n]) for n in ways]
+        self.size = np.array([np.linalg.norm(way) for n in ways for way in ways[n]])
+        self.size *= np.repeat(lengths, DIRECTIONS)
         self.closed: list[Mistake] = []
         self.open: list[Open] = []
         closed, opened = [], []
@@ -331,7 +347,7 @@ class Sweep:
         return np.asarray(tangents[node] @ np.ravel(change))
 
     def _rows(self, target: Node) -> slice:
-        at = list(self.search.given).index(target) * DIRECTIONS
+        at = self.search.targets.index(target) * DIRECTIONS
         return slice(at, at + DIRECTIONS)
 
     def _allowed(self, target: Node) -> float:
@@ -404,21 +420,18 @@ class Sweep:
         search = self.search
         if self.start is None or not len(self.effects):
             return []
-        budget = max(4, min(400, PAIRS // max(1, len(search.singles) + 20 * len(search.groups))))
-        if target in search.given:
-            rows = self._rows(target)
-        else:
-            rows = slice(0, len(self.wanted))
+        rows = self._rows(target)
         after = self.start[rows] + self.effects[:, rows]
         wanted = self.wanted[rows]
         moved = np.abs(self.effects[:, rows]).max(axis=1) > 1e-9 * self.size[rows].max()
         ratio = after @ wanted / np.maximum((after * after).sum(axis=1), 1e-300)
         near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target) * self.size[rows]
-        almost = near.all(axis=1)
+        almost = near.all(axis=1) & (target in search.given)
         order = sorted(
             np.flatnonzero(moved),
             key=lambda i: (
                 not almost[i],
+                self.closed[i].use[0] in search.trace.turn and len(self.closed[i].edits) < 2,
                 self.closed[i].cost > 1.1,
                 self.closed[i].kind == "value" and "reads" in self.closed[i].words,
                 -self.closed[i].place.tick,
@@ -427,4 +440,4 @@ class Sweep:
         unlike: dict[tuple[float, ...], Mistake] = {}
         for i in order:
             unlike.setdefault(tuple(np.round(self.effects[i] / self.size, 7)), self.closed[i])
-        return list(unlike.values())[:budget]
+        return list(unlike.values())

@@ -26,8 +26,9 @@ def explained(
     A constant factor may be left; it is then a mistake of its own.
     """
     found = []
+    least = 1e-6 * float(np.max(np.abs(gradients[target])))
     for ours, theirs, kind, words in _ways(trace, target, gradients, given):
-        size = float(np.max(np.abs(theirs), initial=0.0))
+        size = max(float(np.max(np.abs(theirs), initial=0.0)), least)
         made = Mistake(kind, words, (target, None), {})
         cost = 1 + 0.01 * (KINDS.index(kind) if kind in KINDS else 0)
         if np.all(np.abs(ours - theirs) <= max(rtol, 1e-7) * max(size, 1e-300)):
@@ -70,7 +71,7 @@ def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Ite
         yield given.reshape(true.shape), true, "shape", words
     for axes in _axes(true):
         for name, total in (("sum", true.sum(axes)), ("mean", true.mean(axes))):
-            if total.size == given.size:
+            if total.size == given.size < true.size:
                 words = f"{what} has one {name} too many, over {_named(axes)}: {facts}"
                 yield total.reshape(given.shape), given, "sum", words
     for row in (0, -1) if true.ndim else ():
@@ -116,7 +117,7 @@ def _products(
         other = value.array
         if other.dtype.kind != "f" or other.ndim != g.ndim:
             continue
-        if given.size == 1 and other.shape == g.shape:
+        if given.size == 1 and g.ndim < 2 and other.shape == g.shape:
             words = f"an inner product of {of} and {value.label} stands in place of the outer one"
             yield np.vdot(g, other).reshape(given.shape), "sum", words
         if other.shape == g.shape == given.shape:

@@ -23,6 +23,9 @@ UNSUMMED: dict[str, Change] = {
     "log_softmax": lambda _, g, saved: g - np.exp(saved[1]),
 }
 
+PRODUCTS = frozenset(["einsum", "linear", "matmul"])
+"""Ops whose rules sum over rows; so do those that broadcast an operand."""
+
 
 def mistakes(trace: Trace) -> Iterator[Slip]:
     """Mistakes with the sums of a graph's backward pass."""
@@ -60,7 +63,8 @@ def _softmax(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
 
 def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
     parent, use = parent_of(node, slot), (node, slot)
-    if parent.shape == node.shape and use in trace.factors:
+    name = node.op.name if node.op else ""
+    if parent.shape == node.shape if use in trace.factors else name not in PRODUCTS:
         return
     what = f"the gradient of {trace.labels[parent]}"
     rows = node.shape[0] if len(node.shape) > 1 else 1

@@ -7,14 +7,13 @@ so that one multiplication tells what a mistake there does to the target.
 
 from __future__ import annotations
 
-import itertools
 import linecache
 import math
 import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +74,7 @@ class Trace:
         self.place = {node: i for i, node in enumerate(reversed(self.order))}
         self.links = {n: _links(n, own) for n in self.order}
         self.uses = [(n, i) for n in self.order for i, _, _ in self.links[n]]
+        self.rules = {(n, i): rule for n in self.order for i, _, rule in self.links[n]}
         self.users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
         for node, slot in self.uses:
             self.users[parent_of(node, slot)].append((node, slot))
@@ -143,18 +143,15 @@ class Trace:
     # Loops: nodes that one call in the source made again and again
 
     @cached_property
-    def loops(self) -> dict[tuple[Any, ...], list[Node]]:
-        """The nodes of each call in the source that ran more than once, in the order they ran."""
-        found: dict[tuple[Any, ...], list[Node]] = defaultdict(list)
-        for node in reversed(self.order):
-            if node in self.sites:
-                found[self.sites[node]].append(node)
-        return {site: nodes for site, nodes in found.items() if len(nodes) > 1}
-
-    @cached_property
     def turn(self) -> dict[Node, int]:
-        """In which turn of its loop each node was computed."""
-        return {node: i for nodes in self.loops.values() for i, node in enumerate(nodes)}
+        """In which turn of its loop each node was computed, from the last one back: −1, −2, ...
+
+        The first turns may lack nodes, as what is computed from constants alone is not recorded.
+        """
+        loops: dict[tuple[Any, ...], list[Node]] = defaultdict(list)
+        for node, site in self.sites.items():
+            loops[site].append(node)
+        return {n: i - len(ns) for ns in loops.values() if len(ns) > 1 for i, n in enumerate(ns)}
 
     # Arrays
 
@@ -187,7 +184,7 @@ class Trace:
         """What the elementwise among the rules multiply with."""
         found: dict[Use, Array] = {}
         for node, slot in self.uses:
-            rule = rule_of(node, slot)
+            rule = self.rules[node, slot]
             trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
             with np.errstate(all="ignore"):
                 factor = np.asarray(rule(np.ones(node.shape), node.saved))
@@ -199,6 +196,13 @@ class Trace:
         return found
 
     # Backward passes and tangents
+
+    def adopt(self, edits: Edits) -> None:
+        """Change rules for good: another subgradient at kinks."""
+        self.rules |= {(n, i): partial(c, self.rules[n, i]) for (n, i), c in edits.items() if i is not None}
+        for node, links in self.links.items():
+            self.links[node] = [(i, parent, self.rules[node, i]) for i, parent, _ in links]
+        self.__dict__.pop("factors", None)
 
     def run(self, edits: Edits | None = None) -> Gradients:
         """The gradient of every node, with some rules changed. Errors of a rule are let through."""
@@ -223,7 +227,7 @@ class Trace:
     def part(self, use: tuple[Node, int], g: Array, change: Change | None = None) -> Array:
         """What one use of a node adds to the gradient of that node."""
         node, slot = use
-        rule, shape = rule_of(node, slot), parent_of(node, slot).shape
+        rule, shape = self.rules[use], parent_of(node, slot).shape
         part = change(rule, g, node.saved) if change else rule(g, node.saved)
         return np.asarray(part if part.shape == shape else unbroadcast(part, shape))
 
@@ -277,12 +281,6 @@ class Trace:
 def unchanged(g: Any, saved: Any) -> Any:
     """The rule that hands the gradient on."""
     return g
-
-
-def rule_of(node: Node, slot: int) -> Rule:
-    """The rule of a node for one of its inputs."""
-    assert node.op is not None
-    return next(itertools.islice(node.op.rules, slot, None))
 
 
 def parent_of(node: Node, slot: int) -> Node:
