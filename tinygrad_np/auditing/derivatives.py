@@ -139,6 +139,4 @@ def _of(unit: Unit) -> Iterator[Slip]:
         nested: Any = lambda g, v=value: at(1 - at(v(g), 0), 0)  # noqa: E731
         yield unit.slip("value", words, nested, ("nested", argument), 1.3)
         words = f"g · {words}"
-        yield unit.slip(
-            "value", words, lambda g, f=nested: g * f(g), ("nested g", argument), 1.3
-        )
+        yield unit.slip("value", words, lambda g, f=nested: g * f(g), ("nested g", argument), 1.3)

@@ -1,4 +1,4 @@
-"""What can be said of a gradient that no mistake explains: where it is right, and how it is wrong."""
+"""What can be said of a gradient that no mistake explains: where it is right, how it is wrong."""
 
 from __future__ import annotations
 

@@ -10,17 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from ..graph import Node
-from .mistakes import Mistake, Open, slip, times
+from .mistakes import Mistake, Open, times
 from .paths import Slots, uses_of
-from .trace import Trace, parent_of
+from .trace import Trace
 
 
 class Known(NamedTuple):
-    """A number of this graph: its words, and the node that it belongs to, if it is one node's."""
+    """A number of this graph: what it is, the node it belongs to, if to one, how it is written."""
 
     number: float
     words: str
-    node: Node | None
+    node: Node | None = None
+    name: str = ""
+    likely: bool = False
 
 
 def mistakes(trace: Trace) -> Iterator[Open]:
@@ -68,56 +70,56 @@ PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
 
 
 def known_numbers(trace: Trace) -> list[Known]:
-    """The numbers of this graph that could have got lost."""
+    """The numbers of this graph that could have got lost, the likeliest first."""
     found: list[Known] = []
-    for use, factor in trace.factors.items():
-        node = use[0]
+    for (node, _), factor in trace.factors.items():
         levels = np.unique(factor)
         if len(levels) == 2 and levels[0] == 0 and levels[1] != 1 and node.shape:
             scale, mask = float(levels[1]), f"the mask of {trace.labels[node]}"
             found.append(Known(scale, f"what {mask} multiplies with", node))
             found.append(Known(1 / scale, f"1 − p for {mask}", node))
+    constants = {
+        abs(float(operand))
+        for node in trace.order
+        for parent, operand in zip(node.parents, trace.operands.get(node, ()), strict=False)
+        if parent is None and np.ndim(operand) == 0
+    }
+    for length, words in _lengths(trace):
+        found.append(Known(float(length), words, likely=words in LIKELY))
+        inverse = f"the inverse of {words}"
+        found.append(Known(1 / length, inverse, likely=words == LIKELY[0]))
+        for root, name in ((math.sqrt(length), f"√{length}"), (length**-0.5, f"1/√{length}")):
+            if root not in PLAIN or constants & {root, 1 / root}:
+                found.append(Known(root, words, name=name, likely=words in LIKELY))
+        if length > 2:
+            found.append(Known((length - 1) / length, f"(n − 1)/n for {words}"))
+            found.append(Known(length / (length - 1), f"n/(n − 1) for {words}"))
+    for number in constants:
+        if number not in (0, 1) and number not in PLAIN:
+            found.append(Known(number, f"the constant {number:.6g} of f"))
+            found.append(Known(1 / number, f"the inverse of the constant {number:.6g} of f"))
+    return found
+
+
+LIKELY = ("the batch size", "the width")
+
+
+def _lengths(trace: Trace) -> Iterator[tuple[int, str]]:
+    """The lengths of axes, and numbers of elements, and what they are."""
     nodes = [node for node in trace.order if node.op and node.shape]
     rows = [node.shape[0] for node in nodes]
-    batch = max(rows, key=rows.count) if rows else 0
-    lengths: dict[int, list[str]] = {batch: ["the batch size"]} if batch > 1 else {}
-    for leaf in trace.leaves.values():
-        for length in leaf.shape:
-            words = f"the width {length}"
-            if length > 1 and words not in (seen := lengths.setdefault(length, [])):
-                seen.append(words)
+    found = [(max(rows, key=rows.count), "the batch size")] if rows else []
+    found += [(n, "the width") for leaf in trace.leaves.values() for n in leaf.shape]
     for node in nodes:
-        for axis, length in enumerate(node.shape):
-            words = f"the length of axis {axis} of {trace.labels[node]}"
-            lengths.setdefault(length, [words])
-        words = f"the number of elements of {trace.labels[node]}"
-        lengths.setdefault(math.prod(node.shape), [words])
-    for length, names in lengths.items():
-        if length > 1:
-            words = names[0] + "".join(f", or {more}: possibly a coincidence" for more in names[1:])
-            roots = "" if len(names) == 1 else f" of {names[0]}"
-            width = next((f"√{length}, of {n}" for n in names if "width" in n), f"√ of {names[0]}")
-            del roots
-            found += [
-                Known(float(length), words, None),
-                Known(1 / length, f"the inverse of {words}", None),
-                Known(math.sqrt(length), width, None),
-                Known(1 / math.sqrt(length), f"1/{width}", None),
-            ]
-            if length > 2:
-                found += [
-                    Known((length - 1) / length, f"(n − 1) / n for {words}", None),
-                    Known(length / (length - 1), f"n / (n − 1) for {words}", None),
-                ]
-    for node in trace.order:
-        for parent, operand in zip(node.parents, trace.operands.get(node, ()), strict=False):
-            if parent is None and np.ndim(operand) == 0 and isinstance(operand, float | np.ndarray):
-                number = abs(float(operand))
-                if number > 0 and number not in PLAIN and number != 1:
-                    words = f"the constant {number:.6g} of {trace.labels[node]}"
-                    found.append(Known(number, words, None))
-                    found.append(Known(1 / number, f"the inverse of {words}", None))
-    return found
+        label = trace.labels[node]
+        found += [(n, f"the length of axis {a} of {label}") for a, n in enumerate(node.shape)]
+        found.append((math.prod(node.shape), f"the number of elements of {label}"))
+    seen: dict[int, set[str]] = {}
+    for length, words in found:
+        known = seen.setdefault(length, set())
+        if length > 1 and words not in known and (not known or words in LIKELY):
+            known.add(words)
+            yield length, words
 
 
 def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, str, float]:
@@ -125,7 +127,7 @@ def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, s
 
     That is 1 for a number that can be named, a little less for a mask's factor at its own node,
     more for a product of two, most for any other. Of several masks the one nearest to ``site`` is
-    meant.
+    meant. All that a number happens to be is said.
     """
 
     def hits(table: list[Known]) -> list[Known]:
@@ -134,44 +136,43 @@ def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, s
 
     def told(value: float, name: str, found: list[Known], cost: float) -> tuple[float, str, float]:
         own = bool(found) and found[0].node is site
-        words = f"{name} ({found[0].words})" if found else name
-        return value, words, cost * (0.999 if own else 1.0)
+        masks = [hit for hit in found if hit.node][:1]
+        rest = [hit for hit in found if not hit.node and (hit.likely or not masks)]
+        words = []
+        for hit in (masks + rest)[:3]:
+            root = f"{hit.name}: " if hit.name and hit.name != name else ""
+            words.append(root + hit.words)
+        told = " or ".join(dict.fromkeys(words)) + ("; possibly a coincidence" if words[1:] else "")
+        return value, f"{name} ({told})" if words else name, cost * (0.999 if own else 1.0)
 
     found = hits(known)
     for value, name in PLAIN.items():
         if math.isclose(number, value, rel_tol=1e-6):
-            # Which other number it happens to be is said of the likely ones.
-            likely = [hit for hit in found if hit.node or "batch" in hit.words]
-            return told(value, name, likely, 1.0)
+            return told(value, name, [hit for hit in found if hit.node or hit.likely], 1.0)
     if found:
-        return told(found[0].number, f"{found[0].number:.6g}", found, 1.0)
-    others = [*(Known(value, words, None) for value, words in PLAIN.items())]
-    others += [hit for hit in known if hit.node]
-    found = hits(
-        [Known(a * b, f"{x} × {y}", n) for a, y, n in known for b, x, _ in others if len(known) < 99]
-    )
-    if found:
-        return told(found[0].number, f"{found[0].number:.6g}", found, 1.4)
-    if (name := _closed_form(number)) is not None:
+        return told(found[0].number, found[0].name or f"{found[0].number:.6g}", found, 1.0)
+    if (name := _root(number)) is not None:
         return number, name, 1.3
+    others = [*(Known(value, words) for value, words in PLAIN.items())]
+    others += [hit for hit in known if hit.node]
+    products = [
+        Known(a.number * b.number, f"{b.words} × {a.name or a.words}", a.node)
+        for a in known[:99]
+        for b in others
+    ]
+    if found := hits(products)[:1]:
+        return told(found[0].number, f"{found[0].number:.6g}", found, 1.4)
+    sign, fraction = "−" if number < 0 else "", Fraction(abs(number)).limit_denominator(8)
+    if fraction and math.isclose(abs(number), fraction, rel_tol=1e-9):
+        return number, f"{sign}{fraction}", 1.3
     return number, f"{number:.6g}", 1.6
 
 
-def _closed_form(number: float) -> str | None:
-    """A fraction of small numbers, or the root of one, in words."""
+def _root(number: float) -> str | None:
+    """The root of a small number or fraction, in words."""
     sign = "−" if number < 0 else ""
-    fraction = Fraction(abs(number)).limit_denominator(16)
-    if fraction and math.isclose(abs(number), fraction, rel_tol=1e-9):
-        return f"{sign}{fraction}"
-    fraction = Fraction(number * number).limit_denominator(16)
-    if fraction and math.isclose(number * number, fraction, rel_tol=1e-9):
+    fraction = Fraction(number * number).limit_denominator(8)
+    whole = math.isqrt(fraction.numerator) ** 2 == fraction.numerator == fraction
+    if fraction and not whole and math.isclose(number * number, fraction, rel_tol=1e-9):
         return f"{sign}√{fraction}" if fraction.denominator == 1 else f"{sign}√({fraction})"
     return None
-
-
-def parent_label(trace: Trace, node: Node, slot: int) -> str:
-    """What the Tensor that a use reads is called."""
-    return trace.labels[parent_of(node, slot)]
-
-
-__all__ = ["Known", "known_numbers", "mistakes", "name_factor", "slip"]

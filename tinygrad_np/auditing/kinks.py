@@ -1,4 +1,4 @@
-"""Where a function has a kink, such as relu at 0, several gradients are right: which one is meant?"""
+"""Where a function has a kink, such as relu at 0, several gradients are right."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def best_convention(
     if names:
         kinks = ", ".join(trace.labels[node] for node in list(ties)[:3])
         notes.append(
-            f"{', '.join(names)}: f has a kink here ({kinks}{', …' if len(ties) > 3 else ''}), where "
-            "every value between the derivatives of both sides is right; the one given is not "
+            f"{', '.join(names)}: f has a kink here ({kinks}{', …' if len(ties) > 3 else ''}), "
+            "where every value between the derivatives of both sides is right; the one given is not "
             "autograd's"
         )
     return search_from(true), notes
@@ -64,7 +64,9 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
     for node, slot in trace.uses:
         if node.op is not None and node.op.name in ("max", "min"):
             ties, _ = _tied(trace, node)
-            counts = _over(trace, node, ties, lambda rows: rows.sum(axis=-1, keepdims=True) + 0 * rows)
+            counts = _over(
+                trace, node, ties, lambda rows: rows.sum(axis=-1, keepdims=True) + 0 * rows
+            )
             if (counts > 1).any():
                 words = f"elements that tie in {trace.labels[node]} get the whole gradient each"
                 yield slip("mask", words, (node, slot), times(np.maximum(counts, 1.0)), "ties")
@@ -118,7 +120,7 @@ def _at(tied: Array, share: float) -> Change:
 
 def _tied(trace: Trace, node: Node) -> tuple[Array, Array]:
     """Where the elements that tie for a maximum are, and the share of the gradient of each."""
-    slot, parent, rule = trace.links[node][0]
+    _, parent, rule = trace.links[node][0]
     shared = np.asarray(rule(np.ones(node.shape), node.saved))
     return (shared > 0) * 1.0, np.broadcast_to(shared, parent.shape)
 
@@ -133,4 +135,3 @@ def _over(trace: Trace, node: Node, array: Array, function: object) -> Array:
     rows = moved.reshape(-1, int(np.prod([array.shape[a] for a in axes])))
     done = np.asarray(function(rows), float).reshape(moved.shape)  # type: ignore[operator]
     return np.moveaxis(done, ends, axes)
-

@@ -37,9 +37,7 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
         yield from _extra(trace, node, masks)
 
 
-def _at(
-    trace: Trace, node: Node, slot: int, factor: Array, levels: Array
-) -> Iterator[Slip]:
+def _at(trace: Trace, node: Node, slot: int, factor: Array, levels: Array) -> Iterator[Slip]:
     """The mask of an op is missing, or is another."""
     label, use = trace.labels[node], (node, slot)
     low, high = (float(level) for level in levels)

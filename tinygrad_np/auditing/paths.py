@@ -97,7 +97,8 @@ def carried(trace: Trace) -> Iterator[Mistake]:
     groups = [*sites.values()]
     if len(groups) > 1:
         words = "what comes back from the next turn of the loop is left out: the path through time"
-        yield Mistake("path", words, groups[0][0], dict.fromkeys(sum(groups, []), nothing))
+        every = [use for group in groups for use in group]
+        yield Mistake("path", words, every[0], dict.fromkeys(every, nothing))
     for group in groups:
         node, slot = group[0]
         parent = node.parents[slot]

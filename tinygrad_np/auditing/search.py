@@ -11,6 +11,7 @@ mistake may also be limited to a single gradient: what is right stays right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from ..graph import Node
 from ..tensor import Array
 from . import derivatives, factors, kinks, loops, masks, paths, repeats, shapes, sums, values
 from .elements import as_given
-from .mistakes import KINDS, Mistake, Open, Slip, attempted
+from .mistakes import KINDS, Mistake, Open, Slip, attempted, merged
 from .trace import Gradients, Trace
 
 DIRECTIONS = 3
@@ -148,26 +149,30 @@ class Search:
         return list(loops.mistakes(self.trace, self.singles))
 
     @cached_property
-    def probes(self) -> tuple[dict[Node, Array], dict[Node, Array]]:
-        """For each wrong or right target its directions; for each node the tangents of all."""
+    def ways(self) -> dict[Node, Array]:
+        """The random directions along which each target is looked at."""
         rng = np.random.default_rng(0)
-        ways = {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.targets}
-        tangents: dict[Node, Array] = {}
-        for i, node in enumerate(self.targets):
-            for k, way in enumerate(ways[node]):
-                for other, tangent in self.trace.tangent(node, way).items():
-                    rows = tangents.setdefault(
-                        other,
-                        np.zeros((len(self.targets) * DIRECTIONS, int(np.prod(other.shape)))),
-                    )
+        return {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.targets}
+
+    def tangents(self, base: Mistakes) -> dict[Node, Array]:
+        """For each node, the tangents of all directions, after the mistakes of ``base``."""
+        found: dict[Node, Array] = {}
+        edits, count = merged(base), len(self.ways) * DIRECTIONS
+        for i, (node, ways) in enumerate(self.ways.items()):
+            for k, way in enumerate(ways):
+                for other, tangent in self.trace.tangent(node, way, edits).items():
+                    rows = found.setdefault(other, np.zeros((count, math.prod(other.shape))))
                     rows[i * DIRECTIONS + k] = np.ravel(tangent)
-        return ways, tangents
+        return found
 
     def along(self, gradients: Mapping[Node, Array]) -> Array:
         """The targets' gradients along their directions, in a row."""
-        ways = self.probes[0]
         return np.array(
-            [np.vdot(w, gradients[n]) if n in gradients else 0 for n in ways for w in ways[n]]
+            [
+                np.vdot(w, gradients[n]) if n in gradients else 0
+                for n, ws in self.ways.items()
+                for w in ws
+            ]
         )
 
     def sweep(self, base: Mistakes) -> Sweep:
@@ -216,7 +221,8 @@ class Search:
         if longer:
             yield from sorted(longer, key=lambda s: s.key)[:WIDTH]
             return
-        yield self._alone(state, target, (*state.joint, self._as_given(state, target)), 3.0)
+        given = self._as_given(state, target)  # below, all goes on from what was given
+        yield state._replace(joint=(*state.joint, given), cost=state.cost + given.cost)
 
     def _bases(self, state: State) -> list[Mistakes]:
         """What may have been made already: everywhere, not at all, or in gradients above."""
@@ -295,9 +301,8 @@ class Sweep:
 
     def __init__(self, search: Search, base: Mistakes) -> None:
         self.search, self.base = search, base
-        trace = search.trace
         gradients = search.gradients(base)
-        ways, tangents = search.probes
+        ways, tangents = search.ways, search.tangents(base)
         self.start = search.along(gradients) if gradients else None
         self.wanted = search.along(search.given)
         like = {**search.true, **search.given}
@@ -357,7 +362,7 @@ class Sweep:
         """The mistakes with which a target comes out as given, the best first."""
         if self.start is None or not len(self.effects) + len(self.directions):
             return []
-        rows, search = self._rows(target), self.search
+        rows = self._rows(target)
         missing = (self.wanted - self.start)[rows]
         allowed = self._allowed(target) * self.size[rows]
         hits = (np.abs(self.effects[:, rows] - missing) <= allowed).all(axis=1)

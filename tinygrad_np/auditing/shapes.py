@@ -36,9 +36,9 @@ def explained(
             continue
         length = float(np.vdot(ours, ours))
         number = float(np.vdot(ours, theirs)) / length if length else 0.0
-        if ours.size > 1 and np.all(np.abs(number * ours - theirs) <= max(rtol, 1e-7) * size):
-            if abs(number) > 1e-6:
-                found.append(((made, _factor(trace, target, number)), cost + 1.3))
+        near = np.abs(number * ours - theirs) <= max(rtol, 1e-7) * size
+        if ours.size > 1 and near.all() and abs(number) > 1e-6:
+            found.append(((made, _factor(trace, target, number)), cost + 1.3))
     return sorted(found, key=lambda pair: pair[1])
 
 

@@ -119,4 +119,3 @@ def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
         words += f", not over axis {', '.join(map(str, axes))}"
         edits = {(node, slot): watch, (statistic, inner): wrong}
         yield Mistake("sum", words, (statistic, inner), edits, ("sum", "statistic", other), 1.1)
-

@@ -30,6 +30,8 @@ Change = Callable[[Rule, Any, Any], Any]
 Use = tuple[Node, int | None]
 """A node and which of its inputs is meant; None means the gradient that arrives at the node."""
 Edits = Mapping[Use, Change]
+LARGE = 4096
+"""Rules of more elements than this are not transposed one by one."""
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -199,7 +201,9 @@ class Trace:
 
     def adopt(self, edits: Edits) -> None:
         """Change rules for good: another subgradient at kinks."""
-        self.rules |= {(n, i): partial(c, self.rules[n, i]) for (n, i), c in edits.items() if i is not None}
+        self.rules |= {
+            (n, i): partial(c, self.rules[n, i]) for (n, i), c in edits.items() if i is not None
+        }
         for node, links in self.links.items():
             self.links[node] = [(i, parent, self.rules[node, i]) for i, parent, _ in links]
         self.__dict__.pop("factors", None)
@@ -231,37 +235,47 @@ class Trace:
         part = change(rule, g, node.saved) if change else rule(g, node.saved)
         return np.asarray(part if part.shape == shape else unbroadcast(part, shape))
 
-    def tangent(self, target: Node, direction: Array) -> Gradients:
+    def tangent(self, target: Node, direction: Array, edits: Edits | None = None) -> Gradients:
         """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
+        edits = edits or {}
         found: Gradients = {target: direction}
         for node in reversed(self.order):
-            if node is target:
-                continue
             parts = [
-                self._transposed(node, slot, rule, found[parent])
+                self._transposed(node, rule, edits.get((node, slot)), found[parent], slot)
                 for slot, parent, rule in self.links[node]
-                if parent in found
+                if parent in found and node is not target
             ]
             if parts:
                 found[node] = sum(parts[1:], parts[0])
+            if node in found and (change := edits.get((node, None))):
+                found[node] = self._transposed(node, unchanged, change, found[node])
         return found
 
-    def _transposed(self, node: Node, slot: int, rule: Rule, tangent: Array) -> Array:
+    def _transposed(
+        self, node: Node, rule: Rule, change: Change | None, tangent: Array, slot: int = -1
+    ) -> Array:
         """The transpose of a rule, which is linear in the gradient, applied to a tangent."""
-        if (factor := self.factors.get((node, slot))) is not None:
+        if change is None and (factor := self.factors.get((node, slot))) is not None:
             return np.asarray(factor * tangent)
+        rule = partial(change, rule) if change else rule
         try:
             g = Tensor(np.ones(node.shape), True)
             assert g._node is not None
             part = rule(g, node.saved)
+            if part is g:
+                return np.broadcast_to(tangent, node.shape)
             seed = {part._node: np.broadcast_to(tangent, part.shape)}
             found = graph.backward(seed, [g._node], retain=True)
             return np.asarray(found.get(g._node, np.zeros(node.shape)))
         except Exception:  # a rule that is none of our ops, such as a checkpoint's
             size = math.prod(node.shape)
+            if size > LARGE:
+                return np.zeros(node.shape)
             units = np.eye(size).reshape(size, *node.shape)
-            parts = [np.vdot(self.part((node, slot), unit), tangent) for unit in units]
-            return np.array(parts).reshape(node.shape)
+            found = [rule(unit, node.saved) for unit in units]
+            return np.reshape(
+                [np.vdot(p, np.broadcast_to(tangent, p.shape)) for p in found], node.shape
+            )
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.

@@ -1,4 +1,4 @@
-"""Mistakes with values: a rule reads a transposed array, another one, or weights already updated."""
+"""Mistakes with values: a rule reads an array transposed, another one, weights already updated."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..definition import OPS, Op
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, Open, Slip, reading, saved_arrays, slip, square, then
-from .trace import Change, Trace, Use, Value, parent_of
+from .trace import Change, Trace, Use, Value
 
 NEAREST = 10
 """How many arrays of the right shape are tried in the place of another."""
 
 
 def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
-    """Rules that read the wrong array. ``given`` are somebody's gradients, for updates with them."""
+    """Rules that read the wrong array, or weights updated with the gradients ``given``."""
     for node in trace.order:
         if square(node.shape):
             words = f"the gradient of {trace.labels[node]} is transposed"
@@ -47,9 +47,16 @@ def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
             yield slip("value", words, use, reading(place, value.array), key)
             if op is not None and unary and place == 1:  # what it saves is its result
                 words = f"the derivative of {label} is taken at {value.label} in place of its input"
-                with np.errstate(all="ignore"):
-                    there = op.forward(value.array)
-                yield slip("value", words, use, reading(place, there), ("at", key))
+                yield slip("value", words, use, _applied(op, place, value.array), ("at", key))
+
+
+def _applied(op: Op, place: int, array: Array) -> Change:
+    """The rule that reads what the op would give for another array."""
+
+    def change(rule: Any, g: Any, saved: Any) -> Any:
+        return reading(place, op.forward(array))(rule, g, saved)
+
+    return change
 
 
 def _role(trace: Trace, node: Node, value: Value) -> object:
@@ -72,9 +79,7 @@ def _alike(trace: Trace, array: Array, node: Node) -> list[Value]:
 # Weights that are updated too early
 
 
-def _updated(
-    trace: Trace, node: Node, slot: int, given: Mapping[Node, Array]
-) -> Iterator[Open]:
+def _updated(trace: Trace, node: Node, slot: int, given: Mapping[Node, Array]) -> Iterator[Open]:
     for place, array in saved_arrays(node):
         for name, leaf in trace.leaves.items():
             change = given.get(leaf)
@@ -137,7 +142,7 @@ def _crossed(trace: Trace) -> Iterator[Slip]:
     for node in trace.order:
         if node.op is None or node.op.name not in ("add", "maximum") or len(trace.links[node]) != 1:
             continue
-        [(slot, parent, _)] = trace.links[node]
+        [(slot, *_)] = trace.links[node]
         operands = trace.operands[node]
         small = [o for p, o in zip(node.parents, operands, strict=True) if p is None]
         before = np.asarray(operands[slot])
@@ -161,8 +166,3 @@ def _crossed(trace: Trace) -> Iterator[Slip]:
 def _instead_of(replaced: Mapping[int, Array]) -> Change:
     """The rule with some arrays replaced, wherever it reads them."""
     return lambda rule, g, saved: rule(g, tuple([replaced.get(id(s), s) for s in saved]))
-
-
-def reads(trace: Trace, use: tuple[Node, int]) -> str:
-    """What the other operand of a use is called."""
-    return trace.labels[parent_of(*use)]
