@@ -80,3 +80,78 @@ def audit(
     from .judging import judge
 
     return judge(f, inputs, gradients, deltas or {}, rtol)
+
+
+def audit_layer(
+    layer: Any,
+    inputs: Any,
+    *,
+    forward: str | Callable[..., Any] | None = None,
+    backward: str | Callable[..., Any] | None = None,
+    params: Sequence[str] | Mapping[str, Any] | None = None,
+    rtol: float | None = None,
+    seed: int = 0,
+) -> AuditReport:
+    """Check the backward pass of a layer written in NumPy, as it stands.
+
+    ``layer`` is an object with ``forward(x)`` and ``backward(g)`` (or methods of the names given),
+    or a forward function ``f(x, w, b)``, with ``backward`` a function too. ``inputs`` is what
+    forward gets, an array or a tuple of them; integers (labels, indices) have no gradient. Its
+    result, or the first of several, gets a random gradient, which is what ``backward`` is called
+    with (a cache that forward returned comes after it). A layer that returns a number is a loss.
+
+    The layer's own forward pass runs on arrays that record what is done with them, so that it may
+    copy, write in place and use np.zeros. Random masks are drawn from the same state at each run,
+    and the generators are put back. The layer is copied and stays as it is.
+
+    The gradients are those that ``backward`` returns, and those of the arrays of the layer, which
+    it leaves beside them: dW, grad_W, grads["W"], W_grad and the like. ``params`` names the arrays,
+    or says where the gradients are, {"W": "dW"}; for a function it holds the arrays themselves,
+    {"w": w, "b": b}. An update inside backward is undone: its learning rate is 1 then.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> class Scale:
+    ...     def __init__(self):
+    ...         self.w = np.array([1.0, 2.0])
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x * self.w
+    ...     def backward(self, g):
+    ...         self.dw = (g * self.x).mean(axis=0)
+    ...         return g * self.w
+    >>> report = tg.audit_layer(Scale(), np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    >>> report["x"].right, report["w"].kind
+    (True, 'factor')
+    """
+    from .layers import audit_a_layer
+
+    return audit_a_layer(layer, inputs, forward, backward, params, rtol, seed)
+
+
+def audit_step(
+    step: Callable[..., Any],
+    params: Any,
+    *,
+    lr: float | None = None,
+    loss: Callable[..., Any] | None = None,
+    rtol: float | None = None,
+) -> AuditReport:
+    """Check the gradients inside an update of the parameters, such as W -= lr * dW, as it stands.
+
+    ``step`` is called once, without arguments (or with ``params``). ``params`` is what it updates:
+    an object with arrays as attributes or in dicts and lists, or a dict of arrays. The gradients
+    are read from the change of the arrays, which are put back. ``loss`` gives what the update is
+    meant to descend, read from the same params; without it, step returns it. ``lr`` is the
+    learning rate; without it, it is found, and the report's notes say what it is.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> x, y, p = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0]), {"w": np.array(0.5)}
+    >>> def train():
+    ...     p["w"] = p["w"] - 0.1 * 2 * (x * (p["w"] * x - y)).mean()
+    >>> report = tg.audit_step(train, p, loss=lambda: ((p["w"] * x - y) ** 2).mean())
+    >>> bool(report), report.notes[0][:67]
+    (True, 'The gradients are the changes of the parameters divided by 0.1, the')
+    """
+    from .layers import audit_a_step
+
+    return audit_a_step(step, params, lr, loss, rtol)

@@ -14,6 +14,7 @@ from ..graph import Node
 from ..tensor import Array, Tensor, plain
 from . import kinks
 from .mistakes import Mistake
+from .recording import Recorded, bare, recording
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search, State
 from .trace import Gradients, Trace, parts
@@ -39,8 +40,10 @@ def judge(
             return function(**arguments)
         return function(*arguments.values())
 
+    runs = _runnable(call, arrays, f)
+
     def loss(*given: Any) -> Any:
-        return parts(call(dict(zip(arrays, given, strict=True))))[0]
+        return parts(runs(dict(zip(arrays, given, strict=True))))[0]
 
     if callable(gradients):
         gradients = call({name: np.array(plain(v)) for name, v in values.items()}, gradients)
@@ -52,7 +55,7 @@ def judge(
     theirs = {name: _gradient(name, value) for name, value in given.items()}
     with np.errstate(all="ignore"):
         _scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
-    trace = Trace(call, arrays, list(deltas))
+    trace = Trace(runs, arrays, list(deltas))
     numerical = _numerical(loss, arrays, trace)
     rtols = {}
     for name, array in theirs.items():
@@ -60,6 +63,27 @@ def judge(
         usual = max(TOLERANCES.get(str(d), 1e-7) for d in dtypes)
         rtols[trace.targets[name]] = usual if rtol is None else rtol
     return Judgement(trace, theirs, rtols, numerical).report()
+
+
+def _runnable(
+    call: Callable[..., Any], arrays: Mapping[str, Array], f: Callable[..., Any]
+) -> Callable[..., Any]:
+    """f as it is or, where Tensors are not what it can work on, f on recorded arrays."""
+    try:
+        call({name: leaf(array) for name, array in arrays.items()})
+        return call
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
+        first = error
+
+    def run(arguments: Mapping[str, Any]) -> Any:
+        with recording(f):
+            return bare(call({name: Recorded(tensor) for name, tensor in arguments.items()}))
+
+    try:
+        run({name: leaf(array) for name, array in arrays.items()})
+    except Exception:
+        raise first from None
+    return run
 
 
 # What was given

@@ -15,7 +15,7 @@ from ..tensor import Array
 from .trace import Change, Edits, Gradients, Trace, Use, parent_of
 
 KINDS = (
-    "factor", "sign", "transpose", "mask", "derivative", "sum", "value", "path", "elements",
+    "factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
     "unknown",
 )  # fmt: skip
 """The kinds of mistakes; of equally good explanations the first is reported."""
