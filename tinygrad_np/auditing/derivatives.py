@@ -72,10 +72,10 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
 def _of_use(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
     """The derivative of an op by one of several operands, or of one that is not elementwise."""
     factor, label, use = trace.factors.get((node, slot)), trace.labels[node], (node, slot)
-    if factor is None:
+    if factor is None and node.op and node.op.name not in ("transpose", "swapaxes"):
         words = f"the derivative of {label} is missing"
         yield slip("derivative", words, use, handed_on, "missing", 1.05)
-    elif len(trace.links[node]) > 1 and len(np.unique(factor)) > 2:
+    elif factor is not None and len(trace.links[node]) > 1 and len(np.unique(factor)) > 2:
         of = f"the derivative of {label} by {trace.labels[parent_of(node, slot)]}"
         yield slip("derivative", f"{of} is missing", use, handed_on, "missing")
         yield slip("derivative", f"{of} is multiplied twice", use, times(factor), "twice")

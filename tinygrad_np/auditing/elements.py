@@ -16,6 +16,12 @@ def as_given(trace: Trace, node: Node, given: Array, expected: Array, bad: Array
     kind, cost = "unknown", 3.0
     if not trace.users[node]:
         words = f"f does not depend on {label}: its gradient is 0"
+    elif bad.ndim and not bad.all() and not given[bad].any():
+        kind, cost = "elements", 1.7
+        words = f"the gradient of {label} is right in {where_right(bad)} and 0 in the rest"
+    elif (edge := float(np.abs(given).max())) and _same(np.clip(expected, -edge, edge), given):
+        kind, cost = "mask", 1.5
+        words = f"the gradient of {label} is cut off at ±{edge:.6g}"
     elif are_few(bad):
         kind, cost = "elements", 1.7
         where = ", ".join(str(tuple(place)) for place in places[:5].tolist())
@@ -30,18 +36,28 @@ def as_given(trace: Trace, node: Node, given: Array, expected: Array, bad: Array
     return Mistake(kind, words, (node, None), {(node, None): change}, None, cost)
 
 
+def _same(a: Array, b: Array) -> bool:
+    return bool(np.abs(a - b).max() <= 1e-9 * np.abs(b).max())
+
+
+def where_right(bad: Array) -> str:
+    """Where a gradient is right: rows or columns, if there are whole ones, else how many."""
+    for axis in range(bad.ndim if bad.ndim > 1 else 0):
+        others = tuple([i for i in range(bad.ndim) if i != axis])
+        clean = np.flatnonzero(~bad.any(axis=others))
+        if len(clean):
+            name = {0: "rows", 1: "columns"}.get(axis, f"indices of axis {axis}")
+            return f"{name} {', '.join(map(str, clean[:6].tolist()))}{', …' * (len(clean) > 6)}"
+    places = ", ".join(str(tuple(p)) for p in np.argwhere(~bad)[:4].tolist())
+    right = bad.size - int(bad.sum())
+    return f"{right} of {bad.size} elements: {places}{', …' * (right > 4)}"
+
+
 def facts(given: Array, true: Array, bad: Array) -> list[str]:
     """What can be seen: parts that are right, zeros, the direction and the size."""
     found = []
     if not bad.all() and bad.any():
-        found.append(f"{bad.size - int(bad.sum())} of {bad.size} elements are right")
-        for axis in range(bad.ndim if bad.ndim > 1 else 0):
-            others = tuple([i for i in range(bad.ndim) if i != axis])
-            clean = np.flatnonzero(~bad.any(axis=others))
-            if len(clean):
-                name = {0: "rows", 1: "columns"}.get(axis, f"indices of axis {axis}")
-                shown = ", ".join(map(str, clean[:6].tolist()))
-                found.append(f"right in {name} {shown}{', …' if len(clean) > 6 else ''}")
+        found.append(f"it is right in {where_right(bad)}")
     empty = (given == 0) & (true != 0)
     if empty.all():
         found.append("it is 0 everywhere")

@@ -85,6 +85,7 @@ def known_numbers(trace: Trace) -> list[Known]:
         if parent is None and np.ndim(operand) == 0
     }
     for length, words in _lengths(trace):
+        constants.discard(float(length))
         found.append(Known(float(length), words, likely=words in LIKELY))
         inverse = f"the inverse of {words}"
         found.append(Known(1 / length, inverse, likely=words == LIKELY[0]))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..graph import Node
-from ..shapes import normalize_axes
+from ..shapes import normalize_axes, spread
 from ..tensor import Array
-from .mistakes import Slip, slip, times
-from .trace import Change, Gradients, Trace, Use
+from .mistakes import Slip, instead, slip, times
+from .trace import Change, Gradients, Trace, Use, parent_of
 from .units import Unit
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def best_convention(
         kinks = ", ".join(trace.labels[node] for node in list(ties)[:3])
         notes.append(
             f"{', '.join(names)}: f has a kink here ({kinks}{', …' if len(ties) > 3 else ''}), "
-            "where every value between the derivatives of both sides is right; the one given is not "
-            "autograd's"
+            "where every value between the derivatives of both sides is right; the one given is "
+            "another than autograd's"
         )
     return search_from(true), notes
 
@@ -63,6 +63,10 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
     """Elements that tie for a maximum get the whole gradient each."""
     for node, slot in trace.uses:
         if node.op is not None and node.op.name in ("max", "min"):
+            shape, axes = parent_of(node, slot).shape, _axes(node, len(parent_of(node, slot).shape))
+            words = f"the mask of {trace.labels[node]} is missing: each element gets the gradient"
+            whole = instead(lambda g, s=shape, a=axes: spread(g, s, a))
+            yield slip("mask", words, (node, slot), whole, "missing")
             ties, _ = _tied(trace, node)
             counts = _over(
                 trace, node, ties, lambda rows: rows.sum(axis=-1, keepdims=True) + 0 * rows
@@ -127,11 +131,16 @@ def _tied(trace: Trace, node: Node) -> tuple[Array, Array]:
 
 def _over(trace: Trace, node: Node, array: Array, function: object) -> Array:
     """A function of rows, applied along the axes over which a maximum is taken."""
-    extras = getattr(node.op, "extras", ())
-    axis = dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get("axis")
-    axes = normalize_axes(axis, array.ndim)
+    axes = _axes(node, array.ndim)
     ends = tuple(range(-len(axes), 0))
     moved = np.moveaxis(array, axes, ends)
     rows = moved.reshape(-1, int(np.prod([array.shape[a] for a in axes])))
     done = np.asarray(function(rows), float).reshape(moved.shape)  # type: ignore[operator]
     return np.moveaxis(done, ends, axes)
+
+
+def _axes(node: Node, ndim: int) -> tuple[int, ...]:
+    """The axes over which a reduction runs."""
+    extras = getattr(node.op, "extras", ())
+    axis = dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get("axis")
+    return normalize_axes(axis, ndim)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..graph import Node
-from .mistakes import Effect, Mistake, Slip, nothing
+from .mistakes import Effect, Mistake, Open, Slip, nothing, then
 from .trace import Gradients, Trace
 
 Slots = tuple[tuple[Node, int], ...]
@@ -44,6 +44,8 @@ def dropped(
 
 def mistakes(trace: Trace) -> Iterator[Slip]:
     """Uses of a node left out: one, those of one line in all turns, or turns of a loop."""
+    for name, leaf in trace.leaves.items():
+        yield _added(name, leaf, trace)
     for node in trace.order:
         uses = uses_of(trace, node)
         if len(uses) < 2:
@@ -65,6 +67,19 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
                 yield dropped(trace, node, group, words)
         for group in groups if len(groups) != 1 or len(groups[0]) != len(uses) else [uses]:
             yield from _turns(trace, node, group, what)
+
+
+def _added(name: str, leaf: Node, trace: Trace) -> Open:
+    """The gradient of a regularisation that f does not have."""
+    values = next((v.array for v in trace.values if v.node is leaf), np.zeros(leaf.shape))
+
+    def made(number: float) -> Mistake:
+        words = f"the gradient of {name} has a term {number:.6g} · {name}, as of a regularisation "
+        words += f"of {name}, that f has not"
+        change = then(lambda g: g + number * values)
+        return Mistake("path", words, (leaf, None), {(leaf, None): change}, None, 1.2)
+
+    return Open(made(1.0), made)
 
 
 def _named(trace: Trace, group: Sequence[Slots]) -> str:

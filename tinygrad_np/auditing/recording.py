@@ -28,7 +28,7 @@ MOVING = frozenset(["broadcast_to", "flip", "fliplr", "flipud", "repeat", "roll"
 
 
 class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array, of which a Tensor holds the values; ``base`` and ``index`` say what it is a view of."""
+    """An array whose values a Tensor holds, perhaps a view of ``base`` at ``index``."""
 
     __array_priority__ = 1e6
 

@@ -11,8 +11,8 @@ import numpy as np
 from ..graph import Node
 from ..shapes import normalize_axes
 from ..tensor import Array
-from .mistakes import Mistake, Slip, slip, square, then, transposed
-from .trace import Change, Trace, parent_of
+from .mistakes import Mistake, Slip, handed_on, instead, nothing, slip, square, then, transposed
+from .trace import Change, Trace, Use, parent_of
 
 DIAGONAL: dict[str, Change] = {
     "softmax": lambda _, g, saved: g * saved[1] * (1 - saved[1]),
@@ -29,6 +29,8 @@ PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 
 def mistakes(trace: Trace) -> Iterator[Slip]:
     """Mistakes with the sums of a graph's backward pass."""
+    for node in trace.order:
+        yield from _written_out(trace, node)
     for node, slot in trace.uses:
         yield from _softmax(trace, node, slot)
         yield from _rows(trace, node, slot)
@@ -59,6 +61,29 @@ def _softmax(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
         lambda rule, g, saved: diagonal(rule, g, (saved[0], twice, *saved[2:])), "diagonal at out",
         1.3,
     )  # fmt: skip
+
+
+def _written_out(trace: Trace, node: Node) -> Iterator[Slip]:
+    """A softmax that was written as exp(x) / sum(exp(x))."""
+    ops = [n.op.name if n and n.op else "" for n in (node, *node.parents)]
+    if ops != ["divide", "exp", "sum"] or node.parents[1] not in trace.links:
+        return
+    powers, total = parent_of(node, 0), parent_of(node, 1)
+    if total.parents != (powers,):
+        return
+    out, edits = trace.outputs[node], {(node, 1): nothing, (powers, 0): handed_on}
+    shifted = parent_of(powers, 0)
+    if shifted.op and shifted.op.name == "subtract" and len(trace.links[shifted]) > 1:
+        edits[shifted, 1] = nothing
+    what = f"the sum in the derivative of the softmax that ends in {trace.labels[node]} is missing"
+    for words, change, kind in (
+        (f"{what}: only its diagonal is there", lambda g: g * out * (1 - out), "sum"),
+        (f"{what}: only the first term is there", lambda g: g * out, "sum"),
+        (f"the derivative of the softmax that ends in {trace.labels[node]} is missing",
+         lambda g: g, "derivative"),
+    ):  # fmt: skip
+        made: dict[Use, Change] = {**edits, (node, 0): instead(change)}
+        yield Mistake(kind, words, (node, 0), made, (kind, "softmax", words[-14:]))
 
 
 def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:

@@ -319,5 +319,5 @@ def _links(node: Node, own: Collection[Node]) -> list[tuple[int, Node, Rule]]:
 
 
 def _is_ours(names: Mapping[str, Any]) -> bool:
-    module = str(names.get("__name__", ""))
+    module = str(names.get("__name__", PACKAGE))  # what is generated for an op has no name
     return module == PACKAGE or module.startswith(f"{PACKAGE}.")

@@ -10,8 +10,19 @@ import numpy as np
 from ..definition import OPS, Op
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import Mistake, Open, Slip, reading, saved_arrays, slip, square, then
-from .trace import Change, Trace, Use, Value
+from .mistakes import (
+    Mistake,
+    Open,
+    Slip,
+    handed_on,
+    reading,
+    saved_arrays,
+    slip,
+    square,
+    then,
+    transposed,
+)
+from .trace import Change, Trace, Use, Value, parent_of
 
 NEAREST = 10
 """How many arrays of the right shape are tried in the place of another."""
@@ -25,9 +36,26 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
             turned = then(lambda g: np.swapaxes(g, -1, -2))
             yield slip("transpose", words, (node, None), turned, "arriving")
     for node, slot in trace.uses:
+        yield from _moved(trace, node, slot)
         yield from _misread(trace, node, slot)
         yield from _updated(trace, node, slot, given)
     yield from _crossed(trace)
+
+
+def _moved(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
+    """What a rule gives, transposed, or put one place further."""
+    parent, use, name = parent_of(node, slot), (node, slot), node.op.name if node.op else ""
+    what = f"the gradient of {trace.labels[parent]} that comes from {trace.labels[node]}"
+    if use not in trace.factors and square(parent.shape) and len(trace.users[parent]) > 1:
+        yield slip("transpose", f"{what} is transposed", use, transposed, "part")
+    if name in ("transpose", "swapaxes") and parent.shape == node.shape:
+        yield slip("transpose", f"{what} is not transposed back", use, handed_on, "back")
+    if name in ("getitem", "padded"):
+        for axis in range(len(parent.shape)):
+            for step in (1, -1):
+                words = f"{what} is put one place {'after' if step > 0 else 'before'} its own"
+                moved = then(lambda g, s=step, a=axis: np.roll(g, s, a))
+                yield slip("value", words, use, moved, ("moved", axis, step), 1.1)
 
 
 def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
@@ -40,6 +68,8 @@ def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
             words = f"{own} stands transposed in the rule of {label}"
             turned = np.swapaxes(array, -1, -2)
             yield slip("transpose", words, use, reading(place, turned), ("turned", place))
+            words = f"{own} is rotated by 180° in the rule of {label}, or not where it should be"
+            yield slip("value", words, use, reading(place, np.flip(array, (-1, -2))), "180°", 1.1)
         for value in _alike(trace, array, node):
             what = "its own result" if own == label else own
             words = f"the rule of {label} reads {value.label} in place of {what}"
@@ -93,17 +123,6 @@ def _updated(trace: Trace, node: Node, slot: int, given: Mapping[Node, Array]) -
                 return made(number) if -50 < number < 0 else None
 
             yield Open(made(1.0), solved)
-
-
-def all_updated(trace: Trace, given: Mapping[Node, Array], rate: float) -> Mistake | None:
-    """Every rule reads its weights after their update with one learning rate."""
-    places = []
-    for node, slot in trace.uses:
-        for place, array in saved_arrays(node):
-            for leaf in trace.leaves.values():
-                if leaf in given and array is _leaf_array(trace, leaf):
-                    places.append((node, slot, place))
-    return _with_rate(trace, places, given, "the weights", rate) if len(places) > 1 else None
 
 
 def _with_rate(
