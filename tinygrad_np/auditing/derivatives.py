@@ -118,7 +118,8 @@ def _of(unit: Unit) -> Iterator[Slip]:
         if factor.shape != slope.shape or not np.isfinite(factor).all():
             continue
         words = f"{formula} stands in the place of {of}"
-        yield unit.slip("derivative", words, lambda g, f=factor: g * f, formula, cost + 0.2)
+        own_cost = cost + (0.1 if factor is out else 0.2)
+        yield unit.slip("derivative", words, lambda g, f=factor: g * f, formula, own_cost)
         words += ", and is not multiplied by the gradient that arrives"
         yield unit.slip("derivative", words, lambda g, f=factor: f, (formula, 0), cost + 0.3)
     if not single:

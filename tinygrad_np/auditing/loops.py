@@ -10,9 +10,8 @@ from .mistakes import KINDS, Mistake, Slip, merged
 from .paths import carried
 from .trace import Trace
 
-MOST = 400
+MOST = 200
 """How many of these are tried at most: each takes a backward pass."""
-SELDOM = frozenset(["mask"])
 
 
 def mistakes(trace: Trace, single: Iterable[Slip]) -> Iterator[Mistake]:
@@ -24,7 +23,7 @@ def mistakes(trace: Trace, single: Iterable[Slip]) -> Iterator[Mistake]:
         for name in _names(trace, node):
             sizes[name].add(node)
     for mistake in single:
-        if isinstance(mistake, Mistake) and mistake.key is not None and mistake.cost <= 1.2:
+        if isinstance(mistake, Mistake) and mistake.key is not None and mistake.cost <= 1.1:
             for name in _names(trace, mistake.use[0]):
                 groups[name, mistake.key].append(mistake)
     seen = set()

@@ -25,7 +25,7 @@ from .elements import as_given
 from .mistakes import KINDS, Mistake, Open, Slip, attempted, merged
 from .trace import Gradients, Trace
 
-DIRECTIONS = 3
+DIRECTIONS = 2
 WIDTH = 4
 """How many explanations are followed at once."""
 TRIED = 8
@@ -154,6 +154,17 @@ class Search:
         rng = np.random.default_rng(0)
         return {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.targets}
 
+    @cached_property
+    def weight(self) -> int:
+        """How many mistakes a sweep looks at; a backward pass counts as half its rules."""
+        looped = sum(self.is_one_turn(slip) for slip in self.singles)
+        return len(self.singles) - looped + len(self.groups) * len(self.trace.uses) // 2
+
+    def is_one_turn(self, slip: Slip) -> bool:
+        """Whether a mistake is made in a single turn of a loop."""
+        mistake = slip.unit if isinstance(slip, Open) else slip
+        return mistake.use[0] in self.trace.turn and len(mistake.edits) < 2
+
     def tangents(self, base: Mistakes) -> dict[Node, Array]:
         """For each node, the tangents of all directions, after the mistakes of ``base``."""
         found: dict[Node, Array] = {}
@@ -261,7 +272,7 @@ class Search:
             if (*base, first) not in self.sweeps:
                 if self.left < 0:
                     continue
-                self.left -= len(self.singles) + len(self.groups) * len(self.trace.uses) // 10
+                self.left -= self.weight
             for second in self.sweep((*base, first)).explain(target):
                 found.append(self._with(state, base, target, (first, second.mistake), second))
         yield from found
@@ -316,6 +327,8 @@ class Sweep:
             self.effects = self.directions = np.zeros((0, len(self.wanted)))
             return
         for slip in search.singles:
+            if base and search.is_one_turn(slip):
+                continue  # two mistakes, one of them in one turn alone: too hard to believe
             mistake = slip.unit if isinstance(slip, Open) else slip
             effect = self._effect(mistake, gradients, tangents)
             if effect is None or not np.isfinite(effect).all() or not effect.any():
@@ -326,7 +339,7 @@ class Sweep:
             else:
                 self.closed.append(slip)
                 closed.append(effect)
-        for mistake in search.groups if len(base) < 2 else ():
+        for mistake in search.groups if len(base) < 3 else ():
             if (found := search.gradients((*base, mistake))) is not None:
                 effect = search.along(found) - self.start
                 if np.isfinite(effect).all():
@@ -432,14 +445,19 @@ class Sweep:
         ratio = after @ wanted / np.maximum((after * after).sum(axis=1), 1e-300)
         near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target) * self.size[rows]
         almost = near.all(axis=1) & (target in search.given)
+        wrong = np.concatenate([np.r_[self._rows(n)] for n in search.wrong])
+        miss = (self.wanted - self.start - self.effects)[:, wrong] / self.size[wrong]
+        rest = np.sqrt((miss * miss).sum(axis=1))  # what is left to explain
+        now = float(np.linalg.norm(((self.wanted - self.start) / self.size)[wrong]))
         order = sorted(
             np.flatnonzero(moved),
             key=lambda i: (
                 not almost[i],
-                self.closed[i].use[0] in search.trace.turn and len(self.closed[i].edits) < 2,
+                search.is_one_turn(self.closed[i]),
+                rest[i] > now if search.trace.turn else False,
                 self.closed[i].cost > 1.1,
                 self.closed[i].kind == "value" and "reads" in self.closed[i].words,
-                -self.closed[i].place.tick,
+                rest[i] if search.trace.turn else -self.closed[i].place.tick,
             ),
         )
         unlike: dict[tuple[float, ...], Mistake] = {}

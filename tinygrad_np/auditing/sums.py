@@ -96,7 +96,7 @@ def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
     if rows > 1:
         for row in (0, rows - 1):
             words = f"{what} is not summed over the rows: row {row} alone"
-            yield slip("sum", words, use, _one_row(row), ("row", row > 0))
+            yield slip("sum", words, use, _one_row(row), ("row", row > 0), 1.15)
     if len(node.shape) == 2 and square(node.shape) and parent.shape != node.shape:
         yield slip("sum", f"{what} is summed over the wrong axis", use, then(_turned), "axis")
     if square(parent.shape) and parent.shape != node.shape and len(node.shape) <= 2:

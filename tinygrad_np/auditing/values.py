@@ -70,14 +70,14 @@ def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
             yield slip("transpose", words, use, reading(place, turned), ("turned", place))
             words = f"{own} is rotated by 180° in the rule of {label}, or not where it should be"
             yield slip("value", words, use, reading(place, np.flip(array, (-1, -2))), "180°", 1.1)
-        for value in _alike(trace, array, node):
+        for value in _alike(trace, array, node, place):
             what = "its own result" if own == label else own
             words = f"the rule of {label} reads {value.label} in place of {what}"
             key = ("reads", place, _role(trace, node, value))
             yield slip("value", words, use, reading(place, value.array), key)
             if op is not None and unary and place == 1:  # what it saves is its result
                 words = f"the derivative of {label} is taken at {value.label} in place of its input"
-                yield slip("value", words, use, _applied(op, place, value.array), ("at", key))
+                yield slip("value", words, use, _applied(op, place, value.array), ("at", key), 1.15)
 
 
 def _applied(op: Op, place: int, array: Array) -> Change:
@@ -97,13 +97,29 @@ def _role(trace: Trace, node: Node, value: Value) -> object:
     return value.label
 
 
-def _alike(trace: Trace, array: Array, node: Node) -> list[Value]:
-    """The other arrays of an array's shape, those met closest to ``node`` first."""
+def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Value]:
+    """The other arrays of an array's shape: the same of other turns, then those met near by."""
     here = trace.value_at.get(id(trace.outputs.get(node)), 0)
-    nearest = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
-    found = [trace.values[i] for i in nearest if trace.values[i].array is not array]
+    order = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
+    found = [trace.values[i] for i in order if trace.values[i].array is not array]
     fit = [v for v in found if v.array.shape == array.shape and v.array.dtype.kind == "f"]
-    return fit[:NEAREST]
+    if node not in trace.turn:
+        return fit[:NEAREST]
+    state, turn = _state(trace, node, place), trace.turn[node]
+    near = [v for v in fit if v.node is not None and trace.sites.get(v.node) == state]
+    near = [v for v in near if v.node in trace.turn and abs(trace.turn[v.node] - turn) < 2]
+    known = {id(v.array) for v in near}
+    return near + [v for v in fit[: NEAREST // 2] if id(v.array) not in known]
+
+
+def _state(trace: Trace, node: Node, place: int) -> object:
+    """Which call in the source computes what a node in a loop reads; it may begin as a constant."""
+    for other in reversed(trace.turn):
+        if trace.sites[other] == trace.sites[node] and other.saved and other in trace.links:
+            at = trace.value_at.get(id(other.saved[place]))
+            source = None if at is None else trace.values[at].node
+            return trace.sites.get(source) if source else None
+    return None
 
 
 # Weights that are updated too early
