@@ -53,6 +53,14 @@ FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
     ),
     "the exact GELU's derivative": lambda x, out: _normal(x) + x * _density(x),
     "out / x + x · (the density of the exact GELU)": lambda x, out: out / x + x * _density(x),
+    "GELU's derivative without the cube's": lambda x, out: (
+        out / x + x / 2 * (1 - (2 * out / x - 1) ** 2) * math.sqrt(2 / math.pi)
+    ),
+    "GELU's derivative without the inner one": lambda x, out: (
+        out / x + x / 2 * (1 - (2 * out / x - 1) ** 2)
+    ),
+    "exp(x) below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, np.exp(x)),
+    "its result below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, out),
     "softplus'": lambda x, out: np.log1p(np.exp(x)),
     "the step x > 0": lambda x, out: (x > 0) * 1.0,
 }

@@ -60,6 +60,7 @@ def _scaled(trace: Trace, known: list[Known], node: Node, slots: Slots) -> Open:
             return made("path", f"{what} is missing", 0.0, 1.0)
         value, name, cost = name_factor(number, slots[0][0] if slots else node, known)
         if value == -1:
+            cost += 0.05 * bool(slots)  # another use that is missing is easier to believe
             return made("sign", f"{what} has the wrong sign", value, cost)
         return made("factor", f"{what} is {name} times the true one", value, cost)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..graph import Node
+from ..tensor import Array
 from .mistakes import Effect, Mistake, Open, Slip, nothing, then
 from .trace import Gradients, Trace
 
@@ -42,10 +44,12 @@ def dropped(
     return Mistake("path", words, uses[0][0], edits, None, cost, effect)
 
 
-def mistakes(trace: Trace) -> Iterator[Slip]:
+def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
     """Uses of a node left out: one, those of one line in all turns, or turns of a loop."""
     for name, leaf in trace.leaves.items():
         yield _added(name, leaf, trace)
+        if leaf in given:
+            yield from _some(trace, leaf, given[leaf])
     for node in trace.order:
         uses = uses_of(trace, node)
         if len(uses) < 2:
@@ -67,6 +71,24 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
                 yield dropped(trace, node, group, words)
         for group in groups if len(groups) != 1 or len(groups[0]) != len(uses) else [uses]:
             yield from _turns(trace, node, group, what)
+
+
+def _some(trace: Trace, leaf: Node, given: Array) -> Iterator[Slip]:
+    """Those turns of a loop left out that explain a gradient: of a loop in a loop, say."""
+    uses, true = uses_of(trace, leaf), trace.run()
+    if not 3 < len(uses) <= math.prod(leaf.shape):
+        return
+    parts = [-without(trace, leaf, [slots])(true)[1].ravel() for slots in uses]
+    shares, _, rank, _ = np.linalg.lstsq(np.array(parts).T, given.ravel(), rcond=None)
+    left = [i for i, share in enumerate(shares) if abs(share) < 1e-6]
+    if rank < len(uses) or not left or not np.isclose(shares, np.round(shares), atol=1e-6).all():
+        return
+    words = f"{len(left)} of {len(uses)} turns of the loop over {trace.labels[leaf]} are left out: "
+    words += f"number {', '.join(str(i + 1) for i in left[:8])}{', …' if len(left) > 8 else ''}"
+    yield dropped(trace, leaf, [uses[i] for i in left], words, 1.2)
+    above = [user for i in left for user, _ in trace.users[uses[i][0][0]]]
+    edits = dict.fromkeys([(node, None) for node in above], nothing)
+    yield Mistake("path", words, uses[left[0]][0], edits, None, 1.2)
 
 
 def _added(name: str, leaf: Node, trace: Trace) -> Open:

@@ -139,9 +139,11 @@ class Search:
     def singles(self) -> list[Slip]:
         """All that could be made at one place."""
         trace = self.trace
-        rooms = (derivatives, masks, kinks, sums, paths, factors, repeats)
-        found = [slip for room in rooms for slip in room.mistakes(trace)]
-        return [*found, *values.mistakes(trace, self.given)]
+        rooms = (derivatives, masks, kinks, sums, factors, repeats)
+        found: list[Slip] = [slip for room in rooms for slip in room.mistakes(trace)]
+        for room in (paths, values):
+            found += room.mistakes(trace, self.given)
+        return found
 
     @cached_property
     def groups(self) -> list[Mistake]:
@@ -227,8 +229,9 @@ class Search:
             return
         bases = self._bases(state)
         longer = [s for base in bases for s in self._single(state, base, target)]
-        if min((s.cost for s in longer), default=np.inf) > state.cost + 1.45:
-            longer += [s for base in bases for s in self._double(state, base, target)]
+        for base in bases:
+            if min((s.cost for s in longer), default=np.inf) > state.cost + 1.45:
+                longer += self._double(state, base, target)
         if longer:
             yield from sorted(longer, key=lambda s: s.key)[:WIDTH]
             return
@@ -239,7 +242,8 @@ class Search:
         """What may have been made already: everywhere, not at all, or in gradients above."""
         others = [tuple([m for m in own if m.edits]) for _, own in state.alone]
         others = [own for own in others if own and all(m.kind != "unknown" for m in own)]
-        return list(dict.fromkeys([state.joint, (), *others[::-1][:2]]))
+        first = [state.joint] if state.joint else []
+        return list(dict.fromkeys([*first, *others[::-1][:2], ()]))
 
     def _single(self, state: State, base: Mistakes, target: Node) -> Iterator[State]:
         for found in self.sweep(base).explain(target):

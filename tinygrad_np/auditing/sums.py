@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,7 @@ def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
     if parent.shape == node.shape if use in trace.factors else name not in PRODUCTS:
         return
     what = f"the gradient of {trace.labels[parent]}"
-    rows = node.shape[0] if len(node.shape) > 1 else 1
+    rows = node.shape[0] if node.shape else 1
     if rows > 1:
         for row in (0, rows - 1):
             words = f"{what} is not summed over the rows: row {row} alone"
@@ -127,20 +129,25 @@ def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
     axis = dict(zip(extras[::-1], (statistic.saved or ())[::-1], strict=False)).get("axis")
     axes = normalize_axes(axis, len(node.shape))
     count = math.prod(node.shape) // math.prod(statistic.shape)
+    outer = [trace.factors.get(use) for use in trace.users[node]]
+    scale = outer[0] if len(outer) == 1 and outer[0] is not None and outer[0].all() else None
+
+    def watch(rule: Any, g: Any, saved: Any) -> Any:
+        seen["g"] = g * factor
+        return rule(g, saved)
+
+    def wrong(rule: Any, g: Any, saved: Any, other: int, by: Any, over: int) -> Any:
+        total = by * (seen["g"] / by).sum(axis=other, keepdims=True)
+        return np.broadcast_to(total / over, parent.shape)
+
+    mean = statistic.op.name == "mean"
     for other in range(len(node.shape)):
-        if (other,) == axes:
-            continue
-
-        def watch(rule: Any, g: Any, saved: Any) -> Any:
-            seen["g"] = g * factor
-            return rule(g, saved)
-
-        def wrong(rule: Any, g: Any, saved: Any, other: int = other) -> Any:
-            total = seen["g"].sum(axis=other, keepdims=True)
-            share = total / count if statistic.op and statistic.op.name == "mean" else total
-            return np.broadcast_to(share, parent.shape)
-
-        words = f"the gradient through {trace.labels[statistic]} is summed over axis {other}"
-        words += f", not over axis {', '.join(map(str, axes))}"
-        edits = {(node, slot): watch, (statistic, inner): wrong}
-        yield Mistake("sum", words, (statistic, inner), edits, ("sum", "statistic", other), 1.1)
+        ways = itertools.product((1.0, scale), {count, node.shape[other]} if mean else {1})
+        for by, over in ways if (other,) != axes else ():
+            if by is not None and np.shape(by) in ((), node.shape):
+                words = f"the gradient through {trace.labels[statistic]} is summed over axis "
+                words += f"{other}, not over axis {', '.join(map(str, axes))}"
+                change = partial(wrong, other=other, by=by, over=over)
+                edits = {(node, slot): watch, (statistic, inner): change}
+                key = "sum", "statistic", other
+                yield Mistake("sum", words, (statistic, inner), edits, key, 1.1)

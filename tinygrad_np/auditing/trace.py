@@ -58,6 +58,7 @@ class Trace:
         inputs: Mapping[str, Array],
         wanted: Collection[str],
     ) -> None:
+        self.call, self.inputs = call, inputs
         self.outputs: dict[Node, Array] = {}
         self.operands: dict[Node, tuple[Any, ...]] = {}
         self.sites: dict[Node, tuple[Any, ...]] = {}
@@ -227,6 +228,15 @@ class Trace:
                     found[parent] = found[parent] + part if parent in found else part
         # Targets that f does not use
         return {**{n: np.zeros(n.shape) for n in self.targets.values()}, **found}
+
+    def again(self, changed: Mapping[str, Array]) -> Gradients:
+        """The gradients of f's inputs where some of these have other values."""
+        values = {**self.inputs, **changed}
+        tensors = {name: Tensor(array, True) for name, array in values.items()}
+        with np.errstate(all="ignore"):
+            loss, _ = parts(self.call(tensors))
+            found = graph.backward({loss._node: np.ones(loss.shape)}, retain=True)
+        return {self.leaves[n]: found[t._node] for n, t in tensors.items() if t._node in found}
 
     def part(self, use: tuple[Node, int], g: Array, change: Change | None = None) -> Array:
         """What one use of a node adds to the gradient of that node."""

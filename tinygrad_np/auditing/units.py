@@ -101,7 +101,7 @@ class Unit(NamedTuple):
 def units(trace: Trace) -> Iterator[Unit]:
     """The units of a graph, each op's by itself first, then formulas of several ops."""
     for end in trace.order:
-        if end.op is None or not end.shape:
+        if end.op is None:
             continue
         inside: list[Node] = []
         frontier = {end}

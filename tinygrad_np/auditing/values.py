@@ -40,6 +40,22 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
         yield from _misread(trace, node, slot)
         yield from _updated(trace, node, slot, given)
     yield from _crossed(trace)
+    yield from _left_out(trace, given)
+
+
+def _left_out(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
+    """A weight that multiplies, as a gain does, is left out: all is derived for the weight 1."""
+    for name, leaf in trace.leaves.items():
+        if not any(user.op and user.op.name == "multiply" for user, _ in trace.users[leaf]):
+            continue
+        other = trace.again({name: np.ones(leaf.shape)})
+        found = {n: other[n] for n in given if n is not leaf and n in other}
+        edits: dict[Use, Change] = {
+            (n, None): (lambda rule, g, saved, value=value: value) for n, value in found.items()
+        }
+        if edits:
+            words = f"{name} is left out: the gradients are those of {name} = 1"
+            yield Mistake("derivative", words, next(iter(edits)), edits, None, 1.1)
 
 
 def _moved(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
@@ -195,7 +211,7 @@ def _crossed(trace: Trace) -> Iterator[Slip]:
             edits[user, at] = _instead_of(replaced)
         if edits:
             words = f"the epsilon {float(small[0]):g} of {trace.labels[node]} is left out"
-            yield Mistake("value", words, next(iter(edits)), edits, "epsilon", 1.0)
+            yield Mistake("value", words, next(iter(edits)), edits, "epsilon", 0.95)
 
 
 def _instead_of(replaced: Mapping[int, Array]) -> Change:
