@@ -149,9 +149,9 @@ def audit_step(
     >>> def train():
     ...     p["w"] = p["w"] - 0.1 * 2 * (x * (p["w"] * x - y)).mean()
     >>> report = tg.audit_step(train, p, loss=lambda: ((p["w"] * x - y) ** 2).mean())
-    >>> bool(report), report.notes[0][:67]
-    (True, 'The gradients are the changes of the parameters divided by 0.1, the')
+    >>> bool(report), report.notes[0][:63]
+    (True, 'The gradients are the changes of the parameters divided by 0.1,')
     """
-    from .layers import audit_a_step
+    from .steps import audit_a_step
 
     return audit_a_step(step, params, lr, loss, rtol)

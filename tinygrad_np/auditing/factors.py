@@ -85,8 +85,9 @@ def known_numbers(trace: Trace) -> list[Known]:
         for parent, operand in zip(node.parents, trace.operands.get(node, ()), strict=False)
         if parent is None and np.ndim(operand) == 0
     }
+    lengths = set[float]()
     for length, words in _lengths(trace):
-        constants.discard(float(length))
+        lengths.add(float(length))
         found.append(Known(float(length), words, likely=words in LIKELY))
         inverse = f"the inverse of {words}"
         found.append(Known(1 / length, inverse, likely=words == LIKELY[0]))
@@ -96,7 +97,7 @@ def known_numbers(trace: Trace) -> list[Known]:
         if length > 2:
             found.append(Known((length - 1) / length, f"(n − 1)/n for {words}"))
             found.append(Known(length / (length - 1), f"n/(n − 1) for {words}"))
-    for number in constants:
+    for number in sorted(constants - lengths):
         if number not in (0, 1) and number not in PLAIN:
             found.append(Known(number, f"the constant {number:.6g} of f"))
             found.append(Known(1 / number, f"the inverse of the constant {number:.6g} of f"))
