@@ -1,8 +1,11 @@
-"""The audit: gradients derived by hand are held against autograd's, and mistakes are named.
+"""The audit: gradients derived by hand are compared with autograd's, and mistakes are named.
 
-``judge`` does the work, imported at the first call: ``trace`` runs f and its backward pass with
-mistakes in it, ``hypotheses`` says which to try, ``search`` finds the fewest that explain what was
-given, ``report`` is the result.
+``judging`` does the work, imported at the first call: ``trace`` runs f and its backward pass with
+mistakes in it, ``search`` finds the fewest that explain what was given, ``report`` is the result.
+Each kind of mistake has a room of its own: ``factors``, ``masks``, ``derivatives`` (of the
+``units`` of a graph), ``sums``, ``values``, ``paths``, ``repeats``, ``shapes``, ``loops`` for those
+made again and again, and ``elements`` for what nothing explains. ``layers`` and ``steps`` read
+gradients out of people's ``objects``, whose code runs on ``recording`` arrays.
 """
 
 from __future__ import annotations
@@ -40,42 +43,53 @@ def audit(
     Each gradient is compared with autograd's, and autograd with a numerical derivative along a
     random direction. A gradient agrees if no element is farther off than ``rtol`` times its
     largest: 1e-7, or 1e-4 where it or the input is float32. (In one that cancels to nothing, only
-    the rounding of the others is left; it is measured by them.) If some are wrong, the backward
-    pass is run again with deliberate mistakes, and the fewest that reproduce all gradients as given
-    are reported. Where several explain them equally well, the first of these kinds is:
+    the rounding of the others is left; it is measured by them.) A gradient that agrees is right,
+    whatever else is wrong. At a kink (relu at 0, ties of a maximum) the derivative of either side
+    is right, and so is a gradient that leaves out an epsilon in f; the report's ``notes`` say so.
 
-    - "factor": a constant factor, named where it is 2, ½, the batch size, 1 − p of a dropout, an
-      inverse or a product of these. So is a mean in place of a sum, dropout applied twice, and a
-      lost use of x in x * x. Not −1, which is a
+    If some are wrong, the backward pass is run again with deliberate mistakes, and the fewest that
+    reproduce all gradients as given are reported: everywhere, or in one gradient alone. Of
+    explanations that are equally good the first of these kinds is taken, and the others are named:
+
+    - "factor": a constant factor, named where it is 2, ½, the batch size, a root of the width,
+      1 − p of a dropout, an inverse or a product of these. So is a mean in place of a sum, dropout
+      applied twice, and a lost use of x in x * x. Not −1, which is a
     - "sign", as are the signs of single elements, forgotten;
-    - "transpose": of the gradient, or of a square matrix in a rule;
-    - "mask": relu's, dropout's or the like missing, or one too many;
-    - "derivative": of another elementwise function, missing or multiplied twice;
-    - "sum": one missing over an axis, over the wrong axis, over one row only, or too many;
-    - "value": a rule reads another array than it should, as in σ'(σ(x)) or 1 − (mask · h)²;
-    - "path": one use of a Tensor that is used several times is missing;
-    - "elements": a few elements, one row or one column;
+    - "transpose": of the gradient, of a part of it, or of a square matrix in a rule;
+    - "mask": relu's, dropout's or the like missing, inverted, one too many, or relu of the gradient;
+    - "path": one use of a Tensor that is used several times is missing, or some turns of a loop, or
+      the way back through time; indices or windows that should add up are overwritten; a term of a
+      regularisation that f does not have;
+    - "derivative": of another function, missing, multiplied twice, or the function in its place;
+    - "sum": one missing over an axis, over the wrong axis, over one row only, or too many; the
+      diagonal of softmax's Jacobian alone; an inner in place of an outer product;
+    - "value": a rule reads another array than it should, as in σ'(σ(x)) or 1 − (mask · h)², or
+      weights that were updated before;
+    - "elements": a few elements, one row or one column, or rows that are 0;
     - "shape": the right numbers in another shape; "nan": nan or inf in the gradient;
     - "autograd": autograd and the numerical derivative differ: a rule of f's own ops is wrong;
-    - "unknown": nothing of this.
+    - "unknown": none of these; the words say what can be seen.
+
+    f may also be NumPy code that Tensors alone cannot run, with copies and writes in place. For
+    layers and updates as they stand see ``audit_layer`` and ``audit_step``.
 
     Raises TypeError for integer inputs and where f gives no Tensor; ValueError where f's result is
     no scalar, nan, infinite, not the same twice, or independent of the inputs, for inputs of
     length 0, and where gradients and inputs (or deltas and Tensors) do not go together.
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> x, w = np.array([[1.0, 2.0], [3.0, -4.0]]), np.ones(2)
+    >>> x, w = np.array([[1.0, 2.0], [3.0, -4.0], [2.0, 1.0]]), np.array([1.0, 2.0])
     >>> report = tg.audit(lambda w: tg.relu(x @ w).sum(), w, x.sum(axis=0))
     >>> bool(report), report["w"].kind
     (False, 'mask')
     >>> print(report)
     gradient  shape  difference  relative  at    given  true  verdict
-    w         (2,)   4.0e+00     2.0e+00   (1,)  -2     2     mask
+    w         (2,)   4.0e+00     1.3e+00   (1,)  -1     3     mask
     1. mask: the mask of relu is missing
        the rule: relu: dx = g * (out > 0)
-       w: reproduced to 0.0e+00 with this mistake, to 1.0e+00 without
+       evidence: w: as given, to 0.0e+00, with this mistake; off by 6.7e-01 without it
     From the loss down, w is the first that is wrong.
-    What is true is autograd's, and differences of f confirm it.
+    Reference: autograd, confirmed by finite differences.
     """
     from .judging import judge
 

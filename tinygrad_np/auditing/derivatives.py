@@ -88,7 +88,7 @@ def _of_use(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
         yield slip("derivative", f"{of} is missing", use, handed_on, "missing")
         yield slip("derivative", f"{of} is multiplied twice", use, times(factor), "twice")
         alone = instead(lambda g: 0 * g + factor)
-        words = f"{of} is not multiplied by the gradient that arrives"
+        words = f"{of} is not multiplied by the incoming gradient"
         yield slip("derivative", words, use, alone, "alone", 1.2)
 
 
@@ -104,11 +104,12 @@ def _of(unit: Unit) -> Iterator[Slip]:
     slope, out, x = unit.slope, unit.out, unit.x
     of, single = f"the derivative of {unit.label}", len(unit.inside) == 1
     cost = 1.0 if single else 1.1
-    yield unit.slip("derivative", f"{of} is missing", lambda g: g, "missing", cost)
+    words = f"{of} is missing" + ("" if single else ": the inner derivative")
+    yield unit.slip("derivative", words, lambda g: g, "missing", cost)
     yield unit.slip(
         "derivative", f"{of} is multiplied twice", lambda g: g * slope * slope, "twice", cost
     )
-    words = f"{of} is not multiplied by the gradient that arrives"
+    words = f"{of} is not multiplied by the incoming gradient"
     yield unit.slip("derivative", words, lambda g: slope, "alone", cost + 0.1)
     if x is None:
         return
@@ -119,16 +120,16 @@ def _of(unit: Unit) -> Iterator[Slip]:
         yield unit.slip(
             "value", f"{words}, and not multiplied", lambda g: there[1], "out alone", 1.2
         )
-        words = f"the function itself at {own} stands in the place of {of}"
+        words = f"the function itself at {own} is used in place of {of}"
         yield unit.slip("value", words, lambda g: g * there[0], "again", 1.1)
     for formula, function in FORMULAS.items():
         factor = function(x, out)
         if factor.shape != slope.shape or not np.isfinite(factor).all():
             continue
-        words = f"{formula} stands in the place of {of}"
+        words = f"{formula} is used in place of {of}"
         own_cost = cost + (0.1 if factor is out else 0.2)
         yield unit.slip("derivative", words, lambda g, f=factor: g * f, formula, own_cost)
-        words += ", and is not multiplied by the gradient that arrives"
+        words += ", and is not multiplied by the incoming gradient"
         yield unit.slip("derivative", words, lambda g, f=factor: f, (formula, 0), cost + 0.3)
     if not single:
         return
@@ -137,14 +138,14 @@ def _of(unit: Unit) -> Iterator[Slip]:
         found = unit.at(g)
         return np.full(g.shape, np.nan) if found is None else found[what]
 
-    words = f"{of} is taken at the gradient that arrives in place of its input"
+    words = f"{of} is taken at the incoming gradient in place of its input"
     yield unit.slip("value", words, lambda g: g * at(g, 1), "at g", 1.1)
     yield unit.slip(
         "value", f"{words}, and not multiplied by it", lambda g: at(g, 1), "g alone", 1.2
     )
     name = unit.trace.labels[unit.end].partition(" ")[0]
     for argument, value in (("g", lambda g: g), ("x", lambda g: x)):
-        words = f"{name}(1 − {name}({argument})) stands in the place of {of}"
+        words = f"{name}(1 − {name}({argument})) is used in place of {of}"
         nested: Any = lambda g, v=value: at(1 - at(v(g), 0), 0)  # noqa: E731
         yield unit.slip("value", words, nested, ("nested", argument), 1.3)
         words = f"g · {words}"

@@ -154,8 +154,8 @@ def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, s
             return told(value, name, [hit for hit in found if hit.node or hit.likely], 1.0)
     if found:
         return told(found[0].number, found[0].name or f"{found[0].number:.6g}", found, 1.0)
-    if (name := _root(number)) is not None:
-        return number, name, 1.3
+    if root := _root(number):
+        return number, root, 1.3
     others = [*(Known(value, words) for value, words in PLAIN.items())]
     others += [hit for hit in known if hit.node]
     products = [

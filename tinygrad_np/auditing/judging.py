@@ -40,11 +40,6 @@ def judge(
             return function(**arguments)
         return function(*arguments.values())
 
-    runs = _runnable(call, arrays, f)
-
-    def loss(*given: Any) -> Any:
-        return parts(runs(dict(zip(arrays, given, strict=True))))[0]
-
     if callable(gradients):
         gradients = call({name: np.array(plain(v)) for name, v in values.items()}, gradients)
     given = {**_given(gradients, inputs, list(values)), **deltas}
@@ -53,6 +48,12 @@ def judge(
     if not given:
         raise ValueError("audit: neither gradients nor deltas are given: there is nothing to audit")
     theirs = {name: _gradient(name, value) for name, value in given.items()}
+    with np.errstate(all="ignore"):
+        runs = _runnable(call, arrays, f)
+
+    def loss(*given: Any) -> Any:
+        return parts(runs(dict(zip(arrays, given, strict=True))))[0]
+
     with np.errstate(all="ignore"):
         _scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
     trace = Trace(runs, arrays, list(deltas))
@@ -275,9 +276,9 @@ class Judgement:
                 pair = [search.gradients(whole), search.gradients(rest) or search.true]
                 size = [float(search.apart(node, g[node]).max()) if g else np.inf for g in pair]
                 after, before = max(after, size[0]), max(before, size[1])
-        words, evidence = mistake.words, "its shape alone says so"
+        words, evidence = mistake.words, "the shape alone shows it"
         if mistake.edits:
-            evidence = f"reproduced to {after:.1e} with this mistake, to {before:.1e} without"
+            evidence = f"as given, to {after:.1e}, with this mistake; off by {before:.1e} without it"
         if mistake.kind in ("elements", "unknown") and mistake.edits:
             evidence = f"off by {before:.1e} of the largest element"
         node, slot = mistake.use

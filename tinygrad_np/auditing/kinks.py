@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def best_convention(
     usual = trace.run()
     search, notes = search_from(usual), list[str]()
     given = search.given
-    ties = {node: edits for node in trace.order if (edits := _ties(trace, node))}
+    ties = {node: sides for node in trace.order if (sides := _ties(trace, node))}
     if not ties or not search.wrong:
         return search, notes
     reductions = {node: node.op is not None and node.op.name in ("max", "min") for node in ties}
@@ -65,7 +66,7 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
         if node.op is not None and node.op.name in ("max", "min"):
             shape, axes = parent_of(node, slot).shape, _axes(node, len(parent_of(node, slot).shape))
             words = f"the mask of {trace.labels[node]} is missing: each element gets the gradient"
-            whole = instead(lambda g, s=shape, a=axes: spread(g, s, a))
+            whole = instead(partial(spread, shape=shape, axis=axes))
             yield slip("mask", words, (node, slot), whole, "missing")
             ties, _ = _tied(trace, node)
             counts = _over(
@@ -111,14 +112,12 @@ def _ties(trace: Trace, node: Node) -> dict[str, Edits]:
     tied = abs(slopes[0] - slopes[1]) > 1e-6
     if not tied.any():
         return {}
-    return {
-        side: {(node, slot): lambda rule, g, saved, s=slope: np.where(tied, g * s, rule(g, saved))}
-        for side, slope in zip(("left", "right"), slopes, strict=True)
-    }
+    pairs = zip(("left", "right"), slopes, strict=True)
+    return {side: {(node, slot): _at(tied, slope)} for side, slope in pairs}
 
 
-def _at(tied: Array, share: float) -> Change:
-    """The part of a gradient that goes to one of two operands, where they are equal."""
+def _at(tied: Array, share: Any) -> Change:
+    """A rule that hands on a share of the gradient where the function has a kink."""
     return lambda rule, g, saved: np.where(tied, g * share, rule(g, saved))
 
 
@@ -129,13 +128,13 @@ def _tied(trace: Trace, node: Node) -> tuple[Array, Array]:
     return (shared > 0) * 1.0, np.broadcast_to(shared, parent.shape)
 
 
-def _over(trace: Trace, node: Node, array: Array, function: object) -> Array:
+def _over(trace: Trace, node: Node, array: Array, function: Callable[[Array], Any]) -> Array:
     """A function of rows, applied along the axes over which a maximum is taken."""
     axes = _axes(node, array.ndim)
     ends = tuple(range(-len(axes), 0))
     moved = np.moveaxis(array, axes, ends)
     rows = moved.reshape(-1, int(np.prod([array.shape[a] for a in axes])))
-    done = np.asarray(function(rows), float).reshape(moved.shape)  # type: ignore[operator]
+    done = np.asarray(function(rows)).astype(float).reshape(moved.shape)
     return np.moveaxis(done, ends, axes)
 
 

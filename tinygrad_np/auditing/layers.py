@@ -1,4 +1,4 @@
-"""Audits of layers as people write them: their own forward pass, and what backward leaves behind."""
+"""Audits of layers as people write them: their forward pass, and what backward leaves behind."""
 
 from __future__ import annotations
 
@@ -156,9 +156,10 @@ def _of_params(
         where = said[names[place]]
         tries = [str(where).replace('["', ".").replace('"]', "")] if where else likely[place]
         gradient = next((after[t] for t in tries if t in after), None)
-        now = after.get(dotted(place), between.get(place))
-        if gradient is None and place in between and not np.array_equal(between[place], now):
-            gradient = between[place] - now  # an update, with the learning rate 1
+        old = between.get(place, before[place])
+        now = after.get(dotted(place), old)
+        if gradient is None and not np.array_equal(old, now):
+            gradient = old - now  # an update, with the learning rate 1
         if gradient is not None:
             found[names[place]] = place, np.asarray(gradient)
     if not found:

@@ -50,5 +50,5 @@ def _names(trace: Trace, node: Node) -> list[tuple[object, ...]]:
 def together(members: list[Mistake]) -> Mistake:
     """One slip made at several places."""
     first = members[-1]  # the uppermost comes last in the forward pass
-    words = f"{first.words}, and so at {len(members)} places"
+    words = f"{first.words}, at each of {len(members)} places"
     return Mistake(first.kind, words, first.use, merged(members), None, first.cost + 0.05)

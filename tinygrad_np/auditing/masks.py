@@ -57,7 +57,7 @@ def _at(trace: Trace, node: Node, slot: int, factor: Array, levels: Array) -> It
     if not low:
         words = f"the mask of {label} is inverted"
         yield slip("mask", words, use, instead(lambda g: g * (high - factor)), "inverted")
-        words = f"{label} is applied to the gradient that arrives, in place of its mask"
+        words = f"{label} is applied to the incoming gradient, in place of its mask"
         yield slip("mask", words, use, instead(lambda g: np.maximum(g, 0) * high), "of g")
         words = f"{label} is applied to the gradient as well as its mask"
         yield slip("mask", words, use, then(lambda g: np.maximum(g, 0)), "of g too")

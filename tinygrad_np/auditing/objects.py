@@ -28,19 +28,22 @@ def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
     else:
         items = [(f".{name}", value) for name, value in getattr(owner, "__dict__", {}).items()]
     for step, value in items:
-        if isinstance(value, np.ndarray | np.floating):
-            if value.dtype.kind == "f":
-                yield (step,), np.asarray(value)
-        elif depth and not (inspect.isroutine(value) or inspect.ismodule(value)):
-            if not isinstance(value, type):
-                yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
+        if isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f":
+            yield (step,), np.asarray(value)
+        elif depth and not (isinstance(value, type | np.ndarray) or callable_or_module(value)):
+            yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
+
+
+def callable_or_module(value: Any) -> bool:
+    """Whether a value is a function or a module, in which nobody keeps weights."""
+    return inspect.isroutine(value) or inspect.ismodule(value)
 
 
 def put(owner: Any, place: Place, value: Any) -> None:
     """Write to a place in an object."""
     *steps, last = place
     for step in steps:
-        owner = getattr(owner, step[1:]) if _is_attribute(step) else owner[step]
+        owner = getattr(owner, str(step)[1:]) if _is_attribute(step) else owner[step]
     if _is_attribute(last):
         setattr(owner, str(last)[1:], value)
     else:

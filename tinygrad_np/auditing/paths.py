@@ -13,6 +13,7 @@ from ..tensor import Array
 from .mistakes import Effect, Mistake, Open, Slip, nothing, then
 from .trace import Gradients, Trace
 
+STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 Slots = tuple[tuple[Node, int], ...]
 """All uses of one Tensor by one op, as in b * b."""
 
@@ -56,11 +57,11 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
             continue
         what = f"the gradient of {trace.labels[node]}"
         for slots in uses:
-            mistake = dropped(
-                trace, node, [slots],
-                f"{what} that comes from {trace.labels[slots[0][0]]} is missing",
-            )  # fmt: skip
-            yield mistake
+            user = slots[0][0]
+            words = f"{what} that comes from {trace.labels[user]} is missing"
+            if user.op and user.op.name in STATISTICS:
+                words += f": {trace.labels[user]} is treated as a constant"
+            yield dropped(trace, node, [slots], words)
         sites: dict[object, list[Slots]] = defaultdict(list)
         for slots in uses:
             sites[trace.sites.get(slots[0][0])].append(slots)
@@ -96,8 +97,8 @@ def _added(name: str, leaf: Node, trace: Trace) -> Open:
     values = next((v.array for v in trace.values if v.node is leaf), np.zeros(leaf.shape))
 
     def made(number: float) -> Mistake:
-        words = f"the gradient of {name} has a term {number:.6g} · {name}, as of a regularisation "
-        words += f"of {name}, that f has not"
+        words = f"the gradient of {name} has a term {number:.6g} · {name}, that of a "
+        words += f"regularisation of {name}, which f does not have"
         change = then(lambda g: g + number * values)
         return Mistake("path", words, (leaf, None), {(leaf, None): change}, None, 1.2)
 
@@ -133,13 +134,13 @@ def carried(trace: Trace) -> Iterator[Mistake]:
             sites[trace.sites[node], slot].append((node, slot))
     groups = [*sites.values()]
     if len(groups) > 1:
-        words = "what comes back from the next turn of the loop is left out: the path through time"
+        words = "the gradient that comes back from the next turn of the loop is missing: the path through time"
         every = [use for group in groups for use in group]
         yield Mistake("path", words, every[0], dict.fromkeys(every, nothing))
     for group in groups:
         node, slot = group[0]
         parent = node.parents[slot]
         names = trace.labels[parent] if parent else "", trace.labels[node]
-        words = f"what comes back through time from {names[1]} to {names[0]}, and so at each turn"
-        words += ", is left out: the path through the next turn"
+        words = f"the gradient that comes back through time from {names[1]} to {names[0]} is "
+        words += "missing, at every step"
         yield Mistake("path", words, group[0], dict.fromkeys(group, nothing))

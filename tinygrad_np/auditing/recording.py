@@ -20,6 +20,7 @@ from ..tensor import NUMPY, Array, Tensor
 
 MAKERS = ("array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
           "zeros", "zeros_like")  # fmt: skip
+REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
 FOREIGN = ("site-packages", "dist-packages")
 PACKAGE = __name__.partition(".")[0]
 MOVING = frozenset(["broadcast_to", "flip", "fliplr", "flipud", "repeat", "roll", "rot90",
@@ -66,7 +67,7 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._value.shape
+        return tuple(self._value.shape)
 
     @property
     def size(self) -> int:
@@ -153,8 +154,7 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
             target[...] = target.value + sign * added.reshape(target.shape)
             return None
         if method == "reduce":
-            names = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
-            return recorded(names[ufunc](*bare(inputs), **kwargs))
+            return recorded(getattr(np, REDUCTIONS[ufunc.__name__])(*bare(inputs), **kwargs))
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         result = recorded(function(*bare(inputs), **bare(kwargs)))
         if out is None:

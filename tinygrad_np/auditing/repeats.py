@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import Mistake, Slip, slip, then
+from .mistakes import Mistake, Slip, instead, slip, times
 from .trace import Change, Trace, Use, parent_of
 
 
@@ -70,7 +70,7 @@ def _repeated(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
         ("mean", shared, f"the gradients of an index of {trace.labels[node]} that occurs more than "
          "once are averaged, not added"),
     ):  # fmt: skip
-        yield slip("path", words, use, lambda rule, g, saved, f=change: f(g), key)
+        yield slip("path", words, use, instead(change), key)
 
 
 def _overlapping(trace: Trace, node: Node) -> Iterator[Slip]:
@@ -87,7 +87,5 @@ def _overlapping(trace: Trace, node: Node) -> Iterator[Slip]:
         writer = np.full(node.shape, -1)
         for i in range(len(windows))[::way]:
             writer.flat[pixels[i].ravel()] = i
-        edits: dict[Use, Change] = {
-            use: then(lambda part, i=i, w=writer: part * (w == i)) for i, use in enumerate(windows)
-        }
+        edits: dict[Use, Change] = {use: times(writer == i) for i, use in enumerate(windows)}
         yield Mistake("path", f"{what}: {words}", windows[0], edits, ("overlap", way))

@@ -318,7 +318,7 @@ class Sweep:
         self.search, self.base = search, base
         gradients = search.gradients(base)
         ways, tangents = search.ways, search.tangents(base)
-        self.start = search.along(gradients) if gradients else None
+        self.start = search.along(gradients or {})
         self.wanted = search.along(search.given)
         like = {**search.true, **search.given}
         lengths = [max(float(np.linalg.norm(like[n])), search.floor[n]) for n in ways]
@@ -327,7 +327,8 @@ class Sweep:
         self.closed: list[Mistake] = []
         self.open: list[Open] = []
         closed, opened = [], []
-        if gradients is None or not np.isfinite(self.start).all():
+        self.failed = gradients is None or not np.isfinite(self.start).all()
+        if gradients is None or self.failed:
             self.effects = self.directions = np.zeros((0, len(self.wanted)))
             return
         for slip in search.singles:
@@ -361,7 +362,6 @@ class Sweep:
             return None
         if changed is None:  # it takes a whole pass
             found = self.search.gradients((*self.base, mistake))
-            assert self.start is not None
             return None if found is None else self.search.along(found) - self.start
         node, change = changed
         if node not in tangents or np.shape(change) != node.shape:
@@ -377,7 +377,7 @@ class Sweep:
 
     def explain(self, target: Node) -> list[Found]:
         """The mistakes with which a target comes out as given, the best first."""
-        if self.start is None or not len(self.effects) + len(self.directions):
+        if self.failed or not len(self.effects) + len(self.directions):
             return []
         rows = self._rows(target)
         missing = (self.wanted - self.start)[rows]
@@ -413,7 +413,6 @@ class Sweep:
 
     def _reach(self, effect: Array) -> tuple[frozenset[Node], frozenset[Node]]:
         """The wrong targets that an effect makes right, and the right ones it makes wrong."""
-        assert self.start is not None
         search, covers, spoils = self.search, set(), set()
         after = np.abs(self.start + effect - self.wanted)
         for node in search.given:
@@ -440,7 +439,7 @@ class Sweep:
     def promising(self, target: Node) -> list[Mistake]:
         """Mistakes that a second one may complete, the likeliest first."""
         search = self.search
-        if self.start is None or not len(self.effects):
+        if self.failed or not len(self.effects):
             return []
         rows = self._rows(target)
         after = self.start[rows] + self.effects[:, rows]

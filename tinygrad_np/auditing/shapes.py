@@ -25,7 +25,7 @@ def explained(
 
     A constant factor may be left; it is then a mistake of its own.
     """
-    found = []
+    found: list[tuple[tuple[Mistake, ...], float]] = []
     least = 1e-6 * float(np.max(np.abs(gradients[target])))
     for ours, theirs, kind, words in _ways(trace, target, gradients, given):
         size = max(float(np.max(np.abs(theirs), initial=0.0)), least)
@@ -119,7 +119,7 @@ def _products(
             continue
         if given.size == 1 and g.ndim < 2 and other.shape == g.shape:
             words = f"an inner product of {of} and {value.label} stands in place of the outer one"
-            yield np.vdot(g, other).reshape(given.shape), "sum", words
+            yield np.asarray(np.vdot(g, other)).reshape(given.shape), "sum", words
         if other.shape == g.shape == given.shape:
             yield g * other, "sum", f"an elementwise product of {of} and {value.label}, not summed"
         if g.ndim == 2:

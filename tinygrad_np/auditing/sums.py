@@ -41,8 +41,12 @@ def mistakes(trace: Trace) -> Iterator[Slip]:
         if len(node.shape) == 2 and node.op is not None:
             for axis in (0, 1):
                 words = f"the gradient of {trace.labels[node]} is summed over axis {axis} too early"
-                total = then(lambda g, a=axis: g.sum(axis=a, keepdims=True) + 0 * g)
+                total = then(partial(_spread_sum, axis=axis))
                 yield slip("sum", words, (node, None), total, ("early", axis), 1.3)
+
+
+def _spread_sum(g: Array, axis: int) -> Array:
+    return np.asarray(np.broadcast_to(g.sum(axis=axis, keepdims=True), g.shape))
 
 
 def _softmax(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
@@ -73,7 +77,8 @@ def _written_out(trace: Trace, node: Node) -> Iterator[Slip]:
     powers, total = parent_of(node, 0), parent_of(node, 1)
     if total.parents != (powers,):
         return
-    out, edits = trace.outputs[node], {(node, 1): nothing, (powers, 0): handed_on}
+    out = trace.outputs[node]
+    edits: dict[Use, Change] = {(node, 1): nothing, (powers, 0): handed_on}
     shifted = parent_of(powers, 0)
     if shifted.op and shifted.op.name == "subtract" and len(trace.links[shifted]) > 1:
         edits[shifted, 1] = nothing
@@ -148,6 +153,6 @@ def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
                 words = f"the gradient through {trace.labels[statistic]} is summed over axis "
                 words += f"{other}, not over axis {', '.join(map(str, axes))}"
                 change = partial(wrong, other=other, by=by, over=over)
-                edits = {(node, slot): watch, (statistic, inner): change}
+                edits: dict[Use, Change] = {(node, slot): watch, (statistic, inner): change}
                 key = "sum", "statistic", other
                 yield Mistake("sum", words, (statistic, inner), edits, key, 1.1)

@@ -27,7 +27,7 @@ from ..tensor import Array, Tensor
 Gradients = dict[Node, Array]
 Change = Callable[[Rule, Any, Any], Any]
 """What stands in the place of a rule: ``change(rule, gradient, saved)``."""
-Use = tuple[Node, int | None]
+Use = tuple[Node, Any]
 """A node and which of its inputs is meant; None means the gradient that arrives at the node."""
 Edits = Mapping[Use, Change]
 LARGE = 4096
@@ -39,7 +39,7 @@ class Value(NamedTuple):
     """An array of the forward pass: its label, and the node that computed it (None: a constant)."""
 
     label: str
-    array: Array
+    array: Any
     node: Node | None
 
 
@@ -165,7 +165,8 @@ class Trace:
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
                 label = f"a constant of {self.labels[node]}"
-                label = self.labels.get(parent, "an outer Tensor") if parent else label
+                if parent is not None:
+                    label = self.labels.get(parent, "an outer Tensor")
                 found.setdefault(id(operand), Value(label, operand, parent))
             if node in self.outputs:
                 out = self.outputs[node]
@@ -282,10 +283,9 @@ class Trace:
             if size > LARGE:
                 return np.zeros(node.shape)
             units = np.eye(size).reshape(size, *node.shape)
-            found = [rule(unit, node.saved) for unit in units]
-            return np.reshape(
-                [np.vdot(p, np.broadcast_to(tangent, p.shape)) for p in found], node.shape
-            )
+            each = [rule(unit, node.saved) for unit in units]
+            rows = [np.vdot(part, np.broadcast_to(tangent, part.shape)) for part in each]
+            return np.reshape(rows, node.shape)
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
@@ -325,7 +325,7 @@ def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
 def _links(node: Node, own: Collection[Node]) -> list[tuple[int, Node, Rule]]:
     rules = node.op.rules if node.op else ()
     pairs = enumerate(zip(node.parents, rules, strict=False))
-    return [(i, parent, rule) for i, (parent, rule) in pairs if parent in own and parent]
+    return [(i, parent, rule) for i, (parent, rule) in pairs if parent and parent in own]
 
 
 def _is_ours(names: Mapping[str, Any]) -> bool:

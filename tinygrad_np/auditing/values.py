@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .mistakes import (
     Slip,
     handed_on,
     reading,
+    replaced_by,
     saved_arrays,
     slip,
     square,
@@ -50,11 +52,9 @@ def _left_out(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
             continue
         other = trace.again({name: np.ones(leaf.shape)})
         found = {n: other[n] for n in given if n is not leaf and n in other}
-        edits: dict[Use, Change] = {
-            (n, None): (lambda rule, g, saved, value=value: value) for n, value in found.items()
-        }
+        edits: dict[Use, Change] = {(n, None): replaced_by(value) for n, value in found.items()}
         if edits:
-            words = f"{name} is left out: the gradients are those of {name} = 1"
+            words = f"{name} is missing: the gradients are those for {name} = 1"
             yield Mistake("derivative", words, next(iter(edits)), edits, None, 1.1)
 
 
@@ -70,7 +70,7 @@ def _moved(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
         for axis in range(len(parent.shape)):
             for step in (1, -1):
                 words = f"{what} is put one place {'after' if step > 0 else 'before'} its own"
-                moved = then(lambda g, s=step, a=axis: np.roll(g, s, a))
+                moved = then(partial(np.roll, shift=step, axis=axis))
                 yield slip("value", words, use, moved, ("moved", axis, step), 1.1)
 
 
@@ -171,8 +171,8 @@ def _with_rate(
         leaf = next(n for n in trace.leaves.values() if _leaf_array(trace, n) is array)
         edits[node, slot] = reading(place, array + rate * given[leaf])
     node, slot, _ = places[0]
-    words = f"the rule of {trace.labels[node]} reads {name} after the update ({name} − "
-    words += f"{-rate:.6g} × the gradient given), not before it"
+    words = f"the rule of {trace.labels[node]} reads {name} after its update with the learning "
+    words += f"rate {-rate:.6g}, not before it"
     return Mistake("value", words, (node, slot), edits, ("updated", rate))
 
 
