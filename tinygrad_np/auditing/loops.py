@@ -34,7 +34,7 @@ def mistakes(trace: Trace, single: Iterable[Slip]) -> Iterator[Mistake]:
             continue
         seen.add(nodes)
         found.append(together(members))
-    found.sort(key=lambda m: (m.cost, KINDS.index(m.kind)))
+    found.sort(key=lambda m: (" reads " in m.words, m.cost, KINDS.index(m.kind)))
     yield from found[:MOST]
 
 

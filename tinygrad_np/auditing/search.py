@@ -104,6 +104,7 @@ class Search:
         }
         self.sweeps: dict[Mistakes, Sweep] = {}
         self.left = PAIRS
+        self.unbiased: dict[Node, Array] = {}
         self.passes: dict[Mistakes, Gradients | None] = {(): true}
         self.also: dict[Mistake, tuple[Mistake, ...]] = {}
 
@@ -169,7 +170,11 @@ class Search:
 
     def tangents(self, base: Mistakes) -> dict[Node, Array]:
         """For each node, the tangents of all directions, after the mistakes of ``base``."""
-        found: dict[Node, Array] = {}
+        if base and self.trace.turn:  # few are looked at: those of the weights are the same
+            base = ()
+        if not base and self.unbiased:
+            return self.unbiased
+        found: dict[Node, Array] = {} if base else self.unbiased
         edits, count = merged(base), len(self.ways) * DIRECTIONS
         for i, (node, ways) in enumerate(self.ways.items()):
             for k, way in enumerate(ways):
@@ -463,7 +468,8 @@ class Sweep:
                 rest[i] if search.trace.turn else -self.closed[i].place.tick,
             ),
         )
-        unlike: dict[tuple[float, ...], Mistake] = {}
+        unlike: dict[bytes, Mistake] = {}
+        marks = np.round(self.effects / self.size, 7) + 0.0
         for i in order:
-            unlike.setdefault(tuple(np.round(self.effects[i] / self.size, 7)), self.closed[i])
+            unlike.setdefault(marks[i].tobytes(), self.closed[i])
         return list(unlike.values())
