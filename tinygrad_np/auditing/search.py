@@ -166,11 +166,11 @@ class Search:
     def is_one_turn(self, slip: Slip) -> bool:
         """Whether a mistake is made in a single turn of a loop."""
         mistake = slip.unit if isinstance(slip, Open) else slip
-        return mistake.use[0] in self.trace.turn and len(mistake.edits) < 2
+        return self.trace.is_long and mistake.use[0] in self.trace.turn and len(mistake.edits) < 2
 
     def tangents(self, base: Mistakes) -> dict[Node, Array]:
         """For each node, the tangents of all directions, after the mistakes of ``base``."""
-        if base and self.trace.turn:  # few are looked at: those of the weights are the same
+        if base and self.trace.is_long:  # few are looked at: those of the weights are the same
             base = ()
         if not base and self.unbiased:
             return self.unbiased
@@ -240,8 +240,7 @@ class Search:
         if longer:
             yield from sorted(longer, key=lambda s: s.key)[:WIDTH]
             return
-        given = self._as_given(state, target)  # below, all goes on from what was given
-        yield state._replace(joint=(*state.joint, given), cost=state.cost + given.cost)
+        yield self._as_given(state, target)
 
     def _bases(self, state: State) -> list[Mistakes]:
         """What may have been made already: everywhere, not at all, or in gradients above."""
@@ -310,10 +309,20 @@ class Search:
             state, target, (shapes.unexplained(self.trace, target, given),), 3.0
         )
 
-    def _as_given(self, state: State, target: Node) -> Mistake:
-        gradients = self.gradients(state.joint) or self.true
-        bad = self.misfits(target, self.true[target])
-        return as_given(self.trace, target, self.given[target], gradients[target], bad)
+    def _as_given(self, state: State, target: Node) -> State:
+        """The elements that are wrong as they were given; below, all goes on from there."""
+        best: tuple[int, Mistakes, Gradients] | None = None
+        for base in self._bases(state):
+            if (gradients := self.gradients(base)) is not None:
+                count = int(self.misfits(target, gradients[target]).sum())
+                if best is None or count < best[0]:
+                    best = count, base, gradients
+        _, base, gradients = best or (0, (), self.true)
+        bad, given = self.misfits(target, gradients[target]), self.given[target]
+        made = as_given(self.trace, target, given, gradients[target], bad)
+        if base == state.joint:
+            return state._replace(joint=(*base, made), cost=state.cost + made.cost)
+        return self._alone(state, target, (*base, made), made.cost)
 
 
 class Sweep:
@@ -462,10 +471,10 @@ class Sweep:
             key=lambda i: (
                 not almost[i],
                 search.is_one_turn(self.closed[i]),
-                rest[i] > now if search.trace.turn else False,
+                search.trace.is_long and rest[i] > now,
                 self.closed[i].cost > 1.1,
                 self.closed[i].kind == "value" and "reads" in self.closed[i].words,
-                rest[i] if search.trace.turn else -self.closed[i].place.tick,
+                rest[i] if search.trace.is_long else -self.closed[i].place.tick,
             ),
         )
         unlike: dict[bytes, Mistake] = {}

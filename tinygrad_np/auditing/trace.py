@@ -30,6 +30,8 @@ Change = Callable[[Rule, Any, Any], Any]
 Use = tuple[Node, Any]
 """A node and which of its inputs is meant; None means the gradient that arrives at the node."""
 Edits = Mapping[Use, Change]
+LONG = 80
+"""From how many uses on a graph counts as long."""
 LARGE = 4096
 """Rules of more elements than this are not transposed one by one."""
 PACKAGE = __name__.partition(".")[0]
@@ -155,6 +157,11 @@ class Trace:
         for node, site in self.sites.items():
             loops[site].append(node)
         return {n: i - len(ns) for ns in loops.values() if len(ns) > 1 for i, n in enumerate(ns)}
+
+    @property
+    def is_long(self) -> bool:
+        """Whether loops are so long that a mistake in one turn alone is hard to believe."""
+        return len(self.uses) > LONG
 
     # Arrays
 

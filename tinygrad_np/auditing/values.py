@@ -121,11 +121,12 @@ def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Value]:
     fit = [v for v in found if v.array.shape == array.shape and v.array.dtype.kind == "f"]
     if node not in trace.turn:
         return fit[:NEAREST]
+    count = NEAREST // 2 if trace.is_long else NEAREST
     state, turn = _state(trace, node, place), trace.turn[node]
     near = [v for v in fit if v.node is not None and trace.sites.get(v.node) == state]
     near = [v for v in near if v.node in trace.turn and abs(trace.turn[v.node] - turn) < 2]
     known = {id(v.array) for v in near}
-    return near + [v for v in fit[: NEAREST // 2] if id(v.array) not in known]
+    return near + [v for v in fit[:count] if id(v.array) not in known]
 
 
 def _state(trace: Trace, node: Node, place: int) -> object:
