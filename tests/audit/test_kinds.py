@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 import tinygrad_np as tg
 from tests.audit.people import sigmoid
+from tinygrad_np.auditing.trace import Trace
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(6, 5)), RNG.normal(size=(6, 4))
@@ -19,13 +19,14 @@ ONE_HOT = np.eye(4)[LABELS]
 W1, W2, W3 = RNG.normal(size=(5, 3)), RNG.normal(size=(3, 4)), RNG.normal(size=(4, 4))
 B1, B2 = RNG.normal(size=3), RNG.normal(size=4)
 Given = dict[str, Any]
-CASES: list[tuple[str, dict[str, str], str, Callable[[], tuple[Any, Given, Given]]]] = []
+Make = Callable[[], Any]
+CASES: list[tuple[str, dict[str, str], str, Make]] = []
 
 
-def case(word: str, **kinds: str) -> Any:
+def case(word: str, **kinds: str) -> Callable[[Make], Make]:
     """A case: a word of the message, and the kind of each gradient's mistake ("": right)."""
 
-    def add(make: Callable[[], tuple[Any, Given, Given]]) -> Any:
+    def add(make: Make) -> Make:
         CASES.append((make.__name__, kinds, word, make))
         return make
 
@@ -40,7 +41,8 @@ def softmax(z: Any) -> Any:
 def two_layers(slope: Callable[..., Any], name: str = "sigmoid", bias: Any = None) -> Any:
     """A network of two layers, whose hidden derivative is ``slope(g, z, h)``; and of the bias."""
     z = X @ W1 + B1
-    h = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}[name](z)
+    functions: Given = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}
+    h = functions[name](z)
     d = (softmax(h @ W2 + B2) - ONE_HOT) / 6
     e = slope(d @ W2.T, z, h)
     eb = e if bias is None else bias(d @ W2.T, z, h)
@@ -266,12 +268,17 @@ def repeated_indices_averaged() -> Any:
     return lambda C: (C[index] * c).sum(), {"C": table}, {"C": given}
 
 
-def recurrent(carry: Callable[..., Any], outer: Callable[..., Any] = lambda t, c: c[t]) -> Any:
-    x, c = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 3))
+def recurrent(
+    carry: Callable[..., Any],
+    outer: Callable[..., Any] = lambda t, c: c[t],
+    x: Any = RNG.normal(size=(5, 2)),  # noqa: B008
+    c: Any = RNG.normal(size=(5, 3)),  # noqa: B008
+) -> Any:
     U, W = RNG.normal(size=(2, 3)), RNG.normal(size=(3, 3))
 
     def f(U: Any, W: Any) -> Any:
-        h, loss = np.zeros(3), 0.0
+        h: Any = np.zeros(3)
+        loss: Any = 0.0
         for t in range(5):
             h = tg.tanh(x[t] @ U + h @ W)
             loss = loss + (h * c[t]).sum()
@@ -302,6 +309,23 @@ def carried_back_by_the_matrix_itself() -> Any:
 @case("is missing", U="path", W="path")
 def the_last_output_alone() -> Any:
     return recurrent(lambda d, W: d @ W.T, lambda t, c: c[t] * (t == 4))
+
+
+@case("through 1 step only", U="path", W="path")
+def cut_off_after_one_step() -> Any:
+    x, c, U, W = (RNG.normal(size=s) for s in ((5, 2), (5, 3), (2, 3), (3, 3)))
+    f = recurrent(lambda d, W: d, x=x, c=c)[0]
+    h = {-1: np.zeros(3)}
+    for t in range(5):
+        h[t] = np.tanh(x[t] @ U + h[t - 1] @ W)
+    given = {"U": 0 * U, "W": 0 * W}
+    for t in range(5):
+        d = c[t] * (1 - h[t] ** 2)
+        for k in (t, t - 1)[: t + 1]:
+            given["U"] += np.outer(x[k], d)
+            given["W"] += np.outer(h[k - 1], d)
+            d = d @ W.T * (1 - h[k - 1] ** 2)
+    return f, {"U": U, "W": W}, given
 
 
 @case("inner derivative", x="derivative")
@@ -358,12 +382,10 @@ def an_inner_product_for_an_outer_one() -> Any:
 )
 def test_a_mistake_is_named(kinds: dict[str, str], word: str, make: Any) -> None:
     f, inputs, given = make()
-    start = time.perf_counter()
     report = tg.audit(f, inputs, given)
     assert {v.name: v.kind for v in report.verdicts} == kinds, str(report)
     assert all(v.right == (v.kind == "") for v in report.verdicts)
     assert word in str(report), str(report)
-    assert time.perf_counter() - start < 5
 
 
 # What is right
@@ -422,7 +444,7 @@ def test_labels_are_no_masks_and_equal_explanations_stand_side_by_side() -> None
 
     d = (-y / p + (1 - y) / (1 - p)) / 6 * p * (1 - p)
     report = tg.audit(f, W, x.T @ d)
-    assert report["W"].kind == "factor" and "mask" not in str(report)
+    assert report["W"].kind == "factor" and "mask of" not in str(report)
     assert any("only its diagonal" in words for words in report.mistakes[0].also)
 
 
@@ -451,14 +473,23 @@ def test_unknown_says_what_can_be_seen() -> None:
 # Long recurrent networks
 
 
-def test_a_cell_of_many_steps_is_audited_in_time() -> None:
-    steps = 25
+def test_a_cell_of_many_steps_takes_few_backward_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass of each mistake at each step would be some 20,000."""
+    steps, passes, run = 25, list[int](), Trace.run
+
+    def counted(self: Trace, *arguments: Any) -> Any:
+        passes.append(1)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Trace, "run", counted)
     x, t = RNG.normal(size=(steps, 2)), RNG.integers(0, 4, steps)
     names = "f", "i", "o", "g"
     p = {f"W{n}": 0.5 * RNG.normal(size=(5, 3)) for n in names} | {"V": RNG.normal(size=(3, 4))}
 
     def f(**w: Any) -> Any:
-        h, c, loss = np.zeros(3), np.ones(3), 0.0
+        h: Any = np.zeros(3)
+        c: Any = np.ones(3)
+        loss: Any = 0.0
         for k in range(steps):
             z = tg.concatenate([h, x[k]])
             i, o = tg.sigmoid(z @ w["Wi"]), tg.sigmoid(z @ w["Wo"])
@@ -502,9 +533,9 @@ def test_a_cell_of_many_steps_is_audited_in_time() -> None:
         (lambda s: s, True, "derivative"),
         (lambda s: s * (1 - s), False, "path"),
     ):
-        start = time.perf_counter()
+        passes.clear()
         report = tg.audit(f, p, by_hand(slope, carry))
         assert {v.name: v.kind for v in report.verdicts} == {
             "V": "", "Wf": kind, "Wi": kind, "Wo": kind, "Wg": kind
         }, str(report)  # fmt: skip
-        assert time.perf_counter() - start < 5
+        assert len(passes) < 2_000

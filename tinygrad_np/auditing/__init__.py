@@ -56,7 +56,7 @@ def audit(
       applied twice, and a lost use of x in x * x. Not −1, which is a
     - "sign", as are the signs of single elements, forgotten;
     - "transpose": of the gradient, of a part of it, or of a square matrix in a rule;
-    - "mask": relu's, dropout's or the like missing, inverted, one too many, or relu of the gradient;
+    - "mask": relu's, dropout's or the like missing, inverted or one too many, or relu of g;
     - "path": one use of a Tensor that is used several times is missing, or some turns of a loop, or
       the way back through time; indices or windows that should add up are overwritten; a term of a
       regularisation that f does not have;

@@ -83,7 +83,7 @@ def known_numbers(trace: Trace) -> list[Known]:
         abs(float(operand))
         for node in trace.order
         for parent, operand in zip(node.parents, trace.operands.get(node, ()), strict=False)
-        if parent is None and np.ndim(operand) == 0
+        if parent is None and np.ndim(operand) == 0 and np.asarray(operand).dtype.kind in "if"
     }
     lengths = set[float]()
     for length, words in _lengths(trace):

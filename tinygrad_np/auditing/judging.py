@@ -19,6 +19,8 @@ from .report import AuditReport, Diagnosis, Verdict
 from .search import Search, State
 from .trace import Gradients, Trace, parts
 
+TINY = 1e-50
+"""Differences from the numerical derivative below this are none."""
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
 
@@ -205,7 +207,7 @@ class Judgement:
         bad = ~np.isfinite(array)
         for c in self.numerical.comparisons:
             kink = any(note.startswith(f"{name} along") for note in excused)
-            if c.input == name and not c.passed and not kink:
+            if c.input == name and not c.passed and not kink and c.absolute > TINY:
                 words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
                 evidence = f"along a random direction {c.autograd:.10g}, {c.numerical:.10g}"
                 self._fault("autograd", name, words, evidence)
@@ -278,7 +280,9 @@ class Judgement:
                 after, before = max(after, size[0]), max(before, size[1])
         words, evidence = mistake.words, "the shape alone shows it"
         if mistake.edits:
-            evidence = f"as given, to {after:.1e}, with this mistake; off by {before:.1e} without it"
+            evidence = (
+                f"as given, to {after:.1e}, with this mistake; off by {before:.1e} without it"
+            )
         if mistake.kind in ("elements", "unknown") and mistake.edits:
             evidence = f"off by {before:.1e} of the largest element"
         node, slot = mistake.use

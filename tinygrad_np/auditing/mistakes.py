@@ -147,4 +147,3 @@ def attempted(trace: Trace, mistakes: Iterable[Mistake]) -> Gradients | None:
         return trace.run(merged(mistakes))
     except Exception:  # a rule that is given what it was not made for may raise anything
         return None
-

@@ -10,9 +10,11 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import Effect, Mistake, Open, Slip, nothing, then
-from .trace import Gradients, Trace
+from .mistakes import Effect, Mistake, Open, Slip, nothing, replaced_by, then
+from .trace import Change, Gradients, Trace, Use
 
+MOST_STEPS = 40
+"""In loops of more steps it is not tried how far a gradient goes back."""
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 Slots = tuple[tuple[Node, int], ...]
 """All uses of one Tensor by one op, as in b * b."""
@@ -123,18 +125,60 @@ def _turns(trace: Trace, node: Node, group: Sequence[Slots], what: str) -> Itera
         yield dropped(trace, node, group[:-k], words, 1.0 if k in (1, count - 1) else 1.2)
 
 
-def carried(trace: Trace) -> Iterator[Mistake]:
-    """What comes back from the next turn of a loop is left out: of every state, or of one."""
-    sites: dict[object, list[tuple[Node, int]]] = defaultdict(list)
+def _carries(trace: Trace) -> list[tuple[Node, int]]:
+    """The uses that hand something on from one turn of a loop to the next."""
+    found = []
     for node, slot in trace.uses:
         parent = node.parents[slot]
         if parent is None or not parent.shape:  # such as the loss, added up in the loop
             continue
         if parent in trace.turn and node in trace.turn and trace.turn[node] > trace.turn[parent]:
-            sites[trace.sites[node], slot].append((node, slot))
+            found.append((node, slot))
+    return found
+
+
+def truncated(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+    """Each loss goes back through a few steps only.
+
+    What goes through at most m steps is what passes all windows of m steps, less what passes all
+    of m − 1: a way through fewer steps lies in one window more of these than of those.
+    """
+    steps: dict[int, list[tuple[Node, int]]] = defaultdict(list)
+    for node, slot in _carries(trace):
+        parent = node.parents[slot]
+        steps[trace.turn[parent] if parent else 0].append((node, slot))
+    turns = sorted(steps)
+    count = len(turns)
+    if not 2 < count < MOST_STEPS:
+        return
+
+    def through(width: int) -> Gradients:
+        total: Gradients = {}
+        for start in range(1 - width, count):
+            kept = turns[max(0, start) : max(0, start + width)]
+            shut = [use for turn in turns if turn not in kept for use in steps[turn]]
+            found = trace.run(dict.fromkeys(shut, nothing))
+            total = {n: total.get(n, 0) + found[n] for n in given}
+        return total
+
+    less = through(0)
+    for width in range(1, min(5, count)):
+        more = through(width)
+        edits: dict[Use, Change] = {(n, None): replaced_by(more[n] - less[n]) for n in given}
+        less = more
+        words = f"the gradient goes back through {width} step{'s' * (width > 1)} only, of {count}: "
+        yield Mistake("path", f"{words}the path through time is cut off", next(iter(edits)), edits)
+
+
+def carried(trace: Trace) -> Iterator[Mistake]:
+    """What comes back from the next turn of a loop is left out: of every state, or of one."""
+    sites: dict[object, list[tuple[Node, int]]] = defaultdict(list)
+    for node, slot in _carries(trace):
+        sites[trace.sites[node], slot].append((node, slot))
     groups = [*sites.values()]
     if len(groups) > 1:
-        words = "the gradient that comes back from the next turn of the loop is missing: the path through time"
+        words = "the gradient that comes back from the next turn of the loop is missing: the path "
+        words += "through time"
         every = [use for group in groups for use in group]
         yield Mistake("path", words, every[0], dict.fromkeys(every, nothing))
     for group in groups:

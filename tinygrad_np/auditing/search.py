@@ -149,7 +149,8 @@ class Search:
     @cached_property
     def groups(self) -> list[Mistake]:
         """All that could be made at many places alike."""
-        return list(loops.mistakes(self.trace, self.singles))
+        cut = paths.truncated(self.trace, self.given)
+        return [*loops.mistakes(self.trace, self.singles), *cut]
 
     @cached_property
     def ways(self) -> dict[Node, Array]:
