@@ -47,6 +47,8 @@ FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
     "sigmoid(x)": lambda x, out: _sigmoid(x),
     "sigmoid's derivative": lambda x, out: _sigmoid(x) * (1 - _sigmoid(x)),
     "tanh's derivative": lambda x, out: 1 - np.tanh(x) ** 2,
+    "tanh's derivative at its result": lambda x, out: 1 - np.tanh(out) ** 2,
+    "sigmoid's derivative at its result": lambda x, out: _sigmoid(out) * (1 - _sigmoid(out)),
     "swish's derivative for α = 1": lambda x, out: out + _sigmoid(x) * (1 - out),
     "swish's own derivative for α = 1": lambda x, out: (
         _sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))

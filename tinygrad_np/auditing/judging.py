@@ -279,7 +279,7 @@ class Judgement:
                 size = [float(search.apart(node, g[node]).max()) if g else np.inf for g in pair]
                 after, before = max(after, size[0]), max(before, size[1])
         words, evidence = mistake.words, "the shape alone shows it"
-        if mistake.edits:
+        if mistake.edits and before:
             evidence = (
                 f"as given, to {after:.1e}, with this mistake; off by {before:.1e} without it"
             )
