@@ -278,9 +278,27 @@ class Columns:
         return dx
 
 
+class Prepared:
+    """Writes to arrays that were made before."""
+
+    def __init__(self) -> None:
+        self.W, self.out = RNG.normal(size=4), np.zeros(6)
+
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        for i in range(len(x)):
+            self.out[i] = x[i] @ self.W
+        return self.out
+
+    def backward(self, d: Any) -> Any:
+        self.dW = d @ self.x
+        return np.outer(d, self.W)
+
+
 @pytest.mark.parametrize(
     ("layer", "x", "names"),
     [
+        (Prepared(), X, {"x", "W"}),
         (Objects(), X, {"x", "W.value", "b.value"}),
         (Lists(), X, {"x", "params.0", "params.1"}),
         (Returned(), X, {"x", "_w", "_b"}),
@@ -331,6 +349,24 @@ def test_params_are_named_or_placed() -> None:
     assert {v.name for v in report.verdicts} == {"x", "b"}
     report = tg.audit_layer(layer, RNG.normal(size=(5, 6)), params={"W": "db"})
     assert report["W"].kind in ("sum", "unknown", "shape")
+    report = tg.audit_layer(layer, RNG.normal(size=(5, 6)), params={"weights": layer.W})
+    assert report and {v.name for v in report.verdicts} == {"x", "weights"}
+    with pytest.raises(ValueError, match="does not have; it has: W, b"):
+        tg.audit_layer(layer, RNG.normal(size=(5, 6)), params=["V"])
+
+
+def test_backward_may_be_a_method_or_a_function_of_its_own() -> None:
+    layer, x = people.Affine(6, 4), RNG.normal(size=(5, 6))
+    audits: list[Callable[[], tg.AuditReport]] = [
+        lambda: tg.audit_layer(layer, x, backward=layer.backward),
+        lambda: tg.audit_layer(layer.forward, x),
+        lambda: tg.audit_layer(layer, x, backward=lambda g: layer.backward(g)),
+        lambda: tg.audit_layer(layer, x, forward="forward", backward="backward"),
+    ]
+    for audit in audits:
+        report = audit()
+        assert report and {v.name for v in report.verdicts} == {"x", "W", "b"}
+        assert layer.x is None and layer.dW is None
 
 
 def test_a_layer_without_gradients_is_refused() -> None:

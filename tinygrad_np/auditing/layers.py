@@ -30,12 +30,20 @@ def audit_a_layer(
     layer: Any, inputs: Any, forward: Any, backward: Any, params: Any, rtol: float | None, seed: int
 ) -> AuditReport:
     """The report on a layer; ``audit_layer`` documents the arguments."""
+    if inspect.ismethod(layer):
+        layer, forward = layer.__self__, layer.__name__
+    forward, backward = (_named(layer, method) for method in (forward, backward))
     call = _method(layer, forward, ("forward", "__call__"))
     back = _method(layer, backward, ("backward", "backprop", "backward_pass", "grad"))
     is_function = inspect.isroutine(layer)
     names = needs(_bound(layer, call))
     given = dict(zip(names, inputs if isinstance(inputs, tuple) else (inputs,), strict=False))
-    arguments = {**given, **(params or {})} if is_function else given
+    arguments = given
+    if is_function and params is not None:
+        more = (
+            params if isinstance(params, Mapping) else zip(names[len(given) :], params, strict=True)
+        )
+        arguments = {**given, **dict(more)}
     arrays = {n: np.asarray(v) for n, v in arguments.items() if _is_real(v)}
     rng = np.random.default_rng([seed, 1])  # not the numbers that x may be made of
 
@@ -47,7 +55,8 @@ def audit_a_layer(
         return _parted(returned, [n for n in needs(_bound(owner, back)) if n not in RATES])
 
     with dice(layer, *[f for f in (call, back) if callable(f)]) as again:
-        mine = copy.deepcopy(layer)
+        mine = layer if callable(back) and not is_function else copy.deepcopy(layer)
+        state = dict(vars(mine)) if mine is layer and not is_function else {}
         before = {place: array.copy() for place, array in arrays_in(mine)}
         outs, cache = run(mine, {n: a.copy() for n, a in arrays.items()})
         upstream = [rng.normal(size=np.shape(o)) if np.ndim(o) else np.float64(1) for o in outs]
@@ -58,12 +67,21 @@ def audit_a_layer(
         if not is_function:
             after = {dotted(place): array for place, array in arrays_in(mine)}
             left = dict(gave) if isinstance(gave, Mapping) else {}
-            found = _of_params(before, between, {**after, **left}, rest, params)
+            wanted = _wanted(before, params, layer)
+            found = _of_params(before, between, {**after, **left}, rest, wanted)
+            if mine is layer:  # backward is a function of its own, which reads this very object
+                for place, array in arrays_in(layer):
+                    if place in before:
+                        array[...] = before[place]
+                vars(layer).clear()
+                vars(layer).update(state)
             own = {name: place for name, (place, _) in found.items()}
             gradients |= {name: gradient for name, (_, gradient) in found.items()}
 
         def loss(**tensors: Any) -> Any:
             ours = copy.deepcopy(layer)
+            for place, array in [*arrays_in(ours)]:  # people write to those they made before, too
+                put(ours, place, Recorded(array))
             for name, place in own.items():
                 put(ours, place, Recorded(tensors[name]))
             with recording(*[f for f in (call, back) if callable(f)]):
@@ -80,6 +98,11 @@ def audit_a_layer(
                 'where they are, params={"W": "dW"}'
             )
         return judge(loss, values, gradients, {}, rtol)
+
+
+def _named(layer: Any, method: Any) -> Any:
+    """A method of the layer as its name, so that it can be called on a copy."""
+    return method.__name__ if getattr(method, "__self__", None) is layer is not None else method
 
 
 def _method(layer: Any, given: Any, usual: tuple[str, ...]) -> Any:
@@ -142,18 +165,44 @@ def _returned(
     return dict(pairs), listed[len(order) :]
 
 
+def _wanted(before: Mapping[Place, Array], params: Any, layer: Any) -> dict[Place, tuple[str, Any]]:
+    """The places of the arrays that are meant, with their names, and where their gradients are.
+
+    ``params`` are names, {name: where the gradient is}, arrays of the layer, or {name: array}.
+    """
+    names = short_names(before)
+    if params is None:
+        return {place: (name, None) for place, name in names.items()}
+    pairs = params.items() if isinstance(params, Mapping) else [(p, None) for p in params]
+    own = {id(array): place for place, array in arrays_in(layer)}
+    found: dict[Place, tuple[str, Any]] = {}
+    for key, value in pairs:
+        array = key if isinstance(key, np.ndarray) else value
+        if isinstance(array, np.ndarray):
+            if (place := own.get(id(array))) is not None:
+                found[place] = names[place] if array is key else key, None
+        else:
+            places = [p for p, name in names.items() if key in (name, dotted(p))]
+            found |= dict.fromkeys(places, (key, value))
+    if len(found) < len(pairs):
+        raise ValueError(
+            f"audit_layer: params name arrays that the layer does not have; it has: "
+            f"{', '.join(names.values()) or 'none'}"
+        )
+    return found
+
+
 def _of_params(
     before: Mapping[Place, Array], between: Mapping[Place, Array], after: Mapping[str, Array],
-    rest: list[Any], params: Any,
+    rest: list[Any], wanted: Mapping[Place, tuple[str, Any]],
 ) -> dict[str, tuple[Place, Array]]:  # fmt: skip
     """The parameters of a layer by name: their places, and their gradients."""
-    names, found = short_names(before), dict[str, tuple[Place, Array]]()
-    said = dict(params) if isinstance(params, Mapping) else dict.fromkeys(params or names.values())
+    found: dict[str, tuple[Place, Array]] = {}
     likely = {place: [p for p in _gradient_places(dotted(place)) if p in after] for place in before}
     taken = {place for found in likely.values() for place in found}
-    free = [p for p in before if names[p] in said and (params or dotted(p) not in taken)]
+    free = [p for p in wanted if len(wanted) < len(before) or dotted(p) not in taken]
     for place in free:
-        where = said[names[place]]
+        name, where = wanted[place]
         tries = [str(where).replace('["', ".").replace('"]', "")] if where else likely[place]
         gradient = next((after[t] for t in tries if t in after), None)
         old = between.get(place, before[place])
@@ -161,9 +210,9 @@ def _of_params(
         if gradient is None and not np.array_equal(old, now):
             gradient = old - now  # an update, with the learning rate 1
         if gradient is not None:
-            found[names[place]] = place, np.asarray(gradient)
+            found[name] = place, np.asarray(gradient)
     if not found:
-        found = {names[p]: (p, np.asarray(g)) for p, g in zip(free, rest, strict=False)}
+        found = {wanted[p][0]: (p, np.asarray(g)) for p, g in zip(free, rest, strict=False)}
     return found
 
 
