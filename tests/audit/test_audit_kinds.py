@@ -455,9 +455,9 @@ def test_the_source_line_is_named() -> None:
 
     w = RNG.normal(size=(5, 4))
     report = tg.audit(f, w, X.T @ Y)
-    assert report.mistakes[0].line.startswith("test_kinds.py:")
+    assert report.mistakes[0].line.startswith("test_audit_kinds.py:")
     assert report.mistakes[0].line.endswith(": h = tg.tanh(X @ w)")
-    assert "where: test_kinds.py:" in str(report) and "<pre>" in report._repr_html_()
+    assert "where: test_audit_kinds.py:" in str(report) and "<pre>" in report._repr_html_()
 
 
 def test_unknown_says_what_can_be_seen() -> None:
