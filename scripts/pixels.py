@@ -45,13 +45,8 @@ class Pixels:
     framed: bool = False
 
     @classmethod
-    def of_run(cls, config: Mapping[str, Any]) -> Pixels | None:
-        """Those that a run's network was trained on; None where an older run does not tell.
-
-        Raises ValueError where the settings are damaged.
-        """
-        if "pixels" not in config:
-            return known(config["dataset"])
+    def of_run(cls, config: Mapping[str, Any]) -> Pixels:
+        """The pixels that a run was trained on; ValueError where its settings are damaged."""
         try:
             return cls(**config["pixels"])
         except TypeError as error:
