@@ -37,7 +37,7 @@ class Checkpoint:
         return int(self.state["updates"])
 
     def restore(self, training: Training) -> None:
-        """Continue from here; CheckpointError, which lists the differences, where it does not fit."""
+        """Continue from here; CheckpointError, with all differences, where it does not fit."""
         try:
             training.restore(self.arrays, self.state)
         except (ValueError, KeyError, TypeError) as error:

@@ -69,7 +69,9 @@ def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Dat
     """Draw the pictures; returns a line for each that could not be drawn."""
     right = f"{rows[-1].test_accuracy:.2%} of the test images classified correctly"
     title = f"{name} on {Path(data.name).name}: {right}"
-    figures.curves(out / "curves.png", title, rows)
+    flat = len(rows) > 1 and rows[1].train_loss > 0.8 * rows[0].train_loss
+    note = getattr(model, "flat_start", "") if flat else ""
+    figures.curves(out / "curves.png", title, rows, note)
     images, labels = data.sets[1]
     probability = probabilities(model, scores(model, images, data.pixels.scale))
     predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)

@@ -288,7 +288,7 @@ class Training:
         """Every random generator that the model may draw from, by name."""
         inside = {f"model.{name}": v for name, v, *_ in _parts(self.model) if is_generator(v)}
         default = tg.random.default_generator()
-        shared = {"python": random._inst, "numpy": np.random.mtrand._rand}  # type: ignore[attr-defined]
+        shared = {"python": random._inst, "numpy": np.random.mtrand._rand}
         return {**shared, "tinygrad_np": default, "order": self.rng, **inside}
 
     def _generator_states(self) -> dict[str, Any]:
@@ -316,9 +316,10 @@ def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
     state = _part(arrays, "model.")
     for name, value, holder, key in list(_parts(model)):
         array = state.get(name)
-        if isinstance(value, np.ndarray) and array is not None and array.shape == value.shape:
-            if array.dtype != value.dtype:
-                Held("buffer", None, holder, key).put(array)
+        if array is None or not isinstance(value, np.ndarray) or array.dtype == value.dtype:
+            continue
+        if array.shape == value.shape:
+            Held("buffer", None, holder, key).put(array)
     model.load_state_dict(state)
 
 

@@ -139,14 +139,14 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n")
     options = ["--only", "W2", "import", "--quick", "--rounds", "1", "--out", str(tmp_path)]
-    assert benchmark.main([*options, "--readme", str(readme)]) == 0
+    assert benchmark.main([*options, "--write", str(readme)]) == 0
     printed = capsys.readouterr().out
     markdown = (tmp_path / "benchmark.md").read_text()
     assert markdown in printed
     assert "W2 20-6-4, batch 2, relu" in markdown
     assert "| ours, eager, divided by | by hand |" in markdown
     assert "`import tinygrad_np`" in markdown
-    assert "What an op costs" not in markdown
+    assert "Cost of an op" not in markdown
     data = json.loads((tmp_path / "benchmark.json").read_text())
     assert data["environment"]["numpy"] == np.__version__
     assert data["steps"]["float32"]["W2"]["eager"]["ratio"] > 0
@@ -190,7 +190,7 @@ def test_a_readme_without_a_place_for_the_table(tmp_path: Path, text: str) -> No
         (["--only", "W9"], "invalid choice: 'W9'"),
         (["--rounds", "0"], "at least one is needed"),
         (["--dtype", "float16"], "invalid choice: 'float16'"),
-        (["--only", "import", "--readme"], "leave them in"),
+        (["--only", "import", "--write", "docs/benchmarks.md"], "leave them in"),
     ],
 )
 def test_options_that_cannot_be(

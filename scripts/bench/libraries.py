@@ -1,37 +1,42 @@
-"""What is compared: each library's name, what it needs, and the training it prepares."""
+"""What is compared: the libraries, and the training that each prepares."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-import tinygrad_np as tg
 
 from .workloads import Array, Problem
 
 
 @dataclass(frozen=True)
 class Training:
-    """A network that a library has made ready to be trained.
+    """A network that a library has made ready for training.
 
-    ``step(x, labels)`` makes one update and returns the loss before it, in the library's own type;
-    ``batches`` are in its own arrays, so that no conversion is timed. ``parameters`` gives ndarrays
-    of the parameters as they are now, or None where nothing is trained; ``wait`` returns when the
-    work that yields a loss is done.
+    ``step(x, labels)`` makes one update and returns the loss before it, in the library's own type.
+    ``parameters`` gives ndarrays of the present parameters; it is None where nothing is trained.
+    ``convert`` makes the library's own arrays of a batch; ``wait`` returns when the work that
+    yields a loss is done.
     """
 
+    problem: Problem
     step: Callable[[Any, Any], Any]
-    batches: Sequence[tuple[Any, Any]]
     parameters: Callable[[], list[Array]] | None
+    convert: Callable[[Array, Array], tuple[Any, Any]] = lambda x, labels: (x, labels)
     wait: Callable[[Any], Any] = lambda loss: loss
+
+    @cached_property
+    def batches(self) -> list[tuple[Any, Any]]:
+        """The problem's batches, converted, so that the conversion is not timed."""
+        return [self.convert(x, labels) for x, labels in self.problem.batches]
 
 
 @dataclass(frozen=True)
 class Library:
-    """A way to train: a module of this package with ``training(problem) -> Training``."""
+    """A way to train: the function called ``module`` in the files of each network."""
 
     module: str
     title: str
@@ -40,20 +45,16 @@ class Library:
 
     def version(self) -> str | None:
         """The version of the package that it needs, or None where that is not installed."""
-        if self.module == "compiled" and not hasattr(tg, "compile"):
-            return None
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    def load(self) -> Any:
-        """Its module, imported: it, and the library, are there from then on."""
-        return importlib.import_module(f"{__package__}.{self.module}")
-
     def training(self, problem: Problem) -> Training:
-        """The problem's network, ready to be trained by this library."""
-        training: Training = self.load().training(problem)
+        """The problem's network, made ready by this library."""
+        peers = "" if self.package == "numpy" else "_peers"
+        file = importlib.import_module(f"{__package__}.{problem.workload.network}{peers}")
+        training: Training = getattr(file, self.module)(problem)
         return training
 
 
@@ -67,13 +68,13 @@ LIBRARIES = {
         Library("compiled", "ours, compiled", ours=True),
         Library("torch_eager", "torch", "torch"),
         Library("torch_compile", "torch.compile", "torch"),
-        Library("jax_jit", "jax.jit", "jax"),
-        Library("autograd_", "autograd", "autograd"),
-        Library("mygrad_", "MyGrad", "mygrad"),
+        Library("jax_jit", "jax.jit (donated)", "jax"),
+        Library("autograd", "autograd", "autograd"),
+        Library("mygrad", "MyGrad", "mygrad"),
     )
 }
 REFERENCE = LIBRARIES["by_hand"]
-"""What every time is compared with, and every result checked against."""
+"""Every time is compared with its time, and every result with its result."""
 
 
 def installed() -> list[Library]:

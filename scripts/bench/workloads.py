@@ -13,21 +13,28 @@ Array = NDArray[Any]
 
 LEARNING_RATE = 0.01
 BATCHES = 4
-"""How many batches take turns, so that no library trains on inputs that never change."""
+"""The number of batches that take turns, so that no library trains on inputs that never change."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One update of a fully connected network: softmax cross-entropy, biases, plain SGD."""
+    """One update of a fully connected network: softmax cross-entropy, biases, plain SGD.
+
+    ``network`` names the file with the functions that train it. Weights start from N(0, spread²),
+    by default N(0, 2 / in).
+    """
 
     name: str
     sizes: tuple[int, ...]
     batch: int
     activation: str
+    rate: float = LEARNING_RATE
+    spread: float | None = None
+    network: str = "mlp"
 
     @property
     def title(self) -> str:
-        """What it is, in words."""
+        """Sizes, batch and activation in words."""
         return f"{'-'.join(map(str, self.sizes))}, batch {self.batch}, {self.activation}"
 
 
@@ -41,10 +48,13 @@ WORKLOADS = {
     )
 }
 
+THREE_LAYER = Workload("three_layer", (784, 50, 100, 10), 150, "sigmoid", 0.1, 0.01)
+"""The network of ``make train``, and how it is trained."""
+
 GROWTH = {
     "depth": [
         Workload(f"{depth} layers of 64, batch 64", (64,) * depth + (10,), 64, "relu")
-        for depth in (2, 8, 16)  # at 32, a unit next to relu's kink turns float32 runs apart
+        for depth in (2, 8, 16)  # at 32, float32 runs part at a unit next to relu's kink
     ],
     "width": [
         Workload(f"784-{width}-10, batch 100", (784, width, 10), 100, "relu")
@@ -55,7 +65,7 @@ GROWTH = {
         for batch in (1, 16, 256, 1024)
     ],
 }
-"""Series of workloads of which one measure grows."""
+"""Series of workloads in which one size grows."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +83,16 @@ class Problem:
 
 
 def make_problem(workload: Workload, dtype: str) -> Problem:
-    """The same arrays each time: inputs mostly dark, as digits are; weights N(0, 2 / in)."""
-    rng = np.random.default_rng(0)
-    sizes = workload.sizes
+    """The same arrays each time; the inputs are mostly dark, as digits are."""
+    rng, sizes = np.random.default_rng(0), workload.sizes
     parameters = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        parameters.append(rng.normal(0.0, np.sqrt(2 / fan_in), (fan_in, fan_out)).astype(dtype))
+        spread = workload.spread or np.sqrt(2 / fan_in)
+        parameters.append(rng.normal(0.0, spread, (fan_in, fan_out)).astype(dtype))
         parameters.append(np.zeros(fan_out, dtype))
+    shape = workload.batch, sizes[0]
     batches = [
-        (
-            (rng.random((workload.batch, sizes[0])) ** 4).astype(dtype),
-            rng.integers(0, sizes[-1], workload.batch),
-        )
+        ((rng.random(shape) ** 4).astype(dtype), rng.integers(0, sizes[-1], workload.batch))
         for _ in range(BATCHES)
     ]
     return Problem(workload, np.dtype(dtype), parameters, batches)
