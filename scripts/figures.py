@@ -236,8 +236,9 @@ def ratios(
             axes.plot([low, high], [y, y], color=color, linewidth=3, alpha=0.4)
             axes.plot(median, y, "o", color=color)
             axes.annotate(
-                f"{median:.2f}", (median, y), xytext=(0, 5), textcoords="offset points", ha="center",
-                fontsize=8, color=color, bbox={"fc": "white", "ec": "none", "pad": 0.5},
+                f"{median:.2f}", (median, y), xytext=(0, 5), textcoords="offset points",
+                ha="center", fontsize=8, color=color,
+                bbox={"fc": "white", "ec": "none", "pad": 0.5},
             )  # fmt: skip
     axes.set_ylim(len(names) - 0.5, -0.8)
     axes.set_yticks(range(len(names)), names)

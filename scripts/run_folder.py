@@ -65,13 +65,17 @@ def write_metrics(out: Path, rows: Sequence[Metrics]) -> None:
     replace_file(out / "metrics.csv", ("\n".join(lines) + "\n").encode())
 
 
+def draw_curves(out: Path, title: str, model: Module, rows: Sequence[Metrics]) -> None:
+    """curves.png; where the first epochs are flat, with the model's explanation of that."""
+    flat = len(rows) > 1 and rows[1].train_loss > 0.8 * rows[0].train_loss
+    figures.curves(out / "curves.png", title, rows, getattr(model, "flat_start", "") * flat)
+
+
 def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Data) -> list[str]:
     """Draw the pictures; returns a line for each that could not be drawn."""
     right = f"{rows[-1].test_accuracy:.2%} of the test images classified correctly"
     title = f"{name} on {Path(data.name).name}: {right}"
-    flat = len(rows) > 1 and rows[1].train_loss > 0.8 * rows[0].train_loss
-    note = getattr(model, "flat_start", "") if flat else ""
-    figures.curves(out / "curves.png", title, rows, note)
+    draw_curves(out, title, model, rows)
     images, labels = data.sets[1]
     probability = probabilities(model, scores(model, images, data.pixels.scale))
     predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)

@@ -8,9 +8,9 @@ import pytest
 
 import tinygrad_np as tg
 from scripts import benchmark
-from scripts.bench import growth, overhead, report
+from scripts.bench import growth, overhead, report, start
 from scripts.bench.libraries import LIBRARIES, Library
-from scripts.bench.rounds import BenchmarkError, Plan, Timing, check, compare
+from scripts.bench.rounds import BenchmarkError, Plan, Runner, Timing, check, compare
 from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem
 
 OURS = [library for library in LIBRARIES.values() if library.package == "numpy"]
@@ -126,6 +126,44 @@ def test_memory_of_a_chain_is_linear() -> None:
     assert growth.chain(10) > 0
     short, long = growth.chain_memory(2_000), growth.chain_memory(8_000)
     assert 3 < long / short < 5
+
+
+def test_whole_trainings_end_with_the_same_loss() -> None:
+    ours = [LIBRARIES["eager"], LIBRARIES["compiled"]]
+    section = start.start_section(ours, Plan(1, 0.01, steps=20))
+    assert list(section.data["losses"]) == ["by_hand", "eager", "compiled"]
+    assert all(0 < times[0] < 60 for times in section.data["seconds"].values())
+    assert section.text[-1].startswith("| ours, compiled, divided by | ")
+
+
+def test_a_training_with_another_loss_is_no_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {"by_hand": 0.5, "eager": 0.52}
+    monkeypatch.setattr(start, "from_start", lambda library, steps: (1.0, losses[library.module]))
+    with pytest.raises(BenchmarkError, match=r"eager: test loss 0\.52, by hand 0\.5"):
+        start.start_section([LIBRARIES["eager"]], Plan(1, 0.01))
+
+
+def test_a_training_that_fails_is_told() -> None:
+    with pytest.raises(BenchmarkError, match="absent: its process has failed"):
+        start.from_start(Library("absent", "absent"), 1)
+
+
+def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches: list[bool] = []
+
+    class Watched(Runner):
+        def __init__(self, library: Library, workload: Workload, dtype: str, cache: str) -> None:
+            caches.append(any(Path(cache).iterdir()))
+            (Path(cache) / f"library{len(caches)}").touch()
+            super().__init__(library, workload, dtype, cache)
+
+    monkeypatch.setattr(start, "Runner", Watched)
+    section = start.first_section([LIBRARIES["eager"], LIBRARIES["compiled"]], Plan(1, 0.01))
+    assert list(section.data) == ["compiled"]
+    assert caches == [False, True]
+    assert min(section.data["compiled"]["runs"][0]) > 0
 
 
 @pytest.fixture
