@@ -1,28 +1,27 @@
 """A training step of a fully connected network of any size in plain NumPy, derived by hand.
 
-Two versions: one as it is usually written, and one with every trick that NumPy offers. Parameters
-are [W1, b1, W2, b2, ...], W of shape (in, out). Hidden layers are sigmoids or relus; the loss is
-the mean softmax cross-entropy. Each function returns ``step(x, labels)``, which updates the
-parameters in place and returns the loss before the update.
+Two versions: one as it is usually written, and one with every trick that NumPy offers; and the
+matrix products alone. Parameters are [W1, b1, W2, b2, ...], W of shape (in, out); they are updated
+in place. Hidden layers are sigmoids or relus; the loss is the mean softmax cross-entropy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .trained import Trained
+
 Array = NDArray[Any]
-Step = Callable[[Array, Array], np.floating]
 
 
-def plain_step(parameters: Sequence[Array], sigmoid: bool, rate: float) -> Step:
+def by_hand(parameters: list[Array], batch: int, activation: str, rate: float) -> Trained:
     """Plain formulas, in place where that is as short."""
-    weights, biases = list(parameters[::2]), list(parameters[1::2])
-    last = len(weights) - 1
+    weights, biases = parameters[::2], parameters[1::2]
+    last, sigmoid = len(weights) - 1, activation == "sigmoid"
 
     def step(x: Array, labels: Array) -> np.floating:
         inputs = [x]
@@ -67,18 +66,18 @@ def plain_step(parameters: Sequence[Array], sigmoid: bool, rate: float) -> Step:
             biases[i] -= db
         return loss
 
-    return step
+    return Trained(step, lambda: parameters)
 
 
-def tuned_step(parameters: Sequence[Array], sigmoid: bool, rate: float, n: int) -> Step:
-    """The same for batches of ``n``, with every trick that NumPy offers.
+def by_hand_tuned(parameters: list[Array], batch: int, activation: str, rate: float) -> Trained:
+    """Every trick that NumPy offers.
 
     All arrays are allocated once and written with ``out``. The learning rate and 1 / n are folded
     into the last layer's small delta, so that the gradients come out as the updates. The biases'
     sums are matrix-vector products. ``np.dot`` is used because ``np.matmul`` is slow at n = 1.
     """
-    weights, biases = list(parameters[::2]), list(parameters[1::2])
-    dtype = weights[0].dtype
+    weights, biases = parameters[::2], parameters[1::2]
+    n, sigmoid, dtype = batch, activation == "sigmoid", weights[0].dtype
     transposed = [W.T for W in weights]
     last, rows = len(weights) - 1, np.arange(n)
     empty = partial(np.empty, dtype=dtype)
@@ -134,4 +133,27 @@ def tuned_step(parameters: Sequence[Array], sigmoid: bool, rate: float, n: int) 
             np.subtract(biases[i], bias_updates[i], out=biases[i])
         return loss
 
-    return step
+    return Trained(step, lambda: parameters)
+
+
+def gemms(parameters: list[Array], batch: int, activation: str, rate: float) -> Trained:
+    """The matrix products of a step and nothing else: no way of training can avoid them."""
+    weights = parameters[::2]
+    dtype = weights[0].dtype
+    outputs = [np.ones((batch, W.shape[1]), dtype) for W in weights]
+    deltas = [np.ones(z.shape, dtype) for z in outputs]
+    gradients = [np.empty(W.shape, dtype) for W in weights]
+
+    def step(x: Array, labels: Array) -> float:
+        inputs = [x, *outputs[:-1]]
+        for z, W, out in zip(inputs, weights, outputs, strict=True):
+            np.dot(z, W, out=out)
+        for i in range(len(weights) - 1, -1, -1):
+            np.dot(inputs[i].T, deltas[i], out=gradients[i])
+            if i > 0:
+                np.dot(deltas[i], weights[i].T, out=deltas[i - 1])
+        for delta in deltas:  # so that repeated products neither overflow nor vanish
+            delta.fill(1)
+        return 0.0
+
+    return Trained(step, None)

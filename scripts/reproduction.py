@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_np as tg
-from models.experiments import EXPERIMENTS, Experiment
+from models.experiments import EXPERIMENTS, Experiment, batch_trainer, train_epoch
 from models.two_layer import TwoLayer
 from tinygrad_np.data import load_mnist
 
@@ -80,7 +80,7 @@ def run(
     if compiled:
         train_batch = tg.compile(train_batch)
     for epoch in range(min(epochs or experiment.epochs, experiment.epochs)):
-        scores = train_epoch(experiment, network, train_batch, images, rng)
+        scores = train_epoch(experiment, network, train_batch, images.x_train, images.t_train, rng)
         if epoch % 10 and epoch != experiment.epochs - 1:
             yield None
         else:
@@ -92,37 +92,3 @@ def tested(network: TwoLayer, images: Images) -> tuple[float, float]:
     """The figures of the test images."""
     with tg.no_grad():
         return figures_of(network.outputs(network(images.x_test).data), images.t_test)
-
-
-TrainBatch = Callable[[Array, Array, Array | None], tg.Tensor]
-"""Trains on images, one-hot labels and a dropout mask; returns the scores from before."""
-
-
-def batch_trainer(experiment: Experiment, network: TwoLayer) -> TrainBatch:
-    """The function that trains on one batch: a forward pass and the experiment's updates."""
-    optimizer = tg.optim.SGD(network.parameters(), experiment.rate)
-
-    def train_batch(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
-        scores: tg.Tensor = network(x, mask)
-        objective = network.objective(scores, one_hot)
-        for left in reversed(range(experiment.updates)):
-            objective.backward(retain_graph=left > 0)
-            optimizer.step()
-            optimizer.zero_grad()
-        return scores
-
-    return train_batch
-
-
-def train_epoch(
-    experiment: Experiment, network: TwoLayer, train_batch: TrainBatch, images: Images,
-    rng: np.random.RandomState,
-) -> Array:  # fmt: skip
-    """One pass over the training images in order; returns the scores of each batch, (1000, 10)."""
-    scores, mask = np.empty_like(images.t_train), None
-    for start in range(0, len(scores), experiment.batch_size):
-        rows = slice(start, start + experiment.batch_size)
-        if experiment.dropout:
-            mask = rng.randint(2, size=(experiment.batch_size, network.hidden))
-        scores[rows] = train_batch(images.x_train[rows], images.t_train[rows], mask).data
-    return scores

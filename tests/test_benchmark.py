@@ -25,7 +25,7 @@ SMALL = {
 def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
     problem = make_problem(workload, "float64")
     training = LIBRARIES["by_hand"].training(problem)
-    x, labels = training.batches[0]
+    x, labels = problem.batches[0]
     start = [array.copy() for array in problem.parameters]
     found = float(training.step(x, labels))
 
@@ -49,8 +49,9 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
 @pytest.mark.parametrize("workload", SMALL.values(), ids=SMALL)
 def test_all_ways_to_train_agree(workload: Workload, dtype: str, tmp_path: Path) -> None:
     for library in TRAINED:
-        training = library.training(make_problem(workload, dtype))
-        losses = [float(training.step(*training.batches[i % 4])) for i in range(10)]
+        problem = make_problem(workload, dtype)
+        training = library.training(problem)
+        losses = [float(training.step(*problem.batches[i % 4])) for i in range(10)]
         assert losses[-1] != losses[0]
         assert training.parameters is not None
         np.savez(tmp_path / f"{library.module}.npz", np.array(losses), *training.parameters())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models import two_layer_loops as seed_loops
+from models.experiments import batch_trainer, train_epoch
 from scripts import reproduce
 from scripts.reproduction import (
     EXPERIMENTS,
@@ -15,11 +16,9 @@ from scripts.reproduction import (
     TABLES,
     Images,
     Row,
-    batch_trainer,
     figures_of,
     load_images,
     run,
-    train_epoch,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -155,7 +154,8 @@ def test_the_plain_loops_take_the_same_way(name: str, images: Images) -> None:
 
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=True)
-    scores = train_epoch(experiment, network, batch_trainer(experiment, network), few, rng)
+    trainer = batch_trainer(experiment, network)
+    scores = train_epoch(experiment, network, trainer, few.x_train, few.t_train, rng)
 
     np.testing.assert_allclose(network.W1.data, weights[0], rtol=0, atol=1e-13)
     np.testing.assert_allclose(network.W2.data, weights[1], rtol=0, atol=1e-13)

@@ -1,42 +1,19 @@
-"""What is compared: the libraries, and the training that each prepares."""
+"""What is compared: the libraries."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from .workloads import Array, Problem
+from models.trained import Trained
 
-
-@dataclass(frozen=True)
-class Training:
-    """A network that a library has made ready for training.
-
-    ``step(x, labels)`` makes one update and returns the loss before it, in the library's own type.
-    ``parameters`` gives ndarrays of the present parameters; it is None where nothing is trained.
-    ``convert`` makes the library's own arrays of a batch; ``wait`` returns when the work that
-    yields a loss is done.
-    """
-
-    problem: Problem
-    step: Callable[[Any, Any], Any]
-    parameters: Callable[[], list[Array]] | None
-    convert: Callable[[Array, Array], tuple[Any, Any]] = lambda x, labels: (x, labels)
-    wait: Callable[[Any], Any] = lambda loss: loss
-
-    @cached_property
-    def batches(self) -> list[tuple[Any, Any]]:
-        """The problem's batches, converted, so that the conversion is not timed."""
-        return [self.convert(x, labels) for x, labels in self.problem.batches]
+from .workloads import Problem
 
 
 @dataclass(frozen=True)
 class Library:
-    """A way to train: the function called ``module`` in the files of each network."""
+    """A way to train: the function called ``module`` in the files of each network in ``models``."""
 
     module: str
     title: str
@@ -50,12 +27,13 @@ class Library:
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    def training(self, problem: Problem) -> Training:
+    def training(self, problem: Problem) -> Trained:
         """The problem's network, made ready by this library."""
-        peers = "" if self.package == "numpy" else "_peers"
-        file = importlib.import_module(f"{__package__}.{problem.workload.network}{peers}")
-        training: Training = getattr(file, self.module)(problem)
-        return training
+        ours = "" if self.ours else "_by_hand"
+        file = f"models.{problem.workload.network}{ours if self.package == 'numpy' else '_peers'}"
+        make = getattr(importlib.import_module(file), self.module)
+        trained: Trained = make(problem.copies(), **problem.workload.settings)
+        return trained
 
 
 LIBRARIES = {

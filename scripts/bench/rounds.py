@@ -108,7 +108,7 @@ class Trainer:
         __import__(library.package)
         self.resident = memory("VmRSS")
         self.training = library.training(problem)
-        self.batches = itertools.cycle(self.training.batches)
+        self.batches = itertools.cycle([self.training.convert(*batch) for batch in problem.batches])
 
     def train(self, steps: int) -> float:
         """Make so many updates; return the seconds they took."""
@@ -193,9 +193,9 @@ class Runner:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.pipe.close()  # which ends the process, if it is idle
+        self.process.join(1)
         self.process.kill()
-        self.process.join()
-        self.pipe.close()
 
     def send(self, *command: Any) -> None:
         """Give a command: the name of a Trainer's method, and its arguments."""

@@ -10,8 +10,8 @@ import numpy as np
 
 import tinygrad_np as tg
 from models import two_layer_loops as loops
-from models.experiments import EXPERIMENTS, Experiment
-from scripts.reproduction import Images, batch_trainer, load_images, tested, train_epoch
+from models.experiments import EXPERIMENTS, Experiment, batch_trainer, train_epoch
+from scripts.reproduction import Images, load_images, tested
 
 from .report import Section, table
 from .rounds import Plan
@@ -40,7 +40,7 @@ def _ours(experiment: Experiment, images: Images, compiled: bool) -> tuple[Pass,
     if compiled:
         train_batch = tg.compile(train_batch)
     return (
-        lambda: train_epoch(experiment, network, train_batch, images, rng),
+        lambda: train_epoch(experiment, network, train_batch, *images[:2], rng),
         lambda: tested(network, images),
     )
 

@@ -68,11 +68,12 @@ def train(module: str, steps: int) -> None:
         loss = training.step(*training.convert(x[rows], t[rows]))
     training.wait(loss)
     print("finished", flush=True)
-    from models.mlp_by_hand import plain_step
+    from models.mlp_by_hand import by_hand
 
     assert training.parameters is not None
     parameters = [np.array(parameter) for parameter in training.parameters()]
-    print(float(plain_step(parameters, True, 0.0)(x_test, t_test)))
+    reference = by_hand(parameters, **{**THREE_LAYER.settings, "rate": 0.0})
+    print(float(reference.step(x_test, t_test)))
 
 
 def from_start(library: Library, steps: int) -> tuple[float, float]:

@@ -20,8 +20,8 @@ BATCHES = 4
 class Workload:
     """One update of a fully connected network: softmax cross-entropy, biases, plain SGD.
 
-    ``network`` names the file with the functions that train it. Weights start from N(0, spread²),
-    by default N(0, 2 / in).
+    ``network`` names the files in ``models`` with the functions that train it. Weights start from
+    N(0, spread²), by default N(0, 2 / in).
     """
 
     name: str
@@ -36,6 +36,11 @@ class Workload:
     def title(self) -> str:
         """Sizes, batch and activation in words."""
         return f"{'-'.join(map(str, self.sizes))}, batch {self.batch}, {self.activation}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the network's functions, after the parameters."""
+        return {"batch": self.batch, "activation": self.activation, "rate": self.rate}
 
 
 WORKLOADS = {
