@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 import random
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,21 +23,7 @@ LENGTH = ("iterations", "epochs")
 RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
-@dataclass
-class Options:
-    """The options of a run that do not change its results."""
-
-    out: Path
-    resume: bool = False
-    overwrite: bool = False
-    data: str | None = None
-    compiled: bool = True
-    every: int = 1000
-    keep: int = 3
-    pictures: bool = True
-
-
-def run(settings: dict[str, Any], given: dict[str, Any], options: Options) -> int:
+def run(settings: dict[str, Any], given: dict[str, Any], options: argparse.Namespace) -> int:
     """Train; returns the exit code. ``given`` are the settings named on the command line.
 
     Runs of the same settings end with the same weights. Raises OSError, ValueError (CheckpointError
@@ -55,7 +40,7 @@ def run(settings: dict[str, Any], given: dict[str, Any], options: Options) -> in
         return _Run(settings, options, checkpoints, interrupt).go(found)
 
 
-def _found(checkpoints: Checkpoints, options: Options) -> Checkpoint | None:
+def _found(checkpoints: Checkpoints, options: argparse.Namespace) -> Checkpoint | None:
     """The checkpoint to resume from, None to start at the beginning."""
     if options.resume:
         found = checkpoints.latest()
@@ -96,7 +81,7 @@ class _Run:
     """One run: its settings, its data, and the training."""
 
     def __init__(
-        self, settings: dict[str, Any], options: Options, checkpoints: Checkpoints,
+        self, settings: dict[str, Any], options: argparse.Namespace, checkpoints: Checkpoints,
         interrupt: Interrupt,
     ) -> None:  # fmt: skip
         self.options, self.checkpoints, self.interrupt = options, checkpoints, interrupt
@@ -234,7 +219,7 @@ class _Run:
                     break
                 bar.update(self.update())
                 self.interrupt.check()
-                if self.training.done % self.options.every == 0:
+                if self.training.done % self.options.checkpoint_every == 0:
                     self.save()
         self.save()
         rows = training.rows

@@ -13,7 +13,7 @@ from typing import Any
 import models
 from scripts.command import failed, natural, parser_of, positive
 from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
-from scripts.run import LENGTH, RECIPE, Options, run
+from scripts.run import LENGTH, RECIPE, run
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
 that returns a tinygrad_np.nn.Module (it is passed rng and dtype if it takes them).
@@ -47,13 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest = {name: given.get(name, default) for name, default in DEFAULTS.items()}
     recipe = _recipe(rest["recipe"], given)
     settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
-    out: Path = options.out or _default_folder(options.model, rest)
-    chosen = Options(
-        out, options.resume, options.overwrite, options.data, options.compiled,
-        options.checkpoint_every, options.keep, options.pictures,
-    )  # fmt: skip
+    out = options.out = options.out or _default_folder(options.model, rest)
     try:
-        code = run(settings, given, chosen)
+        code = run(settings, given, options)
     except (OSError, ValueError, FloatingPointError) as error:
         return failed(error)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import math
@@ -10,9 +11,9 @@ import os
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,22 +158,19 @@ class Trainer:
         return {"peak": peak, "grown": peak - self.resident, "threads": pools}
 
 
-def serve(pipe: Any, module: str, workload: Workload, dtype: str, cache: str | None) -> None:
-    """Answer a Runner's commands until its process ends; errors are answers, too."""
+@functools.cache
+def trainer(module: str, workload: Workload, dtype: str, cache: str | None) -> Trainer:
+    """The trainer of this process, made when it is first asked for."""
     os.dup2(2, 1)  # the report goes to the standard output, and nothing else
     warnings.simplefilter("ignore")
     if cache is not None:
         os.environ.update(XDG_CACHE_HOME=cache, TORCHINDUCTOR_CACHE_DIR=cache)
-    trainer: Trainer | None = None
-    with suppress(EOFError):
-        while True:
-            command, *arguments = pipe.recv()
-            try:
-                trainer = trainer or Trainer(LIBRARIES[module], make_problem(workload, dtype))
-                pipe.send((getattr(trainer, command)(*arguments), None))
-            except Exception as error:
-                traceback.print_exc()
-                pipe.send((None, f"{type(error).__name__}: {error}".splitlines()[0]))
+    return Trainer(LIBRARIES[module], make_problem(workload, dtype))
+
+
+def work(key: tuple[str, Workload, str, str | None], command: str, *arguments: Any) -> Any:
+    """Run a method of the trainer, in its own process."""
+    return getattr(trainer(*key), command)(*arguments)
 
 
 class Runner:
@@ -181,40 +179,30 @@ class Runner:
     def __init__(
         self, library: Library, workload: Workload, dtype: str, cache: str | None = None
     ) -> None:
-        self.contender = library
-        spawn = multiprocessing.get_context("spawn")
-        self.pipe, theirs = spawn.Pipe()
-        arguments = theirs, library.module, workload, dtype, cache
-        self.process = spawn.Process(target=serve, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
+        self.contender, self.key = library, (library.module, workload, dtype, cache)
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.pipe.close()  # which ends the process, if it is idle
-        self.process.join(1)
-        self.process.kill()
+        self.pool.shutdown(cancel_futures=True)
 
-    def send(self, *command: Any) -> None:
-        """Give a command: the name of a Trainer's method, and its arguments."""
-        with suppress(BrokenPipeError):  # ``answer`` reports it
-            self.pipe.send(command)
+    def send(self, command: str, *arguments: Any) -> None:
+        """Start a method of the Trainer; ``answer`` waits for its result."""
+        self.future = self.pool.submit(work, self.key, command, *arguments)
 
     def answer(self) -> Any:
-        """Wait for the answer to the last command; BenchmarkError where it failed."""
+        """The result of the last command; BenchmarkError where it failed."""
         try:
-            answer, error = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            answer, error = None, "its process has ended"
-        if error is not None:
-            raise BenchmarkError(f"{self.contender.title}: {error}")
-        return answer
+            return self.future.result()
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise BenchmarkError(f"{self.contender.title}: {what}") from error
 
-    def ask(self, *command: Any) -> Any:
-        """Give a command and wait for the answer."""
-        self.send(*command)
+    def ask(self, command: str, *arguments: Any) -> Any:
+        """Run a method of the Trainer and wait for its result."""
+        self.send(command, *arguments)
         return self.answer()
 
 
