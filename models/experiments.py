@@ -21,8 +21,8 @@ class Experiment:
     """One of the document's tables: a network, how it is trained, and for how long.
 
     Each batch is used for ``updates`` updates. All but the first go back through the same graph
-    although the weights have changed: the output's delta stays as it was, and the hidden layer's
-    is computed anew.
+    although the weights have changed: the output's delta stays the same, and the hidden layer's is
+    recomputed.
     """
 
     network: type[TwoLayer]

@@ -25,7 +25,7 @@ def start(experiment: Experiment) -> tuple[np.random.RandomState, Weights]:
 
 
 def relu(x: Array) -> Array:
-    """Zero where negative, the way the document writes it."""
+    """max(x, 0), as the document writes it."""
     return (x >= 0) * x
 
 

@@ -26,8 +26,8 @@ class Nowhere(io.TextIOBase):
 def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``python -m scripts.<name>``, whose texts are printed as they are.
 
-    Every command makes its parser first. So this is where printing is made safe: there may be no
-    standard output or error (a service, ``pythonw``), and their encoding may lack characters.
+    Every command makes its parser first, so printing is made safe here: standard output and error
+    can be missing (a service, ``pythonw``), and their encoding can lack characters.
     """
     for stream_name in ("stdout", "stderr"):
         stream = getattr(sys, stream_name)

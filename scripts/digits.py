@@ -126,7 +126,7 @@ def _span(lit: Any) -> slice:
 def _page(grey: Array, place: Found, edge: int = 0) -> Array | None:
     """The inside of what stands out, if that is a rectangle with ink along its whole outline.
 
-    ``edge`` pixels are cut off all around, by default as many as may be blurred.
+    ``edge`` pixels are cut off on each side; by default as many as a blur can reach.
     """
     rows, columns, ink = place
     down, right = (_span((ink > 0.2).any(axis=axis)) for axis in (1, 0))

@@ -77,7 +77,7 @@ Part = tuple[str, Array, Sequence[str], Array]
 
 
 def _sheets(path: Path, parts: Sequence[Part], lines: int) -> None:
-    """Images, ten a row, each with its caption of so many lines above, part below part."""
+    """Images, ten a row, each with its caption of ``lines`` lines above; one part below another."""
     from matplotlib.patches import Rectangle
 
     height, width = parts[0][1].shape[1:]

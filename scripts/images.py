@@ -36,8 +36,8 @@ def read_images(
 ) -> Array:
     """The images of a PNG, IDX or .npy file, as the network of a data set takes them, (n, ...).
 
-    They get the range and the background of the data set's ``pixels``; the default are those of
-    MNIST and Fashion-MNIST, bright on black, or bytes of which nothing more is known. A picture is
+    They are converted to the range and the background of the data set's ``pixels``. Without
+    ``pixels``, MNIST and Fashion-MNIST are bright on black, and others are bytes. A picture is
     made grey and resized; a digit is laid out as MNIST's are, if those of the data set are.
 
     Raises OSError, and ImageError or IDXError for a file that is damaged, or holds no such images,
@@ -86,8 +86,8 @@ def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array
         raise ImageError(f"the network takes images of shape {shape}, not pictures")
     if pixels.black is None or pixels.white is None:
         raise ImageError(
-            f"the network was trained on pixels {pixels.span}, of which it is not known what is "
-            "black and white: give images that are scaled in the same way, as a .npy file"
+            f"the network was trained on pixels {pixels.span}, and it is not known what is black "
+            "and white: give images that are scaled in the same way, as a .npy file"
         )
     bright = pixels.background == "bright"
     if pixels.digits:

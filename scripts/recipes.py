@@ -49,12 +49,12 @@ class Recipe:
         return "three_layer_relu" if self.relu and name == "three_layer" else name
 
     def updates(self, images: int) -> int:
-        """The length of the run, for so many training images."""
+        """The number of updates of the run, for this number of training images."""
         per_epoch = updates_per_epoch(images, self.batch_size, self.replacement)
         return self.iterations or round((self.epochs or 1) * per_epoch)
 
     def make_optimizer(self, model: Module, updates: int) -> Optimizer:
-        """The optimiser of a model's parameters, for so many updates."""
+        """The optimiser of a model's parameters, for a run of ``updates``."""
         rate: float | Schedule = optim.one_cycle(self.lr, updates) if self.one_cycle else self.lr
         return OPTIMIZERS[self.optimizer](model.parameters(), rate)
 

@@ -130,7 +130,7 @@ class _Run:
         if found is not None:
             self.resume(found)
         else:
-            self.checkpoints.clear()  # only now: whatever could fail before has not
+            self.checkpoints.clear()  # only now: everything that can be refused has been checked
         # Weights of an earlier or a shorter run: the checkpoints replace them until the end.
         (out / run_folder.MODEL).unlink(missing_ok=True)
         run_folder.write_config(out, self.settings, self.versions)
@@ -250,7 +250,7 @@ class _Run:
             return loss
 
     def rewound(self, at: int) -> Training:
-        """An eager training from the last checkpoint, and from there to so many updates."""
+        """An eager training, restored from the last checkpoint and repeated up to update ``at``."""
         found = self.checkpoints.latest()
         assert found is not None
         training = self.beginning(compiled=False)

@@ -21,7 +21,7 @@ from scripts.pixels import scale_of
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
 from tinygrad_np.generators import is_generator, restore, state_of
-from tinygrad_np.module_state import Held, Part, walk
+from tinygrad_np.module_state import Held, Part, kind_of, walk
 from tinygrad_np.nn import Module
 from tinygrad_np.optim import Optimizer
 
@@ -116,7 +116,7 @@ def accuracy(
     model: Module, x: Array, labels: Array, each: Callable[[], None] = lambda: None,
     scale: float | None = None,
 ) -> float:  # fmt: skip
-    """The share of images that the model gets right; ``each`` is called after every batch."""
+    """The share of images classified correctly; ``each`` is called after every batch."""
     hits = start = 0
     for part in score_batches(model, x, scale):
         hits += int(np.sum(part.argmax(axis=1) == labels[start : start + len(part)]))
@@ -126,7 +126,7 @@ def accuracy(
 
 
 def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
-    """How many batches ``tinygrad_np.data.batches`` makes of so many images."""
+    """The number of batches that ``tinygrad_np.data.batches`` makes in an epoch."""
     if batch_size > images:
         raise ValueError(f"a batch of {batch_size} is more than the {images} training images")
     return images // batch_size if replacement else -(-images // batch_size)
@@ -207,7 +207,7 @@ class Training:
         return loss
 
     def _begin_epoch(self) -> None:
-        """Draw the order of an epoch's batches from the generator as it is now."""
+        """Draw the order of an epoch's batches from the generator's present state."""
         self._epoch_start = _as_json(self.rng)
         self.losses = []
         rows = np.arange(len(self.data[0][0]))
@@ -224,7 +224,7 @@ class Training:
             self._restore_generators(before)
 
     def batch_accuracy(self) -> float:
-        """The share of the last batch that the network, as it is now, gets right."""
+        """The share of the last batch that the network now classifies correctly."""
         assert self.batch is not None
         with self._generators_kept():
             return accuracy(self.model, *self.batch, scale=1)
@@ -316,9 +316,11 @@ def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
     state = _part(arrays, "model.")
     for name, value, holder, key in list(_parts(model)):
         array = state.get(name)
-        if array is None or not isinstance(value, np.ndarray) or array.dtype == value.dtype:
+        if array is None or kind_of(value, holder) != "buffer" or array.dtype == value.dtype:
             continue
-        if array.shape == value.shape:
+        if isinstance(value, tg.Tensor) and array.shape == value.shape:
+            value.data = array
+        elif array.shape == value.shape:
             Held("buffer", None, holder, key).put(array)
     model.load_state_dict(state)
 

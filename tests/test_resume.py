@@ -139,13 +139,14 @@ def test_every_generator_and_array_of_a_model_goes_on(images: Path, tmp_path: Pa
     assert np.any(kept.arrays["model.mean"])
 
 
+@pytest.mark.parametrize("model", ["Nested", "Constant"])
 @pytest.mark.parametrize("how", ["--compiled", "--no-compiled"])
 def test_what_is_in_lists_and_of_another_dtype_by_now_goes_on(
-    images: Path, tmp_path: Path, how: str
+    images: Path, tmp_path: Path, how: str, model: str
 ) -> None:
-    assert tiny.run(images, tmp_path / "whole", how, model="Nested") == 0
-    broken_off(images, tmp_path / "part", 77, how, model="Nested")
-    assert tiny.run(images, tmp_path / "part", how, "--resume", model="Nested") == 0
+    assert tiny.run(images, tmp_path / "whole", how, model=model) == 0
+    broken_off(images, tmp_path / "part", 77, how, model=model)
+    assert tiny.run(images, tmp_path / "part", how, "--resume", model=model) == 0
     assert_same_run(tmp_path / "part", tmp_path / "whole")
 
 

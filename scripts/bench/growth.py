@@ -22,7 +22,7 @@ LENGTHS = (1_000, 10_000, 100_000)
 
 
 def chain(length: int) -> float:
-    """The seconds of a chain of so many additions, forward and backward.
+    """The seconds of a chain of ``length`` additions, forward and backward.
 
     Raises AssertionError where its gradient is not 1.
     """

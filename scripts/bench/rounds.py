@@ -103,7 +103,7 @@ def memory(what: str) -> int:
 
 
 class Trainer:
-    """A library at work in its own process; its methods are what a ``Runner`` asks for."""
+    """A library at work in its own process; a ``Runner`` calls its methods."""
 
     def __init__(self, library: Library, problem: Problem) -> None:
         __import__(library.package)
@@ -112,7 +112,7 @@ class Trainer:
         self.batches = itertools.cycle([self.training.convert(*batch) for batch in problem.batches])
 
     def train(self, steps: int) -> float:
-        """Make so many updates; return the seconds they took."""
+        """Make ``steps`` updates; return the seconds they took."""
         step, batches = self.training.step, self.batches
         loss: Any = None
         start = time.perf_counter()
@@ -125,7 +125,7 @@ class Trainer:
         return elapsed
 
     def train_for(self, seconds: float, together: int) -> float:
-        """Train for at least so long, ``together`` updates at a time; return the time of one."""
+        """Train for ``seconds`` or more, ``together`` updates at a time; return the time of one."""
         steps, elapsed = 0, 0.0
         while elapsed < seconds:
             elapsed += self.train(together)
