@@ -97,6 +97,12 @@ def test_libraries_in_processes_of_their_own() -> None:
         assert set(timing.usage["threads"].values()) == set(timings[0].usage["threads"].values())
 
 
+def test_libraries_are_asked_for_the_networks_that_they_have() -> None:
+    assert all(library.function("mlp") for library in LIBRARIES.values())
+    assert Library("absent", "absent").function("mlp") is None
+    assert Library("eager", "eager", ours=True).function("no_such_network") is None
+
+
 def test_ours_may_not_fail() -> None:
     with pytest.raises(BenchmarkError, match="absent: KeyError"):
         compare([Library("absent", "absent", ours=True)], SMALL["relu"], "float32", Plan(1, 0.001))

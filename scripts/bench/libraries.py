@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.trained import Trained
@@ -27,13 +28,20 @@ class Library:
         except importlib.metadata.PackageNotFoundError:
             return None
 
+    def function(self, network: str) -> Callable[..., Trained] | None:
+        """The function that makes a network ready for training; None where there is none."""
+        kind = "" if self.ours else "_by_hand" if self.package == "numpy" else "_peers"
+        try:
+            file = importlib.import_module(f"models.{network}{kind}")
+        except ModuleNotFoundError:
+            return None
+        return getattr(file, self.module, None)
+
     def training(self, problem: Problem) -> Trained:
         """The problem's network, made ready by this library."""
-        ours = "" if self.ours else "_by_hand"
-        file = f"models.{problem.workload.network}{ours if self.package == 'numpy' else '_peers'}"
-        make = getattr(importlib.import_module(file), self.module)
-        trained: Trained = make(problem.copies(), **problem.workload.settings)
-        return trained
+        make = self.function(problem.workload.network)
+        assert make is not None
+        return make(problem.copies(), **problem.workload.settings)
 
 
 LIBRARIES = {

@@ -39,7 +39,8 @@ def section(
         found: dict[Workload, dict[str, Timing]] = {}
         for workload in workloads:
             print(f"  {workload.name} {dtype}: {workload.title}", file=sys.stderr)
-            timings, failed = compare(libraries, workload, dtype, plan)
+            able = [library for library in libraries if library.function(workload.network)]
+            timings, failed = compare(able, workload, dtype, plan)
             found[workload] = {timing.contender.module: timing for timing in timings}
             failures |= failed
         data[dtype] = {workload.name: _data(timings) for workload, timings in found.items()}

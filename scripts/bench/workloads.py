@@ -20,6 +20,8 @@ BATCHES = 4
 class Workload:
     """One update of a fully connected network: softmax cross-entropy, biases, plain SGD.
 
+    A workload of another network is a subclass with its own title, settings and arrays.
+
     ``network`` names the files in ``models`` with the functions that train it. Weights start from
     N(0, spread²), by default N(0, 2 / in).
     """
@@ -41,6 +43,17 @@ class Workload:
     def settings(self) -> dict[str, Any]:
         """The arguments of the network's functions, after the parameters."""
         return {"batch": self.batch, "activation": self.activation, "rate": self.rate}
+
+    def arrays(self, rng: np.random.Generator) -> tuple[list[Array], list[tuple[Array, Array]]]:
+        """Parameters, and batches whose inputs are mostly dark, as digits are."""
+        parameters: list[Array] = []
+        for fan_in, fan_out in itertools.pairwise(self.sizes):
+            spread = self.spread or np.sqrt(2 / fan_in)
+            parameters += [rng.normal(0.0, spread, (fan_in, fan_out)), np.zeros(fan_out)]
+        shape, classes = (self.batch, self.sizes[0]), self.sizes[-1]
+        return parameters, [
+            (rng.random(shape) ** 4, rng.integers(0, classes, self.batch)) for _ in range(BATCHES)
+        ]
 
 
 WORKLOADS = {
@@ -88,16 +101,11 @@ class Problem:
 
 
 def make_problem(workload: Workload, dtype: str) -> Problem:
-    """The same arrays each time; the inputs are mostly dark, as digits are."""
-    rng, sizes = np.random.default_rng(0), workload.sizes
-    parameters = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        spread = workload.spread or np.sqrt(2 / fan_in)
-        parameters.append(rng.normal(0.0, spread, (fan_in, fan_out)).astype(dtype))
-        parameters.append(np.zeros(fan_out, dtype))
-    shape = workload.batch, sizes[0]
-    batches = [
-        ((rng.random(shape) ** 4).astype(dtype), rng.integers(0, sizes[-1], workload.batch))
-        for _ in range(BATCHES)
-    ]
-    return Problem(workload, np.dtype(dtype), parameters, batches)
+    """The same arrays each time, numbers with a fraction in ``dtype``."""
+    parameters, batches = workload.arrays(np.random.default_rng(0))
+
+    def cast(array: Array) -> Array:
+        return array.astype(dtype) if array.dtype.kind == "f" else array
+
+    pairs = [(cast(x), cast(labels)) for x, labels in batches]
+    return Problem(workload, np.dtype(dtype), [cast(array) for array in parameters], pairs)
