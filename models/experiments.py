@@ -20,9 +20,8 @@ Array = NDArray[Any]
 class Experiment:
     """One of the document's tables: a network, how it is trained, and for how long.
 
-    Each batch is used for ``updates`` updates. All but the first go back through the same graph
-    although the weights have changed: the output's delta stays the same, and the hidden layer's is
-    recomputed.
+    Each batch is used for ``updates`` updates. The activations and the output's delta stay those of
+    the first one, although the weights change; the hidden layer's delta is recomputed.
     """
 
     network: type[TwoLayer]
@@ -50,14 +49,24 @@ def batch_trainer(experiment: Experiment, network: TwoLayer) -> TrainBatch:
 
     def train_batch(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
         scores: tg.Tensor = network(x, mask)
-        objective = network.objective(scores, one_hot)
+        network.objective(scores, one_hot).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return scores
+
+    def train_batch_repeatedly(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
+        # As printed: the activations and the scores stay as they were, but W2 is the present one.
+        assert isinstance(network, DropoutNetwork)
+        h = network.activations(x, mask)
+        scores: tg.Tensor = h @ network.W2
+        g = tg.grad(network.objective(scores, one_hot), scores, retain_graph=True)
         for left in reversed(range(experiment.updates)):
-            objective.backward(retain_graph=left > 0)
+            (h @ network.W2).backward(g, retain_graph=left > 0)
             optimizer.step()
             optimizer.zero_grad()
         return scores
 
-    return train_batch
+    return train_batch if experiment.updates == 1 else train_batch_repeatedly
 
 
 def train_epoch(

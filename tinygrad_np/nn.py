@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import random, tracing
+from . import random
 from .module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
 from .ops import activation
 from .ops.elementwise import tanh
@@ -79,7 +79,6 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward``; under ``tg.record()``, as a scope of its own."""
-        tracing.depend(self)
         if not is_recorded():
             return self.forward(*args, **kwargs)
         outer = scope_owner()
