@@ -53,7 +53,7 @@ def test_an_op_right_doubled_and_with_a_sign(name: str) -> None:
             report = tg.audit(f, arrays, {key: 2 * g for key, g in given.items()})
             assert [m.kind for m in report.mistakes] == ["factor"], str(report)
         first = next(iter(given))
-        if np.any(given[first]):
+        if np.abs(given[first]).max(initial=0) > 1e-9:  # not what rounding alone has left
             report = tg.audit(f, arrays, {**given, first: -given[first]})
             assert report[first].kind == "sign", str(report)
             assert all(v.right for v in report.verdicts if v.name != first)
