@@ -43,9 +43,10 @@ def drawn(case: Case, seed: int, dtype: Any) -> tuple[list[Any], Any]:
     return arrays, call
 
 
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("native", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "reordered"])
 @pytest.mark.parametrize(("op", "case"), CALLS)
-def test_compiled_is_eager(op: Op, case: Case, exact: bool) -> None:
+def test_compiled_is_eager(op: Op, case: Case, exact: bool, backend: Any) -> None:
     dtype = np.float64 if exact else np.float32
     arrays, call = drawn(case, 0, dtype)
     smooth = [i for i, (_, flag) in enumerate(arrays) if flag and op.differentiable]
@@ -60,7 +61,7 @@ def test_compiled_is_eager(op: Op, case: Case, exact: bool) -> None:
         inputs = [tensors[i] for i in smooth]
         return [*outs, *(gradients(recorded, inputs) if recorded and inputs else [])]
 
-    compiled = tg.compile(run, exact=exact)
+    compiled = tg.compile(run, exact=exact, backend=backend)
     for seed in range(4):
         values = [value for value, _ in drawn(case, seed, dtype)[0]]
         kept = [np.array(value) for value in values]

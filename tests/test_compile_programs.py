@@ -1,9 +1,11 @@
 """Random programs made of the registry's ops and cases: compiled they do what eager does."""
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ STEPS = st.lists(
 )  # fmt: skip
 
 Step = tuple[Any, Any, list[int]]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def apply(step: Step, pool: list[Any], constants: Any) -> Any:
@@ -81,9 +84,11 @@ def build(steps: list[Step], constants: Any) -> Any:
     return step, (w, v)
 
 
-def compared(steps: list[Step], inputs: list[Any], constants: Any, exact: bool) -> None:
+def compared(
+    steps: list[Step], inputs: list[Any], constants: Any, exact: bool, backend: Any
+) -> None:
     (eager, theirs), (function, ours) = build(steps, constants), build(steps, constants)
-    compiled = tg.compile(function, exact=exact)
+    compiled = tg.compile(function, exact=exact, backend=backend)
     for i in range(4):
         values = [np.asarray(array * (1 + i / 16)) for array in inputs]
         results = []
@@ -105,10 +110,27 @@ def compared(steps: list[Step], inputs: list[Any], constants: Any, exact: bool) 
     assert len(compiled.plans()) <= 2  # the first call finds no gradients
 
 
-@settings(max_examples=220, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
+def many(examples: int) -> Callable[[F], F]:
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )  # fmt: skip
+
+
+@many(220)
 @given(steps=STEPS, seed=st.integers(0, 1000))
 def test_random_programs(steps: Any, seed: int) -> None:
+    agree(steps, seed, "numpy")
+
+
+@pytest.mark.slow
+@many(200)
+@given(steps=STEPS, seed=st.integers(0, 1000))
+def test_random_programs_in_native_code(steps: Any, seed: int) -> None:
+    agree(steps, seed, "native")
+
+
+def agree(steps: Any, seed: int, backend: Any) -> None:
     rng = np.random.default_rng(seed)
     inputs = [rng.uniform(0.2, 0.9, size=shape) for shape in SHAPES]
     inputs += [rng.normal(size=(3, 4)), rng.normal(size=4)]
@@ -116,5 +138,5 @@ def test_random_programs(steps: Any, seed: int) -> None:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = valid(steps, inputs, constants)
-        compared(program, inputs, constants, exact=True)
-        compared(program, inputs, constants, exact=False)
+        compared(program, inputs, constants, exact=True, backend=backend)
+        compared(program, inputs, constants, exact=False, backend=backend)

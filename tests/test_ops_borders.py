@@ -467,3 +467,11 @@ def test_the_determinant_of_what_is_not_finite_has_gradient_nan() -> None:
     assert_close(found[0], np.eye(2))
     assert np.isnan(found[1]).all()
     assert gradient(tg.det, np.zeros((3, 0, 0))) == [[]] * 3
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min", "prod", "norm", "logsumexp"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_0d_array_is_reduced_along_its_axis_as_numpy_does(name: str, axis: int) -> None:
+    x = tg.Tensor(2.0, requires_grad=True)
+    tg.OPS[name].function(x, axis=axis).backward()
+    assert x.grad == 1.0

@@ -24,6 +24,8 @@ def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, _INTEGERS) else tuple(axis)
+    if not ndim and axes in ((0,), (-1,)):  # NumPy reduces a 0-d array along these
+        return ()
     for number in axes:
         if not -ndim <= number < ndim:
             raise np.exceptions.AxisError(int(number), ndim)
