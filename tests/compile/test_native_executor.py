@@ -273,6 +273,15 @@ def test_a_loaded_constant_and_two_plans_of_one_source() -> None:
             np.testing.assert_array_equal(step(np.ones(3)), 1 + np.exp(table))
 
 
+def test_equal_programs_are_compiled_once() -> None:
+    texts = set()
+    for _ in range(2):
+        step = native(lambda x: np.exp(x.astype(np.float32) + 1) @ x.T)
+        step(np.ones((2, 3), np.int8))
+        texts.add(step.source())
+    assert len(texts) == 1
+
+
 class Net(nn.Module):
     def __init__(self, dtype: Any) -> None:
         self.hidden = nn.Linear(6, 8, dtype=dtype, rng=0)

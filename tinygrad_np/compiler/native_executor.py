@@ -20,7 +20,7 @@ from .fusion import Group
 from .memory import Memory
 from .numpy_executor import NumpyExecutor
 from .passes.use_def import UseDef
-from .program import Call, Program
+from .program import Call, Program, values_in
 from .schedule import Segment, part_of, prepared, schedule
 
 
@@ -38,6 +38,10 @@ class NativeExecutor:
         if any(c_type(v.dtype) is None for v in (*program.inputs, *program.results)):
             raise NoLibraryError
         self.kernels, self.made = schedule(program, self.use_def)
+        calls = [(call.inputs, call.out) for call in program.calls]
+        everything = [program.inputs, program.numbers, calls, program.results, [*self.made]]
+        for number, value in enumerate(dict.fromkeys(values_in(everything))):
+            value.number = number  # so that equal programs are equal texts, and compiled once
         self.memory = Memory(program, self.use_def, self.kernels, self.made)
         writer = CProgram(program, self.use_def, self.kernels, self.memory)
         self.text = writer.text
