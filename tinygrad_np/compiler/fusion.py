@@ -27,6 +27,7 @@ from .tracer import laid_out
 BLOCK = 1024
 _WHOLE = 2 * BLOCK
 """So many elements are one block: its size is then known to the compiler."""
+_FLAGS = {"invalid": "INVALID", "divide": "DIVIDE", "over": "OVER"}
 _COPIES = (np.ndarray.astype, np.ndarray.copy, laid_out)
 _CLIP: Any = np._core.umath.clip  # type: ignore[attr-defined]
 
@@ -146,6 +147,19 @@ def _repeats(args: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     return any(isinstance(a, Value) and 1 < a.size != int(np.prod(shape)) for a in args)
 
 
+def without_flags(calls: list[Call], lines: list[str]) -> list[str]:
+    """The lines, after which the flags that all the calls ignore are as before.
+
+    Where only some ignore a flag it is set, and NumPy finds out whether it has to warn.
+    """
+    ignored = [flag for key, flag in _FLAGS.items()
+               if all(call.errors.get(key) == "ignore" for call in calls)]  # fmt: skip
+    if not ignored:
+        return lines
+    after = f"set_flags(before | (flags() & ~({' | '.join(ignored)})));"
+    return ["{", "const int before = flags();", *lines, after, "}"]
+
+
 @dataclass(eq=False)
 class Group:
     """Elementwise calls of one shape, in order."""
@@ -156,10 +170,9 @@ class Group:
     def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
         own = {item.out for item in (*self.items, *items)}
-        one, other = self.calls[0], items[0].call
-        alike = items[-1].out.shape == self.shape and one.errors == other.errors
         # An update is not written before all that may raise or warn has been computed.
-        alike = alike and bool(one.op) == bool(other.op)
+        alike = bool(self.items[0].call.op) == bool(items[0].call.op)
+        alike = alike and items[-1].out.shape == self.shape
         return alike and all(
             made(value) is not self or value in own for item in items for value in item.values
         )
@@ -256,7 +269,8 @@ class _Text:
                 self.from_column, self.count = name, (self.count[0], "n")
         for level in sorted({item.level for item in self.group.items}):
             chosen = [item for item in self.group.items if item.level == level]
-            body += self._by_numpy(chosen) if level % 2 else self._by_c(chosen)
+            lines = self._by_numpy(chosen) if level % 2 else self._by_c(chosen)
+            body += without_flags([item.call for item in chosen], lines)
         return loops(self.outer, self.at, [*heads, *body, *["}"] * bool(heads)])
 
     def _index(self, value: Value, row: str, column: str) -> str:

@@ -46,7 +46,7 @@ enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 }; /* CBLAS's words */
 /* Which of NumPy's floating-point warnings are due: flags of the processor. */
 #ifdef __x86_64__
 #include <xmmintrin.h>
-enum { INVALID = 1, DIVIDE = 4, OVER = 8, UNDER = 0 };
+enum { INVALID = 1, DIVIDE = 4, OVER = 8 };
 static inline int flags(void)
 {
     __asm__ volatile("" ::: "memory"); /* what is to be computed, is computed before */
@@ -59,7 +59,7 @@ static inline void set_flags(int flags)
 }
 #else
 #include <fenv.h>
-enum { INVALID = FE_INVALID, DIVIDE = FE_DIVBYZERO, OVER = FE_OVERFLOW, UNDER = 0 };
+enum { INVALID = FE_INVALID, DIVIDE = FE_DIVBYZERO, OVER = FE_OVERFLOW };
 static inline int flags(void)
 {
     __asm__ volatile("" ::: "memory");
