@@ -37,9 +37,9 @@ class CProgram:
             lines = [*body, *([] if checked else [_CHECK]), *ending]
             if body or ending:
                 name = f"tg_part{len(functions)}"
-                functions.append(indented([
-                    f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)", "{",
-                    *self.declared.values(), "set_flags(0);", *lines, "return 0;", "}"]))  # fmt: skip
+                head = f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)"
+                text = [head, "{", *self.declared.values(), "set_flags(0);", *lines]
+                functions.append(indented([*text, "return 0;", "}"]))
                 self.parts.append(name)
             body.clear()
             self.declared.clear()
@@ -168,9 +168,8 @@ class CProgram:
 
 
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
-_TAKEN = frozenset(
-    "alpha arrays auto before break call case char const continue default do double else enum extern "
-    "fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product "
-    "register restrict return row short signed sizeof sqrt sqrtf static struct sum sums switch typedef "
-    "union unsigned void volatile while".split()
-)
+_TAKEN = frozenset(re.findall(r"\w+", """
+    alpha arrays auto before break call case char const continue default do double else enum extern
+    fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product
+    register restrict return row short signed sizeof sqrt sqrtf static struct sum sums switch
+    typedef union unsigned void volatile while whole"""))  # fmt: skip

@@ -17,6 +17,7 @@ from .c_code import (
     expression,
     index,
     literal,
+    loop_call,
     loops,
     nest,
     substituted,
@@ -262,7 +263,7 @@ class _Text:
             name, most, step = ("row", self.rows[0], self.block[0]) if by_rows else (
                 "at", self.columns[0], BLOCK)  # fmt: skip
             heads = [f"for (isize {name} = 0; {name} < {most}; {name} += {step}) {{",
-                     f"const isize n = {most} - {name} < {step} ? {most} - {name} : {step};"]  # fmt: skip
+                     f"isize n = {most} - {name} < {step} ? {most} - {name} : {step};"]  # fmt: skip
             if by_rows:
                 self.from_row, self.count = name, ("n", self.count[1])
             else:
@@ -300,8 +301,9 @@ class _Text:
         lines, stores = [], []
         local = {item.out: f"s{item.out.number}" for item in items}
         for item in items:
-            words = {letter: self._operand(arg, dtype, local, row, column)
-                     for letter, arg, dtype in zip("abc", item.args, item.types, strict=False)}  # fmt: skip
+            operands = [self._operand(arg, dtype, local, row, column)
+                        for arg, dtype in zip(item.args, item.types, strict=False)]  # fmt: skip
+            words = dict(zip("abc", operands, strict=False))
             text = substituted(item.text or "", **words)
             type_, name = c_type(item.out.dtype), local[item.out]
             lines.append(f"const {type_} {name} = {text};")
@@ -360,8 +362,7 @@ class _Text:
                      for (_, word), start in zip(pointers, starts, strict=True)]  # fmt: skip
             count = self.count[1] if row or self.count[0] == "1" else index(
                 [self.count[0]], [int(self.count[1])])  # fmt: skip
-            call = (f"call({self.names.loop(item.function, item.types)}, {count}, "
-                    f"(isize[]){{{', '.join(steps)}}}, (void *[]){{{', '.join(words)}}});")  # fmt: skip
+            call = loop_call(self.names.loop(item.function, item.types), count, steps, words)
             if row:
                 before += [f"for (isize r = 0; r < {self.count[0]}; r++)", call]
             else:
