@@ -253,7 +253,7 @@ TRIALS = 4
 
 
 def test_each_kind_of_mistake_is_named() -> None:
-    """At every layer where it applies: all found, 95 of 100 named, with what they explain."""
+    """At every layer where it applies: all found, 97 of 100 named, with what they explain."""
     misnamed, trials = [], 0
     for number, slip in enumerate(SLIPS):
         for trial in range(TRIALS):
@@ -270,7 +270,7 @@ def test_each_kind_of_mistake_is_named() -> None:
             if [mistake.kind for mistake in report.mistakes] != [slip[0]]:
                 misnamed.append(f"{slip[:2]}: {report}")
     assert trials > 350
-    assert len(misnamed) <= 0.05 * trials, "\n\n".join(misnamed)
+    assert len(misnamed) <= 0.03 * trials, "\n\n".join(misnamed)
 
 
 def test_every_kind_is_tried_at_every_layer() -> None:

@@ -1,7 +1,7 @@
 """The second seed document's training loops in plain NumPy, image by image: a baseline to time.
 
 They compute what the document's code computes, in its order; ``scripts.reproduction`` computes the
-same through autograd. Every function trains one epoch in place, and returns its error and hits.
+same with autograd. The functions return the error and the number of images that are right.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .reproduction import Experiment, Images
+from .experiments import Experiment
 
 Array = NDArray[Any]
 Weights = tuple[Array, Array]
@@ -25,7 +25,7 @@ def start(experiment: Experiment) -> tuple[np.random.RandomState, Weights]:
 
 
 def relu(x: Array) -> Array:
-    """Zero where negative, the way the document writes it."""
+    """max(x, 0), as the document writes it."""
     return (x >= 0) * x
 
 
@@ -45,14 +45,15 @@ def hits(outputs: Array, one_hot: Array) -> int:
 
 
 def train_epoch(
-    name: str, experiment: Experiment, weights: Weights, images: Images, rng: np.random.RandomState
-) -> tuple[float, int]:
-    """One epoch of the experiment called ``name``."""
+    name: str, experiment: Experiment, weights: Weights, x_train: Array, t_train: Array,
+    rng: np.random.RandomState,
+) -> tuple[float, int]:  # fmt: skip
+    """One epoch of the experiment called ``name``, in place; ``t_train`` is one-hot."""
     w1, w2 = weights
     n, rate, soft = experiment.batch_size, experiment.rate, name == "tanh_softmax_minibatch"
     error, right = 0.0, 0
-    for i in range(0, len(images.x_train), n):
-        x, t = images.x_train[i : i + n], images.t_train[i : i + n]
+    for i in range(0, len(x_train), n):
+        x, t = x_train[i : i + n], t_train[i : i + n]
         h = np.tanh(x.dot(w1)) if soft else relu(x.dot(w1))
         if experiment.dropout:
             mask = rng.randint(2, size=h.shape)
@@ -72,12 +73,12 @@ def train_epoch(
     return float(error), right
 
 
-def evaluate(name: str, weights: Weights, images: Images) -> tuple[float, int]:
+def evaluate(name: str, weights: Weights, x_test: Array, t_test: Array) -> tuple[float, int]:
     """Error and hits on the test images, one image at a time."""
     w1, w2 = weights
     error, right = 0.0, 0
-    for i in range(len(images.x_test)):
-        x, t = images.x_test[i : i + 1], images.t_test[i : i + 1]
+    for i in range(len(x_test)):
+        x, t = x_test[i : i + 1], t_test[i : i + 1]
         y = relu(x.dot(w1)).dot(w2)
         if name == "tanh_softmax_minibatch":
             y = softmax(y)

@@ -171,7 +171,7 @@ def test_a_checkpoint_is_one_op() -> None:
         (6, "6 (the batch size)"),
         (1 / 6, "0.166667 (the inverse of the batch size)"),
         (-1 / 6, "-0.166667 (−1 × the inverse of the batch size)"),
-        (5, "5 (the length of axis 1 of"),
+        (5, "5 (the width"),
         (30, "30 (the number of elements of"),
         (0.7312, "0.7312"),
     ],
@@ -181,7 +181,7 @@ def test_a_constant_factor_is_named(number: float, name: str) -> None:
     assert kinds(report) == ["factor"]
     assert f"is {name}" in report.mistakes[0].words
     assert report.mistakes[0].explains == ("b", "W")
-    assert report["W"].kind == "factor" and "reproduced to" in report.mistakes[0].evidence
+    assert report["W"].kind == "factor" and "as given, to" in report.mistakes[0].evidence
 
 
 def test_the_factors_of_dropout_are_named() -> None:
