@@ -135,6 +135,18 @@ def test_sums_and_maxima(shape: Any, order: Any, summed: Any, step: int, keepdim
     )
 
 
+@pytest.mark.parametrize("shape", [(100_000,), (3, 20_000), (20_000, 3), (3, 9000, 2), (784, 1)])
+def test_long_sums(shape: Any) -> None:
+    x = sample(np.float32, *shape)
+    check(lambda x: [x.sum(axis=axis) for axis in (None, *range(x.ndim))], x)
+
+
+@pytest.mark.parametrize("char", "efd")
+def test_short_rows_and_pairwise_rows(char: str) -> None:
+    for n in (1, 7, 8, 9, 128, 129, 1000):
+        check(lambda x: (x.sum(axis=-1), x.max(axis=-1), x.sum()), sample(char, 3, n), in_c=True)
+
+
 def test_more_than_a_block_and_more_than_a_row() -> None:
     for shape in [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]:
         x, row = sample(np.float32, *shape), sample(np.float32, shape[-1])
