@@ -291,6 +291,14 @@ def test_a_loaded_constant_and_two_plans_of_one_source() -> None:
             np.testing.assert_array_equal(step(np.ones(3)), 1 + np.exp(table))
 
 
+def test_fields_of_records_are_numpys() -> None:
+    records = np.zeros(4, [("a", "i1"), ("b", "f8"), ("c", "f4")])
+    records["b"] = [1, 2, 3, 4]
+    step = native(lambda x: np.exp(x) + x[::-1])
+    for _ in range(2):
+        assert_same_bits(step(records["b"]), np.exp(records["b"]) + records["b"][::-1])
+
+
 def test_equal_programs_are_compiled_once() -> None:
     texts = set()
     for _ in range(2):

@@ -25,7 +25,7 @@ from .schedule import Segment, part_of, prepared, schedule
 
 
 class NoLibraryError(Exception):
-    """There is no compiler, or it failed: one warning has been given."""
+    """There is no compiler (one warning has been given), or the arrays are none of C's."""
 
 
 class NativeExecutor:
@@ -35,7 +35,10 @@ class NativeExecutor:
         self.program = program = prepared(program)
         self.use_def = UseDef(program)
         self.origin: dict[int, Call] = {}
-        if any(c_type(v.dtype) is None for v in (*program.inputs, *program.results)):
+        arrays = [*program.inputs, *program.results, *[v for c in program.calls for v in c.inputs]]
+        if any(c_type(v.dtype) is None for v in (*program.inputs, *program.results)) or any(
+            stride % v.dtype.itemsize for v in arrays if v.dtype.itemsize for stride in v.strides
+        ):
             raise NoLibraryError
         self.kernels, self.made = schedule(program, self.use_def)
         calls = [(call.inputs, call.out) for call in program.calls]
@@ -75,8 +78,9 @@ class NativeExecutor:
             f"{self.memory.work.nbytes:,} bytes, {len(self.memory.homes)} updates in place"
         ]
         for kernel in self.kernels:
-            fused = f"fused, {len(kernel.calls)} calls" if isinstance(kernel, Group) else "C"
-            lines.append(f"  {'in NumPy' if isinstance(kernel, Segment) else fused}:")
+            fused = isinstance(kernel, Group) and len(kernel.calls) > 1
+            how = "in NumPy" if isinstance(kernel, Segment) else "in one loop" if fused else "in C"
+            lines.append(f"  {how}:")
             lines += [f"    {c!r}  {c.out.dtype}{list(c.out.shape)}" for c in kernel.calls]
         return "\n".join(lines)
 
