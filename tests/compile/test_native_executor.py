@@ -98,7 +98,8 @@ def layouts(dtype: Any) -> dict[str, Any]:
     return {
         "C": base[0].copy(), "F": np.asfortranarray(base[0]), "steps": base[::3, 1, ::2],
         "negative": base[1, ::-1, ::-2], "swapped": base.transpose(2, 0, 1)[3],
-        "row": base[:1, 0], "column": base[:, 0, :1], "broadcast": np.broadcast_to(base[0, 0], (4, 10)),
+        "row": base[:1, 0], "column": base[:, 0, :1],
+        "broadcast": np.broadcast_to(base[0, 0], (4, 10)),
         "empty": base[:0, 0], "one": base[:1, 0, :1],
     }  # fmt: skip
 
@@ -108,7 +109,8 @@ def test_any_strides(layout: str) -> None:
     def function(x: Any) -> Any:
         y = np.exp(x.T) * 2 - x.T
         return (
-            y, x.sum(), x.sum(axis=0), x.sum(axis=1, keepdims=True), x @ x.T, x.T.copy(), x[::-1] + x,
+            y, x.sum(), x.sum(axis=0), x.sum(axis=1, keepdims=True), x @ x.T, x.T.copy(),
+            x[::-1] + x,
             np.concatenate([x, x * 2], 1), np.stack([x, y.T]), x.reshape(-1) * 3, x[:, ::-1] * x,
         )  # fmt: skip
 
@@ -133,11 +135,27 @@ def test_sums_and_maxima(shape: Any, order: Any, summed: Any, step: int, keepdim
     )
 
 
+@pytest.mark.parametrize("shape", [(100_000,), (3, 20_000), (20_000, 3), (3, 9000, 2), (784, 1)])
+def test_long_sums(shape: Any) -> None:
+    x = sample(np.float32, *shape)
+    check(lambda x: [x.sum(axis=axis) for axis in (None, *range(x.ndim))], x)
+
+
+@pytest.mark.parametrize("char", "efd")
+def test_short_rows_and_pairwise_rows(char: str) -> None:
+    for n in (1, 7, 8, 9, 128, 129, 1000):
+        check(lambda x: (x.sum(axis=-1), x.max(axis=-1), x.sum()), sample(char, 3, n), in_c=True)
+
+
 def test_more_than_a_block_and_more_than_a_row() -> None:
     for shape in [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]:
         x, row = sample(np.float32, *shape), sample(np.float32, shape[-1])
-        check(lambda x, row: (np.exp(x + row) * row, np.tanh(np.exp(-x) + np.log(np.abs(row)))), x, row,
-              in_c=True)  # fmt: skip
+        check(
+            lambda x, y: (np.exp(x + y) * y, np.tanh(np.exp(-x) + np.log(abs(y)))),
+            x,
+            row,
+            in_c=True,
+        )
 
 
 def test_a_power_along_repeated_exponents_is_numpys() -> None:
@@ -273,6 +291,23 @@ def test_a_loaded_constant_and_two_plans_of_one_source() -> None:
             np.testing.assert_array_equal(step(np.ones(3)), 1 + np.exp(table))
 
 
+def test_fields_of_records_are_numpys() -> None:
+    records = np.zeros(4, [("a", "i1"), ("b", "f8"), ("c", "f4")])
+    records["b"] = [1, 2, 3, 4]
+    step = native(lambda x: np.exp(x) + x[::-1])
+    for _ in range(2):
+        assert_same_bits(step(records["b"]), np.exp(records["b"]) + records["b"][::-1])
+
+
+def test_equal_programs_are_compiled_once() -> None:
+    texts = set()
+    for _ in range(2):
+        step = native(lambda x: np.exp(x.astype(np.float32) + 1) @ x.T)
+        step(np.ones((2, 3), np.int8))
+        texts.add(step.source())
+    assert len(texts) == 1
+
+
 class Net(nn.Module):
     def __init__(self, dtype: Any) -> None:
         self.hidden = nn.Linear(6, 8, dtype=dtype, rng=0)
@@ -309,8 +344,10 @@ def test_500_steps_are_the_same_in_both_executors(make: Any, rows: int) -> None:
 
         compiled: Any = tg.compile(step, **how)
         rng = np.random.default_rng(3)
-        losses = [compiled(rng.normal(size=(rows, 6)).astype(np.float32), rng.integers(3, size=rows),
-                           net, opt).data for _ in range(500)]  # fmt: skip
+        losses = []
+        for _ in range(500):
+            x = rng.normal(size=(rows, 6)).astype(np.float32)
+            losses.append(compiled(x, rng.integers(3, size=rows), net, opt).data)
         ends.append([*losses, *net.state_dict().values()])
     assert_same_bits(*ends)
 

@@ -211,6 +211,13 @@ def assign(out: Place, x: Place | str, how: str = "=") -> list[str]:
     return loops(axes, names, [f"{left} {how} {right};"], independent=True)
 
 
+def loop_call(loop: str, count: str, steps: Sequence[str], words: Sequence[str]) -> str:
+    """A call of one of NumPy's loops."""
+    return (
+        f"call({loop}, {count}, (isize[]){{{', '.join(steps)}}}, (void *[]){{{', '.join(words)}}});"
+    )
+
+
 def indented(lines: Iterable[str]) -> str:
     """The lines, indented by their braces."""
     depth, text = 0, []

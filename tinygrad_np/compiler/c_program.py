@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import native
 from .c_code import Place, assign, c_type, indented
+from .fusion import Group, without_flags
 from .memory import Memory
 from .passes.use_def import UseDef
 from .program import Program, Value, map_tree
@@ -36,9 +37,9 @@ class CProgram:
             lines = [*body, *([] if checked else [_CHECK]), *ending]
             if body or ending:
                 name = f"tg_part{len(functions)}"
-                functions.append(indented([
-                    f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)", "{",
-                    *self.declared.values(), "set_flags(0);", *lines, "return 0;", "}"]))  # fmt: skip
+                head = f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)"
+                text = [head, "{", *self.declared.values(), "set_flags(0);", *lines]
+                functions.append(indented([*text, "return 0;", "}"]))
                 self.parts.append(name)
             body.clear()
             self.declared.clear()
@@ -60,10 +61,8 @@ class CProgram:
                 body += ["", f"/* {', '.join(ops)}: {', '.join(call.name for call in calls)} */"]
                 code = str(position[calls[0]] + 1)
                 lines = [line.replace("CODE", code) for line in lines]
-                errors = calls[0].errors.items()
-                if ignored := " | ".join([_FLAGS[key] for key, how in errors if how == "ignore"]):
-                    lines = ["{", "const int before = flags();", *lines,
-                             f"set_flags(before | (flags() & ~({ignored})));", "}"]  # fmt: skip
+                if not isinstance(kernel, Group):
+                    lines = without_flags(calls, lines)
                 body += lines
         close(self._ending())
         tables = [f"Loop {name};" for name in self.loops]
@@ -168,11 +167,9 @@ class CProgram:
         return found
 
 
-_FLAGS = {"invalid": "INVALID", "divide": "DIVIDE", "over": "OVER", "under": "UNDER"}
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
-_TAKEN = frozenset(
-    "alpha arrays auto before break call case char const continue default do double else enum extern "
-    "fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product "
-    "register restrict return row short signed sizeof sqrt sqrtf static struct sum sums switch typedef "
-    "union unsigned void volatile while".split()
-)
+_TAKEN = frozenset(re.findall(r"\w+", """
+    alpha arrays auto before break call case char const continue default do double else enum extern
+    fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product
+    register restrict return row short signed sizeof sqrt sqrtf static struct sum sums switch
+    typedef union unsigned void volatile while whole"""))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import time
@@ -170,10 +171,11 @@ class _Traced:
 def _executor(program: Program, exact: bool, backend: Backend | None) -> Executor:
     """The executor that was asked for; native code where it can be had."""
     if backend != "numpy" and (backend == "native" or native.unavailable() is None):
+        before = program.inputs, program.numbers, [copy.copy(call) for call in program.calls]
         try:
             for run in () if exact else REORDERING:
                 run(program)
             return NativeExecutor(program)
         except NoLibraryError:  # of which a warning has told
-            pass
+            program.inputs, program.numbers, program.calls = before
     return NumpyExecutor(program)

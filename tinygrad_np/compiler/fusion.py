@@ -17,6 +17,7 @@ from .c_code import (
     expression,
     index,
     literal,
+    loop_call,
     loops,
     nest,
     substituted,
@@ -27,6 +28,7 @@ from .tracer import laid_out
 BLOCK = 1024
 _WHOLE = 2 * BLOCK
 """So many elements are one block: its size is then known to the compiler."""
+_FLAGS = {"invalid": "INVALID", "divide": "DIVIDE", "over": "OVER"}
 _COPIES = (np.ndarray.astype, np.ndarray.copy, laid_out)
 _CLIP: Any = np._core.umath.clip  # type: ignore[attr-defined]
 
@@ -146,6 +148,19 @@ def _repeats(args: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     return any(isinstance(a, Value) and 1 < a.size != int(np.prod(shape)) for a in args)
 
 
+def without_flags(calls: list[Call], lines: list[str]) -> list[str]:
+    """The lines, after which the flags that all the calls ignore are as before.
+
+    Where only some ignore a flag it is set, and NumPy finds out whether it has to warn.
+    """
+    ignored = [flag for key, flag in _FLAGS.items()
+               if all(call.errors.get(key) == "ignore" for call in calls)]  # fmt: skip
+    if not ignored:
+        return lines
+    after = f"set_flags(before | (flags() & ~({' | '.join(ignored)})));"
+    return ["{", "const int before = flags();", *lines, after, "}"]
+
+
 @dataclass(eq=False)
 class Group:
     """Elementwise calls of one shape, in order."""
@@ -156,10 +171,9 @@ class Group:
     def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
         own = {item.out for item in (*self.items, *items)}
-        one, other = self.calls[0], items[0].call
-        alike = items[-1].out.shape == self.shape and one.errors == other.errors
         # An update is not written before all that may raise or warn has been computed.
-        alike = alike and bool(one.op) == bool(other.op)
+        alike = bool(self.items[0].call.op) == bool(items[0].call.op)
+        alike = alike and items[-1].out.shape == self.shape
         return alike and all(
             made(value) is not self or value in own for item in items for value in item.values
         )
@@ -249,14 +263,15 @@ class _Text:
             name, most, step = ("row", self.rows[0], self.block[0]) if by_rows else (
                 "at", self.columns[0], BLOCK)  # fmt: skip
             heads = [f"for (isize {name} = 0; {name} < {most}; {name} += {step}) {{",
-                     f"const isize n = {most} - {name} < {step} ? {most} - {name} : {step};"]  # fmt: skip
+                     f"isize n = {most} - {name} < {step} ? {most} - {name} : {step};"]  # fmt: skip
             if by_rows:
                 self.from_row, self.count = name, ("n", self.count[1])
             else:
                 self.from_column, self.count = name, (self.count[0], "n")
         for level in sorted({item.level for item in self.group.items}):
             chosen = [item for item in self.group.items if item.level == level]
-            body += self._by_numpy(chosen) if level % 2 else self._by_c(chosen)
+            lines = self._by_numpy(chosen) if level % 2 else self._by_c(chosen)
+            body += without_flags([item.call for item in chosen], lines)
         return loops(self.outer, self.at, [*heads, *body, *["}"] * bool(heads)])
 
     def _index(self, value: Value, row: str, column: str) -> str:
@@ -286,8 +301,9 @@ class _Text:
         lines, stores = [], []
         local = {item.out: f"s{item.out.number}" for item in items}
         for item in items:
-            words = {letter: self._operand(arg, dtype, local, row, column)
-                     for letter, arg, dtype in zip("abc", item.args, item.types, strict=False)}  # fmt: skip
+            operands = [self._operand(arg, dtype, local, row, column)
+                        for arg, dtype in zip(item.args, item.types, strict=False)]  # fmt: skip
+            words = dict(zip("abc", operands, strict=False))
             text = substituted(item.text or "", **words)
             type_, name = c_type(item.out.dtype), local[item.out]
             lines.append(f"const {type_} {name} = {text};")
@@ -346,8 +362,7 @@ class _Text:
                      for (_, word), start in zip(pointers, starts, strict=True)]  # fmt: skip
             count = self.count[1] if row or self.count[0] == "1" else index(
                 [self.count[0]], [int(self.count[1])])  # fmt: skip
-            call = (f"call({self.names.loop(item.function, item.types)}, {count}, "
-                    f"(isize[]){{{', '.join(steps)}}}, (void *[]){{{', '.join(words)}}});")  # fmt: skip
+            call = loop_call(self.names.loop(item.function, item.types), count, steps, words)
             if row:
                 before += [f"for (isize r = 0; r < {self.count[0]}; r++)", call]
             else:

@@ -38,8 +38,9 @@ def joined(call: Call) -> Emit | None:
         return None
     parts, *rest = call.args
     axis = rest[0] if rest else call.kwargs.get("axis", 0)
-    if type(axis) is not int or any(not isinstance(p, Value) or converted("x", p.dtype, call.out.dtype) is None
-                                    for p in parts):  # fmt: skip
+    if type(axis) is not int or not all(isinstance(part, Value) for part in parts):
+        return None
+    if any(converted("x", part.dtype, call.out.dtype) is None for part in parts):
         return None
     axis %= len(call.out.shape)
 
@@ -92,7 +93,7 @@ def _part(place: Place, given: Any) -> Place:
 
 
 def _by_index(names: Names, picked: Place, array: Place, given: Any, text: str) -> list[str]:
-    """Loops over an index's elements and what lies behind each; ``a`` is picked, ``b`` the array's."""
+    """Loops over an index's elements and what lies behind each; ``A`` is picked, ``B`` indexed."""
     found = _array_index(given, len(array.shape))
     assert found is not None
     first, parts = found

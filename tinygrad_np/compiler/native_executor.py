@@ -20,12 +20,12 @@ from .fusion import Group
 from .memory import Memory
 from .numpy_executor import NumpyExecutor
 from .passes.use_def import UseDef
-from .program import Call, Program
+from .program import Call, Program, values_in
 from .schedule import Segment, part_of, prepared, schedule
 
 
 class NoLibraryError(Exception):
-    """There is no compiler, or it failed: one warning has been given."""
+    """There is no compiler (one warning has been given), or the arrays are none of C's."""
 
 
 class NativeExecutor:
@@ -35,9 +35,16 @@ class NativeExecutor:
         self.program = program = prepared(program)
         self.use_def = UseDef(program)
         self.origin: dict[int, Call] = {}
-        if any(c_type(v.dtype) is None for v in (*program.inputs, *program.results)):
+        arrays = [*program.inputs, *program.results, *[v for c in program.calls for v in c.inputs]]
+        if any(c_type(v.dtype) is None for v in (*program.inputs, *program.results)) or any(
+            stride % v.dtype.itemsize for v in arrays if v.dtype.itemsize for stride in v.strides
+        ):
             raise NoLibraryError
         self.kernels, self.made = schedule(program, self.use_def)
+        calls = [(call.inputs, call.out) for call in program.calls]
+        everything = [program.inputs, program.numbers, calls, program.results, [*self.made]]
+        for number, value in enumerate(dict.fromkeys(values_in(everything))):
+            value.number = number  # so that equal programs are equal texts, and compiled once
         self.memory = Memory(program, self.use_def, self.kernels, self.made)
         writer = CProgram(program, self.use_def, self.kernels, self.memory)
         self.text = writer.text
@@ -71,8 +78,9 @@ class NativeExecutor:
             f"{self.memory.work.nbytes:,} bytes, {len(self.memory.homes)} updates in place"
         ]
         for kernel in self.kernels:
-            fused = f"fused, {len(kernel.calls)} calls" if isinstance(kernel, Group) else "C"
-            lines.append(f"  {'in NumPy' if isinstance(kernel, Segment) else fused}:")
+            fused = isinstance(kernel, Group) and len(kernel.calls) > 1
+            how = "in NumPy" if isinstance(kernel, Segment) else "in one loop" if fused else "in C"
+            lines.append(f"  {how}:")
             lines += [f"    {c!r}  {c.out.dtype}{list(c.out.shape)}" for c in kernel.calls]
         return "\n".join(lines)
 

@@ -81,7 +81,7 @@ class NumpyExecutor:
             if (
                 is_elementwise(calls[i]) and not calls[i].view
                 and self.last.get(place, -1) <= i
-                and all(not isinstance(v, Value) or self.use_def.root_of(v) is not place or v is place
+                and all(v is place or self.use_def.root_of(v) is not place
                         for v in calls[i].inputs)
                 and all(isinstance(getattr(c.function, "__self__", c.function), np.ufunc) or c.view
                         for c in later)  # which do not raise: or half of the state would be new
@@ -144,7 +144,7 @@ class NumpyExecutor:
 
     def _line(self, i: int, call: Call, owned: dict[Value, Any], free: list[Any]) -> str:
         """The line of one call; none for a view that is the same at each run."""
-        function, args, out = call.function, call.args, call.out
+        out = call.out
         fixed = all(value in self.arrays for value in call.inputs)
         if call.view:
             if fixed:

@@ -104,18 +104,21 @@ def accumulated(call: Call) -> Emit | None:
                 *loops([(n, ())], ["i"], [f"const {type_} x = alpha * {x};", *inner]),
                 "}",
             ]
-        flags: list[Any] = []
+        words = []
         for v, place in ((a, left), (b, right)):
             turned, leading = layout(v) or (False, 0)
-            flags += ["TRANSPOSED" if turned else "PLAIN", place.pointer, leading]
+            words.append((f"{'TRANSPOSED' if turned else 'PLAIN'}", f"{place.pointer}, {leading}"))
+        (turn_a, at_a), (turn_b, at_b) = words
         table = names.address(f"blas_gemm_{type_}", blas or 0)
-        (ta, pa, la), (tb, pb, lb) = flags[:3], flags[3:]
+        head = f"gemm_{type_}({table}, {turn_a}, {turn_b}, {n}, {m}, {k}"
         # BLAS takes no look at A and B where alpha is 0; NumPy makes nan of 0 * inf.
-        rest = f"gemm_{type_}({table}, {ta}, {tb}, {n}, {m}, {k}, %s, {pa}, {la}, {pb}, {lb}, %s, {target.pointer});"
-        return ["{", *text, "if (alpha != 0)", rest % ("alpha", 1), "else", "{",
-                f"static {type_} product[{n * m}];", rest.replace(target.pointer + ")", "product)") % (1, 0),
-                f"for (isize i = 0; i < {n * m}; i++)", f"{target.pointer}[i] += alpha * product[i];",
-                "}", "}"]  # fmt: skip
+        return [
+            "{", *text,
+            "if (alpha != 0)", f"{head}, alpha, {at_a}, {at_b}, 1, {target.pointer});", "else", "{",
+            f"static {type_} whole[{n * m}];", f"{head}, 1, {at_a}, {at_b}, 0, whole);",
+            f"for (isize i = 0; i < {n * m}; i++)", f"{target.pointer}[i] += alpha * whole[i];",
+            "}", "}",
+        ]  # fmt: skip
 
     return lines
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from .c_code import assign, at, expression, literal, loops, nest, numbered, substituted
+from .c_code import assign, at, expression, literal, loop_call, loops, nest, numbered, substituted
 from .fusion import Emit, Names, placed
 from .program import Call
 
@@ -68,11 +68,9 @@ def reduction(call: Call) -> Emit | None:
             inner = numbered(len(outer))
             a = f"&{at(whole, inner, [s[1] for _, s in outer])}"
             b = f"&{at(source, inner, [s[0] for _, s in outer])}"
-            size = x.dtype.itemsize
-            body = loops(outer, inner, [
-                f"call({names.loop(ufunc, types)}, {n}, "
-                f"(isize[]){{{onto * size}, {step * size}, {onto * size}}}, (void *[]){{{a}, {b}, {a}}});"
-            ])  # fmt: skip
+            along = [str(stride * x.dtype.itemsize) for stride in (onto, step, onto)]
+            text = loop_call(names.loop(ufunc, types), str(n), along, [a, b, a])
+            body = loops(outer, inner, [text])
         return [*before, *body]
 
     return lines

@@ -14,12 +14,12 @@ _LONGEST = 8192 if np.lib.NumpyVersion(np.__version__) < "2.3.0" else sys.maxsiz
 
 
 def sums_alike(array: NDArray[Any], axes: Collection[int]) -> bool:
-    """Whether ``each`` of ``runtime.h``, with NumPy's loop of ``np.add``, has NumPy's bits.
+    """Whether plain nested loops around NumPy's loop of ``np.add`` have NumPy's bits.
 
     NumPy leaves out axes of length 1, puts the longer strides outside, joins axes where one
     continues the other, and calls its loop along what is then innermost: pairwise where that is
-    summed over, a row at a time where it is not. ``each`` does the same. Where the two innermost
-    are both summed over and do not join (a slice, say), NumPy copies blocks together first. A
+    summed over, a row at a time where it is not. Where the two innermost are both summed over and
+    do not join (a slice, say), NumPy copies blocks together first. A
     stride of 0 is an array that repeats itself, which NumPy orders otherwise.
 
     Only the array's shape and strides are read; ``axes`` are counted from 0.
