@@ -17,8 +17,8 @@ from ..changes import memory_of, writing
 from ..graph import Node
 from ..random import default_generator
 from ..tensor import Tensor, wrap
-from .places import Condition, Holder, same, same_items
 from .numpy_executor import GENERATED
+from .places import Condition, Holder, same, same_items
 from .program import Call, Value, values_in
 from .trace import Kept, Trace
 from .tracer import Step

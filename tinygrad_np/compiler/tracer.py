@@ -59,6 +59,7 @@ class Tracer:
         self.generators: dict[int, tuple[Any, Any]] = {}  # shadows and their states, by the real id
         self.given: set[Value] = set()  # arrays, but not the arguments
         self.fixed_arrays: dict[Value, Any] = {}
+        self.numbers: dict[Any, Value] = {}  # by what computes them
         self.errors: Any = np.geterr()
         self.common = [(rng, _state(rng)) for rng in reachable()]  # the default one comes first
         self.op, self.attributed = "", 0
@@ -191,9 +192,12 @@ class Tracer:
     def host(self, function: Callable[..., float], *args: Any) -> Any:
         """See ``tracing.host``."""
         number = float(function(*map_tree(self._real, args)))
-        out = Value(np.asarray(number), "number")
-        self._step("number", function, args, out)
-        return Symbol(self, number, out)
+        given = map_tree(self._given, args)
+        key = function, *[arg if isinstance(arg, Value | float | int) else id(arg) for arg in given]
+        if key not in self.numbers:  # each parameter asks for the same learning rate
+            self.numbers[key] = Value(np.asarray(number), "number")
+            self._step("number", function, args, self.numbers[key])
+        return Symbol(self, number, self.numbers[key])
 
     def draw(self, function: Callable[[Any], Any], rng: Any) -> Any:
         """See ``tracing.draw``: the trace draws from a copy, and so leaves the generator alone."""
@@ -227,12 +231,13 @@ class Tracer:
         """What a host function gets: arrays with their values, and no shadows."""
         return leaf.value if type(leaf) is Symbol else self.originals.get(id(leaf), leaf)
 
-    def _step(self, kind: str, function: Any, args: tuple[Any, ...], out: Value | None) -> None:
-        def real(leaf: Any) -> Any:
-            shadow = type(leaf) is not Symbol and id(leaf) in self.originals
-            return self.originals[id(leaf)] if shadow else self.place(leaf)
+    def _given(self, leaf: Any) -> Any:
+        """The same as the program has it: Values, and no shadows."""
+        shadow = type(leaf) is not Symbol and id(leaf) in self.originals
+        return self.originals[id(leaf)] if shadow else self.place(leaf)
 
-        given = map_tree(real, args)
+    def _step(self, kind: str, function: Any, args: tuple[Any, ...], out: Value | None) -> None:
+        given = map_tree(self._given, args)
         self.steps.append(Step(kind, function, given, out, user_line(), len(self.calls)))
 
     # Nodes: which op a call belongs to, and which parameters take part
