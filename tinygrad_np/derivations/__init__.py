@@ -1,0 +1,110 @@
+"""The backward pass, written out: the program of the rules, as plain NumPy and as mathematics.
+
+``replay`` makes a function of a recorded graph again, ``writer`` traces it and its backward pass,
+``reading`` simplifies the program for people, ``lines`` decides which values have names;
+``numpy_text`` and ``source`` print it as NumPy, ``latex`` as equations, ``compare`` holds somebody's
+own derivation against it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..recorder import record
+from ..tensor import Tensor
+from .problem import DerivationError as DerivationError
+
+if TYPE_CHECKING:  # imported when something is derived: import tinygrad_np is to stay quick
+    from ..drawing.names import Names
+    from .derived import Derivation
+
+
+def derivation(
+    loss: Tensor | Callable[..., Tensor], *args: Any, names: Names = None, **kwargs: Any
+) -> Derivation:
+    """The forward and the backward pass of a loss, as a person would write them by hand.
+
+    ``loss`` is a scalar Tensor, or a function of ``args`` and ``kwargs`` that returns one. Gradients
+    are by all leaves that require grad; where a function meets none, by its real arguments.
+    ``names`` is a module, or a dict of names and the Tensors and arrays that have them; a Tensor's
+    own name and the function's parameter names are used as well.
+
+    The result's ``numpy()`` is the source of a function in plain NumPy, ``latex()`` the same as
+    equations, and ``compare(own)`` shows where somebody's own derivation parts from it. Whether a
+    branch of an op depends on values, such as those of labels or masks, is written as it is here.
+
+    A Tensor's graph must still hold its arrays: ask before ``backward()``, or run both inside
+    ``with tg.record():``. Constants that no rule reads are known only there.
+
+    Raises TypeError for what is no scalar Tensor, and DerivationError (a ValueError) where the
+    graph does not hold what is needed, or an op is not made of NumPy's functions.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> W = tg.Tensor([[1.0, -1.0]], requires_grad=True, name="W")
+    >>> x = np.array([[2.0], [3.0]])
+    >>> print(tg.derivation(lambda x: tg.tanh(x @ W).sum(), x).numpy())
+    """
+    from .derived import Derivation
+    from .replay import Replay
+
+    if not isinstance(loss, Tensor):
+        if not callable(loss):
+            raise TypeError(
+                f"derivation is of a scalar Tensor or a function, not of a {type(loss).__name__}"
+            )
+        loss, found = _recorded(loss, args, kwargs)
+        names = [*found.items(), *_pairs(names)]
+    elif args or kwargs:
+        raise TypeError("derivation of a Tensor takes no arguments: give names={'x': x}")
+    if loss.size != 1:
+        raise ValueError(
+            f"derivation is of a scalar, and this Tensor has shape {loss.shape}: reduce it, for "
+            "example with .sum(), or with (out * weights).sum() for an upstream gradient"
+        )
+    if loss._node is None:
+        raise ValueError(
+            f"no graph leads to this {loss._label()}: nothing that it was computed from requires "
+            "grad, or it was computed inside no_grad()"
+        )
+    return Derivation(Replay(loss, names))
+
+
+def _pairs(names: Names) -> list[tuple[str, Any]]:
+    from ..drawing.names import named
+
+    return list(named(names))
+
+
+def _recorded(
+    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, dict[str, Any]]:
+    """The loss, recorded, and the function's arguments by name."""
+    given = _bound(function, args, kwargs)
+    with record():
+        loss = function(*args, **kwargs)
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"the function must return a scalar Tensor, got {type(loss).__name__}")
+    if loss._node is None:
+
+        def leaf(value: Any) -> Any:
+            real = isinstance(value, np.ndarray | float) and np.asarray(value).dtype.kind == "f"
+            return Tensor(value, requires_grad=True) if real else value
+
+        args, kwargs = tuple(map(leaf, args)), {k: leaf(v) for k, v in kwargs.items()}
+        given = _bound(function, args, kwargs)
+        with record():
+            loss = function(*args, **kwargs)
+    return loss, given
+
+
+def _bound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arrays among the arguments, by the names of the function's parameters."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = dict(kwargs)
+    return {k: v for k, v in bound.items() if isinstance(v, np.ndarray | Tensor)}

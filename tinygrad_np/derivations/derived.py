@@ -1,0 +1,85 @@
+"""A derivation: the forward and the backward pass of a graph, written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node
+from ..tensor import Tensor
+from . import source
+from .lines import Line, Lines
+from .problem import DerivationError
+from .replay import Replay
+from .writer import Written
+
+
+class Derivation:
+    """The backward pass of a loss as plain NumPy and as mathematics; see ``derivation``.
+
+    ``inputs`` holds the arrays that the function of ``numpy()`` takes, by name, ``parameters`` the
+    names of those that it differentiates by, ``lines`` the lines in order.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._written = Written(replay)
+        self._lines = Lines(self._written, replay.namer)
+        self._source = source.source(self._lines)
+        self.parameters: tuple[str, ...] = tuple(replay.parameters)
+        self.inputs: dict[str, Any] = {
+            name: array
+            for name, array in (replay.arrays | self._lines.constants).items()
+            if name in source.arguments(self._lines)
+        }
+        if replay.known:
+            self._check()
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines in order; ``number`` is that in the text of ``numpy()``."""
+        return self._lines.lines
+
+    def numpy(self) -> str:
+        """The source of ``loss_and_gradients(...)``: plain NumPy alone, one statement a line."""
+        return self._source
+
+    def __str__(self) -> str:
+        return self._source
+
+    def line_of(self, tensor: Tensor | Node, gradient: bool = False) -> int | None:
+        """The line, in the text of ``numpy()``, that computes a Tensor of the graph.
+
+        With ``gradient`` the one that computes its gradient. None where it is part of no line.
+        """
+        node = tensor._node if isinstance(tensor, Tensor) else tensor
+        known = self._written.gradients if gradient else self._written.values
+        if gradient:
+            for name, leaf in self._replay.parameters.items():
+                if leaf is node:
+                    result = self._lines.result_names[name]
+                    return next(line.number for line in self.lines if line.name == result)
+        value = known.get(node) if node is not None else None
+        if value is None:
+            return None
+        for line in self.lines:
+            if line.value is value or any(call.out is value for call in line.calls):
+                return line.number
+        return None
+
+    def _check(self) -> None:
+        """DerivationError unless the source computes what the rules computed."""
+        with np.errstate(all="ignore"):
+            loss, gradients = source.execute(self._source, self.inputs)
+        expected = {"loss": self._written.loss_value} | self._written.concrete
+        for name, found in {"loss": loss, **gradients}.items():
+            true = np.asarray(expected[name])
+            close = 1e-9 if true.dtype == float else 1e-3
+            scale = np.abs(true[np.isfinite(true)]).max(initial=0) if true.size else 0
+            same = np.allclose(found, true, close, close * scale, equal_nan=True)
+            if np.shape(found) != true.shape or not same:
+                raise DerivationError(
+                    f"the derivation, executed, gives another {name} than the rules do: this is "
+                    "a fault of tg.derivation's, please report it"
+                )

@@ -1,0 +1,271 @@
+"""A program as lines: which values have a name, and which are part of an expression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..compiler.program import Call, Value, values_in
+from ..definition import Op
+from ..graph import Node
+from ..shapes import Shape
+from .naming import Namer
+from .numpy_text import PRODUCT, Text, array_text, expression, literal, scatters, statements
+from .writer import Written
+
+WIDTH = 78
+"""The longest expression; of longer ones a part gets a line of its own."""
+
+_PRODUCTS = ("matmul", "linear")
+_ARRANGING = ("reshape", "transpose", "swapaxes", "ravel", "expand_dims", "squeeze", "negative",
+              "moveaxis", "broadcast_to", "astype", "getitem")  # fmt: skip
+_HINTS: dict[Any, str] = {
+    np.exp: "powers", np.add.reduce: "total", np.maximum.reduce: "largest", np.log: "logs",
+    np.subtract: "difference", np.greater: "mask", np.sqrt: "root", np.add: "sums",
+    np.multiply: "product", np.mean: "average",
+}  # fmt: skip
+
+
+@dataclass(eq=False)
+class Line:
+    """``name = ...``: one value of the derivation.
+
+    ``calls`` are the program's calls that the line stands for, the last one gives the value;
+    ``node`` is the op call of the graph that it belongs to, in the backward pass that whose rules
+    run. ``number`` is the line's number in the NumPy source.
+    """
+
+    name: str
+    value: Any
+    calls: list[Call]
+    ops: list[str]
+    backward: bool
+    node: Node | None = None
+    text: list[str] = field(default_factory=list)
+    number: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the value."""
+        shape: Shape = getattr(self.value, "shape", ())
+        return shape
+
+
+class Lines:
+    """The lines of a derivation, in order. ``names`` has the names of all values with a line."""
+
+    def __init__(self, written: Written, namer: Namer) -> None:
+        self.written, self.namer = written, namer
+        self.names: dict[Value, str] = {value: name for name, value in written.inputs.items()}
+        self.constants: dict[str, Any] = {}
+        self._inputs = set(self.names)
+        self.lines: list[Line] = []
+        self.of: dict[Value, Line] = {}
+        self._made = {call.out: call for call in written.program.calls}
+        self._texts: dict[Value, Text] = {}
+        self._parts: dict[Value, list[Call]] = {}
+        self._outputs = {value: node for node, value in written.values.items()}
+        self._gradients: dict[Any, Node] = {}
+        for node, value in written.gradients.items():  # of several equal ones the first in the graph
+            if isinstance(value, Value):
+                self._gradients[value] = node
+        self._results = {value: name for name, value in written.parameters.items()
+                         if isinstance(value, Value)}  # fmt: skip
+        self._uses = Counter(
+            [value for call in written.program.calls for value in call.inputs]
+            + [value for value in written.program.outputs if isinstance(value, Value)]
+        )
+        self._products = 0
+        self._levels: dict[Node, int] = {}
+        self._count_products()
+        for call in written.program.calls:
+            self._visit(call)
+        self._hand_over()
+
+    # Names
+
+    def _count_products(self) -> None:
+        """The layers: an op belongs to that of the last product before it."""
+        calls = self.written.program.calls
+        for call in calls:
+            node = self.written.node_of.get(call)
+            if node is None or node in self._levels or call in self.written.backward:
+                continue
+            before = [self._levels.get(p, 0) for p in node.parents if p is not None]
+            product = node.op is not None and node.op.name in _PRODUCTS
+            self._products += product
+            self._levels[node] = self._products if product else max(before, default=0)
+
+    def _is_sum_of_product(self, node: Node | None) -> bool:
+        """Whether a node is a product, or a product and a bias: what an activation is applied to."""
+        if node is None or node.op is None:
+            return False
+        if node.op.name in _PRODUCTS:
+            return True
+        parents = [p for p in node.parents if p is not None and p.op is not None]
+        return node.op.name == "add" and any(p.op.name in _PRODUCTS for p in parents if p.op)
+
+    def _readers_name(self, node: Node) -> str:
+        """What the op that reads a node's output calls it, where that is a word."""
+        for other in self.written.values:
+            if isinstance(other.op, Op) and other.op.variadic is None and other.op.name != "where":
+                for parent, word in zip(other.parents, other.op.inputs, strict=False):
+                    if parent is node and len(word) > 2:
+                        return word
+        return ""
+
+    def _name(self, call: Call) -> str:
+        value = call.out
+        if value in self._results and value is not self.written.loss:
+            return self.namer.free(f"d{self._results[value]}")
+        if value is self.written.loss:
+            return "loss"
+        node = self._outputs.get(value)
+        if node is not None:
+            return self._output_name(node)
+        node = self._gradients.get(value)
+        if node is not None:
+            level = self._levels.get(node, 0)
+            if node.op is not None and self._is_sum_of_product(node) and not node.name:
+                return self.namer.free(f"delta{level}")
+            told = self.of.get(self.written.values.get(node))  # type: ignore[arg-type]
+            return self.namer.free(f"d{told.name if told else node.name or 'h'}")
+        if value in self.written.residuals:
+            return self.namer.free(self.written.residuals[value])
+        word = _HINTS.get(call.function, "part")
+        return self.namer.free(word)
+
+    def _output_name(self, node: Node) -> str:
+        if node.name:
+            return self.namer.free(node.name)
+        if word := self._readers_name(node):
+            return self.namer.free(word)
+        level = self._levels.get(node, 0)
+        letter = "a" if self._is_sum_of_product(node) else "z" if level else "h"
+        if level and f"{letter}{level}" not in self.namer.used:
+            return self.namer.free(f"{letter}{level}")
+        return self.namer.free("h", numbered=True)
+
+    # Lines
+
+    def _visit(self, call: Call) -> None:
+        self._parts[call.out] = [
+            *[c for v in dict.fromkeys(call.inputs) if v in self._texts for c in self._parts[v]],
+            call,
+        ]
+        if self._has_line(call) or scatters(call):
+            self._emit(call)
+            return
+        text = self._within(call)
+        self._texts[call.out] = text
+
+    def _has_line(self, call: Call) -> bool:
+        value = call.out
+        if value in self._results or value is self.written.loss:
+            return True
+        cheap = call.function in (np.ndarray.swapaxes, np.ndarray.transpose) and (
+            call.args[0] in self.names
+        )
+        node = self._outputs.get(value)
+        if node is not None and node.name:
+            return True
+        if self._uses[value] > 1:
+            return not cheap
+        if node is not None and isinstance(node.op, Op):
+            return not self._merges(node)
+        node = self._gradients.get(value)
+        if node is not None and node.op is not None:
+            return bool(node.name) or self._is_sum_of_product(node)
+        return False
+
+    def _merges(self, node: Node) -> bool:
+        """Whether an output is written inside its reader's line: x @ W in x @ W + b."""
+        readers = [n for n in self.written.values if node in n.parents]
+        if len(readers) != 1 or node.op is None or readers[0].op is None:
+            return False
+        name, reader = node.op.name, readers[0].op.name
+        return (
+            (name in _PRODUCTS and reader in ("add", "subtract"))
+            or name in _ARRANGING
+            or (name in _ELEMENTARY and reader in (*_ELEMENTARY, "sum", "mean"))
+        )
+
+    def _within(self, call: Call) -> Text:
+        """The expression of a call; parts of it get lines of their own where it is too long."""
+        text = expression(call, self._operand)
+        while len(text.text) > WIDTH:
+            parts = [v for v in dict.fromkeys(call.inputs) if v in self._texts]
+            parts = [v for v in parts if len(self._texts[v].text) > 20 and self._made[v].args]
+            if not parts:
+                break
+            self._emit(self._made[max(parts, key=lambda v: len(self._texts[v].text))])
+            self._parts[call.out] = [
+                *[c for v in dict.fromkeys(call.inputs) if v in self._texts
+                  for c in self._parts[v]],
+                call,
+            ]  # fmt: skip
+            text = expression(call, self._operand)
+        return text
+
+    def _operand(self, value: Any) -> Text:
+        if not isinstance(value, Value):
+            return _literal(value)
+        if value in self.names:
+            return Text(self.names[value])
+        if value in self._texts:
+            return self._texts[value]
+        if value.source == "constant":
+            text = array_text(value.array)
+            if text:
+                return Text(text)
+            name = self.namer.free("constant", numbered=True)
+            self.names[value], self.constants[name] = name, value.array
+            return Text(name)
+        raise AssertionError(f"{value} is read before it is made")
+
+    def _emit(self, call: Call) -> None:
+        if not scatters(call):
+            self._within(call)
+        self._texts.pop(call.out, None)
+        name = self._name(call)
+        text = statements(call, name, self._operand)
+        calls = self._parts[call.out]
+        line = Line(
+            name, call.out, calls, _ops(calls), call in self.written.backward,
+            self.written.node_of.get(call), text,
+        )  # fmt: skip
+        self.names[call.out], self.of[call.out] = name, line
+        self.lines.append(line)
+
+    def _hand_over(self) -> None:
+        """Name the results that are equal to another value, or are no array."""
+        self.result_names: dict[str, str] = {}
+        for parameter, value in self.written.parameters.items():
+            name = self.names.get(value) if isinstance(value, Value) else None
+            if name is None or self._results.get(value) != parameter or value in self._inputs:
+                told = self._operand(value)
+                own = self.namer.free(f"d{parameter}")
+                line = Line(own, value, [], [], True, None, [f"{own} = {told.text}"])
+                self.lines.append(line)
+                name = own
+            self.result_names[parameter] = name
+        loss = self.written.loss
+        if not isinstance(loss, Value) or self.names.get(loss) != "loss":
+            told = self._operand(loss)
+            self.lines.append(Line("loss", loss, [], [], False, None, [f"loss = {told.text}"]))
+        self.lines.sort(key=lambda line: line.backward)
+
+
+_ELEMENTARY = ("add", "subtract", "multiply", "divide", "power", "square", "abs")
+
+
+def _ops(calls: list[Call]) -> list[str]:
+    return list(dict.fromkeys([call.op.removeprefix("gradient of ") for call in calls if call.op]))
+
+
+def _literal(value: Any) -> Text:
+    text = literal(value)
+    return Text(text, PRODUCT if text.startswith("-") else 100)

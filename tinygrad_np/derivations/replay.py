@@ -1,0 +1,216 @@
+"""A recorded graph as a function again: the ops' own functions, run on other values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import graph
+from ..changes import originals
+from ..compiler.program import map_tree
+from ..definition import OPS, Op
+from ..drawing.names import Names, named
+from ..graph import Node
+from ..recorder import array_name, record_of
+from ..tensor import Tensor
+from .naming import Namer
+from .problem import DerivationError
+
+
+@dataclass(frozen=True)
+class Input:
+    """Stands for an array that the function is given."""
+
+    name: str
+
+
+class Call(NamedTuple):
+    """One op call of the graph; Nodes stand for results, Inputs for arrays."""
+
+    node: Node
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Replay:
+    """The graph that leads to a Tensor, as a function of its leaves and constants.
+
+    ``parameters`` maps names to the leaves; ``arrays`` holds what is known of the values of these
+    and of the other inputs. A leaf whose values no rule reads is known only where ``names`` tells
+    them, or the forward pass ran inside ``tg.record()``.
+    """
+
+    def __init__(self, output: Tensor, names: Names = None) -> None:
+        assert output._node is not None
+        self.output: Node = output._node
+        self.namer = Namer()
+        self.parameters: dict[str, Node] = {}
+        self.arrays: dict[str, Any] = {}
+        self.calls: list[Call] = []
+        self._given: dict[int, str] = {}
+        self._leaves: dict[Node, Any] = {}
+        self._constants: dict[int, tuple[Input, Any]] = {}
+        for name, value in named(names):
+            if isinstance(value, Tensor) and value._node is not None:
+                self._leaves[value._node] = name, value.data
+            else:
+                self._given[id(value.data if isinstance(value, Tensor) else value)] = name
+        order = graph.reachable([self.output])[::-1]
+        self._inputs = self._leaf_inputs(order)
+        for node in order:
+            if node.op is not None:
+                self._add(node)
+        for node, place in self._inputs.items():
+            self.parameters[place.name] = node
+
+    @property
+    def known(self) -> bool:
+        """Whether the values of all inputs are known."""
+        return self.parameters.keys() <= self.arrays.keys()
+
+    def run(self, given: Mapping[str, Any]) -> dict[Node, Tensor]:
+        """Call the ops on these values, by name; the result for each node of the graph."""
+        made: dict[Node, Any] = {node: given[name] for name, node in self.parameters.items()}
+
+        def now(leaf: Any) -> Any:
+            if isinstance(leaf, Node):
+                return made[leaf]
+            return given[leaf.name] if isinstance(leaf, Input) else leaf
+
+        for call in self.calls:
+            args, kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
+            made[call.node] = call.function(*args, **kwargs)
+        return made
+
+    def __call__(self, **parameters: Any) -> Tensor:
+        """The output for other values of the parameters, with the other inputs as they were."""
+        return self.run(self.arrays | parameters)[self.output]
+
+    # How it is made
+
+    def _leaf_inputs(self, order: list[Node]) -> dict[Node, Input]:
+        """The leaves in the order of their first use, with their names."""
+        found: dict[Node, Input] = {}
+        for node in order:
+            for i, parent in enumerate(node.parents):
+                if parent is None or parent.op is not None or parent in found:
+                    continue
+                told, array = self._leaves.get(parent, (None, None))
+                hint = _hint(node, i) or ("W" if len(parent.shape) > 1 else "b")
+                name = self.namer.free(told or parent.name or hint, numbered=not (told or parent.name))
+                found[parent] = Input(name)
+                if array is not None:
+                    self.arrays[name] = array
+        if self.output.op is None:
+            found[self.output] = Input(self.namer.free(self.output.name or "x"))
+        return found
+
+    def _add(self, node: Node) -> None:
+        op, seen = node.op, record_of(node)
+        if not isinstance(op, Op):
+            what = "a checkpoint" if getattr(op, "runs_again", False) else "an op without rules"
+            raise DerivationError(
+                f"the graph holds {what}, {getattr(op, 'name', op)!r}, which has no gradient rules "
+                "to write out: " + ("run the function without tg.checkpoint" if "check" in what
+                                    else "give the op one rule per input")
+            )  # fmt: skip
+        saved = seen.saved if node.saved is None else node.saved
+        if saved is None:
+            raise DerivationError(
+                f"a backward pass has released what op {op.name!r} had kept: ask for the "
+                "derivation before loss.backward(), or run both inside `with tg.record():`"
+            )
+        count = len(node.parents)
+        saved = originals(saved, node.originals)
+        operands = [
+            self._operand(node, i, (seen.operands or saved)[i]) for i in range(count)
+        ]  # fmt: skip
+        params = dict(zip(op.extras, saved[count + 1 :], strict=False))
+        params = {k: v for k, v in params.items() if k in op.parameters}
+        self.calls.append(Call(node, *self._arguments(op, node, operands, params)))
+
+    def _operand(self, node: Node, i: int, value: Any) -> Any:
+        parent = node.parents[i]
+        if parent is not None:
+            if parent in self._inputs and value is not None:
+                self.arrays.setdefault(self._inputs[parent].name, np.asarray(value))
+            return self._inputs.get(parent, parent)
+        if value is None and record_of(node).operands is None:
+            assert node.op is not None
+            raise DerivationError(
+                f"the graph does not keep the constant {_hint(node, i) or i!r} of op "
+                f"{node.op.name!r}, since no rule reads it: run the forward pass inside "
+                "`with tg.record():`"
+            )
+        return self._constant(value, _hint(node, i) or "x")
+
+    def _constant(self, value: Any, hint: str) -> Any:
+        """An array as an Input; a number as it is."""
+        if not isinstance(value, np.ndarray) or not value.ndim:
+            return value.item() if isinstance(value, np.ndarray) else value
+        if id(value) not in self._constants:
+            told = self._given.get(id(value)) or array_name(value)
+            place = Input(self.namer.free(told or hint))
+            self._constants[id(value)] = place, value  # which keeps it: the id holds
+            self.arrays[place.name] = value
+        return self._constants[id(value)][0]
+
+    def _arguments(
+        self, op: Op, node: Node, operands: list[Any], kept: dict[str, Any]
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        """The function to call and its arguments: what the graph keeps, and what shapes tell."""
+        for name, value in kept.items():
+            if name != "index" or not _has_mask(value):  # a mask decides shapes: it is no input
+                kept[name] = map_tree(lambda leaf, name=name: self._constant(leaf, name), value)
+        if op.name in ("expand_dims", "squeeze"):  # whose axes the graph does not keep
+            return OPS["reshape"].function, (operands[0], node.shape), {}
+        if op.variadic:
+            first = [kept.pop(name) for name in op.forward.__code__.co_varnames if name in kept]
+            return op.function, (*first, *operands), {}
+        given = dict(zip(op.inputs, operands, strict=True)) | kept
+        for name in op.parameters:
+            if name not in given and name not in ("copy", "where"):
+                given[name] = self._not_kept(op, node, name, kept)
+        return op.function, (), given
+
+    def _not_kept(self, op: Op, node: Node, name: str, kept: dict[str, Any]) -> Any:
+        """An argument that no rule reads: from the output, or the default if that can be checked."""
+        if name in ("shape", "dtype"):
+            return getattr(node, name)
+        if name == "keepdims":
+            [parent] = [parent for parent in node.parents if parent is not None]
+            return 0 < len(parent.shape) == len(node.shape)
+        default = inspect.signature(op.forward).parameters[name].default
+        output = record_of(node).output
+        if output is None or default is inspect.Parameter.empty:
+            raise DerivationError(
+                f"the graph does not keep the argument {name!r} of op {op.name!r}, since no rule "
+                "reads it: "
+                + (
+                    f"let the op's rule name it"
+                    if output is not None
+                    else "run the forward pass inside `with tg.record():`"
+                )
+            )
+        if op.name == "padded" and output.size:
+            inside = np.pad(np.ones(node.parents[0].shape, bool), kept["pad_width"])
+            return output[~inside][0].item() if not inside.all() else default
+        return default
+
+
+def _has_mask(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts)
+
+
+def _hint(node: Node, place: int) -> str:
+    """What the op calls an input, where that is a word: x and y say nothing."""
+    inputs = getattr(node.op, "inputs", ())
+    variadic = getattr(node.op, "variadic", None)
+    name = "" if variadic or place >= len(inputs) else inputs[place]
+    return name if len(name) > 1 else ""
