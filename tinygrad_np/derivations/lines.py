@@ -189,6 +189,7 @@ class Lines:
         name, reader = node.op.name, readers[0].op.name
         return (
             (name in _PRODUCTS and reader in ("add", "subtract"))
+            or (node.shape == () and reader in _ELEMENTARY)
             or name in _ARRANGING
             or (name in _ELEMENTARY and reader in (*_ELEMENTARY, "sum", "mean"))
         )

@@ -15,10 +15,11 @@ from .problem import DerivationError
 
 
 class Text(NamedTuple):
-    """An expression, and how strongly its last operator binds."""
+    """An expression, how strongly its last operator binds, and which one that is."""
 
     text: str
     binds: int = 100
+    sign: str = ""
 
     def inside(self, binds: int) -> str:
         """The expression as an operand of an operator that binds so strongly."""
@@ -103,7 +104,8 @@ def expression(call: Call, operand: Operand) -> Text:
     if function is np.reciprocal:
         return _infix(np.divide, Text("1"), operand(args[0]))
     if function is np.ndarray.__getitem__:
-        return Text(f"{operand(args[0]).inside(100)}[{index_text(args[1], operand)}]")
+        index = _explicit(args[1], len(args[0].shape))
+        return Text(f"{operand(args[0]).inside(100)}[{index_text(index, operand)}]")
     if function is np.broadcast_to and not isinstance(args[0], Value):
         return Text(_full(args[0], call))
     if _is_transposed(call):
@@ -120,7 +122,7 @@ def expression(call: Call, operand: Operand) -> Text:
             f"({_arguments(others, kwargs, operand)})"
         )
     if function in REDUCTIONS.values():
-        axis = {} if len(args) < 2 or args[1] is None else {"axis": args[1]}
+        axis = _axis(args)
         kept = {k: v for k, v in kwargs.items() if v is not False}
         return Text(f"{NAMES[function]}({_arguments(args[:1], axis | kept, operand)})")
     if function in NAMES:
@@ -128,7 +130,7 @@ def expression(call: Call, operand: Operand) -> Text:
         if kept.get("axis", 0) is None:
             del kept["axis"]
         if function is np.mean and len(args) == 2:
-            kept = ({} if args[1] is None else {"axis": args[1]}) | kept
+            kept = _axis(args) | kept
             args = args[:1]
         return Text(f"{NAMES[function]}({_arguments(args, kept, operand)})")
     raise DerivationError(
@@ -141,13 +143,11 @@ def expression(call: Call, operand: Operand) -> Text:
 def _infix(function: Any, left: Text, right: Text) -> Text:
     sign, binds = OPERATORS[function]
     first, second = left.inside(binds), right.inside(binds + 1)
-    if function is not np.matmul and " @ " in left.text and left.binds == PRODUCT == binds:
+    if binds == PRODUCT == left.binds and (sign == "@") != (left.sign == "@"):
         first = f"({left.text})"  # Python reads it the same without, people do not
-    elif function is np.matmul and left.binds == PRODUCT and " @ " not in left.text:
-        first = f"({left.text})"
     elif binds == COMPARE and left.binds == COMPARE:  # a < b < c means something else
         first = f"({left.text})"
-    return Text(f"{first} {sign} {second}", binds)
+    return Text(f"{first} {sign} {second}", binds, sign)
 
 
 def _is_transposed(call: Call) -> bool:
@@ -191,6 +191,19 @@ def index_text(index: Any, operand: Operand) -> str:
         text = ", ".join([_index_part(part, operand) for part in index])
         return text + "," * (len(index) == 1)
     return _index_part(index, operand)
+
+
+def _explicit(index: Any, ndim: int) -> Any:
+    """The index with colons in place of an ellipsis that stands for one or two axes."""
+    if not isinstance(index, tuple) or not any(part is Ellipsis for part in index):
+        return index
+    if any(isinstance(part, Value | list | np.ndarray | bool) for part in index):
+        return index
+    place = next(i for i, part in enumerate(index) if part is Ellipsis)
+    left = ndim - sum([part is not None and part is not Ellipsis for part in index])
+    if left not in (1, 2):
+        return index
+    return (*index[:place], *[slice(None)] * left, *index[place + 1 :])
 
 
 def _index_part(part: Any, operand: Operand) -> str:
@@ -239,6 +252,13 @@ def array_text(array: Any) -> str:
             return f"np.zeros({literal(array.shape)}{word})"
         return f"np.array({array.tolist()!r}{word if dtype.kind not in 'ib' else ''})"
     return ""
+
+
+def _axis(args: tuple[Any, ...]) -> dict[str, Any]:
+    axis = args[1] if len(args) > 1 else None
+    if isinstance(axis, tuple) and len(axis) == 1:
+        axis = axis[0]
+    return {} if axis is None else {"axis": axis}
 
 
 def _full_name(function: Any) -> str:

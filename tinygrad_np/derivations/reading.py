@@ -72,10 +72,10 @@ def _is_number(leaf: Any) -> bool:
 
 
 def _instead(call: Call, made: Made) -> Any:
-    found = _equal(call, made)
-    if isinstance(found, Value) and (found.shape, found.dtype) != (call.out.shape, call.out.dtype):
-        return None
-    return found
+    found, out = _equal(call, made), call.out
+    if isinstance(found, Value):
+        return found if (found.shape, found.dtype) == (out.shape, out.dtype) else None
+    return None if out.shape else found
 
 
 def _equal(call: Call, made: Made) -> Any:
@@ -104,7 +104,7 @@ def _equal(call: Call, made: Made) -> Any:
         if inner is not None and undone and inner.args[1:] == call.args[1:] and len(call.args) > 2:
             return inner.args[0]  # two axes swapped back
         return first if len(getattr(first, "shape", (0, 0))) < 2 else None
-    if call.function is np.add.reduce and second == ():
+    if call.function == np.add.reduce and second == ():
         return first
     return None
 
@@ -217,6 +217,8 @@ def _plainer(call: Call, made: Made) -> bool:
         return _become(call, np.matmul, *call.args)
     if call.function is np.square or (call.function is np.power and _is(call.args[1], 2)):
         return call.function is np.square and _become(call, np.power, call.args[0], 2)
+    if call.function in (np.ndarray.__getitem__, np.ndarray.reshape) and _is_number(call.args[0]):
+        return _become(call, np.broadcast_to, call.args[0], call.out.shape)
     if "order" in call.kwargs:
         del call.kwargs["order"]
         return True
@@ -233,7 +235,7 @@ def _means(call: Call, made: Made) -> bool:
     if call.function is not np.divide or not _is_number(call.args[1]):
         return False
     total = made.get(call.args[0])
-    if total is None or total.function is not np.add.reduce or total.kwargs.get("dtype"):
+    if total is None or total.function != np.add.reduce or total.kwargs.get("dtype"):
         return False
     x = total.args[0]
     if x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype:

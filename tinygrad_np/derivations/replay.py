@@ -155,6 +155,7 @@ class Replay:
             return value.item() if isinstance(value, np.ndarray) else value
         if id(value) not in self._constants:
             told = self._given.get(id(value)) or array_name(value)
+            hint = "mask" if hint == "x" and _is_mask(value) else hint
             place = Input(self.namer.free(told or hint))
             self._constants[id(value)] = place, value  # which keeps it: the id holds
             self.arrays[place.name] = value
@@ -170,8 +171,10 @@ class Replay:
         if op.name in ("expand_dims", "squeeze"):  # whose axes the graph does not keep
             return OPS["reshape"].function, (operands[0], node.shape), {}
         if op.variadic:
-            first = [kept.pop(name) for name in op.forward.__code__.co_varnames if name in kept]
-            return op.function, (*first, *operands), {}
+            code = op.forward.__code__
+            names = code.co_varnames[: code.co_argcount]
+            first = [kept.pop(name) for name in names if name in kept]
+            return op.function, (*first, *operands), kept
         given = dict(zip(op.inputs, operands, strict=True)) | kept
         for name in op.parameters:
             if name not in given and name not in ("copy", "where"):
@@ -201,6 +204,12 @@ class Replay:
             inside = np.pad(np.ones(node.parents[0].shape, bool), kept["pad_width"])
             return output[~inside][0].item() if not inside.all() else default
         return default
+
+
+def _is_mask(array: Any) -> bool:
+    """Whether an array is of two numbers, one of which is 0."""
+    found = np.unique(array) if array.size < 1e6 else array.ravel()[:3]
+    return bool(array.ndim and len(found) <= 2 and 0 in found)
 
 
 def _has_mask(index: Any) -> bool:

@@ -23,7 +23,7 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     shapes = ", ".join([f"{name} {_shape(value.shape)}" for name, value in inputs.items()])
     text += ['    """The loss, and its gradient for each parameter.', ""]
     text += _filled(f"For {shapes}.", "    ") + ['    """'] if shapes else ['    """']
-    here = None
+    here, before = None, ""
     for line in lines.lines:
         if line.backward is not here:
             here = line.backward
@@ -31,6 +31,7 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
         line.number = len(text) + 1
         first, *rest = line.text
         note = comment(line)
+        note, before = ("" if note == before else note), note
         text.append(f"    {first}".ljust(COLUMN if note else 0) + (f"  # {note}" if note else ""))
         text += [f"    {more}" for more in rest]
     pairs = [f'"{name}": {result}' for name, result in lines.result_names.items()]
@@ -49,10 +50,11 @@ def comment(line: Line) -> str:
     total = line.calls[-1]
     summed = total.name == "add.reduce" and not total.kwargs.get("keepdims")
     if summed and isinstance(line.value, Value) and len(total.args) > 1:
-        axes = total.args[1]
-        several = isinstance(axes, tuple) and len(axes) > 1
-        word = axes if several or not isinstance(axes, tuple) else axes[0] if axes else axes
-        return f"back through {ops}: broadcast over ax{'e' if several else 'i'}s {word}, so summed"
+        axes = total.args[1] if isinstance(total.args[1], tuple) else (total.args[1],)
+        if None not in axes:
+            word = "axes" if len(axes) > 1 else "axis"
+            where = ", ".join(map(str, axes))
+            return f"back through {ops}: summed over the broadcast {word} {where}"
     return f"back through {ops}"
 
 

@@ -111,12 +111,12 @@ class Written:
             _compare(replay, made)
         output = made[replay.output]
         assert output._node is not None
-        start = np.ones(output.shape, output.dtype)
+        start = writer.input(np.ones(output.shape, output.dtype), "g", argument=True)
         found = graph.backward({output._node: start}, set(leaves.values()), retain=True)
         writer.finish()
         same = {tensor._node: node for node, tensor in made.items()}
-        self.concrete = {name: found[node].value for name, node in leaves.items()}
-        self.loss_value = output._data.value
+        self.concrete = {name: _concrete(found[node]) for name, node in leaves.items()}
+        self.loss_value = _concrete(output._data)
         results = [writer.place(output._data), *[writer.place(found[n]) for n in leaves.values()]]
         # Each result has a line of its own: a gradient may be equal to another one, or to an input.
         self.program = _Program(list(self.inputs.values()), [], list(writer.calls), results, [])
@@ -128,6 +128,7 @@ class Written:
         self.backward = set(writer.calls[writer.forward :])
         for run in EXACT:
             run(self.program)
+        self.program.substitute({start.variable: 1.0})
         reading.run(self.program)
         self.loss, *gradients = self.program.outputs
         self.parameters = dict(zip(leaves, gradients, strict=True))
@@ -167,7 +168,12 @@ def _arrays(replay: Replay) -> dict[str, Any]:
         if name not in replay.arrays
     }
     parameters = {n: replay.arrays[n] if n in replay.arrays else unknown[n] for n in replay.parameters}
-    return replay.arrays | parameters
+    others = {n: array for n, array in replay.arrays.items() if n not in parameters}
+    return others | parameters
+
+
+def _concrete(array: Any) -> Any:
+    return array if type(array) is np.ndarray else array.value
 
 
 def _compare(replay: Replay, made: dict[Node, Any]) -> None:
@@ -176,7 +182,7 @@ def _compare(replay: Replay, made: dict[Node, Any]) -> None:
         before = record_of(node).output
         if before is None or node.op is None:
             continue
-        now = tensor._data.value
+        now = _concrete(tensor._data)
         if now.shape != before.shape or not np.allclose(now, before, 1e-3, 1e-5, equal_nan=True):
             raise DerivationError(
                 f"run again, op {node.op.name!r} gives another result: an array that it reads has "
