@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Tensor
-from . import source
+from . import batch, source
 from .lines import Line, Lines
 from .problem import DerivationError
 from .replay import Replay
@@ -25,6 +25,7 @@ class Derivation:
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
         self._written = Written(replay)
+        smaller = batch.generalise(self._written, replay)
         self._lines = Lines(self._written, replay.namer)
         self._source = source.source(self._lines)
         self.parameters: tuple[str, ...] = tuple(replay.parameters)
@@ -34,7 +35,9 @@ class Derivation:
             if name in source.arguments(self._lines)
         }
         if replay.known:
-            self._check()
+            self._check(self._written, self.inputs)
+            if smaller is not None:
+                self._check(smaller, self.inputs | batch.one_less(replay))
 
     @property
     def lines(self) -> list[Line]:
@@ -68,11 +71,11 @@ class Derivation:
                 return line.number
         return None
 
-    def _check(self) -> None:
+    def _check(self, written: Written, inputs: dict[str, Any]) -> None:
         """DerivationError unless the source computes what the rules computed."""
         with np.errstate(all="ignore"):
-            loss, gradients = source.execute(self._source, self.inputs)
-        expected = {"loss": self._written.loss_value} | self._written.concrete
+            loss, gradients = source.execute(self._source, inputs)
+        expected = {"loss": written.loss_value} | written.concrete
         for name, found in {"loss": loss, **gradients}.items():
             true = np.asarray(expected[name])
             close = 1e-9 if true.dtype == float else 1e-3

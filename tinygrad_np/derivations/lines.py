@@ -219,7 +219,7 @@ class Lines:
         if value in self._texts:
             return self._texts[value]
         if value.source == "constant":
-            text = array_text(value.array)
+            text = self.written.texts.get(value) or array_text(value.array)
             if text:
                 return Text(text)
             name = self.namer.free("constant", numbered=True)
@@ -269,4 +269,4 @@ def _ops(calls: list[Call]) -> list[str]:
 
 def _literal(value: Any) -> Text:
     text = literal(value)
-    return Text(text, PRODUCT if text.startswith("-") else 100)
+    return Text(text, PRODUCT if text.startswith("-") or " / " in text or " * " in text else 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -78,9 +79,15 @@ def statements(call: Call, name: str, operand: Operand) -> list[str]:
         where = index_text(index, operand)
         if _picks_once(index):
             return [empty, f"{name}[{where}] = {operand(value).text}"]
-        plain = operand(index).text if isinstance(index, Value) else f"np.s_[{where}]"
-        return [empty, f"np.add.at({name}, {plain}, {operand(value).text})"]
+        return [empty, f"np.add.at({name}, {_place(index, operand)}, {operand(value).text})"]
     return [f"{name} = {expression(call, operand).text}"]
+
+
+def _place(index: Any, operand: Operand) -> str:
+    """An index as an argument of a function."""
+    if any(isinstance(part, slice) for part in (index if isinstance(index, tuple) else (index,))):
+        return f"np.s_[{index_text(index, operand)}]"
+    return _argument(index, operand)
 
 
 def _picks_once(index: Any) -> bool:
@@ -103,6 +110,8 @@ def expression(call: Call, operand: Operand) -> Text:
         return Text(f"{base.inside(POWER + 1)} ** {exponent.inside(POWER)}", POWER)
     if function is np.reciprocal:
         return _infix(np.divide, Text("1"), operand(args[0]))
+    if function is np.ndarray.reshape and (added := _new_axes(args[0], call.out.shape)):
+        return Text(f"{operand(args[0]).inside(100)}[{added}]")
     if function is np.ndarray.__getitem__:
         index = _explicit(args[1], len(args[0].shape))
         return Text(f"{operand(args[0]).inside(100)}[{index_text(index, operand)}]")
@@ -132,6 +141,8 @@ def expression(call: Call, operand: Operand) -> Text:
         if function is np.mean and len(args) == 2:
             kept = _axis(args) | kept
             args = args[:1]
+        if isinstance(kept.get("axis"), tuple) and len(kept["axis"]) == 1:
+            kept["axis"] = kept["axis"][0]
         return Text(f"{NAMES[function]}({_arguments(args, kept, operand)})")
     raise DerivationError(
         f"op {call.op.removeprefix('gradient of ')!r} calls {_full_name(function)}, which is no "
@@ -150,6 +161,20 @@ def _infix(function: Any, left: Text, right: Text) -> Text:
     return Text(f"{first} {sign} {second}", binds, sign)
 
 
+def _new_axes(x: Any, shape: tuple[int, ...]) -> str:
+    """The index that gives an array new axes of length 1; nothing where it has to be reshaped."""
+    given, parts = list(x.shape), []
+    for length in shape:
+        if given and length == given[0]:
+            parts.append(":")
+            given.pop(0)
+        elif length == 1:
+            parts.append("None")
+        else:
+            return ""
+    return ", ".join(parts) if not given and x.shape else ""
+
+
 def _is_transposed(call: Call) -> bool:
     """Whether the call reverses the axes: ``x.T``."""
     ndim = len(call.out.shape)
@@ -162,11 +187,11 @@ def _is_transposed(call: Call) -> bool:
 
 
 def _full(number: Any, call: Call) -> str:
-    shape, dtype = literal(call.out.shape), call.out.dtype
+    shape, dtype = literal(call.args[1]), call.out.dtype
     word = "" if dtype == float else f", np.{dtype}"
     if number in (0, 1):
         return f"np.{'ones' if number else 'zeros'}({shape}{word})"
-    return f"np.full({shape}, {literal(float(number))}{word})"
+    return f"np.full({shape}, {literal(number)}{word})"
 
 
 def _arguments(args: Any, kwargs: dict[str, Any], operand: Operand) -> str:
@@ -208,6 +233,7 @@ def _explicit(index: Any, ndim: int) -> Any:
 
 def _index_part(part: Any, operand: Operand) -> str:
     if isinstance(part, slice):
+        part = slice(part.start or None, part.stop, part.step) if part.step is None else part
         ends = ["" if end is None else _argument(end, operand) for end in (part.start, part.stop)]
         step = "" if part.step is None else f":{_argument(part.step, operand)}"
         return ":".join(ends) + step
@@ -218,6 +244,8 @@ def literal(value: Any) -> str:
     """A number, word, dtype or array as Python has it."""
     if isinstance(value, np.ndarray):
         return array_text(value)
+    if isinstance(value, Size):
+        return value.text
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return f"np.{np.dtype(value).name}"
     if isinstance(value, np.generic):
@@ -226,9 +254,26 @@ def literal(value: Any) -> str:
         if value != value or value in (np.inf, -np.inf):
             return "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
         return repr(int(value)) if value == int(value) and abs(value) < 1e6 else repr(value)
+    if isinstance(value, Fraction):
+        whole = value.denominator == 1
+        return str(value.numerator) if whole else f"{value.numerator} / {value.denominator}"
+    if isinstance(value, str):
+        return f'"{value}"'
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' * (len(value) == 1)})"
     return "..." if value is Ellipsis else repr(value)
+
+
+class Size(int):
+    """A number that depends on the size n of the batch, and how."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> Size:
+        """The number here, and the text for any n."""
+        size = super().__new__(cls, value)
+        size.text = text
+        return size
 
 
 LARGEST = 64

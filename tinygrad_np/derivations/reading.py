@@ -6,7 +6,10 @@ Nothing is made faster, and the last digits may change: ``x * (1 / n)`` becomes 
 from __future__ import annotations
 
 import itertools
+import operator
+from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,33 +17,45 @@ import numpy as np
 from ..compiler.passes import cse, dce
 from ..compiler.program import Call, Program, Value, is_elementwise, map_tree
 from ..compiler.tracer import laid_out
-
-Made = dict[Value, Call]
-
+from ..shapes import kept_shape
 
 def run(program: Program) -> None:
     """Apply the rules until none changes anything."""
-    for value, call in [(call.out, call) for call in program.calls]:
+    for call in program.calls:
         call.args, call.kwargs = map_tree(_number, call.args), map_tree(_number, call.kwargs)
-        call.view, value.strides = False, _strides(value)
+        call.view, call.out.strides = False, _strides(call.out)
     for _ in range(100):
-        changed = False
-        made: Made = {call.out: call for call in program.calls}
-        same: dict[Value, Any] = {}
-        results = set(program.results)
+        made = Made(program)
+        changed, same = False, {}
         for call in program.calls:
             call.args, call.kwargs = (
                 map_tree(lambda leaf: _now(same, leaf), tree) for tree in (call.args, call.kwargs)
             )
             changed |= any([rule(call, made) for rule in REWRITES])
             found = _instead(call, made)
-            if found is not None and not (call.out in results and not isinstance(found, Value)):
+            if found is not None and (call.out not in made.results or isinstance(found, Value)):
                 same[call.out] = found
         program.substitute(same)
         dce.run(program)
         cse.run(program)
         if not changed and not same:
             return
+
+
+class Made(dict[Value, Call]):
+    """The call that makes each value, how often it is read, and which values are results."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__({call.out: call for call in program.calls})
+        self.results = set(program.results)
+        self.uses = Counter([value for call in program.calls for value in call.inputs])
+
+    def by(self, value: Any, *functions: Any, once: bool = False) -> Call | None:
+        """The call that makes a value, if it is one of these functions (and read here alone)."""
+        call = self.get(value) if isinstance(value, Value) else None
+        if call is None or call.function not in functions:
+            return None
+        return None if once and (self.uses[value] > 1 or value in self.results) else call
 
 
 def _now(same: dict[Value, Any], leaf: Any) -> Any:
@@ -65,7 +80,13 @@ def _number(leaf: Any) -> Any:
 
 
 def _is_number(leaf: Any) -> bool:
-    return isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    return isinstance(leaf, int | float | Fraction) and not isinstance(leaf, bool)
+
+
+def _exact(number: Any) -> Any:
+    """A whole number as a Fraction, so that 1 / n stays what it is."""
+    whole = isinstance(number, int | Fraction) or (abs(number) < 2**53 and number == int(number))
+    return Fraction(number) if whole else number
 
 
 # What a call's result is equal to: one of its operands, or a number
@@ -79,34 +100,43 @@ def _instead(call: Call, made: Made) -> Any:
 
 
 def _equal(call: Call, made: Made) -> Any:
-    first, *rest = call.args or (None,)
+    function, (first, *rest) = call.function, call.args or (None,)
     second = rest[0] if rest else None
-    if is_elementwise(call, np.multiply, np.divide, np.power) and _is(second, 1):
+    if function in _FOLDED and not call.kwargs and all(map(_is_number, call.args)):
+        return _folded(call)
+    if function in (np.multiply, np.divide, np.power) and _is(second, 1):
         return first
-    if is_elementwise(call, np.multiply) and _is(first, 1):
+    if function is np.multiply and _is(first, 1):
         return second
-    if is_elementwise(call, np.add, np.subtract) and _is(second, 0):
+    if function in (np.add, np.subtract) and _is(second, 0):
         return first
-    if is_elementwise(call, np.add) and _is(first, 0):
+    if function is np.add and _is(first, 0):
         return second
-    if is_elementwise(call, np.negative):
-        if _is_number(first):
-            return -first
-        inner = _made_by(first, made, np.negative)
+    if function is np.negative:
+        inner = made.by(first, np.negative)
         return inner.args[0] if inner else None
-    if is_elementwise(call, np.multiply, np.add, np.subtract) and all(map(_is_number, call.args)):
-        return call.function(*map(float, call.args)).item()
-    if is_elementwise(call, np.positive) or call.function in _ARRANGE:
+    if function is np.positive or function in _ARRANGE:
         return first
-    if call.function in (np.swapaxes, np.ndarray.swapaxes, np.ndarray.transpose):
-        inner = made.get(first)
-        undone = inner is not None and inner.function is call.function
-        if inner is not None and undone and inner.args[1:] == call.args[1:] and len(call.args) > 2:
-            return inner.args[0]  # two axes swapped back
-        return first if len(getattr(first, "shape", (0, 0))) < 2 else None
-    if call.function == np.add.reduce and second == ():
+    if function is np.ndarray.transpose:
+        inner = made.by(first, function)
+        return inner.args[0] if inner and len(call.args) == len(inner.args) == 1 else None
+    if function == np.add.reduce and second == ():
         return first
     return None
+
+
+_FOLDED: dict[Any, Callable[..., Any]] = {
+    np.multiply: operator.mul, np.add: operator.add, np.subtract: operator.sub,
+    np.divide: operator.truediv, np.negative: operator.neg,
+}  # fmt: skip
+
+
+def _folded(call: Call) -> Any:
+    """What numbers give; nothing for 1 / 0."""
+    try:
+        return _FOLDED[call.function](*[_exact(number) for number in call.args])
+    except (ZeroDivisionError, OverflowError, ValueError):
+        return None
 
 
 _ARRANGE = (
@@ -120,11 +150,6 @@ def _is(operand: Any, number: float) -> bool:
     return _is_number(operand) and operand == number
 
 
-def _made_by(value: Any, made: Made, *functions: Any) -> Call | None:
-    call = made.get(value) if isinstance(value, Value) else None
-    return call if call is not None and call.function in functions and not call.kwargs else None
-
-
 # What a call is written as instead: each rule changes the call and says whether it did
 
 
@@ -133,19 +158,58 @@ def _become(call: Call, function: Any, *args: Any) -> bool:
     return True
 
 
+def _plainer(call: Call, made: Made) -> bool:
+    """One way to write a thing: matrices' products with @, their transposes with .T, np.mean(x)."""
+    function, args = call.function, call.args
+    if function is np.dot and all(len(getattr(a, "shape", ())) == 2 for a in args):
+        return _become(call, np.matmul, *args)
+    if function is np.square:
+        return _become(call, np.power, args[0], 2)
+    if "order" in call.kwargs or call.kwargs.get("optimize") is False:
+        for name in ("order", "optimize"):
+            call.kwargs.pop(name, None)
+        return True
+    turns = (np.swapaxes, np.ndarray.swapaxes, np.ndarray.transpose, np.transpose, np.moveaxis)
+    if function in turns and len(args[0].shape) < 3 and len(args) > 1:
+        if _leaves_axes(call):
+            return _become(call, np.ndarray.reshape, args[0], call.out.shape)
+        return _become(call, np.ndarray.transpose, args[0])
+    if function in _FUNCTIONS or (function in _FUNCTIONS.values() and len(args) == 1):
+        if not call.kwargs.get("keepdims", True):
+            del call.kwargs["keepdims"]
+        function = _FUNCTIONS.get(function, function)
+        axis = call.kwargs.pop("axis", args[1] if len(args) > 1 else None)
+        call.function, call.args = function, (args[0], axis)
+        return True
+    if function is np.ndarray.__getitem__ and isinstance(args[1], tuple) and len(args[1]) == 1:
+        call.args = args[0], args[1][0]
+        return True
+    return False
+
+
+_FUNCTIONS = {np.ndarray.mean: np.mean, np.ndarray.std: np.std, np.ndarray.var: np.var}
+
+
+def _leaves_axes(call: Call) -> bool:
+    """Whether a call that moves the axes of a vector or matrix leaves them where they are."""
+    x, *moved = call.args
+    if len(x.shape) < 2 or moved == [None]:
+        return len(x.shape) < 2
+    axes = [int(axis) % 2 for axis in np.ravel(moved)]
+    if call.function in (np.ndarray.transpose, np.transpose):
+        return axes == [0, 1]
+    return axes[: len(axes) // 2] == axes[len(axes) // 2 :]
+
+
 def _signs(call: Call, made: Made) -> bool:
-    """x + (-y) is x - y, x - (-y) is x + y, -1 * x is -x, (-x) * (-y) is x * y."""
+    """x + (-y) is x - y, x - (-y) is x + y, (-x) * (-y) is x * y."""
     if call.function not in (np.add, np.subtract, np.multiply, np.divide):
         return False
     first, second = call.args
-    minus = [_made_by(operand, made, np.negative) for operand in call.args]
+    minus = [made.by(operand, np.negative) for operand in call.args]
     if call.function in (np.multiply, np.divide):
         if minus[0] and minus[1]:
             return _become(call, call.function, minus[0].args[0], minus[1].args[0])
-        if _is(second, -1) and not _is_number(first) and first.dtype == call.out.dtype:
-            return _become(call, np.negative, first)
-        if call.function is np.multiply and _is(first, -1) and not _is_number(second) and second.dtype == call.out.dtype:
-            return _become(call, np.negative, second)
         return False
     if minus[1]:
         other = np.subtract if call.function is np.add else np.add
@@ -155,36 +219,42 @@ def _signs(call: Call, made: Made) -> bool:
     return False
 
 
-def _fractions(call: Call, made: Made) -> bool:
-    """x * (1 / n) is x / n, (1 / m) / n is 1 / (m n), (6 x) / 3 is 2 x, a * (b x) is (a b) x."""
-    if call.function not in (np.multiply, np.divide):
+def _factors(call: Call, made: Made) -> bool:
+    """A number of its own in front: x * (1 / n) is x / n, (2 x) / 6 is x / 3, 2 (-x) is -2 x."""
+    scaled = _scaled(call)
+    if scaled is None or scaled[1].dtype != call.out.dtype:
         return False
+    factor, x = scaled
+    inner = made.get(x)
+    more = _scaled(inner) if inner is not None and made.by(x, inner.function, once=True) else None
+    if more is not None and more[1].dtype == call.out.dtype:
+        total = factor * more[0]
+        if isinstance(total, float) or 1 in (abs(total.numerator), total.denominator):
+            factor, x = total, more[1]
+    before = call.function, call.args
+    if factor == -1:
+        _become(call, np.negative, x)
+    elif isinstance(factor, Fraction) and abs(factor.numerator) == 1 and factor.denominator > 1:
+        _become(call, np.divide, x, float(1 / factor))
+    elif call.function is not np.divide or x is not scaled[1]:
+        whole = isinstance(factor, Fraction) and factor.denominator == 1
+        _become(call, np.multiply, float(factor) if whole else factor, x)
+    return (call.function, call.args) != before
+
+
+def _scaled(call: Call) -> tuple[Any, Any] | None:
+    """The number and the array whose product a call is."""
+    if call.function is np.negative and isinstance(call.args[0], Value):
+        return Fraction(-1), call.args[0]
+    if call.function not in (np.multiply, np.divide) or call.kwargs:
+        return None
     first, second = call.args
-    if call.function is np.multiply:
-        for x, y in ((first, second), (second, first)):
-            share = _made_by(y, made, np.divide)
-            if share and all(map(_is_number, share.args)):
-                if _is(share.args[0], 1):
-                    return _become(call, np.divide, x, share.args[1])
-                if _is(share.args[0], -1):
-                    return _become(call, np.divide, x, -share.args[1])
-            scaled = _made_by(y, made, np.multiply)
-            if _is_number(x) and scaled and _is_number(scaled.args[0]):
-                return _become(call, np.multiply, x * scaled.args[0], scaled.args[1])
-        if _is_number(second) and not _is_number(first):
-            return _become(call, np.multiply, second, first)
-        return False
-    inner = _made_by(first, made, np.divide)
-    if inner and _is_number(second) and _is_number(inner.args[1]):
-        return _become(call, np.divide, inner.args[0], second * inner.args[1])
-    scaled = _made_by(first, made, np.multiply)
-    if scaled and _is_number(second) and _is_number(scaled.args[0]) and scaled.args[0]:
-        factor, number = scaled.args[0], second / scaled.args[0]
-        if number == int(number) and number:
-            return _become(call, np.divide, scaled.args[1], number)
-        if factor % second == 0:
-            return _become(call, np.multiply, factor / second, scaled.args[1])
-    return False
+    if isinstance(first, Value) and _is_number(second) and second:
+        number = _exact(second)
+        return (number if call.function is np.multiply else 1 / number), first
+    if call.function is np.multiply and isinstance(second, Value) and _is_number(first):
+        return _exact(first), second
+    return None
 
 
 def _broadcasts(call: Call, made: Made) -> bool:
@@ -192,50 +262,77 @@ def _broadcasts(call: Call, made: Made) -> bool:
     if not (is_elementwise(call) or call.function is np.where):
         return False
     for i, operand in enumerate(call.args):
-        spread = made.get(operand) if isinstance(operand, Value) else None
-        if spread is None or spread.function is not np.broadcast_to:
+        spread = made.by(operand, np.broadcast_to, np.ndarray.reshape, np.ndarray.__getitem__)
+        if spread is None or not _only_broadcasts(spread):
             continue
         args = (*call.args[:i], spread.args[0], *call.args[i + 1 :])
         shapes = [getattr(arg, "shape", ()) for arg in args]
         if np.broadcast_shapes(*shapes) == call.out.shape and _same_dtype(call, args):
             call.args = args
             return True
+    full = [made.by(operand, np.broadcast_to) for operand in call.args]
+    parts = [f.args[0] if f else a for f, a in zip(full, call.args, strict=True)]
+    if call.function in _FOLDED and any(full) and all(map(_is_number, parts)):
+        number = _folded(Call(call.function, tuple(parts), {}, call.out))
+        return number is not None and _become(call, np.broadcast_to, number, call.out.shape)
     return False
 
 
+def _only_broadcasts(call: Call) -> bool:
+    """Whether NumPy's broadcasting would do the same by itself."""
+    x, shape = call.args[0], call.out.shape
+    if call.function is np.broadcast_to:
+        return True
+    given = getattr(x, "shape", ())
+    if call.function is np.ndarray.reshape:
+        return shape[len(shape) - len(given) :] == given and set(shape[: len(shape) - len(given)]) <= {1}
+    return given == () and all(part in (None, Ellipsis) for part in np.atleast_1d(call.args[1]))
+
+
 def _same_dtype(call: Call, args: tuple[Any, ...]) -> bool:
-    samples = [np.ones((), a.dtype) if isinstance(a, Value) else a for a in args]
+    samples = [
+        np.ones((), a.dtype) if isinstance(a, Value) else float(a) if isinstance(a, Fraction) else a
+        for a in args
+    ]
     try:
         return bool(call.function(*samples).dtype == call.out.dtype)
     except (TypeError, AttributeError):
         return False
 
 
-def _plainer(call: Call, made: Made) -> bool:
-    """np.dot of matrices is @, what has an order in memory has none, moved twice is moved once."""
-    if call.function is np.dot and all(len(getattr(a, "shape", ())) == 2 for a in call.args):
-        return _become(call, np.matmul, *call.args)
-    if call.function is np.square or (call.function is np.power and _is(call.args[1], 2)):
-        return call.function is np.square and _become(call, np.power, call.args[0], 2)
-    if call.function in (np.ndarray.__getitem__, np.ndarray.reshape) and _is_number(call.args[0]):
-        return _become(call, np.broadcast_to, call.args[0], call.out.shape)
-    if "order" in call.kwargs:
-        del call.kwargs["order"]
+def _shapes(call: Call, made: Made) -> bool:
+    """What is reshaped twice is reshaped once; a sum that gets its axes back has kept them."""
+    function, (first, *_) = call.function, call.args or (None,)
+    if function in (np.ndarray.__getitem__, np.ndarray.reshape) and _is_number(first):
+        return _become(call, np.broadcast_to, first, call.out.shape)
+    if function not in (np.ndarray.reshape, np.broadcast_to):
+        return False
+    inner = made.by(first, function)
+    if inner is not None:
+        call.args = (inner.args[0], call.out.shape)
         return True
-    if call.function in (np.ndarray.reshape, np.broadcast_to):
-        inner = made.get(call.args[0])
-        if inner is not None and inner.function is call.function:
-            call.args = (inner.args[0], call.out.shape)
+    full = made.by(first, np.broadcast_to)
+    if full is not None and _is_number(full.args[0]):
+        return _become(call, np.broadcast_to, full.args[0], call.out.shape)
+    total = made.by(first, *_REDUCTIONS, once=True) if function is np.ndarray.reshape else None
+    if total is not None and len(total.args) == 2 and total.args[1] is not None:
+        x, axis = total.args
+        if call.out.shape == kept_shape(x.shape, axis) != total.out.shape:
+            call.function, call.args = total.function, total.args
+            call.kwargs = {**total.kwargs, "keepdims": True}
             return True
     return False
+
+
+_REDUCTIONS = (np.add.reduce, np.multiply.reduce, np.maximum.reduce, np.minimum.reduce, np.mean)
 
 
 def _means(call: Call, made: Made) -> bool:
     """np.sum(x) / x.size is np.mean(x)."""
     if call.function is not np.divide or not _is_number(call.args[1]):
         return False
-    total = made.get(call.args[0])
-    if total is None or total.function != np.add.reduce or total.kwargs.get("dtype"):
+    total = made.by(call.args[0], np.add.reduce)
+    if total is None or total.kwargs.get("dtype"):
         return False
     x = total.args[0]
     if x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype:
@@ -244,6 +341,27 @@ def _means(call: Call, made: Made) -> bool:
     return False
 
 
+def _unscaled(call: Call, made: Made) -> bool:
+    """s * sqrt(sum((x / s)²)) is sqrt(sum(x²)): s only keeps the squares from overflowing."""
+    if call.function is not np.multiply:
+        return False
+    root = made.by(call.args[0], np.sqrt, once=True)
+    scale = call.args[1]
+    while (moved := made.by(scale, np.ndarray.reshape)) is not None:
+        scale = moved.args[0]
+    total = made.by(root.args[0], np.add.reduce, np.mean, once=True) if root else None
+    if total is None or made.by(scale, np.exp2) is None:
+        return False
+    squares = made.by(total.args[0], np.power, once=True)
+    ratio = made.by(squares.args[0], np.divide, once=True) if squares else None
+    if squares is None or ratio is None or ratio.args[1] is not scale:
+        return False
+    squares.args = ratio.args[0], squares.args[1]
+    assert root is not None
+    return _become(call, np.sqrt, root.args[0])
+
+
 REWRITES: tuple[Callable[[Call, Made], bool], ...] = (
-    _signs, _fractions, _broadcasts, _plainer, _means
+    _plainer, _signs, _factors, _broadcasts, _shapes, _means, _unscaled
 )  # fmt: skip
+"""Each may change one call, and says whether it did."""

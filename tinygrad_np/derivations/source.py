@@ -26,6 +26,8 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     here, before = None, ""
     for line in lines.lines:
         if line.backward is not here:
+            if here is None and written.batch:
+                text.append(f"    n = len({written.batch})")
             here = line.backward
             text.append(f"    # {'Backward' if here else 'Forward'}")
         line.number = len(text) + 1

@@ -1,0 +1,143 @@
+"""The size of the batch as n: a derivation for 150 images is one for any number of them.
+
+Which numbers of the program are the batch's size is not guessed: the graph is traced once more on
+one row less. Where both programs are the same but for numbers that go with the size, these are
+written as ``n``; everywhere else the numbers stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..compiler.program import Value
+from .numpy_text import Size
+from .problem import DerivationError
+from .replay import Replay
+from .writer import Written
+
+
+def one_less(replay: Replay) -> dict[str, Any]:
+    """The inputs that have a row per sample, without the last one."""
+    n = size(replay)
+    return {
+        name: array[: n - 1]
+        for name, array in replay.arrays.items()
+        if name not in replay.parameters and array.ndim and len(array) == n
+    }
+
+
+def size(replay: Replay) -> int:
+    """The length of the first input that is no parameter; 0 where there is none."""
+    arrays = [a for name, a in replay.arrays.items() if name not in replay.parameters and a.ndim]
+    return len(arrays[0]) if arrays else 0
+
+
+def generalise(written: Written, replay: Replay) -> Written | None:
+    """Write the program's numbers in terms of n, if it is the same for another size of the batch.
+
+    Returns the program for one row less, or None where the numbers stay as they are.
+    """
+    n = size(replay)
+    if n < 3:  # 1 may mean anything
+        return None
+    smaller = one_less(replay)
+    try:
+        other = Written(replay, smaller)
+        changes = _differences(written, other, n)
+    except (DerivationError, ValueError, TypeError, IndexError, ArithmeticError):
+        return None
+    for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
+        call.args, call.kwargs = args, kwargs
+    if _Pairs.used(changes) or written.texts:
+        written.batch = next(name for name in smaller)
+    return other
+
+
+class _Differ(ValueError):
+    """Two programs differ by more than the size of the batch."""
+
+
+class _Pairs:
+    """Two trees of arguments side by side."""
+
+    def __init__(self, written: Written, n: int) -> None:
+        self.written, self.n = written, n
+        self.same: dict[Value, Value] = {}
+
+    def merged(self, one: Any, other: Any) -> Any:
+        """The first tree, its numbers in terms of n; _Differ where there is no such way."""
+        if isinstance(one, Value):
+            return self.value(one, other)
+        if isinstance(one, tuple | list):
+            if type(one) is not type(other) or len(one) != len(other):
+                raise _Differ
+            return type(one)([self.merged(a, b) for a, b in zip(one, other, strict=True)])
+        if isinstance(one, dict):
+            return {key: self.merged(item, other[key]) for key, item in one.items()}
+        if isinstance(one, slice):
+            return slice(*[self.merged(getattr(one, k), getattr(other, k)) for k in _ENDS])
+        if isinstance(one, np.ndarray):
+            if not np.array_equal(one, other):
+                raise _Differ
+            return one
+        return one if one == other or one != one else self.number(one, other)
+
+    def value(self, one: Value, other: Any) -> Value:
+        """The first value, which must stand where the second one does."""
+        if one.source != "constant":
+            if not isinstance(other, Value) or self.same.setdefault(one, other) is not other:
+                raise _Differ
+        elif one.shape == other.shape:
+            if not np.array_equal(one.array, other.array):
+                raise _Differ
+        elif _counts(one.array) and _counts(other.array):
+            self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
+        else:
+            raise _Differ
+        return one
+
+    def number(self, one: Any, other: Any) -> Size:
+        """A number as a multiple of n, or of n squared."""
+        n = self.n
+        if isinstance(one, str | bool | None) or one != int(one):
+            raise _Differ
+        for power, word in ((1, "n"), (2, "n ** 2")):
+            factor, left = divmod(int(one), n**power)
+            if not left and other == factor * (n - 1) ** power:
+                return Size(int(one), word if factor == 1 else f"{factor} * {word}")
+        raise _Differ
+
+    @staticmethod
+    def used(tree: Any) -> bool:
+        """Whether n stands anywhere in a tree of arguments."""
+        if isinstance(tree, dict):
+            tree = list(tree.values())
+        if isinstance(tree, slice):
+            tree = [tree.start, tree.stop, tree.step]
+        return isinstance(tree, Size) or (
+            isinstance(tree, tuple | list) and any(map(_Pairs.used, tree))
+        )
+
+
+_ENDS = ("start", "stop", "step")
+
+
+def _counts(array: Any) -> bool:
+    return bool(array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all())
+
+
+def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, Any]]:
+    """The arguments of all calls, with numbers in terms of n."""
+    pairs = _Pairs(written, n)
+    pairs.same = {value: other.inputs[name] for name, value in written.inputs.items()}
+    calls, others = written.program.calls, other.program.calls
+    if [call.function for call in calls] != [call.function for call in others]:
+        raise _Differ
+    changes = []
+    for call, twin in zip(calls, others, strict=True):
+        changes.append(pairs.merged((call.args, call.kwargs), (twin.args, twin.kwargs)))
+        pairs.same[call.out] = twin.out
+    pairs.merged(written.program.outputs, other.program.outputs)
+    return changes
