@@ -8,6 +8,7 @@ own derivation against it.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..recorder import record
 from ..tensor import Tensor
+from ..tracing import drawing
 from .problem import DerivationError as DerivationError
 
 if TYPE_CHECKING:  # imported when something is derived: import tinygrad_np is to stay quick
@@ -51,13 +53,19 @@ def derivation(
     from .derived import Derivation
     from .replay import Replay
 
+    shorter = None
     if not isinstance(loss, Tensor):
         if not callable(loss):
             raise TypeError(
                 f"derivation is of a scalar Tensor or a function, not of a {type(loss).__name__}"
             )
-        loss, found = _recorded(loss, args, kwargs)
-        names = [*found.items(), *_pairs(names)]
+        function, more = loss, _pairs(names)
+        loss, found = _recorded(function, args, kwargs)
+        names = [*found.items(), *more]
+
+        def shorter() -> Replay:
+            return Replay(*_with_one_less(function, args, kwargs, more))
+
     elif args or kwargs:
         raise TypeError("derivation of a Tensor takes no arguments: give names={'x': x}")
     if loss.size != 1:
@@ -70,7 +78,7 @@ def derivation(
             f"no graph leads to this {loss._label()}: nothing that it was computed from requires "
             "grad, or it was computed inside no_grad()"
         )
-    return Derivation(Replay(loss, names))
+    return Derivation(Replay(loss, names), shorter)
 
 
 def _pairs(names: Names) -> list[tuple[str, Any]]:
@@ -83,22 +91,20 @@ def _recorded(
     function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Tensor, dict[str, Any]]:
     """The loss, recorded, and the function's arguments by name."""
-    given = _bound(function, args, kwargs)
     with record():
         loss = function(*args, **kwargs)
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"the function must return a scalar Tensor, got {type(loss).__name__}")
-    if loss._node is None:
-
-        def leaf(value: Any) -> Any:
-            real = isinstance(value, np.ndarray | float) and np.asarray(value).dtype.kind == "f"
-            return Tensor(value, requires_grad=True) if real else value
-
-        args, kwargs = tuple(map(leaf, args)), {k: leaf(v) for k, v in kwargs.items()}
-        given = _bound(function, args, kwargs)
+    if isinstance(loss, Tensor) and loss._node is None:
+        args, kwargs = tuple(map(_leaf, args)), {k: _leaf(v) for k, v in kwargs.items()}
         with record():
             loss = function(*args, **kwargs)
-    return loss, given
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"the function must return a scalar Tensor, got {type(loss).__name__}")
+    return loss, _bound(function, args, kwargs)
+
+
+def _leaf(value: Any) -> Any:
+    real = isinstance(value, np.ndarray | float) and np.asarray(value).dtype.kind == "f"
+    return Tensor(value, requires_grad=True) if real else value
 
 
 def _bound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -108,3 +114,17 @@ def _bound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     except (TypeError, ValueError):
         bound = dict(kwargs)
     return {k: v for k, v in bound.items() if isinstance(v, np.ndarray | Tensor)}
+
+
+def _with_one_less(
+    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], more: Any
+) -> tuple[Tensor, Any]:
+    """The loss of the batch without its last row, and the names; random draws are given back."""
+    from .batch import one_less
+
+    given = {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}
+    less = one_less({k: v for k, v in given.items() if isinstance(v, np.ndarray)})
+    args = tuple([less.get(str(i), arg) for i, arg in enumerate(args)])
+    with drawing(lambda draw, function, rng: draw(function, copy.deepcopy(rng))):
+        loss, found = _recorded(function, args, kwargs | {k: less[k] for k in kwargs if k in less})
+    return loss, [*found.items(), *more]

@@ -7,52 +7,57 @@ written as ``n``; everywhere else the numbers stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..compiler.program import Value
 from .numpy_text import Size
-from .problem import DerivationError
 from .replay import Replay
 from .writer import Written
 
 
-def one_less(replay: Replay) -> dict[str, Any]:
-    """The inputs that have a row per sample, without the last one."""
-    n = size(replay)
-    return {
-        name: array[: n - 1]
-        for name, array in replay.arrays.items()
-        if name not in replay.parameters and array.ndim and len(array) == n
-    }
+def size(arrays: Mapping[str, Any]) -> int:
+    """The length of the first of several arrays: that of the batch. 0 where there is none."""
+    found = [array for array in arrays.values() if np.ndim(array)]
+    return len(found[0]) if found else 0
 
 
-def size(replay: Replay) -> int:
-    """The length of the first input that is no parameter; 0 where there is none."""
-    arrays = [a for name, a in replay.arrays.items() if name not in replay.parameters and a.ndim]
-    return len(arrays[0]) if arrays else 0
+def one_less(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arrays that have a row per sample, without their last one."""
+    n = size(arrays)
+    return {name: a[: n - 1] for name, a in arrays.items() if np.ndim(a) and len(a) == n}
 
 
-def generalise(written: Written, replay: Replay) -> Written | None:
+def generalise(written: Written, make: Callable[[], Replay]) -> Replay | None:
     """Write the program's numbers in terms of n, if it is the same for another size of the batch.
 
-    Returns the program for one row less, or None where the numbers stay as they are.
+    ``make`` gives the graph for one row less; it is returned, or None where the numbers stay.
     """
-    n = size(replay)
+    n = size(_inputs(written))
     if n < 3:  # 1 may mean anything
         return None
-    smaller = one_less(replay)
     try:
-        other = Written(replay, smaller)
+        replay = make()
+        other = Written(replay)
         changes = _differences(written, other, n)
-    except (DerivationError, ValueError, TypeError, IndexError, ArithmeticError):
+    except Exception:  # one row less may be refused for any reason: the numbers stay
         return None
     for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
         call.args, call.kwargs = args, kwargs
     if _Pairs.used(changes) or written.texts:
-        written.batch = next(name for name in smaller)
-    return other
+        written.batch = next(iter(one_less(_inputs(written))))
+    return replay
+
+
+def _inputs(written: Written) -> dict[str, Any]:
+    """Arrays of the shapes of the inputs that are no parameters."""
+    return {
+        name: np.broadcast_to(0, value.shape)
+        for name, value in written.inputs.items()
+        if name not in written.parameters
+    }
 
 
 class _Differ(ValueError):

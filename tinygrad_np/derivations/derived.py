@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,10 @@ class Derivation:
     names of those that it differentiates by, ``lines`` the lines in order.
     """
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, replay: Replay, shorter: Callable[[], Replay] | None = None) -> None:
         self._replay = replay
         self._written = Written(replay)
-        smaller = batch.generalise(self._written, replay)
+        smaller = batch.generalise(self._written, shorter or self._shorter)
         self._lines = Lines(self._written, replay.namer)
         self._source = source.source(self._lines)
         self.parameters: tuple[str, ...] = tuple(replay.parameters)
@@ -34,10 +35,15 @@ class Derivation:
             for name, array in (replay.arrays | self._lines.constants).items()
             if name in source.arguments(self._lines)
         }
-        if replay.known:
-            self._check(self._written, self.inputs)
-            if smaller is not None:
-                self._check(smaller, self.inputs | batch.one_less(replay))
+        self._check(replay)
+        if smaller is not None:
+            self._check(smaller)
+
+    def _shorter(self) -> Replay:
+        """The graph for one row less."""
+        arrays = self._replay.arrays.items()
+        inputs = {name: array for name, array in arrays if name not in self._replay.parameters}
+        return self._replay.with_arrays(batch.one_less(inputs))
 
     @property
     def lines(self) -> list[Line]:
@@ -71,10 +77,16 @@ class Derivation:
                 return line.number
         return None
 
-    def _check(self, written: Written, inputs: dict[str, Any]) -> None:
-        """DerivationError unless the source computes what the rules computed."""
+    def _check(self, replay: Replay) -> None:
+        """DerivationError unless the source computes what the rules compute."""
+        if not replay.known:
+            return
+        written = self._written if replay is self._replay else Written(replay)
+        given = replay.arrays | self._lines.constants
         with np.errstate(all="ignore"):
-            loss, gradients = source.execute(self._source, inputs)
+            loss, gradients = source.execute(
+                self._source, {name: given[name] for name in self.inputs}
+            )
         expected = {"loss": written.loss_value} | written.concrete
         for name, found in {"loss": loss, **gradients}.items():
             true = np.asarray(expected[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Replay:
         self.parameters: dict[str, Node] = {}
         self.arrays: dict[str, Any] = {}
         self.calls: list[Call] = []
+        self.as_recorded = True
         self._given: dict[int, str] = {}
         self._leaves: dict[Node, Any] = {}
         self._constants: dict[int, tuple[Input, Any]] = {}
@@ -90,6 +92,12 @@ class Replay:
     def __call__(self, **parameters: Any) -> Tensor:
         """The output for other values of the parameters, with the other inputs as they were."""
         return self.run(self.arrays | parameters)[self.output]
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Replay:
+        """The same function with other inputs, which nobody has recorded."""
+        other = copy.copy(self)
+        other.arrays, other.as_recorded = {**self.arrays, **arrays}, False
+        return other
 
     # How it is made
 

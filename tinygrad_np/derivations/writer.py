@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,23 +83,23 @@ class Written:
     be equal to another one is that one here.
     """
 
-    def __init__(self, replay: Replay, arrays: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, replay: Replay) -> None:
         self.texts: dict[Value, str] = {}  # of constants that depend on the size of the batch
         self.batch = ""  # the input whose length is n, where the program is right for any n
         writer = Writer()
         token = tracing.active.set(writer)
         try:
             with np.errstate(all="ignore"), graph.observed(writer):
-                self._write(replay, writer, _arrays(replay) | (arrays or {}))
+                self._write(replay, writer)
         except CompileError as error:
             raise DerivationError(f"the graph cannot be written out: {error}") from None
         finally:
             tracing.active.reset(token)
 
-    def _write(self, replay: Replay, writer: Writer, arrays: Mapping[str, Any]) -> None:
+    def _write(self, replay: Replay, writer: Writer) -> None:
         given: dict[str, Any] = {}
         self.inputs: dict[str, Value] = {}
-        for name, array in arrays.items():
+        for name, array in _arrays(replay).items():
             symbol = writer.input(array, name, argument=array.dtype.kind == "f")
             self.inputs[name] = symbol.variable
             given[name] = symbol
@@ -109,7 +109,7 @@ class Written:
             leaves[name] = Node(None, (), (), array.shape, array.dtype)
             given[name] = wrap(given[name], leaves[name])
         made = replay.run(given)
-        if replay.known and all(arrays[name] is array for name, array in replay.arrays.items()):
+        if replay.known and replay.as_recorded:
             _compare(replay, made)
         output = made[replay.output]
         assert output._node is not None
