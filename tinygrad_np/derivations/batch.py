@@ -43,10 +43,11 @@ def generalise(written: Written, make: Callable[[], Replay]) -> Replay | None:
         other = Written(replay)
         changes = _differences(written, other, n)
     except Exception:  # one row less may be refused for any reason: the numbers stay
+        written.shapes, written.texts = {}, {}
         return None
     for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
         call.args, call.kwargs = args, kwargs
-    if _Pairs.used(changes) or written.texts:
+    if _Pairs.used([changes, list(written.shapes.values())]):
         written.batch = next(iter(one_less(_inputs(written))))
     return replay
 
@@ -137,6 +138,8 @@ def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, An
     """The arguments of all calls, with numbers in terms of n."""
     pairs = _Pairs(written, n)
     pairs.same = {value: other.inputs[name] for name, value in written.inputs.items()}
+    for name, value in written.inputs.items():
+        written.shapes[value] = pairs.merged(value.shape, other.inputs[name].shape)
     calls, others = written.program.calls, other.program.calls
     if [call.function for call in calls] != [call.function for call in others]:
         raise _Differ
@@ -144,5 +147,6 @@ def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, An
     for call, twin in zip(calls, others, strict=True):
         changes.append(pairs.merged((call.args, call.kwargs), (twin.args, twin.kwargs)))
         pairs.same[call.out] = twin.out
+        written.shapes[call.out] = pairs.merged(call.out.shape, twin.out.shape)
     pairs.merged(written.program.outputs, other.program.outputs)
     return changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Tensor
 from . import batch, source
+from .latex import Equations
 from .lines import Line, Lines
 from .problem import DerivationError
 from .replay import Replay
@@ -56,6 +58,38 @@ class Derivation:
 
     def __str__(self) -> str:
         return self._source
+
+    def equations(self) -> list[str]:
+        """The lines as equations, in LaTeX."""
+        return [f"{left} = {right}" for _, left, right, _ in self._equations().rows()]
+
+    def latex(self) -> str:
+        """The lines as aligned equations, with shapes beside them."""
+        rows = [
+            rf"{left} &= {right}" + (rf" && ({shape})" if shape else "")
+            for _, left, right, shape in self._equations().rows()
+        ]
+        body = " \\\\\n".join(rows)
+        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
+
+    def _equations(self) -> Equations:
+        return Equations(self._lines)
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}$$"
+
+    def _repr_html_(self) -> str:
+        cells = [
+            f"<tr><td>{line.number}</td>"
+            f"<td style='text-align:left'><pre>{html.escape(chr(10).join(line.text))}</pre></td>"
+            f"<td style='text-align:left'>${html.escape(f'{left} = {right}')}$</td>"
+            f"<td>{f'${html.escape(shape)}$' if shape else ''}</td>"
+            f"<td style='text-align:left'>{html.escape(source.comment(line))}</td></tr>"
+            for line, left, right, shape in self._equations().rows()
+        ]
+        heads = ("line", "NumPy", "equation", "shape", "op")
+        head = "".join([f"<th>{word}</th>" for word in heads])
+        return f"<table><tr>{head}</tr>{''.join(cells)}</table>"
 
     def line_of(self, tensor: Tensor | Node, gradient: bool = False) -> int | None:
         """The line, in the text of ``numpy()``, that computes a Tensor of the graph.

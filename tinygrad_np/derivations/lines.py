@@ -61,6 +61,7 @@ class Lines:
         self.written, self.namer = written, namer
         self.names: dict[Value, str] = {value: name for name, value in written.inputs.items()}
         self.constants: dict[str, Any] = {}
+        self.gradient_of: dict[str, str] = {}  # of hidden values that have names
         self._inputs = set(self.names)
         self.lines: list[Line] = []
         self.of: dict[Value, Line] = {}
@@ -84,6 +85,14 @@ class Lines:
         for call in written.program.calls:
             self._visit(call)
         self._hand_over()
+
+    def call_of(self, value: Value) -> Call | None:
+        """The call that computes a value."""
+        return self._made.get(value)
+
+    def shape(self, line: Line) -> tuple[Any, ...]:
+        """The shape of a line's value, with n for the size of the batch."""
+        return self.written.shapes.get(line.value, line.shape)
 
     # Names
 
@@ -132,7 +141,10 @@ class Lines:
             if node.op is not None and self._is_sum_of_product(node) and not node.name:
                 return self.namer.free(f"delta{level}")
             told = self.of.get(self.written.values.get(node))  # type: ignore[arg-type]
-            return self.namer.free(f"d{told.name if told else node.name or 'h'}")
+            name = self.namer.free(f"d{told.name if told else node.name or 'h'}")
+            if told or node.name:
+                self.gradient_of[name] = told.name if told else str(node.name)
+            return name
         if value in self.written.residuals:
             return self.namer.free(self.written.residuals[value])
         word = _HINTS.get(call.function, "part")

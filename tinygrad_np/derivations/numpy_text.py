@@ -117,7 +117,7 @@ def expression(call: Call, operand: Operand) -> Text:
         return Text(f"{operand(args[0]).inside(100)}[{index_text(index, operand)}]")
     if function is np.broadcast_to and not isinstance(args[0], Value):
         return Text(_full(args[0], call))
-    if _is_transposed(call):
+    if is_transposed(call):
         return Text(f"{operand(args[0]).inside(100)}.T")
     if function is np.ndarray.swapaxes and {args[1] % 9, args[2] % 9} == {8, 7}:
         return Text(f"{operand(args[0]).inside(100)}.mT")
@@ -175,7 +175,7 @@ def _new_axes(x: Any, shape: tuple[int, ...]) -> str:
     return ", ".join(parts) if not given and x.shape else ""
 
 
-def _is_transposed(call: Call) -> bool:
+def is_transposed(call: Call) -> bool:
     """Whether the call reverses the axes: ``x.T``."""
     ndim = len(call.out.shape)
     if call.function in (np.ndarray.transpose, np.transpose):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
 from ..compiler.program import Value
 from .lines import Line, Lines
+from .numpy_text import literal
 
 COLUMN = 52
 """Where comments begin, if the line is short enough."""
@@ -20,13 +22,13 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     text = ["import numpy as np", "", ""]
     head = f"def {function}({', '.join(names)}):"
     text += [head] if len(head) <= 100 else _wrapped(f"def {function}(", names, "):")
-    shapes = ", ".join([f"{name} {_shape(value.shape)}" for name, value in inputs.items()])
+    shapes = ", ".join([f"{name} {_shape(written.shapes.get(value, value.shape))}" for name, value in inputs.items()])
     text += ['    """The loss, and its gradient for each parameter.', ""]
     text += _filled(f"For {shapes}.", "    ") + ['    """'] if shapes else ['    """']
     here, before = None, ""
     for line in lines.lines:
         if line.backward is not here:
-            if here is None and written.batch:
+            if here is None and any(re.search(r"\bn\b", "".join(it.text)) for it in lines.lines):
                 text.append(f"    n = len({written.batch})")
             here = line.backward
             text.append(f"    # {'Backward' if here else 'Forward'}")
@@ -69,8 +71,8 @@ def arguments(lines: Lines) -> list[str]:
     return [*[n for n, v in inputs if v in read or n in parameters], *lines.constants]
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return str(shape) if shape else "(a number)"
+def _shape(shape: tuple[Any, ...]) -> str:
+    return literal(shape) if shape else "(a number)"
 
 
 def _filled(text: str, indent: str) -> list[str]:

@@ -85,6 +85,7 @@ class Written:
 
     def __init__(self, replay: Replay) -> None:
         self.texts: dict[Value, str] = {}  # of constants that depend on the size of the batch
+        self.shapes: dict[Value, tuple[Any, ...]] = {}  # in terms of n, where they depend on it
         self.batch = ""  # the input whose length is n, where the program is right for any n
         writer = Writer()
         token = tracing.active.set(writer)
