@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from .problem import DerivationError
 from .replay import Replay
 from .writer import Written
 
+if TYPE_CHECKING:
+    from .compare import Comparison
+
 
 class Derivation:
     """The backward pass of a loss as plain NumPy and as mathematics; see ``derivation``.
@@ -26,10 +29,10 @@ class Derivation:
     """
 
     def __init__(self, replay: Replay, shorter: Callable[[], Replay] | None = None) -> None:
-        self._replay = replay
-        self._written = Written(replay)
-        smaller = batch.generalise(self._written, shorter or self._shorter)
-        self._lines = Lines(self._written, replay.namer)
+        self.replay = replay
+        self.written = Written(replay)
+        smaller = batch.generalise(self.written, shorter or self._shorter)
+        self._lines = Lines(self.written, replay.namer)
         self._source = source.source(self._lines)
         self.parameters: tuple[str, ...] = tuple(replay.parameters)
         self.inputs: dict[str, Any] = {
@@ -43,9 +46,19 @@ class Derivation:
 
     def _shorter(self) -> Replay:
         """The graph for one row less."""
-        arrays = self._replay.arrays.items()
-        inputs = {name: array for name, array in arrays if name not in self._replay.parameters}
-        return self._replay.with_arrays(batch.one_less(inputs))
+        arrays = self.replay.arrays.items()
+        inputs = {name: array for name, array in arrays if name not in self.replay.parameters}
+        return self.replay.with_arrays(batch.one_less(inputs))
+
+    @property
+    def known(self) -> bool:
+        """Whether the values of all inputs are known."""
+        return self.replay.known
+
+    @property
+    def result_names(self) -> dict[str, str]:
+        """The names of the gradients, by parameter."""
+        return self._lines.result_names
 
     @property
     def lines(self) -> list[Line]:
@@ -72,6 +85,25 @@ class Derivation:
         body = " \\\\\n".join(rows)
         return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
 
+    def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Comparison:
+        """Somebody's own derivation beside this one; the first line that differs is marked.
+
+        ``own`` is a function of plain NumPy, or its source, whose arguments have the names of
+        ``inputs`` (one other argument is a dict of the parameters), or a dict of gradients by
+        parameter. Gradients are known by their names, ``dW1``, ``grad_W1``, ``W1_grad``, or by
+        the dict that is returned; other lines by their values. Where a gradient is wrong, the
+        comparison holds what ``tg.audit`` says of it.
+
+        >>> import numpy as np, tinygrad_np as tg
+        >>> W = tg.Tensor([[1.0, -1.0], [2.0, 0.5]], requires_grad=True, name="W")
+        >>> x = np.array([[2.0, 1.0], [3.0, -1.0]])
+        >>> derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), x)
+        >>> print(derived.compare("h = np.tanh(x @ W)\\ndelta = 1 - h\\ndW = x.T @ delta"))
+        """
+        from .compare import compare
+
+        return compare(self, own)
+
     def _equations(self) -> Equations:
         return Equations(self._lines)
 
@@ -97,9 +129,9 @@ class Derivation:
         With ``gradient`` the one that computes its gradient. None where it is part of no line.
         """
         node = tensor._node if isinstance(tensor, Tensor) else tensor
-        known = self._written.gradients if gradient else self._written.values
+        known = self.written.gradients if gradient else self.written.values
         if gradient:
-            for name, leaf in self._replay.parameters.items():
+            for name, leaf in self.replay.parameters.items():
                 if leaf is node:
                     result = self._lines.result_names[name]
                     return next(line.number for line in self.lines if line.name == result)
@@ -115,7 +147,7 @@ class Derivation:
         """DerivationError unless the source computes what the rules compute."""
         if not replay.known:
             return
-        written = self._written if replay is self._replay else Written(replay)
+        written = self.written if replay is self.replay else Written(replay)
         given = replay.arrays | self._lines.constants
         with np.errstate(all="ignore"):
             loss, gradients = source.execute(

@@ -106,13 +106,15 @@ class Equations:
                 words.append(f"({', '.join(map(str, np.ravel(part).tolist()))})")
             else:
                 words.append(self._operand(part).text)
+        if "i" in words:
+            words = [f"{w}_{{i}}" if "_" not in w and w.startswith("\\") else w for w in words]
         if all(word in (":", r"\ldots") for word in words):
             return ""
         return f"_{{{', '.join(words)}}}"
 
 
 def _partial(of: str) -> str:
-    return rf"\frac{{\partial L}}{{\partial {of}}}"
+    return rf"\dfrac{{\partial L}}{{\partial {of}}}"
 
 
 def number(value: Any) -> Text:
@@ -187,9 +189,9 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is np.multiply:
         return _product(call, operand)
     if function is np.divide:
-        return Text(rf"\frac{{{operand(args[0]).text}}}{{{operand(args[1]).text}}}", PRODUCT + 1)
+        return _fraction(args, *map(operand, args))
     if function is np.reciprocal:
-        return Text(rf"\frac{{1}}{{{operand(args[0]).text}}}", PRODUCT + 1)
+        return _fraction(args, Text("1"), operand(args[0]))
     if function is np.negative:
         return Text(f"-{operand(args[0]).inside(PRODUCT)}", SUM)
     if function is np.power:
@@ -208,13 +210,15 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is np.exp and len(operand(args[0]).text) < 24:
         return Text(f"e^{{{operand(args[0]).text}}}", POWER)
     if function is np.ndarray.__getitem__:
+        if isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]:
+            return operand(args[0])  # an axis more or less
         below = index(args[1])
         return Text(f"{_base(operand(args[0]))}{below}", POWER) if below else operand(args[0])
     if function in _ARRANGED:
         return operand(args[0])
     if function in _BIG and isinstance(args[0], Value):
         axis = args[1] if len(args) > 1 else kwargs.get("axis")
-        below = "" if axis is None else _axes(axis)
+        below = "" if axis is None else _axes(axis, len(args[0].shape))
         # A sum reaches as far as the next + does; what is added up is put in brackets.
         return Text(f"{_BIG[function]}{below} {operand(args[0]).inside(PRODUCT)}", PRODUCT - 1)
     if function is np.where:
@@ -231,14 +235,23 @@ _ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
 """What changes shape or dtype and no number: the shape beside the equation tells it."""
 
 
+def _fraction(args: tuple[Any, ...], above: Text, below: Text) -> Text:
+    """A fraction; what is divided by a number, or holds a fraction, stands beside it."""
+    if isinstance(args[-1], Value) and "frac" not in above.text:
+        return Text(rf"\dfrac{{{above.text}}}{{{below.text}}}", PRODUCT + 1)
+    if above.text == "1":
+        return Text(rf"\dfrac{{1}}{{{below.text}}}", PRODUCT + 1)
+    return Text(rf"\dfrac{{1}}{{{below.text}}}\,{above.inside(PRODUCT)}", PRODUCT)
+
+
 def _argument(tree: Any, operand: Operand) -> str:
     if isinstance(tree, tuple | list):
         return f"({', '.join([_argument(item, operand) for item in tree])})"
     return operand(tree).text
 
 
-def _axes(axis: Any) -> str:
-    axes = axis if isinstance(axis, tuple) else (axis,)
+def _axes(axis: Any, ndim: int) -> str:
+    axes = [one % ndim for one in (axis if isinstance(axis, tuple) else (axis,))]
     word = "axis" if len(axes) == 1 else "axes"
     return rf"_{{\mathrm{{{word}}}\ {', '.join(map(str, axes))}}}"
 
@@ -252,6 +265,8 @@ def _product(call: Call, operand: Operand) -> Text:
     """Numbers stand before arrays; arrays are multiplied element by element."""
     scalar = [not isinstance(arg, Value) or arg.shape == () for arg in call.args]
     left, right = [operand(arg) for arg in call.args]
+    if call.args[0] is call.args[1]:
+        return Text(f"{_base(left)}^{{2}}", POWER)
     sign = r"\," if any(scalar) else r"\odot"
     if any(scalar) and right.text[:1].isdigit():
         sign = r"\cdot"

@@ -22,6 +22,9 @@ WIDTH = 78
 _PRODUCTS = ("matmul", "linear")
 _ARRANGING = ("reshape", "transpose", "swapaxes", "ravel", "expand_dims", "squeeze", "negative",
               "moveaxis", "broadcast_to", "astype", "getitem")  # fmt: skip
+_WORDS = {"tanh": "t", "clip": "clipped", "where": "chosen", "isinf": "infinite", "equal": "hits",
+          "absolute": "size", "divide": "ratio", "negative": "minus", "power": "powers",
+          "stack": "rows", "concatenate": "joined", "inv": "inverse"}  # fmt: skip
 _HINTS: dict[Any, str] = {
     np.exp: "powers", np.add.reduce: "total", np.maximum.reduce: "largest", np.log: "logs",
     np.subtract: "difference", np.greater: "mask", np.sqrt: "root", np.add: "sums",
@@ -147,8 +150,12 @@ class Lines:
             return name
         if value in self.written.residuals:
             return self.namer.free(self.written.residuals[value])
-        word = _HINTS.get(call.function, "part")
-        return self.namer.free(word)
+        if call.function is np.subtract:
+            other = self._made.get(call.args[1]) if isinstance(call.args[1], Value) else None
+            if other is not None and "maximum.reduce" in other.name:
+                return self.namer.free("shifted")
+        name = getattr(call.function, "__name__", "")
+        return self.namer.free(_HINTS.get(call.function) or _WORDS.get(name) or "t")
 
     def _output_name(self, node: Node) -> str:
         if node.name:
