@@ -38,7 +38,7 @@ def derived(name: str, seed: int) -> tuple[Derivation, dict[str, Any]]:
     for parameter in model.parameters():
         parameter.data = rng.normal(0, 0.2, parameter.shape)
     x, t = rng.normal(size=(5 + seed % 3, 784)), rng.integers(0, 10, 5 + seed % 3)
-    losses = []
+    losses: list[tg.Tensor] = []
 
     def loss(x: Any, labels: Any) -> tg.Tensor:
         losses.append(loss_of(model, x, labels))
@@ -46,14 +46,15 @@ def derived(name: str, seed: int) -> tuple[Derivation, dict[str, Any]]:
 
     found = tg.derivation(loss, x, t, names=model)
     losses[0].backward()
-    names = [tuple(p) for p in zip(found.parameters, model.parameters(), strict=True)]
-    return found, {"loss": losses[0].data} | {f"d{n}": p.grad for n, p in names}
+    pairs = zip(found.parameters, model.parameters(), strict=True)
+    return found, {"loss": losses[0].data} | {f"d{name}": p.grad for name, p in pairs}
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_source_runs_alone_and_is_backward(name: str, tmp_path: Path) -> None:
     source = ""
-    given, expected = {}, {}
+    given: dict[str, Any] = {}
+    expected: dict[str, Any] = {}
     for i in range(INPUTS):
         found, true = derived(name, i)
         source = source or found.numpy()

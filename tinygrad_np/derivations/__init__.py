@@ -2,8 +2,8 @@
 
 ``replay`` makes a function of a recorded graph again, ``writer`` traces it and its backward pass,
 ``reading`` simplifies the program for people, ``lines`` decides which values have names;
-``numpy_text`` and ``source`` print it as NumPy, ``latex`` as equations, ``compare`` holds somebody's
-own derivation against it.
+``numpy_text`` and ``source`` print it as NumPy, ``latex`` as equations, and ``compare`` holds
+somebody's own derivation against it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def derivation(
 ) -> Derivation:
     """The forward and the backward pass of a loss, as a person would write them by hand.
 
-    ``loss`` is a scalar Tensor, or a function of ``args`` and ``kwargs`` that returns one. Gradients
-    are by all leaves that require grad; where a function meets none, by its real arguments.
+    ``loss`` is a scalar Tensor, or a function of ``args`` and ``kwargs`` that returns one.
+    Gradients are by all leaves that require grad; where a function meets none, by its real
+    arguments.
     ``names`` is a module, or a dict of names and the Tensors and arrays that have them; a Tensor's
     own name and the function's parameter names are used as well.
 
@@ -93,13 +94,14 @@ def _recorded(
     """The loss, recorded, and the function's arguments by name."""
     with record():
         loss = function(*args, **kwargs)
-    if isinstance(loss, Tensor) and loss._node is None:
+    result: Any = loss
+    if isinstance(result, Tensor) and result._node is None:
         args, kwargs = tuple(map(_leaf, args)), {k: _leaf(v) for k, v in kwargs.items()}
         with record():
-            loss = function(*args, **kwargs)
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"the function must return a scalar Tensor, got {type(loss).__name__}")
-    return loss, _bound(function, args, kwargs)
+            result = function(*args, **kwargs)
+    if not isinstance(result, Tensor):
+        raise TypeError(f"the function must return a scalar Tensor, got {type(result).__name__}")
+    return result, _bound(function, args, kwargs)
 
 
 def _leaf(value: Any) -> Any:

@@ -96,7 +96,7 @@ class _Pairs:
             if not isinstance(other, Value) or self.same.setdefault(one, other) is not other:
                 raise _Differ
         elif one.shape == other.shape:
-            if not np.array_equal(one.array, other.array):
+            if not np.array_equal(one.array, other.array):  # type: ignore[arg-type]
                 raise _Differ
         elif _counts(one.array) and _counts(other.array):
             self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
@@ -131,7 +131,9 @@ _ENDS = ("start", "stop", "step")
 
 
 def _counts(array: Any) -> bool:
-    return bool(array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all())
+    return bool(
+        array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all()
+    )
 
 
 def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, Any]]:

@@ -115,11 +115,15 @@ def compare(derived: Derivation, given: Any) -> Comparison:
             f"parameter, got {type(given).__name__}"
         )
     matched = [_match(derived, step, values) for step in steps]
-    where = _first(steps, matched)
-    rows = tuple(
-        Row(step.number or None, step.text, equal, line, i == where)
-        for i, (step, (equal, line)) in enumerate(zip(steps, matched, strict=True))
-    )
+    where = _first(steps, matched, values)
+    rows: list[Row] = []
+    for i, (step, (equal, found)) in enumerate(zip(steps, matched, strict=True)):
+        guess = i == where and found is None
+        line = _expected(derived, step, steps, matched) if guess else found
+        twin = rows[-1] if rows else None
+        if twin and step.number and (twin.number, twin.equal) == (step.number, equal):
+            continue  # one statement that sets two names: np.exp(a, out=a)
+        rows.append(Row(step.number or None, step.text, equal, line, i == where))
     gradients = {}
     for step in steps:
         if (name := _parameter_of(derived, step)) is not None:
@@ -128,7 +132,7 @@ def compare(derived: Derivation, given: Any) -> Comparison:
     report, note = None, ""
     if where is not None and gradients:
         report, note = _audited(derived, gradients)
-    return Comparison(rows, missing, report, note)
+    return Comparison(tuple(rows), missing, report, note)
 
 
 def evaluated(derived: Derivation) -> list[tuple[Line, Any]]:
@@ -181,7 +185,9 @@ def _match(
     """Whether a step is right, and the line that it is to be compared with."""
     name = _parameter_of(derived, step)
     name = derived.result_names[name] if name is not None else step.name
-    named = [(line, value) for line, value in values if line.name == name and line.value is not None]
+    named = [
+        (line, value) for line, value in values if line.name == name and line.value is not None
+    ]
     if named and (name != step.name or name == "loss" or name.startswith("d")):
         line, value = named[0]
         return _same(step.value, value), line
@@ -192,19 +198,45 @@ def _match(
     return None, None
 
 
-def _first(steps: list[own.Step], matched: list[Any]) -> int | None:
-    """The first step that differs: the earliest that leads to a wrong one by way of unknown ones."""
-    status = {step: equal for step, (equal, _) in zip(steps, matched, strict=True)}
-    wrong = next((step for step in steps if status[step] is False), None)
+def _first(steps: list[own.Step], matched: list[Any], values: list[tuple[Line, Any]]) -> int | None:
+    """The earliest step that leads to a wrong one, through steps that nothing is known of.
+
+    A step that the wrong one reads counts, too, if it stops in the middle of the line that should
+    be read: a factor is missing there.
+    """
+    found = dict(zip(steps, matched, strict=True))
+    wrong = next((step for step in steps if found[step][0] is False), None)
     if wrong is None:
         return None
     seen, stack = {wrong}, [wrong]
     while stack:
         for step in stack.pop().reads:
-            if step not in seen and status.get(step) is None and np.size(step.value) > 1:
+            if step not in seen and found[step][0] is None and np.size(step.value) > 1:
                 seen.add(step)
                 stack.append(step)
+    needed = {value for call in found[wrong][1].calls for value in call.inputs}
+    for step in wrong.reads:
+        equal, line = found[step]
+        if equal and line is not None and line.value in needed:
+            whole = next(value for other, value in values if other is line)
+            if not _same(step.value, whole):
+                seen.add(step)
     return min(steps.index(step) for step in seen)
+
+
+def _expected(
+    derived: Derivation, step: own.Step, steps: list[own.Step], matched: list[Any]
+) -> Line | None:
+    """The line that stands where a step differs: the next one whose value nobody computed."""
+    reached = [line.number for s, (_, line) in zip(steps, matched, strict=True)
+               if line is not None and s in step.reads]  # fmt: skip
+    computed = [s.value for s, (equal, _) in zip(steps, matched, strict=True) if equal]
+    for line, value in evaluated(derived):
+        own_value = not line.calls or line.calls[-1].out is line.value
+        later = line.number >= max(reached, default=0) and np.size(value) > 1
+        if own_value and later and not any(_same(other, value) for other in computed):
+            return line
+    return None
 
 
 def _audited(derived: Derivation, gradients: dict[str, Any]) -> tuple[AuditReport | None, str]:

@@ -86,7 +86,7 @@ class Derivation:
         return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
 
     def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Comparison:
-        """Somebody's own derivation beside this one; the first line that differs is marked.
+        r"""Somebody's own derivation beside this one; the first line that differs is marked.
 
         ``own`` is a function of plain NumPy, or its source, whose arguments have the names of
         ``inputs`` (one other argument is a dict of the parameters), or a dict of gradients by
@@ -98,7 +98,7 @@ class Derivation:
         >>> W = tg.Tensor([[1.0, -1.0], [2.0, 0.5]], requires_grad=True, name="W")
         >>> x = np.array([[2.0, 1.0], [3.0, -1.0]])
         >>> derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), x)
-        >>> print(derived.compare("h = np.tanh(x @ W)\\ndelta = 1 - h\\ndW = x.T @ delta"))
+        >>> print(derived.compare("h = np.tanh(x @ W)\ndelta = 1 - h\ndW = x.T @ delta"))
         """
         from .compare import compare
 

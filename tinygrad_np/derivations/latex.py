@@ -197,8 +197,8 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is np.power:
         return Text(f"{_base(operand(args[0]))}^{{{operand(args[1]).text}}}", POWER)
     if function in _COMPARE:
-        left, right = operand(args[0]).inside(COMPARE + 1), operand(args[1]).inside(COMPARE + 1)
-        return Text(f"[{left} {_COMPARE[function]} {right}]")
+        sides = [operand(arg).inside(COMPARE + 1) for arg in args]
+        return Text(f"[{sides[0]} {_COMPARE[function]} {sides[1]}]")
     if is_transposed(call) or (function is np.ndarray.swapaxes and call.args[1] < 0):
         return Text(f"{_base(operand(args[0]))}^{{\\top}}", POWER)
     if function is np.linalg.inv:
@@ -213,7 +213,9 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
         if isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]:
             return operand(args[0])  # an axis more or less
         below = index(args[1])
-        return Text(f"{_base(operand(args[0]))}{below}", POWER) if below else operand(args[0])
+        base = operand(args[0])
+        word = f"({base.text})" if "_" in base.text else _base(base)
+        return Text(f"{word}{below}", POWER) if below else base
     if function in _ARRANGED:
         return operand(args[0])
     if function in _BIG and isinstance(args[0], Value):
@@ -264,10 +266,10 @@ def _base(text: Text) -> str:
 def _product(call: Call, operand: Operand) -> Text:
     """Numbers stand before arrays; arrays are multiplied element by element."""
     scalar = [not isinstance(arg, Value) or arg.shape == () for arg in call.args]
-    left, right = [operand(arg) for arg in call.args]
+    first, second = [operand(arg) for arg in call.args]
     if call.args[0] is call.args[1]:
-        return Text(f"{_base(left)}^{{2}}", POWER)
+        return Text(f"{_base(first)}^{{2}}", POWER)
     sign = r"\," if any(scalar) else r"\odot"
-    if any(scalar) and right.text[:1].isdigit():
+    if any(scalar) and second.text[:1].isdigit():
         sign = r"\cdot"
-    return Text(f"{left.inside(PRODUCT)} {sign} {right.inside(PRODUCT)}", PRODUCT)
+    return Text(f"{first.inside(PRODUCT)} {sign} {second.inside(PRODUCT)}", PRODUCT)

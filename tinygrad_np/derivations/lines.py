@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.program import Call, Value, values_in
+from ..compiler.program import Call, Value
 from ..definition import Op
 from ..graph import Node
 from ..shapes import Shape
@@ -73,14 +73,17 @@ class Lines:
         self._parts: dict[Value, list[Call]] = {}
         self._outputs = {value: node for node, value in written.values.items()}
         self._gradients: dict[Any, Node] = {}
-        for node, value in written.gradients.items():  # of several equal ones the first in the graph
+        for (
+            node,
+            value,
+        ) in written.gradients.items():  # of several equal ones the first in the graph
             if isinstance(value, Value):
                 self._gradients[value] = node
         self._results = {value: name for name, value in written.parameters.items()
                          if isinstance(value, Value)}  # fmt: skip
         self._uses = Counter(
             [value for call in written.program.calls for value in call.inputs]
-            + [value for value in written.program.outputs if isinstance(value, Value)]
+            + [value for value in written.outputs if isinstance(value, Value)]
         )
         self._products = 0
         self._levels: dict[Node, int] = {}
@@ -112,7 +115,7 @@ class Lines:
             self._levels[node] = self._products if product else max(before, default=0)
 
     def _is_sum_of_product(self, node: Node | None) -> bool:
-        """Whether a node is a product, or a product and a bias: what an activation is applied to."""
+        """Whether a node is a product, or a product plus a bias: what an activation reads."""
         if node is None or node.op is None:
             return False
         if node.op.name in _PRODUCTS:

@@ -188,7 +188,7 @@ def is_transposed(call: Call) -> bool:
 
 def _full(number: Any, call: Call) -> str:
     shape, dtype = literal(call.args[1]), call.out.dtype
-    word = "" if dtype == float else f", np.{dtype}"
+    word = "" if dtype == np.float64 else f", np.{dtype}"
     if number in (0, 1):
         return f"np.{'ones' if number else 'zeros'}({shape}{word})"
     return f"np.full({shape}, {literal(number)}{word})"
@@ -283,7 +283,7 @@ LARGEST = 64
 def array_text(array: Any) -> str:
     """A constant array as an expression; nothing where it is too large to be written out."""
     size, dtype = array.size, array.dtype
-    word = "" if dtype == float else f", np.{dtype}"
+    word = "" if dtype == np.float64 else f", np.{dtype}"
     if dtype.kind == "i" and size > 1 and (array.ravel() == np.arange(size)).all():
         shape = "" if array.ndim == 1 else f".reshape({literal(array.shape)[1:-1].rstrip(',')})"
         return f"np.arange({size}){shape}"

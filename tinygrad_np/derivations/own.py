@@ -106,7 +106,9 @@ class _Run:
             for name in _targets(statement):
                 value = self.space.get(name)
                 if isinstance(value, np.ndarray | np.generic | float | int):
-                    before = [self.last[name]] if name in self.last and name in _read(statement) else []
+                    before = (
+                        [self.last[name]] if name in self.last and name in _read(statement) else []
+                    )
                     step = Step(
                         self._number(statement), self._text(statement), name,
                         copy.deepcopy(value), list(dict.fromkeys([*reads, *before])),
@@ -170,8 +172,9 @@ def _targets(statement: ast.stmt) -> list[str]:
                 targets = node.args[:1]
         for target in targets:
             for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
-                while isinstance(part, ast.Subscript | ast.Attribute | ast.Starred):
-                    part = part.value
-                if isinstance(part, ast.Name):
-                    found.append(part.id)
+                base = part
+                while isinstance(base, ast.Subscript | ast.Attribute | ast.Starred):
+                    base = base.value
+                if isinstance(base, ast.Name):
+                    found.append(base.id)
     return list(dict.fromkeys(found))

@@ -5,6 +5,7 @@ Nothing is made faster, and the last digits may change: ``x * (1 / n)`` becomes 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 from collections import Counter
@@ -19,6 +20,7 @@ from ..compiler.program import Call, Program, Value, is_elementwise, map_tree
 from ..compiler.tracer import laid_out
 from ..shapes import kept_shape
 
+
 def run(program: Program) -> None:
     """Apply the rules until none changes anything."""
     for call in program.calls:
@@ -26,12 +28,13 @@ def run(program: Program) -> None:
         call.view, call.out.strides = False, _strides(call.out)
     for _ in range(100):
         made = Made(program)
-        changed, same = False, {}
+        changed = False
+        same: dict[Value, Any] = {}
+        now = functools.partial(_now, same)
         for call in program.calls:
-            call.args, call.kwargs = (
-                map_tree(lambda leaf: _now(same, leaf), tree) for tree in (call.args, call.kwargs)
-            )
-            changed |= any([rule(call, made) for rule in REWRITES])
+            call.args, call.kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
+            for rule in REWRITES:
+                changed |= rule(call, made)
             found = _instead(call, made)
             if found is not None and (call.out not in made.results or isinstance(found, Value)):
                 same[call.out] = found
@@ -73,7 +76,8 @@ def _strides(value: Value) -> tuple[int, ...]:
 def _number(leaf: Any) -> Any:
     """A constant of one number as this number."""
     if isinstance(leaf, Value) and leaf.source == "constant" and leaf.shape == ():
-        return leaf.array.item()
+        number: Any = leaf.array
+        return number.item()
     if isinstance(leaf, np.generic):
         return leaf.item()
     return leaf
@@ -187,7 +191,11 @@ def _plainer(call: Call, made: Made) -> bool:
     return False
 
 
-_FUNCTIONS = {np.ndarray.mean: np.mean, np.ndarray.std: np.std, np.ndarray.var: np.var}
+_FUNCTIONS: dict[Any, Any] = {
+    np.ndarray.mean: np.mean,
+    np.ndarray.std: np.std,
+    np.ndarray.var: np.var,
+}
 
 
 def _leaves_axes(call: Call) -> bool:
@@ -285,7 +293,9 @@ def _only_broadcasts(call: Call) -> bool:
         return True
     given = getattr(x, "shape", ())
     if call.function is np.ndarray.reshape:
-        return shape[len(shape) - len(given) :] == given and set(shape[: len(shape) - len(given)]) <= {1}
+        return shape[len(shape) - len(given) :] == given and set(
+            shape[: len(shape) - len(given)]
+        ) <= {1}
     return given == () and all(part in (None, Ellipsis) for part in np.atleast_1d(call.args[1]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ class Replay:
                     continue
                 told, array = self._leaves.get(parent, (None, None))
                 hint = _hint(node, i) or ("W" if len(parent.shape) > 1 else "b")
-                name = self.namer.free(told or parent.name or hint, numbered=not (told or parent.name))
+                name = self.namer.free(
+                    told or parent.name or hint, numbered=not (told or parent.name)
+                )
                 found[parent] = Input(name)
                 if array is not None:
                     self.arrays[name] = array
@@ -175,7 +178,7 @@ class Replay:
         """The function to call and its arguments: what the graph keeps, and what shapes tell."""
         for name, value in kept.items():
             if name != "index" or not _has_mask(value):  # a mask decides shapes: it is no input
-                kept[name] = map_tree(lambda leaf, name=name: self._constant(leaf, name), value)
+                kept[name] = map_tree(functools.partial(self._constant, hint=name), value)
         if op.name in ("expand_dims", "squeeze"):  # whose axes the graph does not keep
             return OPS["reshape"].function, (operands[0], node.shape), {}
         if op.variadic:
@@ -190,7 +193,7 @@ class Replay:
         return op.function, (), given
 
     def _not_kept(self, op: Op, node: Node, name: str, kept: dict[str, Any]) -> Any:
-        """An argument that no rule reads: from the output, or the default if that can be checked."""
+        """An argument that no rule reads: told by the output, or a default that can be checked."""
         if name in ("shape", "dtype"):
             return getattr(node, name)
         if name == "keepdims":
@@ -203,13 +206,14 @@ class Replay:
                 f"the graph does not keep the argument {name!r} of op {op.name!r}, since no rule "
                 "reads it: "
                 + (
-                    f"let the op's rule name it"
+                    "let the op's rule name it"
                     if output is not None
                     else "run the forward pass inside `with tg.record():`"
                 )
             )
         if op.name == "padded" and output.size:
-            inside = np.pad(np.ones(node.parents[0].shape, bool), kept["pad_width"])
+            [parent] = [parent for parent in node.parents if parent is not None]
+            inside = np.pad(np.ones(parent.shape, bool), kept["pad_width"])
             return output[~inside][0].item() if not inside.all() else default
         return default
 

@@ -22,9 +22,14 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     text = ["import numpy as np", "", ""]
     head = f"def {function}({', '.join(names)}):"
     text += [head] if len(head) <= 100 else _wrapped(f"def {function}(", names, "):")
-    shapes = ", ".join([f"{name} {_shape(written.shapes.get(value, value.shape))}" for name, value in inputs.items()])
+    shapes = ", ".join(
+        [
+            f"{name} {_shape(written.shapes.get(value, value.shape))}"
+            for name, value in inputs.items()
+        ]
+    )
     text += ['    """The loss, and its gradient for each parameter.', ""]
-    text += _filled(f"For {shapes}.", "    ") + ['    """'] if shapes else ['    """']
+    text += [*_filled(f"For {shapes}.", "    "), '    """']
     here, before = None, ""
     for line in lines.lines:
         if line.backward is not here:
@@ -65,7 +70,7 @@ def comment(line: Line) -> str:
 def arguments(lines: Lines) -> list[str]:
     """The arguments of the function: what is read, and all parameters."""
     read = {value for call in lines.written.program.calls for value in call.inputs}
-    read |= {value for value in lines.written.program.outputs if isinstance(value, Value)}
+    read |= {value for value in lines.written.outputs if isinstance(value, Value)}
     inputs = lines.written.inputs.items()
     parameters = lines.written.parameters
     return [*[n for n, v in inputs if v in read or n in parameters], *lines.constants]

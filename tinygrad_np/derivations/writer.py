@@ -133,17 +133,18 @@ class Written:
             run(self.program)
         self.program.substitute({start.variable: 1.0})
         reading.run(self.program)
-        self.loss, *gradients = self.program.outputs
-        self.parameters = dict(zip(leaves, gradients, strict=True))
+        self.outputs: list[Any] = list(self.program.outputs)  # a number, where one is constant
+        self.loss, *gradients = self.outputs
+        self.parameters: dict[str, Any] = dict(zip(leaves, gradients, strict=True))
         now = self.program.now
         self.values = {same[node]: now(value) for node, value in writer.values.items()}
         self.gradients = {
             same[node]: now(value) for node, value in writer.gradients.items() if node in same
         }
-        self.residuals = {
-            now(node.saved[-1].variable): node.op.residual[0]
+        self.residuals: dict[Any, str] = {  # what an op hands to its rules, by its name
+            now(node.saved[-1].variable): residual[0]
             for node in writer.values
-            if getattr(node.op, "residual", None) and node.saved
+            if node.saved and (residual := getattr(node.op, "residual", None))
         }
 
 
@@ -170,7 +171,9 @@ def _arrays(replay: Replay) -> dict[str, Any]:
         for name, node in replay.parameters.items()
         if name not in replay.arrays
     }
-    parameters = {n: replay.arrays[n] if n in replay.arrays else unknown[n] for n in replay.parameters}
+    parameters = {
+        n: replay.arrays[n] if n in replay.arrays else unknown[n] for n in replay.parameters
+    }
     others = {n: array for n, array in replay.arrays.items() if n not in parameters}
     return others | parameters
 
