@@ -49,7 +49,17 @@ def derivation(
     >>> import numpy as np, tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, -1.0]], requires_grad=True, name="W")
     >>> x = np.array([[2.0], [3.0]])
-    >>> print(tg.derivation(lambda x: tg.tanh(x @ W).sum(), x).numpy())
+    >>> derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), x)
+    >>> print(derived.numpy().partition("# Forward")[2])
+    <BLANKLINE>
+        a1 = x @ W                                        # matmul
+        z1 = np.tanh(a1)                                  # tanh
+        loss = np.sum(z1)                                 # sum
+        # Backward
+        delta1 = 1 - z1 * z1                              # tanh
+        dW = x.T @ delta1                                 # matmul
+        return loss, {"W": dW}
+    <BLANKLINE>
     """
     from .derived import Derivation
     from .replay import Replay
@@ -95,7 +105,7 @@ def _recorded(
     with record():
         loss = function(*args, **kwargs)
     result: Any = loss
-    if isinstance(result, Tensor) and result._node is None:
+    if getattr(result, "_node", None) is None:  # no parameter takes part
         args, kwargs = tuple(map(_leaf, args)), {k: _leaf(v) for k, v in kwargs.items()}
         with record():
             result = function(*args, **kwargs)

@@ -109,10 +109,10 @@ class _Pairs:
         n = self.n
         if isinstance(one, str | bool | None) or one != int(one):
             raise _Differ
-        for power, word in ((1, "n"), (2, "n ** 2")):
+        for power in (1, 2, 3):
             factor, left = divmod(int(one), n**power)
             if not left and other == factor * (n - 1) ** power:
-                return Size(int(one), word if factor == 1 else f"{factor} * {word}")
+                return Size(n, factor, power)
         raise _Differ
 
     @staticmethod

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Tensor
-from . import batch, source
+from . import batch, reading, source
 from .latex import Equations
 from .lines import Line, Lines
 from .problem import DerivationError
@@ -32,6 +32,7 @@ class Derivation:
         self.replay = replay
         self.written = Written(replay)
         smaller = batch.generalise(self.written, shorter or self._shorter)
+        reading.shorten(self.written.program)
         self._lines = Lines(self.written, replay.namer)
         self._source = source.source(self._lines)
         self.parameters: tuple[str, ...] = tuple(replay.parameters)
@@ -98,7 +99,9 @@ class Derivation:
         >>> W = tg.Tensor([[1.0, -1.0], [2.0, 0.5]], requires_grad=True, name="W")
         >>> x = np.array([[2.0, 1.0], [3.0, -1.0]])
         >>> derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), x)
-        >>> print(derived.compare("h = np.tanh(x @ W)\ndelta = 1 - h\ndW = x.T @ delta"))
+        >>> found = derived.compare("h = np.tanh(x @ W)\ndelta = 1 - h\ndW = x.T @ delta")
+        >>> print(found.first.text, "|", found.first.line.text[0])
+        delta = 1 - h | delta1 = 1 - z1 * z1
         """
         from .compare import compare
 

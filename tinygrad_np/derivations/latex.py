@@ -25,12 +25,14 @@ _GREEK = frozenset(
 def symbol(name: str) -> str:
     r"""A name as mathematics has it.
 
-    >>> print(symbol("W1"), symbol("delta2"), symbol("logits"), symbol("weight_0"))
-    W_{1} \delta_{2} \mathrm{logits} \mathrm{weight}_{0}
+    >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("weight_0"))
+    W_{1} W_{q} \delta_{2} \mathrm{logits} \mathrm{weight}_{0}
     """
     word, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
     if word in _GREEK:
         word = f"\\{word}"
+    elif re.fullmatch("[A-Z][a-z]", word) and not index:
+        word, index = word[0], word[1]
     elif len(word) > 1:
         word = r"\mathrm{" + word.replace("_", r"\_") + "}"
     return f"{word}_{{{index}}}" if index else word
@@ -226,11 +228,9 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is np.where:
         condition, x, y = [operand(arg).text for arg in args]
         return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
-    word = _WORDS.get(function)
-    if word is None:
-        name = NAMES.get(function, call.name).split(".")[-1]
-        word = r"\mathrm{" + name.replace("_", r"\_") + "}"
-    return Text(f"{word}({', '.join([_argument(arg, operand) for arg in args])})")
+    name = NAMES.get(function, call.name).split(".")[-1].replace("_", r"\_")
+    known = _WORDS.get(function, rf"\mathrm{{{name}}}")
+    return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")
 
 
 _ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)

@@ -166,8 +166,9 @@ class Lines:
         if word := self._readers_name(node):
             return self.namer.free(word)
         level = self._levels.get(node, 0)
-        letter = "a" if self._is_sum_of_product(node) else "z" if level else "h"
-        if level and f"{letter}{level}" not in self.namer.used:
+        activation = any(self._is_sum_of_product(parent) for parent in node.parents)
+        letter = "a" if self._is_sum_of_product(node) else "z" if activation else "h"
+        if letter != "h" and f"{letter}{level}" not in self.namer.used:
             return self.namer.free(f"{letter}{level}")
         return self.namer.free("h", numbered=True)
 

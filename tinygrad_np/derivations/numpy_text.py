@@ -126,6 +126,8 @@ def expression(call: Call, operand: Operand) -> Text:
         return Text(f"{expression(inner, operand).text}[{function.index}]")
     if function in _METHODS:
         owner, *others = args
+        if function in (np.ndarray.reshape, np.ndarray.transpose) and np.size(others[0]) > 1:
+            others = list(others[0])  # x.reshape(2, 3)
         return Text(
             f"{operand(owner).inside(100)}.{_METHODS[function]}"
             f"({_arguments(others, kwargs, operand)})"
@@ -265,15 +267,28 @@ def literal(value: Any) -> str:
 
 
 class Size(int):
-    """A number that depends on the size n of the batch, and how."""
+    """A number that depends on the size n of the batch: ``factor`` times a power of n."""
 
-    text: str
+    factor: int
+    power: int
+    n: int
 
-    def __new__(cls, value: int, text: str) -> Size:
-        """The number here, and the text for any n."""
-        size = super().__new__(cls, value)
-        size.text = text
+    def __new__(cls, n: int, factor: int = 1, power: int = 1) -> Size:
+        """The number for this n."""
+        size = super().__new__(cls, factor * n**power)
+        size.n, size.factor, size.power = n, factor, power
         return size
+
+    @classmethod
+    def of(cls, factor: int, other: Size) -> Size:
+        """The same power of n with another factor."""
+        return cls(other.n, factor, other.power)
+
+    @property
+    def text(self) -> str:
+        """The number in terms of n."""
+        word = "n" if self.power == 1 else f"n ** {self.power}"
+        return word if self.factor == 1 else f"{self.factor} * {word}"
 
 
 LARGEST = 64

@@ -19,6 +19,7 @@ from ..compiler.passes import cse, dce
 from ..compiler.program import Call, Program, Value, is_elementwise, map_tree
 from ..compiler.tracer import laid_out
 from ..shapes import kept_shape
+from .numpy_text import Size
 
 
 def run(program: Program) -> None:
@@ -89,6 +90,8 @@ def _is_number(leaf: Any) -> bool:
 
 def _exact(number: Any) -> Any:
     """A whole number as a Fraction, so that 1 / n stays what it is."""
+    if isinstance(number, Size):
+        return number
     whole = isinstance(number, int | Fraction) or (abs(number) < 2**53 and number == int(number))
     return Fraction(number) if whole else number
 
@@ -228,41 +231,77 @@ def _signs(call: Call, made: Made) -> bool:
 
 
 def _factors(call: Call, made: Made) -> bool:
-    """A number of its own in front: x * (1 / n) is x / n, (2 x) / 6 is x / 3, 2 (-x) is -2 x."""
+    """A number in front: x * 2 is 2 * x, x * (1 / n) is x / n, 2 * (3 x) is 6 x, 2 (-x) is -2 x.
+
+    Whether 2 x / 6 is x / 3 is left to ``shorten``: it is not so for each size of the batch.
+    """
     scaled = _scaled(call)
-    if scaled is None or scaled[1].dtype != call.out.dtype:
+    if scaled is None or scaled[2].dtype != call.out.dtype or isinstance(scaled[1], Size):
         return False
-    factor, x = scaled
+    function, number, x = scaled
     inner = made.get(x)
     more = _scaled(inner) if inner is not None and made.by(x, inner.function, once=True) else None
-    if more is not None and more[1].dtype == call.out.dtype:
-        total = factor * more[0]
-        if isinstance(total, float) or 1 in (abs(total.numerator), total.denominator):
-            factor, x = total, more[1]
+    if more is not None and more[2].dtype == call.out.dtype and not isinstance(more[1], Size):
+        signs = np.negative in (function, more[0]) and np.divide not in (function, more[0])
+        if function is more[0] or signs:
+            function = np.divide if function is np.divide else np.multiply
+            number, x = number * more[1], more[2]
+    if number == -1 and function is np.multiply:
+        function = np.negative
     before = call.function, call.args
-    if factor == -1:
+    plain = float(number) if isinstance(number, int) or number == int(number) else number
+    if function is np.negative:
         _become(call, np.negative, x)
-    elif isinstance(factor, Fraction) and abs(factor.numerator) == 1 and factor.denominator > 1:
-        _become(call, np.divide, x, float(1 / factor))
-    elif call.function is not np.divide or x is not scaled[1]:
-        whole = isinstance(factor, Fraction) and factor.denominator == 1
-        _become(call, np.multiply, float(factor) if whole else factor, x)
+    else:
+        _become(call, function, *((x, plain) if function is np.divide else (plain, x)))
     return (call.function, call.args) != before
 
 
-def _scaled(call: Call) -> tuple[Any, Any] | None:
-    """The number and the array whose product a call is."""
+def _scaled(call: Call) -> tuple[Any, Any, Value] | None:
+    """How a number scales an array: multiply, divide or negative, the number, the array."""
     if call.function is np.negative and isinstance(call.args[0], Value):
-        return Fraction(-1), call.args[0]
+        return np.negative, Fraction(-1), call.args[0]
     if call.function not in (np.multiply, np.divide) or call.kwargs:
         return None
-    first, second = call.args
-    if isinstance(first, Value) and _is_number(second) and second:
-        number = _exact(second)
-        return (number if call.function is np.multiply else 1 / number), first
-    if call.function is np.multiply and isinstance(second, Value) and _is_number(first):
-        return _exact(first), second
-    return None
+    x, number = call.args
+    if call.function is np.multiply and isinstance(number, Value):
+        x, number = number, x
+    if not (isinstance(x, Value) and _is_number(number) and number):
+        return None
+    number = _exact(number)
+    share = isinstance(number, Fraction) and number.numerator == 1 < number.denominator
+    if call.function is np.multiply and share:
+        return np.divide, 1 / number, x
+    return call.function, number, x
+
+
+def shorten(program: Program) -> None:
+    """2 x / 6 is x / 3, and 2 x / (2 n) is x / n: once it is known which numbers are what."""
+    made = Made(program)
+    for call in program.calls:
+        scaled = _scaled(call)
+        inner = made.get(scaled[2]) if scaled else None
+        if scaled is None or inner is None or not made.by(inner.out, inner.function, once=True):
+            continue
+        more = _scaled(inner)
+        if more is None or {scaled[0], more[0]} != {np.multiply, np.divide}:
+            continue
+        if more[2].dtype != call.out.dtype:
+            continue
+        above, below = (scaled, more) if scaled[0] is np.multiply else (more, scaled)
+        size = call.args[1] if scaled[0] is np.divide else inner.args[1]
+        top, bottom = above[1], below[1]
+        factor = size.factor if isinstance(size, Size) else bottom
+        if not (isinstance(top, Fraction) and isinstance(factor, Fraction | int)):
+            continue
+        if Fraction(factor) % top == 0:
+            left = Fraction(factor) / top
+            new = Size.of(int(left), size) if isinstance(size, Size) else float(left)
+            same = new == 1 and not isinstance(size, Size)
+            _become(call, *((np.multiply, 1.0, more[2]) if same else (np.divide, more[2], new)))
+        elif not isinstance(size, Size) and top % bottom == 0:
+            _become(call, np.multiply, float(top / bottom), more[2])
+    run(program)
 
 
 def _broadcasts(call: Call, made: Made) -> bool:

@@ -12,6 +12,8 @@ from .numpy_text import literal
 
 COLUMN = 52
 """Where comments begin, if the line is short enough."""
+WIDTH = 96
+"""A comment that reaches further stands above its line."""
 
 
 def source(lines: Lines, function: str = "loss_and_gradients") -> str:
@@ -35,12 +37,15 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
         if line.backward is not here:
             if here is None and any(re.search(r"\bn\b", "".join(it.text)) for it in lines.lines):
                 text.append(f"    n = len({written.batch})")
-            here = line.backward
+            here, before = line.backward, ""
             text.append(f"    # {'Backward' if here else 'Forward'}")
-        line.number = len(text) + 1
         first, *rest = line.text
         note = comment(line)
         note, before = ("" if note == before else note), note
+        if note and max(COLUMN - 4, len(line.text[0])) + len(note) > WIDTH:
+            text.append(f"    # {note}")
+            note = ""
+        line.number = len(text) + 1
         text.append(f"    {first}".ljust(COLUMN if note else 0) + (f"  # {note}" if note else ""))
         text += [f"    {more}" for more in rest]
     pairs = [f'"{name}": {result}' for name, result in lines.result_names.items()]
@@ -50,7 +55,7 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
 
 
 def comment(line: Line) -> str:
-    """The ops that a line comes from."""
+    """The ops that a line comes from: in the backward pass those whose rules it is made of."""
     if not line.ops:
         return ""
     ops = ", ".join(line.ops)
@@ -63,8 +68,8 @@ def comment(line: Line) -> str:
         if None not in axes:
             word = "axes" if len(axes) > 1 else "axis"
             where = ", ".join(map(str, axes))
-            return f"back through {ops}: summed over the broadcast {word} {where}"
-    return f"back through {ops}"
+            return f"{ops}: summed over the broadcast {word} {where}"
+    return ops
 
 
 def arguments(lines: Lines) -> list[str]:
