@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Value
-from .numpy_text import Size
+from .numpy_text import Size, literal
 from .replay import Replay
 from .writer import Written
 
@@ -30,17 +30,17 @@ def one_less(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {name: a[: n - 1] for name, a in arrays.items() if np.ndim(a) and len(a) == n}
 
 
-def generalise(written: Written, make: Callable[[], Replay]) -> Replay | None:
+def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
     """Write the program's numbers in terms of n, if it is the same for another size of the batch.
 
-    ``make`` gives the graph for one row less; it is returned, or None where the numbers stay.
+    ``make`` gives the graph for one row less. Returns the program for that, or None where the
+    numbers stay.
     """
     n = size(_inputs(written))
     if n < 3:  # 1 may mean anything
         return None
     try:
-        replay = make()
-        other = Written(replay)
+        other = Written(make())
         changes = _differences(written, other, n)
     except Exception:  # one row less may be refused for any reason: the numbers stay
         written.shapes, written.texts = {}, {}
@@ -49,7 +49,7 @@ def generalise(written: Written, make: Callable[[], Replay]) -> Replay | None:
         call.args, call.kwargs = args, kwargs
     if _Pairs.used([changes, list(written.shapes.values())]):
         written.batch = next(iter(one_less(_inputs(written))))
-    return replay
+    return other
 
 
 def _inputs(written: Written) -> dict[str, Any]:
@@ -100,6 +100,10 @@ class _Pairs:
                 raise _Differ
         elif _counts(one.array) and _counts(other.array):
             self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
+        elif (text := _filled(one.array, self.merged(one.shape, other.shape))) and (
+            one.array.flat[0] == other.array.flat[0]  # type: ignore[union-attr]
+        ):
+            self.written.texts[one] = text
         else:
             raise _Differ
         return one
@@ -128,6 +132,14 @@ class _Pairs:
 
 
 _ENDS = ("start", "stop", "step")
+
+
+def _filled(array: Any, shape: Any) -> str:
+    """An array of zeros or ones as an expression."""
+    if array.dtype != np.float64 or not array.size or (array != array.flat[0]).any():
+        return ""
+    word = {0.0: "zeros", 1.0: "ones"}.get(array.flat[0])
+    return f"np.{word}({literal(shape)})" if word else ""
 
 
 def _counts(array: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Tensor
-from . import batch, reading, source
+from . import batch, source
 from .latex import Equations
 from .lines import Line, Lines
 from .problem import DerivationError
@@ -32,7 +32,7 @@ class Derivation:
         self.replay = replay
         self.written = Written(replay)
         smaller = batch.generalise(self.written, shorter or self._shorter)
-        reading.shorten(self.written.program)
+        self.written.shorten()
         self._lines = Lines(self.written, replay.namer)
         self._source = source.source(self._lines)
         self.parameters: tuple[str, ...] = tuple(replay.parameters)
@@ -41,7 +41,7 @@ class Derivation:
             for name, array in (replay.arrays | self._lines.constants).items()
             if name in source.arguments(self._lines)
         }
-        self._check(replay)
+        self._check(self.written)
         if smaller is not None:
             self._check(smaller)
 
@@ -146,16 +146,12 @@ class Derivation:
                 return line.number
         return None
 
-    def _check(self, replay: Replay) -> None:
+    def _check(self, written: Written) -> None:
         """DerivationError unless the source computes what the rules compute."""
-        if not replay.known:
-            return
-        written = self.written if replay is self.replay else Written(replay)
-        given = replay.arrays | self._lines.constants
+        given = written.given | self._lines.constants
+        names = source.arguments(self._lines)
         with np.errstate(all="ignore"):
-            loss, gradients = source.execute(
-                self._source, {name: given[name] for name in self.inputs}
-            )
+            loss, gradients = source.execute(self._source, {name: given[name] for name in names})
         expected = {"loss": written.loss_value} | written.concrete
         for name, found in {"loss": loss, **gradients}.items():
             true = np.asarray(expected[name])

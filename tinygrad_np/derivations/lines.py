@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,21 +73,23 @@ class Lines:
         self._parts: dict[Value, list[Call]] = {}
         self._outputs = {value: node for node, value in written.values.items()}
         self._gradients: dict[Any, Node] = {}
-        for (
-            node,
-            value,
-        ) in written.gradients.items():  # of several equal ones the first in the graph
-            if isinstance(value, Value):
-                self._gradients[value] = node
         self._results = {value: name for name, value in written.parameters.items()
                          if isinstance(value, Value)}  # fmt: skip
         self._uses = Counter(
             [value for call in written.program.calls for value in call.inputs]
             + [value for value in written.outputs if isinstance(value, Value)]
         )
-        self._products = 0
-        self._levels: dict[Node, int] = {}
-        self._count_products()
+        self._readers: dict[Node, list[Node]] = defaultdict(list)
+        for node in written.values:
+            for parent in dict.fromkeys(node.parents):
+                if parent is not None:
+                    self._readers[parent].append(node)
+        layers = [n for n in written.values if self._is_layer(n) and not self._merges(n)]
+        self._layers: dict[Any, int] = {node: number for number, node in enumerate(layers, 1)}
+        for node, value in written.gradients.items():  # several nodes may have the same
+            before = self._gradients.get(value)
+            if before is None or not (before.name or before in self._layers):
+                self._gradients[value] = node
         for call in written.program.calls:
             self._visit(call)
         self._hand_over()
@@ -102,30 +104,20 @@ class Lines:
 
     # Names
 
-    def _count_products(self) -> None:
-        """The layers: an op belongs to that of the last product before it."""
-        calls = self.written.program.calls
-        for call in calls:
-            node = self.written.node_of.get(call)
-            if node is None or node in self._levels or call in self.written.backward:
-                continue
-            before = [self._levels.get(p, 0) for p in node.parents if p is not None]
-            product = node.op is not None and node.op.name in _PRODUCTS
-            self._products += product
-            self._levels[node] = self._products if product else max(before, default=0)
-
-    def _is_sum_of_product(self, node: Node | None) -> bool:
+    def _is_layer(self, node: Node | None) -> bool:
         """Whether a node is a product, or a product plus a bias: what an activation reads."""
-        if node is None or node.op is None:
-            return False
-        if node.op.name in _PRODUCTS:
-            return True
-        parents = [p for p in node.parents if p is not None and p.op is not None]
-        return node.op.name == "add" and any(p.op.name in _PRODUCTS for p in parents if p.op)
+        while node is not None and node.op is not None:
+            if node.op.name in _PRODUCTS:
+                return True
+            if node.op.name != "add":
+                return False
+            parents = [p for p in node.parents if p is not None and p.op is not None]
+            node = next((p for p in parents if self._merges(p)), None)
+        return False
 
     def _readers_name(self, node: Node) -> str:
         """What the op that reads a node's output calls it, where that is a word."""
-        for other in self.written.values:
+        for other in self._readers[node]:
             if isinstance(other.op, Op) and other.op.variadic is None and other.op.name != "where":
                 for parent, word in zip(other.parents, other.op.inputs, strict=False):
                     if parent is node and len(word) > 2:
@@ -143,9 +135,8 @@ class Lines:
             return self._output_name(node)
         node = self._gradients.get(value)
         if node is not None:
-            level = self._levels.get(node, 0)
-            if node.op is not None and self._is_sum_of_product(node) and not node.name:
-                return self.namer.free(f"delta{level}")
+            if node in self._layers and not node.name:
+                return self.namer.free(f"delta{self._layers[node]}")
             told = self.of.get(self.written.values.get(node))  # type: ignore[arg-type]
             name = self.namer.free(f"d{told.name if told else node.name or 'h'}")
             if told or node.name:
@@ -165,11 +156,11 @@ class Lines:
             return self.namer.free(node.name)
         if word := self._readers_name(node):
             return self.namer.free(word)
-        level = self._levels.get(node, 0)
-        activation = any(self._is_sum_of_product(parent) for parent in node.parents)
-        letter = "a" if self._is_sum_of_product(node) else "z" if activation else "h"
-        if letter != "h" and f"{letter}{level}" not in self.namer.used:
-            return self.namer.free(f"{letter}{level}")
+        if node in self._layers and f"a{self._layers[node]}" not in self.namer.used:
+            return self.namer.free(f"a{self._layers[node]}")
+        for parent in node.parents:
+            if parent in self._layers and f"z{self._layers[parent]}" not in self.namer.used:
+                return self.namer.free(f"z{self._layers[parent]}")
         return self.namer.free("h", numbered=True)
 
     # Lines
@@ -189,8 +180,13 @@ class Lines:
         value = call.out
         if value in self._results or value is self.written.loss:
             return True
-        cheap = call.function in (np.ndarray.swapaxes, np.ndarray.transpose) and (
-            call.args[0] in self.names
+        cheap = (
+            isinstance(call.args[0], Value)
+            and call.args[0] in self.names
+            and (
+                call.function in (np.ndarray.swapaxes, np.ndarray.transpose)
+                or (call.function is np.ndarray.__getitem__ and len(call.inputs) == 1)
+            )
         )
         node = self._outputs.get(value)
         if node is not None and node.name:
@@ -201,12 +197,12 @@ class Lines:
             return not self._merges(node)
         node = self._gradients.get(value)
         if node is not None and node.op is not None:
-            return bool(node.name) or self._is_sum_of_product(node)
+            return bool(node.name) or node in self._layers
         return False
 
     def _merges(self, node: Node) -> bool:
         """Whether an output is written inside its reader's line: x @ W in x @ W + b."""
-        readers = [n for n in self.written.values if node in n.parents]
+        readers = self._readers[node]
         if len(readers) != 1 or node.op is None or readers[0].op is None:
             return False
         name, reader = node.op.name, readers[0].op.name

@@ -230,6 +230,15 @@ def _signs(call: Call, made: Made) -> bool:
     return False
 
 
+def _doubled(call: Call, made: Made) -> bool:
+    """x + x is 2 x."""
+    first, second = (*call.args, None)[:2]
+    return (
+        call.function is np.add and isinstance(first, Value) and first is second
+        and first.dtype == call.out.dtype and _become(call, np.multiply, 2.0, first)
+    )  # fmt: skip
+
+
 def _factors(call: Call, made: Made) -> bool:
     """A number in front: x * 2 is 2 * x, x * (1 / n) is x / n, 2 * (3 x) is 6 x, 2 (-x) is -2 x.
 
@@ -310,9 +319,13 @@ def _broadcasts(call: Call, made: Made) -> bool:
         return False
     for i, operand in enumerate(call.args):
         spread = made.by(operand, np.broadcast_to, np.ndarray.reshape, np.ndarray.__getitem__)
-        if spread is None or not _only_broadcasts(spread):
+        if spread is not None and _only_broadcasts(spread):
+            part = spread.args[0]
+        elif isinstance(operand, Value) and _is_filled(operand.array):
+            part = float(operand.array.flat[0])  # type: ignore[union-attr]
+        else:
             continue
-        args = (*call.args[:i], spread.args[0], *call.args[i + 1 :])
+        args = (*call.args[:i], part, *call.args[i + 1 :])
         shapes = [getattr(arg, "shape", ()) for arg in args]
         if np.broadcast_shapes(*shapes) == call.out.shape and _same_dtype(call, args):
             call.args = args
@@ -323,6 +336,12 @@ def _broadcasts(call: Call, made: Made) -> bool:
         number = _folded(Call(call.function, tuple(parts), {}, call.out))
         return number is not None and _become(call, np.broadcast_to, number, call.out.shape)
     return False
+
+
+def _is_filled(array: Any) -> bool:
+    """Whether an array is a constant of nothing but one number."""
+    real = array is not None and array.size and array.dtype.kind == "f"
+    return bool(real and (array == array.flat[0]).all())
 
 
 def _only_broadcasts(call: Call) -> bool:
@@ -411,6 +430,6 @@ def _unscaled(call: Call, made: Made) -> bool:
 
 
 REWRITES: tuple[Callable[[Call, Made], bool], ...] = (
-    _plainer, _signs, _factors, _broadcasts, _shapes, _means, _unscaled
+    _plainer, _signs, _doubled, _factors, _broadcasts, _shapes, _means, _unscaled
 )  # fmt: skip
 """Each may change one call, and says whether it did."""

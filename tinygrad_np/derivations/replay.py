@@ -30,6 +30,15 @@ class Input:
     name: str
 
 
+@dataclass(frozen=True)
+class View:
+    """Stands for a part of an array that the function is given, transposed or not."""
+
+    of: Input
+    index: tuple[Any, ...]
+    turned: bool
+
+
 class Call(NamedTuple):
     """One op call of the graph; Nodes stand for results, Inputs for arrays."""
 
@@ -51,6 +60,7 @@ class Replay:
         assert output._node is not None
         self.output: Node = output._node
         self.namer = Namer()
+        self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}
         self.arrays: dict[str, Any] = {}
         self.calls: list[Call] = []
@@ -62,7 +72,10 @@ class Replay:
             if isinstance(value, Tensor) and value._node is not None:
                 self._leaves[value._node] = name, value.data
             else:
-                self._given[id(value.data if isinstance(value, Tensor) else value)] = name
+                array = value.data if isinstance(value, Tensor) else value
+                self._given[id(array)] = name
+                if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+                    self._wholes.append((name, array))
         order = graph.reachable([self.output])[::-1]
         self._inputs = self._leaf_inputs(order)
         for node in order:
@@ -83,6 +96,9 @@ class Replay:
         def now(leaf: Any) -> Any:
             if isinstance(leaf, Node):
                 return made[leaf]
+            if isinstance(leaf, View):
+                part = given[leaf.of.name][leaf.index] if leaf.index else given[leaf.of.name]
+                return part.T if leaf.turned else part
             return given[leaf.name] if isinstance(leaf, Input) else leaf
 
         for call in self.calls:
@@ -164,13 +180,28 @@ class Replay:
         """An array as an Input; a number as it is."""
         if not isinstance(value, np.ndarray) or not value.ndim:
             return value.item() if isinstance(value, np.ndarray) else value
+        told = self._given.get(id(value)) or array_name(value)
+        if not told and value.size and (value == value.flat[0]).all() and value.flat[0] in (0, 1):
+            return value  # zeros or ones, such as a first state
+        if not told and (view := self._view(value)) is not None:
+            return view
         if id(value) not in self._constants:
-            told = self._given.get(id(value)) or array_name(value)
             hint = "mask" if hint == "x" and _is_mask(value) else hint
             place = Input(self.namer.free(told or hint))
             self._constants[id(value)] = place, value  # which keeps it: the id holds
             self.arrays[place.name] = value
         return self._constants[id(value)][0]
+
+    def _view(self, value: Any) -> View | None:
+        """An array as a part of one that has a name, where it is a view of it."""
+        for name, whole in self._wholes:
+            if not np.may_share_memory(value, whole):
+                continue
+            for turned in (False, True):
+                index = _index_of(value.T if turned else value, whole)
+                if index is not None:
+                    return View(self._constant(whole, name), index, turned)
+        return None
 
     def _arguments(
         self, op: Op, node: Node, operands: list[Any], kept: dict[str, Any]
@@ -218,10 +249,37 @@ class Replay:
         return default
 
 
+def _index_of(part: Any, whole: Any) -> tuple[Any, ...] | None:
+    """The index with ``whole[index]`` the same memory as ``part``; None where there is none."""
+    start = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    if part.dtype != whole.dtype or not part.size or not 0 <= start < whole.nbytes:
+        return None
+    starts = np.unravel_index(start // whole.itemsize, whole.shape)
+    axes = list(zip(part.shape, part.strides, strict=True))
+    index: list[Any] = []
+    for first, length, stride in zip(map(int, starts), whole.shape, whole.strides, strict=True):
+        count, step = axes[0] if axes else (0, 0)
+        if axes and stride and step % stride == 0 and first + (count - 1) * step // stride < length:
+            axes.pop(0)
+            step //= stride
+            every = (first, count, step) == (0, length, 1)
+            index.append(
+                slice(None) if every else slice(first, first + (count - 1) * step + 1,
+                                                None if step == 1 else step)
+            )  # fmt: skip
+        else:
+            index.append(first)
+    while index and index[-1] == slice(None):
+        index.pop()
+    found = whole[tuple(index)]
+    same = not axes and (found.shape, found.strides) == (part.shape, part.strides)
+    return tuple(index) if same else None
+
+
 def _is_mask(array: Any) -> bool:
     """Whether an array is of two numbers, one of which is 0."""
     found = np.unique(array) if array.size < 1e6 else array.ravel()[:3]
-    return bool(array.ndim and len(found) <= 2 and 0 in found)
+    return bool(array.ndim and len(found) == 2 and 0 in found)
 
 
 def _has_mask(index: Any) -> bool:

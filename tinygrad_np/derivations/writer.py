@@ -79,8 +79,9 @@ class Written:
     """A graph's forward and backward pass as a program, simplified for reading.
 
     ``values`` and ``gradients`` are those of the graph's own nodes, ``node_of`` tells by which of
-    these a call was made; ``inputs`` are the program's inputs by name. A value that a pass found to
-    be equal to another one is that one here.
+    these a call was made; ``inputs`` are the program's inputs by name, ``given`` the arrays that it
+    was traced with, and ``loss_value`` and ``concrete`` what the rules gave for these. A value that
+    a pass found to be equal to another one is that one here.
     """
 
     def __init__(self, replay: Replay) -> None:
@@ -100,7 +101,8 @@ class Written:
     def _write(self, replay: Replay, writer: Writer) -> None:
         given: dict[str, Any] = {}
         self.inputs: dict[str, Value] = {}
-        for name, array in _arrays(replay).items():
+        self.given = _arrays(replay)
+        for name, array in self.given.items():
             symbol = writer.input(array, name, argument=array.dtype.kind == "f")
             self.inputs[name] = symbol.variable
             given[name] = symbol
@@ -133,19 +135,30 @@ class Written:
             run(self.program)
         self.program.substitute({start.variable: 1.0})
         reading.run(self.program)
-        self.outputs: list[Any] = list(self.program.outputs)  # a number, where one is constant
-        self.loss, *gradients = self.outputs
-        self.parameters: dict[str, Any] = dict(zip(leaves, gradients, strict=True))
-        now = self.program.now
-        self.values = {same[node]: now(value) for node, value in writer.values.items()}
-        self.gradients = {
-            same[node]: now(value) for node, value in writer.gradients.items() if node in same
-        }
-        self.residuals: dict[Any, str] = {  # what an op hands to its rules, by its name
-            now(node.saved[-1].variable): residual[0]
+        self._names = list(leaves)
+        self._values = {same[node]: value for node, value in writer.values.items()}
+        self._gradients = {same[n]: value for n, value in writer.gradients.items() if n in same}
+        self._residuals = {
+            node.saved[-1].variable: residual[0]
             for node in writer.values
             if node.saved and (residual := getattr(node.op, "residual", None))
         }
+        self._settle()
+
+    def shorten(self) -> None:
+        """Shorten fractions, which is last: see ``reading.shorten``."""
+        reading.shorten(self.program)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Say what stands where after the passes."""
+        now = self.program.now
+        self.outputs: list[Any] = list(self.program.outputs)  # a number, where one is constant
+        self.loss, *gradients = self.outputs
+        self.parameters: dict[str, Any] = dict(zip(self._names, gradients, strict=True))
+        self.values: dict[Node, Any] = {n: now(value) for n, value in self._values.items()}
+        self.gradients: dict[Node, Any] = {n: now(value) for n, value in self._gradients.items()}
+        self.residuals: dict[Any, str] = {now(v): name for v, name in self._residuals.items()}
 
 
 class _Program(Program):
