@@ -13,7 +13,16 @@ from ..definition import Op
 from ..graph import Node
 from ..shapes import Shape
 from .naming import Namer
-from .numpy_text import PRODUCT, Text, array_text, expression, literal, scatters, statements
+from .numpy_text import (
+    PRODUCT,
+    Text,
+    array_text,
+    expression,
+    literal,
+    picks_once,
+    scatters,
+    statements,
+)
 from .writer import Written
 
 WIDTH = 78
@@ -185,7 +194,7 @@ class Lines:
             and call.args[0] in self.names
             and (
                 call.function in (np.ndarray.swapaxes, np.ndarray.transpose)
-                or (call.function is np.ndarray.__getitem__ and len(call.inputs) == 1)
+                or (call.function is np.ndarray.__getitem__ and picks_once(call.args[1]))
             )
         )
         node = self._outputs.get(value)

@@ -77,7 +77,7 @@ def statements(call: Call, name: str, operand: Operand) -> list[str]:
         dtype = "" if call.out.dtype == float else f", np.{call.out.dtype}"
         empty = f"{name} = np.zeros({literal(tuple(shape))}{dtype})"
         where = index_text(index, operand)
-        if _picks_once(index):
+        if picks_once(index):
             return [empty, f"{name}[{where}] = {operand(value).text}"]
         return [empty, f"np.add.at({name}, {_place(index, operand)}, {operand(value).text})"]
     return [f"{name} = {expression(call, operand).text}"]
@@ -90,7 +90,8 @@ def _place(index: Any, operand: Operand) -> str:
     return _argument(index, operand)
 
 
-def _picks_once(index: Any) -> bool:
+def picks_once(index: Any) -> bool:
+    """Whether an index picks no element twice, and gives a view: numbers and slices."""
     parts = index if isinstance(index, tuple) else (index,)
     kinds = (int, bool, slice, type(None), EllipsisType, np.integer)
     return all(isinstance(part, kinds) for part in parts)
@@ -100,7 +101,10 @@ def expression(call: Call, operand: Operand) -> Text:
     """The call as one expression; DerivationError where NumPy has none."""
     function, args, kwargs = call.function, call.args, call.kwargs
     if function in OPERATORS and not kwargs and len(args) == 2:
-        return _infix(function, *map(operand, args))
+        whole = any(isinstance(arg, Value) and arg.dtype.kind in "biu" for arg in args)
+        real = whole and call.out.dtype.kind == "f"  # 1 * mask would be an integer
+        texts = [Text(repr(arg)) if real and type(arg) is float else operand(arg) for arg in args]
+        return _infix(function, *texts)
     if function is np.negative and not kwargs:
         return Text(f"-{operand(args[0]).inside(SIGN)}", SIGN)
     if function is np.invert:
@@ -124,6 +128,8 @@ def expression(call: Call, operand: Operand) -> Text:
     if isinstance(function, Item):
         inner = Call(function.function, args, kwargs, call.out)
         return Text(f"{expression(inner, operand).text}[{function.index}]")
+    if function is np.ndarray.astype and not isinstance(args[0], Value):
+        return Text(f"{literal(args[1])}({literal(args[0])})")
     if function in _METHODS:
         owner, *others = args
         if function in (np.ndarray.reshape, np.ndarray.transpose) and np.size(others[0]) > 1:

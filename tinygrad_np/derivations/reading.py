@@ -222,9 +222,13 @@ def _signs(call: Call, made: Made) -> bool:
         if minus[0] and minus[1]:
             return _become(call, call.function, minus[0].args[0], minus[1].args[0])
         return False
+    other = np.subtract if call.function is np.add else np.add
     if minus[1]:
-        other = np.subtract if call.function is np.add else np.add
         return _become(call, other, first, minus[1].args[0])
+    scaled = made.by(second, np.multiply, once=True)
+    if scaled and _is_number(scaled.args[0]) and scaled.args[0] < 0:
+        scaled.args = -scaled.args[0], scaled.args[1]
+        return _become(call, other, first, second)
     if call.function is np.add and minus[0]:
         return _become(call, np.subtract, second, minus[0].args[0])
     return False
