@@ -1,7 +1,8 @@
 """The backward pass, written out: the program of the rules, as plain NumPy and as mathematics.
 
 ``replay`` makes a function of a recorded graph again, ``writer`` traces it and its backward pass,
-``reading`` simplifies the program for people, ``lines`` decides which values have names;
+``reading`` simplifies the program for people, by the rules of ``arithmetic`` and ``arrangement``,
+``batch`` finds the size of the batch in it, ``lines`` decides which values have names;
 ``numpy_text`` and ``source`` print it as NumPy, ``latex`` as equations, and ``compare`` holds
 somebody's own derivation against it.
 """
@@ -39,6 +40,10 @@ def derivation(
     The result's ``numpy()`` is the source of a function in plain NumPy, ``latex()`` the same as
     equations, and ``compare(own)`` shows where somebody's own derivation parts from it. Whether a
     branch of an op depends on values, such as those of labels or masks, is written as it is here.
+
+    The program is traced once more for a batch without its last row (a function is called once
+    more for that): if both are the same but for numbers that go with the size of the batch, these
+    are written as ``n``. What is printed is executed and compared with the rules' own results.
 
     A Tensor's graph must still hold its arrays: ask before ``backward()``, or run both inside
     ``with tg.record():``. Constants that no rule reads are known only there.

@@ -59,7 +59,7 @@ class Equations:
 
     def _hidden(self, line: Line) -> str:
         """A value on the way; the gradient of a hidden value is a derivative, too."""
-        of = self.lines.gradient_of.get(line.name)
+        of = self.lines.value_names.gradient_of.get(line.name)
         return _partial(symbol(of)) if of else symbol(line.name)
 
     def rows(self) -> list[tuple[Line, str, str, str]]:

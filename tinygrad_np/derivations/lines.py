@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,22 +23,11 @@ from .numpy_text import (
     scatters,
     statements,
 )
+from .value_names import ValueNames
 from .writer import Written
 
 WIDTH = 78
 """The longest expression; of longer ones a part gets a line of its own."""
-
-_PRODUCTS = ("matmul", "linear")
-_ARRANGING = ("reshape", "transpose", "swapaxes", "ravel", "expand_dims", "squeeze", "negative",
-              "moveaxis", "broadcast_to", "astype", "getitem")  # fmt: skip
-_WORDS = {"tanh": "t", "clip": "clipped", "where": "chosen", "isinf": "infinite", "equal": "hits",
-          "absolute": "size", "divide": "ratio", "negative": "minus", "power": "powers",
-          "stack": "rows", "concatenate": "joined", "inv": "inverse"}  # fmt: skip
-_HINTS: dict[Any, str] = {
-    np.exp: "powers", np.add.reduce: "total", np.maximum.reduce: "largest", np.log: "logs",
-    np.subtract: "difference", np.greater: "mask", np.sqrt: "root", np.add: "sums",
-    np.multiply: "product", np.mean: "average",
-}  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -73,32 +62,17 @@ class Lines:
         self.written, self.namer = written, namer
         self.names: dict[Value, str] = {value: name for name, value in written.inputs.items()}
         self.constants: dict[str, Any] = {}
-        self.gradient_of: dict[str, str] = {}  # of hidden values that have names
         self._inputs = set(self.names)
         self.lines: list[Line] = []
         self.of: dict[Value, Line] = {}
         self._made = {call.out: call for call in written.program.calls}
         self._texts: dict[Value, Text] = {}
         self._parts: dict[Value, list[Call]] = {}
-        self._outputs = {value: node for node, value in written.values.items()}
-        self._gradients: dict[Any, Node] = {}
-        self._results = {value: name for name, value in written.parameters.items()
-                         if isinstance(value, Value)}  # fmt: skip
+        self.value_names = ValueNames(written, namer)
         self._uses = Counter(
             [value for call in written.program.calls for value in call.inputs]
             + [value for value in written.outputs if isinstance(value, Value)]
         )
-        self._readers: dict[Node, list[Node]] = defaultdict(list)
-        for node in written.values:
-            for parent in dict.fromkeys(node.parents):
-                if parent is not None:
-                    self._readers[parent].append(node)
-        layers = [n for n in written.values if self._is_layer(n) and not self._merges(n)]
-        self._layers: dict[Any, int] = {node: number for number, node in enumerate(layers, 1)}
-        for node, value in written.gradients.items():  # several nodes may have the same
-            before = self._gradients.get(value)
-            if before is None or not (before.name or before in self._layers):
-                self._gradients[value] = node
         for call in written.program.calls:
             self._visit(call)
         self._hand_over()
@@ -110,69 +84,6 @@ class Lines:
     def shape(self, line: Line) -> tuple[Any, ...]:
         """The shape of a line's value, with n for the size of the batch."""
         return self.written.shapes.get(line.value, line.shape)
-
-    # Names
-
-    def _is_layer(self, node: Node | None) -> bool:
-        """Whether a node is a product, or a product plus a bias: what an activation reads."""
-        while node is not None and node.op is not None:
-            if node.op.name in _PRODUCTS:
-                return True
-            if node.op.name != "add":
-                return False
-            parents = [p for p in node.parents if p is not None and p.op is not None]
-            node = next((p for p in parents if self._merges(p)), None)
-        return False
-
-    def _readers_name(self, node: Node) -> str:
-        """What the op that reads a node's output calls it, where that is a word."""
-        for other in self._readers[node]:
-            if isinstance(other.op, Op) and other.op.variadic is None and other.op.name != "where":
-                for parent, word in zip(other.parents, other.op.inputs, strict=False):
-                    if parent is node and len(word) > 2:
-                        return word
-        return ""
-
-    def _name(self, call: Call) -> str:
-        value = call.out
-        if value in self._results and value is not self.written.loss:
-            return self.namer.free(f"d{self._results[value]}")
-        if value is self.written.loss:
-            return "loss"
-        node = self._outputs.get(value)
-        if node is not None:
-            return self._output_name(node)
-        node = self._gradients.get(value)
-        if node is not None:
-            if node in self._layers and not node.name:
-                return self.namer.free(f"delta{self._layers[node]}")
-            told = self.of.get(self.written.values.get(node))  # type: ignore[arg-type]
-            name = self.namer.free(f"d{told.name if told else node.name or 'h'}")
-            if told or node.name:
-                self.gradient_of[name] = told.name if told else str(node.name)
-            return name
-        if value in self.written.residuals:
-            return self.namer.free(self.written.residuals[value])
-        if call.function is np.subtract:
-            other = self._made.get(call.args[1]) if isinstance(call.args[1], Value) else None
-            if other is not None and "maximum.reduce" in other.name:
-                return self.namer.free("shifted")
-        name = getattr(call.function, "__name__", "")
-        return self.namer.free(_HINTS.get(call.function) or _WORDS.get(name) or "t")
-
-    def _output_name(self, node: Node) -> str:
-        if node.name:
-            return self.namer.free(node.name)
-        if word := self._readers_name(node):
-            return self.namer.free(word)
-        if node in self._layers and f"a{self._layers[node]}" not in self.namer.used:
-            return self.namer.free(f"a{self._layers[node]}")
-        for parent in node.parents:
-            if parent in self._layers and f"z{self._layers[parent]}" not in self.namer.used:
-                return self.namer.free(f"z{self._layers[parent]}")
-        return self.namer.free("h", numbered=True)
-
-    # Lines
 
     def _visit(self, call: Call) -> None:
         self._parts[call.out] = [
@@ -187,7 +98,7 @@ class Lines:
 
     def _has_line(self, call: Call) -> bool:
         value = call.out
-        if value in self._results or value is self.written.loss:
+        if value in self.value_names.results or value is self.written.loss:
             return True
         cheap = (
             isinstance(call.args[0], Value)
@@ -197,30 +108,17 @@ class Lines:
                 or (call.function is np.ndarray.__getitem__ and picks_once(call.args[1]))
             )
         )
-        node = self._outputs.get(value)
+        node = self.value_names.outputs.get(value)
         if node is not None and node.name:
             return True
         if self._uses[value] > 1:
             return not cheap
         if node is not None and isinstance(node.op, Op):
-            return not self._merges(node)
-        node = self._gradients.get(value)
+            return not self.value_names.merges(node)
+        node = self.value_names.gradients.get(value)
         if node is not None and node.op is not None:
-            return bool(node.name) or node in self._layers
+            return bool(node.name) or node in self.value_names.layers
         return False
-
-    def _merges(self, node: Node) -> bool:
-        """Whether an output is written inside its reader's line: x @ W in x @ W + b."""
-        readers = self._readers[node]
-        if len(readers) != 1 or node.op is None or readers[0].op is None:
-            return False
-        name, reader = node.op.name, readers[0].op.name
-        return (
-            (name in _PRODUCTS and reader in ("add", "subtract"))
-            or (node.shape == () and reader in _ELEMENTARY)
-            or name in _ARRANGING
-            or (name in _ELEMENTARY and reader in (*_ELEMENTARY, "sum", "mean"))
-        )
 
     def _within(self, call: Call) -> Text:
         """The expression of a call; parts of it get lines of their own where it is too long."""
@@ -259,7 +157,7 @@ class Lines:
         if not scatters(call):
             self._within(call)
         self._texts.pop(call.out, None)
-        name = self._name(call)
+        name = self.value_names.name(call, self._made, self.names)
         text = statements(call, name, self._operand)
         calls = self._parts[call.out]
         line = Line(
@@ -274,7 +172,11 @@ class Lines:
         self.result_names: dict[str, str] = {}
         for parameter, value in self.written.parameters.items():
             name = self.names.get(value) if isinstance(value, Value) else None
-            if name is None or self._results.get(value) != parameter or value in self._inputs:
+            if (
+                name is None
+                or self.value_names.results.get(value) != parameter
+                or value in self._inputs
+            ):
                 told = self._operand(value)
                 own = self.namer.free(f"d{parameter}")
                 line = Line(own, value, [], [], True, None, [f"{own} = {told.text}"])
@@ -286,9 +188,6 @@ class Lines:
             told = self._operand(loss)
             self.lines.append(Line("loss", loss, [], [], False, None, [f"loss = {told.text}"]))
         self.lines.sort(key=lambda line: line.backward)
-
-
-_ELEMENTARY = ("add", "subtract", "multiply", "divide", "power", "square", "abs")
 
 
 def _ops(calls: list[Call]) -> list[str]:

@@ -15,7 +15,7 @@ from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
 from ..tensor import wrap
-from . import reading
+from . import arithmetic, reading
 from .problem import DerivationError
 from .replay import Replay
 
@@ -146,8 +146,9 @@ class Written:
         self._settle()
 
     def shorten(self) -> None:
-        """Shorten fractions, which is last: see ``reading.shorten``."""
-        reading.shorten(self.program)
+        """Shorten fractions, which is last: see ``arithmetic.shorten``."""
+        arithmetic.shorten(self.program)
+        reading.run(self.program)
         self._settle()
 
     def _settle(self) -> None:
