@@ -12,7 +12,7 @@ PEERS := .venv-peers
 .PHONY: help train test lint bench clean
 
 help:
-	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer, or go on with it'
+	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer, or resume'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure the speed of training steps, beside torch, jax and others'
@@ -33,7 +33,7 @@ lint: $(READY)
 	$(BIN)/python -m mypy
 
 bench: $(PEERS)/.ready
-	$(PEERS)/bin/python -m scripts.benchmark --readme README.md
+	$(PEERS)/bin/python -m scripts.benchmark --write docs/benchmarks.md
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

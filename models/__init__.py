@@ -53,8 +53,8 @@ def factory(name: str) -> Factory:
 def make(name: str, rng: np.random.Generator, dtype: DTypeLike | None = np.float32) -> Module:
     """The network called ``name``; ``rng`` and ``dtype`` are passed on if its factory takes them.
 
-    Without a ``dtype`` (None) it has its own. Raises ValueError where there is none, it is no
-    Module or has nothing to train in ``dtype``.
+    With ``dtype=None`` it keeps its own. Raises ValueError where there is no such network, where
+    the factory returns no Module, or where its parameters are not of this dtype.
     """
     made = factory(name)
     takes = inspect.signature(made).parameters

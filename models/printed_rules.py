@@ -1,7 +1,7 @@
-"""The second seed document's backward pass as ops: right forward, wrong on purpose backward.
+"""The second seed document's backward pass as ops: correct forward, deliberately wrong backward.
 
-Each rule is the one its code applies, so that ``loss.backward()`` yields the update it printed its
-tables with. They are taken out of ``tinygrad_np.OPS`` again, where every rule is proven right.
+Each rule is the one that the document's code applies, so ``loss.backward()`` yields the updates
+behind its tables. The ops are removed from ``tinygrad_np.OPS``, where every rule is proven.
 """
 
 from __future__ import annotations

@@ -28,6 +28,12 @@ class ThreeLayer(nn.Module):
     total                                    45,360
     """
 
+    flat_start = (
+        "The first epochs are flat because the weights start small, 0.01 N(0, 1):\n"
+        "the sigmoids' outputs, and so the logits, hardly depend on the image at first."
+    )
+    """A note below the curves of a run of ``scripts.train``."""
+
     def __init__(
         self, rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32
     ) -> None:

@@ -1,7 +1,7 @@
 """``models.three_layer`` in plain NumPy, its backward pass derived by hand.
 
-Autograd is checked against it, and timed against it: it is written as one would who cares for
-speed, with nothing computed twice and no array made that NumPy can write into.
+Autograd is checked and timed against it. It is written for speed: nothing is computed twice, and
+results are written into existing arrays where NumPy can do that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Parameters = dict[str, Array]
-"""W1, b1, W2, b2, W3, b3: what ``ThreeLayer.state_dict()`` gives."""
+"""W1, b1, W2, b2, W3, b3, as ``ThreeLayer.state_dict()`` returns them."""
 
 
 def sigmoid(x: Array) -> Array:

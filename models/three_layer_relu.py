@@ -11,7 +11,7 @@ from tinygrad_np import nn
 def three_layer_relu(
     rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32
 ) -> nn.Sequential:
-    """As many parameters as ``ThreeLayer``, 45,360, with relu in the place of the sigmoids.
+    """The sizes and the 45,360 parameters of ``ThreeLayer``, with relu in place of the sigmoids.
 
     >>> print(three_layer_relu(rng=0).summary())
     layer  kind    parameter  shape       count

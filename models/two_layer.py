@@ -20,8 +20,8 @@ Mask = Array | None
 class TwoLayer(nn.Module):
     """What the networks share: weights W1 and W2, drawn in this order from U(-a, a).
 
-    ``rng`` is a generator of either kind, or a seed. With ``printed`` the backward
-    pass is the one the seed document prints its tables with, and not the gradient.
+    ``rng`` is a generator of either kind, or a seed. With ``printed`` the backward pass is the one
+    that the seed document used for its tables, and not the gradient.
     """
 
     hidden: int
@@ -43,11 +43,11 @@ class TwoLayer(nn.Module):
         self.W2 = Tensor(w2, requires_grad=True, dtype=dtype, name="W2")
 
     def objective(self, scores: Any, one_hot: Array) -> Tensor:
-        """What is descended: half the squared error, averaged over the batch."""
+        """The function to minimise: half the squared error, averaged over the batch."""
         return tg.mse_loss(scores, one_hot, "sum") / (2 * len(one_hot))
 
     def outputs(self, scores: Array) -> Array:
-        """What is compared with the labels: the scores as they are."""
+        """The values to compare with the labels: the scores themselves."""
         return scores
 
     def draw_mask(self, x: Array) -> Mask:
@@ -85,7 +85,7 @@ class DropoutNetwork(TwoLayer):
     def draw_mask(self, x: Array) -> Mask:
         """A fair coin for every hidden unit of every image."""
         shape = len(x), self.hidden
-        drawn = tracing.draw(lambda rng: rng.random(shape), self.rng)  # anew at each replay
+        drawn = tracing.draw(lambda rng: rng.random(shape), self.rng)  # a new draw at each replay
         mask: Array = (drawn < 0.5).astype(self.W1.dtype)
         return mask
 
@@ -106,7 +106,7 @@ class TanhNetwork(DropoutNetwork):
     ranges = 0.01, 0.1
 
     def forward(self, x: Any, mask: Mask = None) -> Tensor:
-        """(tanh(x W1) · 2 · mask) W2; as printed, with relu for tanh where nothing is dropped."""
+        """(tanh(x W1) · 2 · mask) W2; as printed, relu replaces tanh where nothing is dropped."""
         a = x @ self.W1
         if mask is None:
             h = tg.relu(a) if self.printed else tg.tanh(a)

@@ -1,7 +1,7 @@
 """``models.two_layer`` in plain NumPy: the true gradients, derived by hand.
 
-Each function returns what its network descends, and the gradients for W1 and W2. ``x`` is
-(n, 784), ``t`` one-hot labels (n, 10), ``mask`` zeros and ones (n, hidden); all of one dtype.
+Each function returns the value that its network minimises, and the gradients of W1 and W2. ``x``
+is (n, 784), ``t`` one-hot labels (n, 10), ``mask`` zeros and ones (n, hidden); all of one dtype.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def relu_network(p: dict[str, Array], x: Array, t: Array) -> Result:
 
 
 def dropout_network(p: dict[str, Array], x: Array, t: Array, mask: Array) -> Result:
-    """y = h W2 with h = relu(x W1) · 2 · mask: the way back is masked and doubled, too."""
+    """y = h W2 with h = relu(x W1) · 2 · mask: the backward pass is masked and doubled, too."""
     n = len(x)
     h = np.maximum(x @ p["W1"], 0) * (2 * mask)
     difference = h @ p["W2"] - t

@@ -1,9 +1,9 @@
-"""Checkpoints: one safetensors file each, whole or not there, the newest few of a run."""
+"""Checkpoints: one safetensors file each, written whole or not at all; the newest few are kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ import tinygrad_np as tg
 from scripts.training import Training
 from tinygrad_np.serialization import PARTIAL, FileDamagedError, read
 
-FORMAT, VERSION = "tinygrad_np training checkpoint", "1"
+FORMAT, VERSION = "tinygrad_np training checkpoint", "2"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is whole, but not one that this run can go on from."""
+    """A checkpoint is undamaged, but this run cannot continue from it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: the run's settings and the versions it ran on, and its state."""
+    """The content of a checkpoint: the run's settings and versions, and its state."""
 
     path: Path
     settings: dict[str, Any]
@@ -33,11 +33,11 @@ class Checkpoint:
 
     @property
     def updates(self) -> int:
-        """How far the run had come."""
+        """The number of updates made."""
         return int(self.state["updates"])
 
     def restore(self, training: Training) -> None:
-        """Go on from here; CheckpointError where it does not fit, with all that differs."""
+        """Continue from here; CheckpointError, with all differences, where it does not fit."""
         try:
             training.restore(self.arrays, self.state)
         except (ValueError, KeyError, TypeError) as error:
@@ -47,56 +47,56 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of the run in a folder, of which the last ``keep`` are kept."""
+    """The checkpoints in a run's folder, of which the last ``keep`` are kept."""
 
     def __init__(self, out: Path, keep: int = 3) -> None:
         self.folder, self.keep = out / "checkpoints", keep
 
     def files(self) -> list[Path]:
         """All checkpoint files, the newest first."""
-        return sorted(self.folder.glob("update-*.safetensors"), key=_number, reverse=True)
+
+        def number(path: Path) -> int:
+            digits = path.stem.removeprefix("update-")
+            return int(digits) if digits.isdecimal() else -1
+
+        return sorted(self.folder.glob("update-*.safetensors"), key=number, reverse=True)
 
     def save(
         self, training: Training, settings: Mapping[str, Any], versions: Mapping[str, str]
-    ) -> Path:
-        """Write a checkpoint, then remove those that are too many.
+    ) -> None:
+        """Write a checkpoint, then remove the oldest ones beyond ``keep``.
 
-        Raises OSError where it cannot be written: the checkpoints before it are then still there.
+        Raises OSError where it cannot be written: the checkpoints before it are still there.
         """
         arrays, state = training.state()
-        content = {"settings": settings, "versions": versions, "state": state}
+        content = json.dumps({"settings": settings, "versions": versions, "state": state})
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"update-{training.done:09}.safetensors"
         try:
-            tg.save(
-                arrays, path, {"format": FORMAT, "version": VERSION, "run": json.dumps(content)}
-            )
+            tg.save(arrays, path, {"format": FORMAT, "version": VERSION, "run": content})
         except OSError as error:
-            error.add_note(f"The checkpoint {path} could not be written. {self._left()}")
+            files = self.files()
+            left = "There is none from before."
+            if files:
+                left = f"The last good one is {files[0]}: make room, then continue with --resume."
+            error.add_note(f"The checkpoint {path} could not be written. {left}")
             raise
-        files = self.files()  # what is newer is damaged, and must not push out what is whole
+        files = self.files()  # a newer one is damaged, and must not displace a good one
         for old in files[files.index(path) + self.keep :]:
             old.unlink(missing_ok=True)
-        return path
 
-    def _left(self) -> str:
-        files = self.files()
-        if not files:
-            return "There is none from before."
-        return f"The last good one is {files[0]}: make room, then go on with --resume."
+    def latest(self) -> Checkpoint | None:
+        """The newest undamaged checkpoint, None where there is no checkpoint at all.
 
-    def latest(self, told: Callable[[str], None] = print) -> Checkpoint | None:
-        """The newest checkpoint that is whole; those that are damaged are told of.
-
-        Returns None where there is no checkpoint. Raises CheckpointError where all are damaged, or
-        one is of another version.
+        Prints a line for each damaged one. Raises CheckpointError where all are damaged, or one is
+        of another version.
         """
         damaged = []
         for path in self.files():
             try:
                 return open_checkpoint(path)
             except FileDamagedError as error:
-                told(f"{error}. Falling back to the checkpoint before it.")
+                print(f"{error}. Falling back to the checkpoint before it.")
                 damaged.append(path.name)
         if damaged:
             raise CheckpointError(
@@ -123,7 +123,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if metadata.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: is a checkpoint of version {metadata.get('version')}; this program reads "
-            f"version {VERSION}. Go on with the program that wrote it, or begin anew "
+            f"version {VERSION}. Continue with the program that wrote it, or start anew "
             "with --overwrite"
         )
     try:
@@ -134,11 +134,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def remove_partial(out: Path) -> None:
-    """Remove what a process that was killed left half written in a run's folder."""
+    """Remove the half-written files that a killed process has left in a run's folder."""
     for path in [*out.glob(f"*{PARTIAL}"), *out.glob(f"checkpoints/*{PARTIAL}")]:
         path.unlink(missing_ok=True)
-
-
-def _number(path: Path) -> int:
-    digits = path.stem.removeprefix("update-")
-    return int(digits) if digits.isdecimal() else -1

@@ -1,32 +1,44 @@
-"""What every command here shares: how it explains itself, how it prints, what went wrong."""
+"""What all commands share: parsers, streams that cannot fail, errors, progress, Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
 
 from tinygrad_np.tables import ERRORS
 
 
 class Nowhere(io.TextIOBase):
-    """A stream that takes everything and shows nothing."""
+    """A stream that accepts everything and shows nothing."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
-def prepare_streams() -> None:
-    """See to it that printing cannot fail, whatever standard output and error are.
+def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``python -m scripts.<name>``, whose texts are printed as they are.
 
-    There may be none (a service, ``pythonw``), and their encoding may lack characters.
+    Every command makes its parser first, so printing is made safe here: standard output and error
+    can be missing (a service, ``pythonw``), and their encoding can lack characters.
     """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
+    for stream_name in ("stdout", "stderr"):
+        stream = getattr(sys, stream_name)
         if stream is None or getattr(stream, "closed", False):
-            setattr(sys, name, Nowhere())
+            setattr(sys, stream_name, Nowhere())
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
+    return argparse.ArgumentParser(
+        prog=f"python -m scripts.{name}", description=doc, epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
 def on_terminal() -> bool:
@@ -35,37 +47,101 @@ def on_terminal() -> bool:
     return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
 
 
-def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
-    """The parser of ``python -m scripts.<name>``; its texts are printed as they are.
-
-    Each command makes its parser first, so that its streams are prepared here as well.
-    """
-    prepare_streams()
-    return argparse.ArgumentParser(
-        prog=f"python -m scripts.{name}",
-        description=doc,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def failed(error: Exception) -> int:
-    """Say what went wrong, with all that is known of it; the exit code."""
+    """Print an error with its notes; return the exit code."""
     print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
     return 1
 
 
 def positive(text: str) -> int:
-    """The type of an option that counts something."""
-    value = int(text)
-    if value < 1:
+    """The type of an option that is a count."""
+    if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return value
 
 
 def natural(text: str) -> int:
     """The type of an option that is a seed."""
-    value = int(text)
-    if value < 0:
+    if (value := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
+
+
+class Progress:
+    """A bar with loss, accuracy, images a second and time left; only on a terminal.
+
+    ``accuracy`` is called at most twice a second.
+    """
+
+    def __init__(
+        self, updates: int, batch_size: int, done: int, accuracy: Callable[[], float]
+    ) -> None:
+        from tqdm import tqdm
+
+        self.batch_size, self.accuracy, self.shown = batch_size, accuracy, 0.0
+        self.bar = tqdm(
+            total=updates * batch_size, initial=done * batch_size, unit=" images", unit_scale=True,
+            leave=False, dynamic_ncols=True, disable=not on_terminal(),
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def update(self, loss: float) -> None:
+        """Count one more batch, of this loss."""
+        if self.bar.disable:
+            return
+        if (now := time.monotonic()) - self.shown >= 0.5:
+            self.shown = now
+            text = f"loss {loss:.4g}, accuracy {self.accuracy():.1%}"
+            self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(self.batch_size)
+
+    def write(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        if self.bar.disable:
+            print(line)  # tqdm would need a standard output
+        else:
+            self.bar.write(line)
+
+
+class Interrupted(Exception):
+    """Training was asked to stop."""
+
+
+class Interrupt:
+    """Inside, Ctrl-C and SIGTERM only ask to stop; a second one raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+        # os.write, because the signal may have come in the middle of a print.
+        os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.signal is not None:
+            raise Interrupted
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a program that a signal has stopped."""
+        return 128 + (self.signal or signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The data sets that networks are trained on: MNIST, Fashion-MNIST, and folders of one's own.
+"""The data sets that networks are trained on: MNIST, Fashion-MNIST, and folders of your own.
 
 Images stay as they are in their files; plain IDX and .npy files are mapped into memory, not read.
 """
@@ -40,14 +40,14 @@ FASHION_CLASSES = (
 )  # fmt: skip
 
 CHUNK = 1 << 20
-"""So many labels are looked at a time."""
+"""The number of labels that are examined at a time."""
 
 
 @dataclass(frozen=True)
 class Data:
     """A data set: images (n, height, width) and labels (n,), for training and for testing.
 
-    ``digest`` is of what they hold, wherever they are and in whatever kind of file.
+    ``digest`` depends on what the files hold, not on where they are or of what kind.
     """
 
     name: str
@@ -67,7 +67,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
     """The data set ``mnist`` or ``fashion``, or the one in the folder of that name.
 
     MNIST is looked for as ``load_mnist`` does, Fashion-MNIST likewise in subfolders ``fashion``;
-    ``path`` is a folder to look in first. A folder of one's own holds ``train-`` and ``t10k-``,
+    ``path`` is a folder to look in first. A folder of your own holds ``train-`` and ``t10k-``,
     ``-images-idx3-ubyte`` and ``-labels-idx1-ubyte``, plain or gzipped, or ``train-images.npy``
     and so on.
 
@@ -103,22 +103,21 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
 
 
 def _common(train: Array, test: Array) -> Pixels:
-    """The pixels of the training images; IDXError where those of the test images are others."""
+    """The pixels of the training images; IDXError where the test images have another range."""
     pixels, others = measure(train), measure(test)
     if not train.dtype.kind == test.dtype.kind == "b":
         small = 0 < others.high < pixels.high / 50
         large = others.high > max(pixels.high, pixels.scale) + 5 * (pixels.high - pixels.low)
         if small or (others.low >= 0 and others.scale > pixels.scale) or large:
             raise IDXError(
-                f"the training images ({pixels.dtype}) go from {pixels.low:g} to {pixels.high:g}, "
-                f"the test images ({others.dtype}) from {others.low:g} to {others.high:g}: scale "
-                "them alike"
+                f"the training images have pixels {pixels.span}, the test images {others.span}: "
+                "scale them alike"
             )
     return pixels
 
 
 def _digest(*splits: Split) -> str:
-    """A digest of all labels, and of the images, or where these are very many of some of them."""
+    """A digest of all labels and of ``some_of`` the images."""
     found = hashlib.sha256()
     for images, labels in splits:
         found.update(f"{images.shape}{images.dtype.name}".encode())
@@ -130,7 +129,7 @@ def _digest(*splits: Split) -> str:
 
 
 def _find_fashion(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
-    """The folder of Fashion-MNIST, downloaded if need be, and how we came to look there."""
+    """The folder of Fashion-MNIST, downloaded if need be, and why this folder."""
     if path is not None:
         nested = Path(path, "fashion")
         return nested if nested.is_dir() else Path(path), "which --data names"
@@ -160,26 +159,22 @@ def _split(folder: Path, split: str) -> Split:
             "(n, height, width), at least one image"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        advice = ""
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            advice = ": of rows of 0 and 1, save labels.argmax(axis=1)"
+        elif labels.dtype.kind in "fiub":
+            advice = f": save labels{'.astype(int)' * (labels.dtype.kind in 'fb')}.ravel()"
         raise IDXError(
             f"the {split} labels have shape {labels.shape} of {labels.dtype}; "
-            f"expected integers, (n,){_advice(labels)}"
+            f"expected integers, (n,){advice}"
         )
     if len(images) != len(labels):
         raise IDXError(f"there are {len(images)} {split} images, but {len(labels)} labels")
     return images, labels
 
 
-def _advice(labels: Array) -> str:
-    """How labels of another form become integers, where that can be told."""
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return ": of rows of 0 and 1, save labels.argmax(axis=1)"
-    if labels.dtype.kind in "fb":
-        return ": save labels.astype(int).ravel()"
-    return ": save labels.ravel()" if labels.dtype.kind in "iu" and labels.size else ""
-
-
 def _open(folder: Path, split: str, rest: str) -> Array:
-    """An array in a file: mapped where that can be done, read where it is gzipped."""
+    """An array in a file: mapped where possible, read where it is gzipped."""
     npy = folder / f"{split}-{rest.partition('-')[0]}.npy"
     if npy.is_file():
         return read_npy(npy)

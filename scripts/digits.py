@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Found = tuple[slice, slice, Array]
+"""The rows and columns of what stands out from the background, and how strongly, from 0 to 1."""
 
 FAINT = 0.08
-"""What stands out from the background by less, of the range from black to white, is no picture."""
+"""Less contrast than this, of the range from black to white, is no picture."""
 CLEAR = 0.2
-"""What is inside something else must stand out by more, or it is that thing's unevenness."""
+"""The least contrast of something on a page; less is the page's unevenness."""
 
 
 class ImageError(ValueError):
@@ -20,21 +22,19 @@ class ImageError(ValueError):
 
 
 def as_digit(grey: Array, side: int = 28) -> Array:
-    """A digit as MNIST's are: bright on black, 20 pixels long, its centre of mass in the middle.
+    """A digit laid out as MNIST's: bright on black, 20 pixels long, its centre of mass centred.
 
     ``grey`` (height, width) is of any size, dark on bright or bright on dark, also in a frame or on
     a square in a larger page; the result is (side, side), uint8. (LeCun, Cortes, Burges, "The MNIST
-    database of handwritten digits".)
-
-    Raises ImageError where nothing stands out from the background.
+    database of handwritten digits".) Raises ImageError where nothing stands out from the
+    background.
     """
     ink = _digit(grey)
-    ink = ink / ink.max()
     scale = round(side * 20 / 28) / max(ink.shape)
-    ink = resized(ink, *(max(1, round(n * scale)) for n in ink.shape))
+    ink = resized(ink / ink.max(), *(max(1, round(n * scale)) for n in ink.shape))
     ink = ink / ink.max()
     page = np.zeros((side, side), np.float32)
-    top, left = (_place(ink.sum(axis=axis), side) for axis in (1, 0))
+    top, left = (_start(ink.sum(axis=axis), side) for axis in (1, 0))
     page[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     rounded: Array = np.rint(255 * page).astype(np.uint8)
     return rounded
@@ -46,10 +46,7 @@ def background(grey: Array) -> float:
 
 
 def unframed(grey: Array) -> Array:
-    """A picture without the frame around it, if it has one.
-
-    Raises ImageError where nothing stands out from the background.
-    """
+    """A picture without its frame, if it has one; ImageError where there is nothing on it."""
     while True:
         page = _page(grey, _standing_out(grey), edge=1)
         if page is None or min(np.divide(page.shape, grey.shape)) < 0.7 or np.ptp(page) < CLEAR:
@@ -64,17 +61,15 @@ def resized(grey: Array, height: int, width: int) -> Array:
     if grey.shape == (height, width):
         return grey
     image = Image.fromarray(np.ascontiguousarray(grey, np.float32))
-    clipped: Array = np.clip(
-        np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)), 0, 1
-    )
-    return clipped
+    found = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    return np.asarray(np.clip(found, 0, 1))
 
 
 def _digit(grey: Array) -> Array:
     """The digit's ink, cut out.
 
-    What stands out may be a page, or a frame around one: then the digit is on it, unless what is
-    on it are the holes of a 0 or an 8 of straight lines.
+    If a page or a frame stands out, the digit is what stands out inside it. But a 0 or an 8 of
+    straight lines also looks like a frame: the blocks inside are its holes.
     """
     found: list[Array] = []
     page: Array | None = grey
@@ -95,48 +90,46 @@ def _digit(grey: Array) -> Array:
     return ink
 
 
-def _standing_out(grey: Array, least: float = FAINT) -> tuple[slice, slice, Array]:
-    """Where something stands out from the background, and there by how much, from 0 to 1."""
+def _standing_out(grey: Array, least: float = FAINT) -> Found:
     ground = background(grey)
-    ink = grey - ground
-    if ground > (grey.min() + grey.max()) / 2:
-        ink = -ink
-    strongest = ink.max()
-    if strongest < least:
+    ink = ground - grey if ground > (grey.min() + grey.max()) / 2 else grey - ground
+    if ink.max() < least:
         raise ImageError("nothing stands out from its background: is there anything on it?")
-    ink = ink / strongest
-    ink = np.where(ink > _noise(ink), ink, 0)
+    ink = ink / ink.max()
+    border = _border(ink)  # its unevenness is noise; a drawing has none
+    noise = min(0.5, 6 * float(np.median(np.abs(border - np.median(border)))))
+    ink = np.where(ink > noise, ink, 0)
     edges = [_edges(ink, axis) for axis in (0, 1)]
+    inner = np.zeros(ink.shape, bool)
+    inner[edges[0], edges[1]] = True
     lit = ink > 0
-    for axis, (start, stop) in enumerate(edges):  # lines along the edges are nobody's ink
-        lit[(slice(None),) * axis + (np.r_[:start, stop : ink.shape[axis]],)] = False
-    if not lit.any():
-        lit = ink > 0
-    rows, columns = (_span(np.asarray(lit.any(axis=axis))) for axis in (1, 0))
+    if (lit & inner).any():
+        lit &= inner
+    rows, columns = (_span(lit.any(axis=axis)) for axis in (1, 0))
     return rows, columns, ink[rows, columns]
 
 
-def _edges(ink: Array, axis: int) -> tuple[int, int]:
-    """Where an axis begins and ends, without lines that run along the picture's edges."""
+def _edges(ink: Array, axis: int) -> slice:
+    """An axis without lines that run along the picture's edges: they are no ink."""
     full = (ink > 0.1).mean(axis=1 - axis) > 0.9
     most = 1 + len(full) // 20
-    start = int(np.argmin(full[:most])) if not full[:most].all() else most
-    stop = int(np.argmin(full[::-1][:most])) if not full[::-1][:most].all() else most
-    return start, len(full) - stop
+    start, stop = (most if part.all() else int(np.argmin(part))
+                   for part in (full[:most], full[::-1][:most]))  # fmt: skip
+    return slice(start, len(full) - stop)
 
 
-def _span(lit: Array) -> slice:
+def _span(lit: Any) -> slice:
     places = np.flatnonzero(lit)
     return slice(int(places[0]), int(places[-1]) + 1)
 
 
-def _page(grey: Array, place: tuple[slice, slice, Array], edge: int = 0) -> Array | None:
-    """The inside of what stands out, if that is a rectangle: its whole outline is ink.
+def _page(grey: Array, place: Found, edge: int = 0) -> Array | None:
+    """The inside of what stands out, if that is a rectangle with ink along its whole outline.
 
-    So many pixels at its ``edge`` are left out, by default as many as may be blurred.
+    ``edge`` pixels are cut off on each side; by default as many as a blur can reach.
     """
     rows, columns, ink = place
-    down, right = (_span(np.asarray((ink > 0.2).any(axis=axis))) for axis in (1, 0))
+    down, right = (_span((ink > 0.2).any(axis=axis)) for axis in (1, 0))
     outline = _border(ink[down, right])
     inside = grey[rows, columns][down, right]
     edge = edge or max(1, min(inside.shape) // 25)
@@ -153,13 +146,7 @@ def _border(grey: Array) -> Array:
     return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
 
 
-def _noise(ink: Array) -> float:
-    """What the background's unevenness reaches; 0 where it is even, as in drawings."""
-    border = _border(ink)
-    return min(0.5, 6 * float(np.median(np.abs(border - np.median(border)))))
-
-
-def _place(profile: Array, side: int) -> int:
-    """Where a profile begins for its centre of mass to lie in the middle; it stays on the page."""
+def _start(profile: Array, side: int) -> int:
+    """Where a profile starts, so that its centre of mass is in the middle and it fits the page."""
     centre = float(np.sum(profile * np.arange(len(profile))) / profile.sum())
     return min(max(0, round(side / 2 - centre)), side - len(profile))

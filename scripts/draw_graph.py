@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -28,17 +27,13 @@ examples:
 
 
 def write_graph(
-    path: Path,
-    model: Module,
-    x: NDArray[Any],
-    labels: NDArray[Any],
-    show: Collection[str] = SHOW,
-    rankdir: str = "LR",
-) -> None:
-    """Draw one step of training on this batch, in the format that the path's suffix names.
+    path: Path, model: Module, x: NDArray[Any], labels: NDArray[Any],
+    show: Collection[str] = SHOW, rankdir: str = "LR",
+) -> None:  # fmt: skip
+    """Draw the graph of the loss on a batch, in the format given by the path's suffix.
 
-    The parameters' gradients are what they were. Raises ValueError for an unknown suffix, and
-    RuntimeError where a format needs the program `dot` and there is none.
+    The parameters keep the gradients that they had. Raises ValueError for an unknown suffix, and
+    RuntimeError where a format needs the program `dot` and it is not installed.
     """
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
@@ -66,7 +61,17 @@ def write_graph(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parse(arguments)
+    parser = parser_of("draw_graph", __doc__, EXAMPLES)
+    add = parser.add_argument
+    add("model", help="the network (see below)")
+    add("--out", type=Path, required=True, metavar="FILE", help="its suffix sets the format")
+    add("--grad", action="store_true", help="run backward; show the norms of the gradients")
+    add("--rules", action="store_true", help="write the gradient rule of each edge on it")
+    add("--rankdir", choices=["LR", "TB"], default="LR", help="direction (default: LR)")
+    add("--batch-size", type=positive, default=100, metavar="N", help="images (default: 100)")
+    add("--seed", type=natural, default=0, help="seed of the weights (default: 0)")
+    add("--data", metavar="DIR", help="folder of the four MNIST files")
+    options = parser.parse_args(arguments)
     show = [word for word in SHOW if word not in ("grad", "rule")]
     show += ["grad"] * options.grad + ["rule"] * options.rules
     try:
@@ -78,20 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failed(error)
     print(options.out)
     return 0
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = parser_of("draw_graph", __doc__, EXAMPLES)
-    add = parser.add_argument
-    add("model", help="which network (see below)")
-    add("--out", type=Path, required=True, metavar="FILE", help="the suffix names the format")
-    add("--grad", action="store_true", help="run backward, show the gradients' norms")
-    add("--rules", action="store_true", help="write each op's gradient rules on the edges")
-    add("--rankdir", choices=["LR", "TB"], default="LR", help="direction (default: LR)")
-    add("--batch-size", type=positive, default=100, metavar="N", help="images (default: 100)")
-    add("--seed", type=natural, default=0, help="of the weights (default: 0)")
-    add("--data", metavar="DIR", help="folder of the four MNIST files")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ BLUE, RED, GREY = "#1f5fa8", "#c62828", "#666666"
 DPI = 120
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float, title: str, layout: Any = "constrained") -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -33,147 +36,123 @@ def _save(figure: Figure, path: Path) -> None:
 def _plain(axes: Axes, title: str, x: str, y: str) -> None:
     """Title and axis labels, a light grid, no box."""
     axes.set_title(title, loc="left", fontsize=12)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y, axisbelow=True)
     axes.grid(color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def curves(path: Path, title: str, rows: Sequence[Any]) -> None:
-    """Loss and accuracies by epoch; ``rows`` are the ``Metrics`` of the run, at least one."""
+def curves(path: Path, title: str, rows: Sequence[Any], note: str = "") -> None:
+    """Loss and accuracies by epoch; ``rows`` are the ``Metrics`` of the run, at least one.
+
+    ``note`` is a remark on the curves, written below them.
+    """
     epochs = [row.epoch for row in rows]
     marker = "o" if len(rows) < 3 else None
-    figure = _figure(10, 4)
+    figure = _figure(10, 4, title)
     left, right = figure.subplots(1, 2)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     left.plot(epochs, [row.train_loss for row in rows], color=BLUE, marker=marker)
     _plain(left, "Training loss", "epoch", "mean cross-entropy over the epoch")
     left.set_ylim(bottom=0)
-    last = rows[-1]
     for name, style, color in (("train", "-", BLUE), ("test", "--", RED)):
         values = [100 * getattr(row, f"{name}_accuracy") for row in rows]
-        label = f"{name}: {values[-1]:.2f}% at the end"
+        label = f"{name} (final {values[-1]:.2f}%)"
         right.plot(epochs, values, style, color=color, marker=marker, label=label)
-    _plain(right, "Accuracy", "epoch", "% of all images")
+    _plain(right, "Accuracy", "epoch", "correct, % of all images")
     lowest = min(min(row.train_accuracy, row.test_accuracy) for row in rows)
-    right.set_ylim(top=100 + 3 * (1 - lowest))  # room for the line at 100
-    right.legend(loc="lower right", frameon=False)
+    right.set_ylim(top=100 + 3 * (1 - lowest))  # room for a line at 100
+    figure.legend(loc="outside lower right", frameon=False, ncols=2)
+    if note:
+        figure.text(0.01, 0.02, note, fontsize=9, color=GREY, va="bottom")
     for axes in (left, right):
-        axes.set_xlim(0, max(last.epoch, 1))
-        axes.xaxis.get_major_locator().set_params(integer=last.epoch > 4)
+        axes.set_xlim(0, max(epochs[-1], 1))
+        axes.xaxis.get_major_locator().set_params(integer=epochs[-1] > 4)
     _save(figure, path)
 
 
-# Sheets of images are laid out in screen pixels: a pixel of MNIST covers 3 × 3 of them
+# Sheets of images are laid out in screen pixels: a pixel of MNIST covers 3 × 3 of them.
 
 IMAGE, GAP, LINE, TITLE, COLUMNS = 84, 12, 16, 36, 10
+Part = tuple[str, Array, Sequence[str], Array]
+"""A title; images (n, height, width), the captions above them, and which of them are framed red."""
 
 
-def _shown(images: Array) -> tuple[int, int]:
-    """Height and width in screen pixels of each image (n, height, width)."""
-    height, width = images.shape[1:]
-    scale = IMAGE / max(height, width)
-    scale = round(scale) if scale > 1 else scale
-    return max(1, round(scale * height)), max(1, round(scale * width))
-
-
-def _sheet_size(images: Array, count: int, lines: int) -> tuple[int, int]:
-    """Width and height in screen pixels of so many images, with a title above."""
-    height, width = _shown(images)
-    rows = -(-count // COLUMNS)
-    return GAP + COLUMNS * (width + GAP), TITLE + rows * (height + lines * LINE + 8) + GAP
-
-
-def _page(width: int, height: int) -> tuple[Figure, Axes]:
-    """A figure, and axes all over it that count screen pixels from its upper left corner."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.autoscale(False)
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    return figure, axes
-
-
-def _sheet(
-    axes: Axes, top: int, title: str, images: Array, captions: Sequence[str], marked: Array,
-    lines: int,
-) -> None:  # fmt: skip
-    """Images, ten a row, each with its caption of so many lines above; those marked are framed."""
+def _sheets(path: Path, parts: Sequence[Part], lines: int) -> None:
+    """Images, ten a row, each with its caption of ``lines`` lines above; one part below another."""
     from matplotlib.patches import Rectangle
 
-    height, width = _shown(images)
-    axes.text(GAP, top + TITLE / 2, title, fontsize=11, va="center")
-    for i, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
-        left = GAP + i % COLUMNS * (width + GAP)
-        row = height + lines * LINE + 8
-        upper = top + TITLE + i // COLUMNS * row + lines * LINE + 4
-        color = RED if mark else "black"
-        axes.text(
-            left + width / 2, upper - 3, caption, color=color, fontsize=9, ha="center", va="bottom",
-            linespacing=1,
-        )  # fmt: skip
-        axes.imshow(
-            image, cmap="gray_r", vmin=0, vmax=max(image.max(), 1e-9), interpolation="nearest",
-            aspect="auto", extent=(left, left + width, upper + height, upper),
-        )  # fmt: skip
-        axes.add_patch(
-            Rectangle(
-                (left, upper), width, height, fill=False, edgecolor=RED if mark else "#bbbbbb",
-                linewidth=2 if mark else 0.6,
-            )
-        )  # fmt: skip
+    height, width = parts[0][1].shape[1:]
+    scale = IMAGE / max(height, width)
+    scale = round(scale) if scale > 1 else scale
+    height, width = max(1, round(scale * height)), max(1, round(scale * width))
+    row = height + lines * LINE + 8
+    heights = [TITLE + -(-len(images) // COLUMNS) * row + GAP for _, images, _, _ in parts]
+    page = GAP + COLUMNS * (width + GAP), sum(heights)
+    figure = _figure(page[0] / DPI, page[1] / DPI, "", layout="none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(autoscale_on=False, xlim=(0, page[0]), ylim=(page[1], 0))
+    top = 0
+    for (title, images, captions, marked), part in zip(parts, heights, strict=True):
+        axes.text(GAP, top + TITLE / 2, title, fontsize=11, va="center")
+        for i, (image, caption, mark) in enumerate(zip(images, captions, marked, strict=True)):
+            left = GAP + i % COLUMNS * (width + GAP)
+            upper = top + TITLE + i // COLUMNS * row + lines * LINE + 4
+            axes.text(left + width / 2, upper - 3, caption, color=RED if mark else "black",
+                      fontsize=9 if lines == 1 else 7.5, ha="center", va="bottom",
+                      linespacing=1)  # fmt: skip
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=max(image.max(), 1e-9), aspect="auto",
+                        interpolation="nearest",
+                        extent=(left, left + width, upper + height, upper))  # fmt: skip
+            axes.add_patch(Rectangle((left, upper), width, height, fill=False,
+                                     edgecolor=RED if mark else "#bbbbbb",
+                                     linewidth=2 if mark else 0.6))  # fmt: skip
+        top += part
+    _save(figure, path)
 
 
 def contact_sheet(path: Path, title: str, images: Array, labels: Array) -> None:
     """Digits (n, height, width), ten a row, each with its label above."""
-    figure, axes = _page(*_sheet_size(images, len(images), 1))
-    _sheet(axes, 0, title, images, [str(n) for n in labels], np.zeros(len(images), bool), 1)
-    _save(figure, path)
+    _sheets(path, [(title, images, [str(n) for n in labels], np.zeros(len(images), bool))], 1)
 
 
 def predictions(
-    path: Path, images: Array, labels: Array, predicted: Array, sure: Array, classes: Sequence[str]
-) -> None:
-    """The first 30 images with what the network takes them for, and its 30 surest mistakes.
+    path: Path, images: Array, labels: Array, predicted: Array, confidence: Array,
+    classes: Sequence[str],
+) -> None:  # fmt: skip
+    """The first 30 test images with their predicted classes, and the 30 most confident mistakes.
 
-    ``images`` (n, height, width); ``labels``, ``predicted`` and ``sure`` (the probability of the
-    prediction) are (n,). Mistakes are framed in red, and say what the image is.
+    ``images`` (n, height, width); ``labels``, ``predicted`` and ``confidence`` (the probability of
+    the predicted class) are (n,). Mistakes are framed in red; their caption adds the true class.
     """
-    surest = np.argsort(-sure, kind="stable")
-    mistakes = surest[predicted[surest] != labels[surest]]
-    rate = 100 * len(mistakes) / len(labels)
-    first = np.arange(min(3 * COLUMNS, len(labels)))
-    parts = [("The first test images, and what the network takes them for", first)]
+    order = np.argsort(-confidence, kind="stable")
+    mistakes = order[predicted[order] != labels[order]]
+    chosen = [("The first test images and their predicted classes", np.arange(len(labels)))]
     if len(mistakes):
-        title = f"Its surest mistakes, of {len(mistakes):,} among {len(labels):,} test images"
-        parts.append((f"{title} ({rate:.2f}%)", mistakes[: 3 * COLUMNS]))
+        count = (
+            f"{len(mistakes):,} of {len(labels):,} test images, {len(mistakes) / len(labels):.2%}"
+        )
+        chosen.append((f"The most confident mistakes ({count} are misclassified)", mistakes))
     lines = 1 if max(map(len, classes)) < 3 else 2
-    between = ", is " if lines == 1 else "\nis "
-    sizes = [_sheet_size(images, len(rows), lines) for _, rows in parts]
-    figure, axes = _page(sizes[0][0], sum(height for _, height in sizes))
-    top = 0
-    for (title, rows), (_, height) in zip(parts, sizes, strict=True):
+    between = " " if lines == 1 else "\n"
+    parts: list[Part] = []
+    for title, every in chosen:
+        rows = every[: 3 * COLUMNS]
         wrong = predicted[rows] != labels[rows]
-        captions = [
-            classes[predicted[i]] + (between + classes[labels[i]] if miss else "")
-            for i, miss in zip(rows, wrong, strict=True)
-        ]
-        _sheet(axes, top, title, images[rows], captions, wrong, lines)
-        top += height
-    _save(figure, path)
+        captions = []
+        for i, miss in zip(rows, wrong, strict=True):
+            true = f"{between}(true {classes[labels[i]]})" if miss else ""
+            captions.append(classes[predicted[i]] + true)
+        parts.append((title, images[rows], captions, wrong))
+    _sheets(path, parts, lines)
 
 
 def confusion(
     path: Path, title: str, labels: Array, predicted: Array, classes: Sequence[str]
 ) -> None:
-    """How often each class (a row) is taken for each other (a column), and for itself.
+    """The confusion matrix: how often each true class (a row) is predicted as each class.
 
-    Mistakes are red, the more the darker, relative to the commonest; hits are blue. Beside each
-    row stands the share of the class that is right. Numbers are left out beyond 25 classes.
+    Mistakes are red, darker where more frequent; correct predictions are blue. Beside each row
+    stands the share that is correct. Numbers are left out beyond 25 classes.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -184,60 +163,54 @@ def confusion(
     mistakes = counts - np.diag(hits)
     slanted = max(map(len, classes)) > 2
     side = max(5.0, min(12.0, 0.56 * n))
-    figure = _figure(side + (2.2 if slanted else 1.6), side + (1.7 if slanted else 1.1))
-    figure.set_layout_engine("compressed")  # squares leave room, which labels may need
-    axes = figure.subplots()
+    # "compressed": squares leave room, which the labels may need.
+    figure = _figure(
+        side + (2.2 if slanted else 1.6), side + (1.7 if slanted else 1.1), "", "compressed"
+    )
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    axes = figure.subplots()
     reds = LinearSegmentedColormap.from_list("mistakes", ["white", RED])
     axes.imshow(mistakes, cmap=reds, vmin=0, vmax=max(mistakes.max(), 1))
     own = np.ma.masked_array(np.ones((n, n)), ~np.eye(n, dtype=bool))
     axes.imshow(own, cmap=LinearSegmentedColormap.from_list("hits", [BLUE, BLUE]), alpha=0.25)
-    if n <= 25:
-        for i, j in zip(*np.nonzero(counts), strict=True):
-            dark = i != j and mistakes[i, j] > 0.6 * mistakes.max()
-            axes.text(
-                j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=9,
-                color="white" if dark else "black", fontweight="bold" if i == j else None,
-            )  # fmt: skip
-    names = list(range(n)) if n <= 25 else list(range(0, n, -(-n // 25)))
+    for i, j in zip(*np.nonzero(counts if n <= 25 else np.zeros((n, n))), strict=True):
+        color = "white" if i != j and mistakes[i, j] > 0.6 * mistakes.max() else "black"
+        weight = "bold" if i == j else "normal"
+        text = {"ha": "center", "va": "center", "fontsize": 9, "color": color, "weight": weight}
+        axes.text(j, i, f"{counts[i, j]}", text)
+    names = list(range(0, n, -(-n // 25)))
     axes.set_xticks(names, [classes[i] for i in names], rotation=45 if slanted else 0)
     axes.set_yticks(names, [classes[i] for i in names])
     right = axes.secondary_yaxis("right")
-    shares = [f"{hits[i] / totals[i]:.1%}" if totals[i] else "none" for i in names]
-    right.set_yticks(names, shares)
-    for each in (axes, right):
-        each.tick_params(length=0)
-    axes.set_xlabel("what the network takes it for")
-    axes.set_ylabel("what the image is", labelpad=8)
-    right.set_ylabel("of these right", labelpad=8)
+    right.set_yticks(names, [f"{hits[i] / totals[i]:.1%}" if totals[i] else "none" for i in names])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true", labelpad=8)
+    right.set_ylabel("correct", labelpad=8)
     axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e4e4", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
-    axes.spines[:].set_visible(False)
-    right.spines[:].set_visible(False)
+    for each in (axes, right):
+        each.tick_params(which="both", length=0)
+        each.spines[:].set_visible(False)
     _save(figure, path)
 
 
 def errors(path: Path, name: str, panels: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> None:
-    """Training and test error by epoch, one panel beside the other, as the second seed draws them.
+    """Training and test error by epoch, panels side by side, as the second seed draws them.
 
     A panel is a title and rows (epoch, train error, train accuracy, test error, test accuracy).
     """
-    figure = _figure(10, 4.3)
-    figure.suptitle(name, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    left, *others = figure.subplots(1, len(panels), sharex=True, sharey=True)
-    for axes, (title, rows) in zip([left, *others], panels, strict=True):
+    figure = _figure(10, 4.3, name)
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True)
+    for axes, (title, rows) in zip(row, panels, strict=True):
         epochs, train, _, test, accuracy = zip(*rows, strict=True)
         marker = "o" if len(rows) < 3 else None
-        axes.plot(epochs, train, color=BLUE, marker=marker, label="training error")
-        axes.plot(epochs, test, color=RED, marker=marker, label="test error")
+        lines = axes.plot(epochs, train, color=BLUE, marker=marker, label="training error")
+        lines += axes.plot(epochs, test, color=RED, marker=marker, label="test error")
         end = f"test accuracy {accuracy[-1]:.4g} after epoch {epochs[-1]:g}"
         _plain(axes, f"{title}\n{end}", "epoch", "")
-        axes.legend(frameon=False)
-    left.set_ylabel("mean squared error of an image")
-    left.set_ylim(bottom=0)
-    left.set_xlim(left=0)
+    row[0].set(ylabel="mean squared error of an image", ylim=(0, None), xlim=(0, None))
+    figure.legend(handles=lines, loc="outside upper right", frameon=False, ncols=2)
     _save(figure, path)
 
 
@@ -251,8 +224,7 @@ def ratios(
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     values = [value for panel in panels.values() for three in panel.values() for value in three]
-    figure = _figure(max(9, 2 + 2.6 * len(panels)), 1.4 + 0.32 * len(names))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure = _figure(max(9, 2 + 2.6 * len(panels)), 1.4 + 0.36 * len(names), title)
     row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (workload, panel) in zip(row, panels.items(), strict=True):
         _plain(axes, "", "", "")
@@ -266,13 +238,14 @@ def ratios(
             axes.annotate(
                 f"{median:.2f}", (median, y), xytext=(0, 5), textcoords="offset points",
                 ha="center", fontsize=8, color=color,
+                bbox={"fc": "white", "ec": "none", "pad": 0.5},
             )  # fmt: skip
-    axes.set_ylim(len(names) - 0.5, -0.7)
+    axes.set_ylim(len(names) - 0.5, -0.8)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlim(min(values) / 1.5, max(values) * 1.5)
     low, high = axes.get_xlim()
-    steps = (1,) if high / low > 100 else (1, 2, 5)
-    marks = (step * 10.0**power for power in range(-3, 4) for step in steps)
+    marks = (step * 10.0**power for power in range(-3, 4)
+             for step in ((1,) if high / low > 100 else (1, 2, 5)))  # fmt: skip
     ticks = [mark for mark in marks if low <= mark <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()

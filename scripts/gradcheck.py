@@ -1,18 +1,19 @@
 """Check all gradients: every op on every sample call, and the seed documents' networks.
 
-Autograd is held against the complex step where that applies, else against extrapolated
-differences; its second derivatives against differences of the first; the networks' gradients also
-against those derived by hand. The table shows the largest relative errors.
+Autograd is compared with the complex step where the function is analytic, and with extrapolated
+finite differences elsewhere; second derivatives are compared with differences of the first. The
+networks' gradients are also compared with those derived by hand. The table shows the largest
+relative errors.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,12 @@ from numpy.typing import NDArray
 import models
 import tinygrad_np as tg
 from models import three_layer_by_hand
+from models.experiments import EXPERIMENTS
 from scripts import audit_seeds
 from scripts.command import failed, natural, parser_of
-from scripts.reproduction import EXPERIMENTS
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import Comparison, check_op
-from tinygrad_np.optim import SGD
 
 Array = NDArray[Any]
 
@@ -38,19 +38,19 @@ EXAMPLES = """examples:
   python -m scripts.gradcheck tanh matmul three_layer
 """
 BY_HAND = 1e-12
-"""How far autograd may be from the gradients by hand, relative to the largest element."""
+"""The tolerance of gradients by hand, relative to the largest element."""
 STEPS = 5
-"""Updates that a network makes before it is checked: its gradients are less alike then."""
+"""Updates before a network is checked: its first gradients are too much alike."""
 DIRECTIONS = 5
-"""Networks are checked along so many random directions, and by hand element by element."""
+"""Random directions along which networks are checked."""
 IMAGES = 20
-"""How many images the first seed's network sees; the others have batches of their own."""
+"""The first seed's batch; the other networks have batches of their own."""
 COLUMNS = ("complex step", "differences", "second order", "by hand")
 
 
 @dataclass
 class Result:
-    """What was found for an op, or for a network: all comparisons, and how far "by hand" is off."""
+    """The comparisons of an op or a network, and the errors of the gradients by hand."""
 
     name: str
     kind: str
@@ -67,22 +67,18 @@ class Result:
 
     def worst(self) -> dict[str, float]:
         """The largest relative error in each of the table's columns."""
+        errors = [("by hand", error) for error in self.by_hand.values()]
+        for c in self.comparisons:
+            first = "complex step" if c.method == "complex" else "differences"
+            errors.append(("second order" if c.order == 2 else first, c.relative))
         found: dict[str, float] = {}
-        errors = [(_column(c), c.relative) for c in self.comparisons]
-        errors += [("by hand", error) for error in self.by_hand.values()]
         for column, error in errors:
-            found[column] = float(np.maximum(found.get(column, 0.0), error))  # nan, too
+            found[column] = float(np.maximum(found.get(column, 0.0), error))  # keeps nan
         return found
 
 
-def _column(comparison: Comparison) -> str:
-    if comparison.order == 2:
-        return "second order"
-    return "complex step" if comparison.method == "complex" else "differences"
-
-
 def check_registered(op: Op, seed: int) -> Result:
-    """An op on all its sample calls."""
+    """Check an op on all its sample calls."""
     result = Result(op.name, "op")
     for case in op.cases:
         report = check_op(op, case, order=2, seed=seed)
@@ -93,53 +89,44 @@ def check_registered(op: Op, seed: int) -> Result:
     return result
 
 
-@dataclass
-class Network:
-    """A network with a batch: its loss, and the gradients by hand for its present weights."""
-
-    model: tg.nn.Module
-    loss: Callable[[], tg.Tensor]
-    by_hand: Callable[[], Mapping[str, Array]] | None
+Network = tuple[tg.nn.Module, Callable[[], tg.Tensor], Callable[[], Mapping[str, Array]] | None]
+"""A network, its loss on a batch, and the gradients by hand for its present weights."""
 
 
 def network(name: str, images: Array, labels: Array) -> Network:
-    """The network called ``name`` in float64, and a batch."""
+    """The network of that name in float64, with a batch."""
     if name in EXPERIMENTS:
         case = audit_seeds.Case.made(name, images, labels)
-        model = case.network
-        return Network(
-            model,
-            lambda: case.objective(model.W1, model.W2),
-            lambda: audit_seeds.twin(case, model.state_dict()),
-        )
+        net = case.network
+        twin = lambda: audit_seeds.twin(case, net.state_dict())  # noqa: E731
+        return net, lambda: case.objective(net.W1, net.W2), twin
     x, t = images[:IMAGES], labels[:IMAGES]
     made = models.make(name, np.random.default_rng(0), np.float64)
-    hand = None
-    if name == "three_layer":
-        hand = lambda: three_layer_by_hand.loss_and_gradients(made.state_dict(), x, t)[1]  # noqa: E731
-    return Network(made, lambda: tg.softmax_cross_entropy(made(x), t), hand)
+    by_hand = lambda: three_layer_by_hand.loss_and_gradients(made.state_dict(), x, t)[1]  # noqa: E731
+    loss = lambda: tg.softmax_cross_entropy(made(x), t)  # noqa: E731
+    return made, loss, by_hand if name == "three_layer" else None
 
 
 def check_network(name: str, images: Array, labels: Array, seed: int) -> Result:
-    """A network's gradients three ways, after some updates."""
-    net = network(name, images, labels)
-    parameters = dict(net.model.named_parameters())
-    optimizer = SGD(parameters.values(), 0.05)
+    """Check a network's gradients three ways, after some updates."""
+    model, loss, by_hand = network(name, images, labels)
+    parameters = dict(model.named_parameters())
+    optimizer = tg.optim.SGD(parameters.values(), 0.05)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        net.loss().backward()
+        loss().backward()
         optimizer.step()
     for path, parameter in parameters.items():
         parameter.name = path
-    tensors = tuple(parameters.values())
     report = tg.gradcheck(
-        lambda *_: net.loss(), tensors, 2, directions=DIRECTIONS, seed=seed, raises=False
-    )
+        lambda *_: loss(), tuple(parameters.values()), 2, directions=DIRECTIONS, seed=seed,
+        raises=False,
+    )  # fmt: skip
     result = Result(name, "network", 1, list(report.comparisons), list(report.notes))
-    if net.by_hand is not None:
+    if by_hand is not None:
         optimizer.zero_grad()
-        net.loss().backward()
-        theirs = net.by_hand()
+        loss().backward()
+        theirs = by_hand()
         for path, parameter in parameters.items():
             gradient = np.asarray(parameter.grad)
             error = np.abs(gradient - theirs[path]).max() / np.abs(gradient).max()
@@ -148,7 +135,7 @@ def check_network(name: str, images: Array, labels: Array, seed: int) -> Result:
 
 
 def results(names: Sequence[str], seed: int, data: str | None) -> Iterator[Result]:
-    """All checks, or those of the ops and networks named."""
+    """The checks of all ops and networks, or of those named."""
     for op in tg.OPS.values():
         if op.differentiable and (not names or op.name in names):
             yield check_registered(op, seed)
@@ -168,35 +155,31 @@ def table(found: Sequence[Result]) -> str:
         mark = "ok" if r.passed else "WRONG"
         rows.append((mark, r.name, str(r.calls), str(len(r.comparisons)), *errors))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [str.ljust] * 2 + [str.rjust] * (len(widths) - 2)
     return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+        "  ".join(pad(cell, n) for pad, cell, n in zip(aligned, row, widths, strict=True))
         for row in rows
     )
 
 
 def summary(found: Sequence[Result], seconds: float) -> str:
-    """How many of what agree, and the largest errors of all."""
+    """The counts, the verdict, and the largest errors of all."""
     ops = [r for r in found if r.kind == "op"]
     wrong = [r.name for r in found if not r.passed]
-    worst = {
-        column: max((r.worst()[column], r.name) for r in found if column in r.worst())
-        for column in COLUMNS
-        if any(column in r.worst() for r in found)
-    }
-    told = ", ".join(f"{column} {error:.1e} ({name})" for column, (error, name) in worst.items())
     verdict = f"WRONG: {', '.join(wrong)}" if wrong else "all agree"
+    worst = []
+    for column in COLUMNS:
+        errors = [(r.worst()[column], r.name) for r in found if column in r.worst()]
+        worst += [f"{column} {error:.1e} ({name})" for error, name in sorted(errors)[-1:]]
     return (
         f"{len(ops)} ops in {sum(r.calls for r in ops)} calls and {len(found) - len(ops)} networks,"
-        f" {sum(len(r.comparisons) for r in found)} derivatives, {seconds:.0f} s: {verdict}.\n"
-        f"Worst: {told}"
+        f" {sum(len(r.comparisons) for r in found)} derivatives, {seconds:.0f} s: "
+        f"{verdict}.\nWorst: {', '.join(worst)}"
     )
 
 
 def as_json(found: Sequence[Result]) -> str:
-    """Everything that was compared. What is not finite is written as a string: JSON has no nan."""
+    """All comparisons. Numbers that are not finite are strings, because JSON has no nan."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Comparison):
@@ -205,22 +188,21 @@ def as_json(found: Sequence[Result]) -> str:
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
-        return value if not isinstance(value, float) or np.isfinite(value) else str(value)
+        return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
-    results = [{**dataclasses.asdict(r), "passed": r.passed, "worst": r.worst()} for r in found]
+    rows = [{**asdict(r), "passed": r.passed, "worst": r.worst()} for r in found]
     passed = all(r.passed for r in found)
-    return json.dumps(plain({"passed": passed, "results": results}), indent=1, allow_nan=False)
+    return json.dumps(plain({"passed": passed, "results": rows}), indent=1, allow_nan=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where everything agrees."""
     parser = parser_of("gradcheck", __doc__, EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="ops and networks (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every comparison")
-    parser.add_argument(
-        "--seed", type=natural, default=0, help="of samples and directions (default: 0)"
-    )
-    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="ops and networks (default: all)")
+    add("--json", type=Path, metavar="FILE", help="also write every comparison to a file")
+    add("--seed", type=natural, default=0, help="seed of samples and directions (default: 0)")
+    add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     known = {name for name, op in tg.OPS.items() if op.differentiable} | models.MODELS.keys()
     if strangers := [name for name in options.names if name not in known]:

@@ -1,4 +1,4 @@
-"""Pictures from outside, made into what a network was trained on."""
+"""Pictures from outside, converted to the form of the images that a network was trained on."""
 
 from __future__ import annotations
 
@@ -26,54 +26,48 @@ Array = NDArray[Any]
 
 PNG_MAGIC, GZIP_MAGIC, NPY_MAGIC = b"\x89PNG\r\n\x1a\n", b"\x1f\x8b", b"\x93NUMPY"
 FEW = 10
-"""From so many images on, their background tells whether they are negatives."""
+"""The number of images from which their background tells whether they are negatives."""
 DEFLATE_RATIO = 1032
-"""No PNG or gzip holds more bytes than so many times its own."""
+"""The highest compression that PNG and gzip can reach."""
 
 
 def read_images(
-    path: str | os.PathLike[str],
-    shape: Sequence[int],
-    dataset: str,
-    pixels: Pixels | None = None,
+    path: str | os.PathLike[str], shape: Sequence[int], dataset: str, pixels: Pixels | None = None
 ) -> Array:
     """The images of a PNG, IDX or .npy file, as the network of a data set takes them, (n, ...).
 
-    They are brought to the range and the background of the data set's images, its ``pixels``; by
-    default those of MNIST and Fashion-MNIST, bright on black, or bytes of which no more is known. A
-    picture is made grey and resized, a digit laid out as MNIST's are where those of the data set
-    are so.
+    They are converted to the range and the background of the data set's ``pixels``. Without
+    ``pixels``, MNIST and Fashion-MNIST are bright on black, and others are bytes. A picture is
+    made grey and resized; a digit is laid out as MNIST's are, if those of the data set are.
 
     Raises OSError, and ImageError or IDXError for a file that is damaged, or holds no such images,
-    or images that cannot be brought to those of the data set.
+    or images that cannot be converted.
     """
-    path = Path(path)
-    pixels = pixels or known(dataset)
+    path, shape, pixels = Path(path), tuple(shape), pixels or known(dataset)
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; give PNG, IDX or .npy files")
     with path.open("rb") as file:
         magic = file.read(len(PNG_MAGIC))
-    try:
-        if magic == PNG_MAGIC:
-            return _as_trained_on(read_png(path), tuple(shape), pixels or Pixels())
-    except ImageError as error:
-        raise ImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
+    if magic == PNG_MAGIC:
+        try:
+            return _as_trained_on(read_png(path), shape, pixels or Pixels())
+        except ImageError as error:
+            raise ImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
     if magic[:2] in (GZIP_MAGIC, b"\0\0"):
-        images = read_idx(path, mmap=magic[:2] != GZIP_MAGIC)
+        images = np.asarray(read_idx(path, mmap=magic[:2] != GZIP_MAGIC))
     elif magic[:6] == NPY_MAGIC:
         images = read_npy(path)
     else:
         raise ImageError(
             f"{path}: is neither a PNG nor an IDX file, nor .npy: it starts with {magic!r}"
         )
-    if images.shape == tuple(shape):
+    if images.shape == shape:
         images = images[np.newaxis]
-    if images.shape[1:] != tuple(shape):
+    if images.shape[1:] != shape:
         raise IDXError(
             f"{path}: has shape {images.shape}; the network takes images of shape (n, "
             f"{', '.join(map(str, shape))}). Is it a file of labels?"
         )
-    images = np.asarray(images)
     return _rescaled(images, pixels, path) if pixels else images
 
 
@@ -92,9 +86,8 @@ def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array
         raise ImageError(f"the network takes images of shape {shape}, not pictures")
     if pixels.black is None or pixels.white is None:
         raise ImageError(
-            f"the network was trained on pixels ({pixels.dtype}) from {pixels.low:g} to "
-            f"{pixels.high:g}, of which it is not known what is black and white: give images that "
-            "are scaled in the same way, as a .npy file"
+            f"the network was trained on pixels {pixels.span}, and it is not known what is black "
+            "and white: give images that are scaled in the same way, as a .npy file"
         )
     bright = pixels.background == "bright"
     if pixels.digits:
@@ -103,7 +96,7 @@ def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array
             ink = as_digit(grey, sides[0]).astype(np.float32) / 255
         grey = 1 - ink if bright else ink
     else:
-        page = unframed(grey)  # at least, something is on it
+        page = unframed(grey)  # raises where there is nothing on the picture
         grey = grey if pixels.framed else page
         if pixels.background is not None and (background(grey) > 0.5) != bright:
             grey = 1 - grey
@@ -115,7 +108,7 @@ def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array
 
 
 def _rescaled(images: Array, pixels: Pixels, path: Path) -> Array:
-    """Images of a file in the range, and with the background, of those trained on."""
+    """Images of a file, with the range and the background of the training images."""
     own = measure(images)
     sure = pixels.black is not None and pixels.white is not None
     black, white = pixels.black or 0.0, pixels.white or 0.0
@@ -125,8 +118,7 @@ def _rescaled(images: Array, pixels: Pixels, path: Path) -> Array:
     if not (fits and (own.low < 0) == (pixels.low < 0) and (alike or own.scale == pixels.scale)):
         if own.low < 0 or own.black is None or not sure:
             raise ImageError(
-                f"{path}: has pixels ({own.dtype}) from {own.low:g} to {own.high:g}; the network "
-                f"was trained on pixels ({pixels.dtype}) from {pixels.low:g} to {pixels.high:g}: "
+                f"{path}: has pixels {own.span}; the network was trained on pixels {pixels.span}: "
                 "scale them alike"
             )
         images = black + images * np.float32((white - black) / max(own.scale, scale_of(images)))
@@ -144,10 +136,8 @@ def _rescaled(images: Array, pixels: Pixels, path: Path) -> Array:
 def read_png(path: str | os.PathLike[str]) -> Array:
     """A PNG file of any kind as grey values from 0 to 1, float32, (height, width), upright.
 
-    Nothing is decoded that the file is too small to hold. What is transparent lies on white, or on
-    black where the picture would not be seen on white.
-
-    Raises ImageError for a file that is damaged.
+    Transparent pixels are shown on white, or on black where the picture could not be seen on
+    white. Raises ImageError for a damaged file, before decoding more than it can hold.
     """
     from PIL import Image, ImageOps
 
@@ -178,12 +168,10 @@ def _opened(content: bytes) -> Image:
 
 
 def _grey(image: Image) -> Array:
-    if image.mode.startswith("I"):
+    if image.mode.startswith("I"):  # 16 bits, which Pillow's conversions would cut off
         values = np.asarray(image)
         grey: Array = values.astype(np.float32) / 65535
         alpha: Array = (values != image.info.get("transparency", -1)).astype(np.float32)
-    elif "A" not in image.mode and "transparency" not in image.info:
-        return np.asarray(image.convert("L"), np.float32) / 255
     else:
         pixels = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / 255
         grey, alpha = pixels[..., 0], pixels[..., 1]

@@ -1,13 +1,14 @@
-"""Test the gradient checks: make each rule wrong by a factor, and see whether they notice.
+"""Test the gradient checks: make each rule wrong by a factor, and see whether a check fails.
 
-First the gradient itself is wrong, then its derivative by the incoming gradient ``g`` alone, which
-only second derivatives show.
+First the gradient itself is wrong. Then only its derivative with respect to the incoming gradient
+``g`` is wrong, which only second derivatives can show.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,49 +26,45 @@ EXAMPLES = """examples:
   python -m scripts.mutate --factor 1.000001 tanh matmul
 """
 
+Spoil = Callable[[Rule, float], Rule]
+"""Makes a rule wrong by a factor."""
 
-Spoil = Callable[[Rule], Rule]
-"""Makes a rule wrong."""
 
-
+@dataclass
 class Mutated:
-    """An op's rules with those at ``places`` wrong."""
+    """An op's rules, those at ``places`` made wrong."""
 
-    def __init__(self, rules: Iterable[Rule], spoil: Spoil, places: range) -> None:
-        self.rules, self.spoil, self.places = rules, spoil, places
+    rules: Iterable[Rule]
+    spoil: Callable[[Rule], Rule]
+    places: range
 
     def __iter__(self) -> Iterator[Rule]:
         for i, rule in enumerate(self.rules):
             yield self.spoil(rule) if i in self.places else rule
 
 
-def wrong_by(factor: float) -> Spoil:
-    """Multiplies a gradient; where that would change nothing, because it is all 0, adds instead."""
+def wrong(rule: Rule, factor: float) -> Rule:
+    """The gradient multiplied; a gradient of 0 is added to instead."""
 
-    def spoil(rule: Rule) -> Rule:
-        def spoiled(g: Any, saved: Any) -> Any:
-            gradient = rule(g, saved)
-            return gradient * factor if np.any(plain(gradient)) else gradient + (factor - 1)
+    def spoiled(g: Any, saved: Any) -> Any:
+        gradient = rule(g, saved)
+        return gradient * factor if np.any(plain(gradient)) else gradient + (factor - 1)
 
-        return spoiled
-
-    return spoil
+    return spoiled
 
 
-def wrong_at_second_order(factor: float) -> Spoil:
-    """Multiplies a gradient's derivative by ``g``, and not the gradient; or adds to one of 0."""
+def wrong_at_second_order(rule: Rule, factor: float) -> Rule:
+    """The gradient's derivative by ``g`` multiplied, and not the gradient; or added to, if 0."""
 
-    def spoil(rule: Rule) -> Rule:
-        def spoiled(g: Any, saved: Any) -> Any:
-            if not isinstance(g, tg.Tensor):
-                return rule(g, saved)
-            past = g * (factor - 1)  # as a value it is taken away again
-            gradient = rule(g + past - past.detach(), saved)
-            return gradient if np.any(plain(gradient)) else gradient + (past - past.detach()).sum()
+    def spoiled(g: Any, saved: Any) -> Any:
+        if not isinstance(g, tg.Tensor):
+            return rule(g, saved)
+        extra = g * (factor - 1)
+        extra = extra - extra.detach()  # 0, but its derivative is not
+        gradient = rule(g + extra, saved)
+        return gradient if np.any(plain(gradient)) else gradient + extra.sum()
 
-        return spoiled
-
-    return spoil
+    return spoiled
 
 
 def passes(op: Op) -> bool:
@@ -76,11 +73,12 @@ def passes(op: Op) -> bool:
     return all(report is None or bool(report) for report in reports)
 
 
-def survivors(op: Op, spoil: Spoil, order: int) -> list[str]:
-    """The inputs whose rule can be spoiled without any check of this op failing."""
+def survivors(op: Op, spoil: Spoil, factor: float, order: int) -> list[str]:
+    """The inputs whose rule can be made wrong without any check of this op failing."""
     kept, found = op.rules, []
     for i, name in enumerate(op.gradients):
-        mutant = Mutated(kept, spoil, range(sys.maxsize) if op.variadic else range(i, i + 1))
+        places = range(sys.maxsize) if op.variadic else range(i, i + 1)
+        mutant = Mutated(kept, lambda rule: spoil(rule, factor), places)
         if not any(_differ(op, case, order, kept, mutant) for case in op.cases):
             found.append(name)
     return found
@@ -102,7 +100,7 @@ def _differ(op: Op, case: Case, order: int, right: Iterable[Rule], wrong: Iterab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; returns its exit code: 0 where every wrong rule is caught."""
     parser = parser_of("mutate", __doc__, EXAMPLES)
     parser.add_argument("ops", nargs="*", metavar="OP", help="names of ops (default: all)")
     parser.add_argument("--factor", type=float, default=1.0001, help="default: 1.0001")
@@ -120,12 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     total = sum(len(op.gradients) for op in ops)
     everything = total > 0
-    kinds = (
-        (wrong_by(options.factor), 1, "when"),
-        (wrong_at_second_order(options.factor), 2, "when their derivatives by g are"),
-    )
+    kinds: tuple[tuple[Spoil, int, str], ...] = (
+        (wrong, 1, "when"), (wrong_at_second_order, 2, "when their derivatives by g are"),
+    )  # fmt: skip
     for spoil, order, when in kinds:
-        missed = [(op, name) for op in ops for name in survivors(op, spoil, order)]
+        missed = [(op, name) for op in ops for name in survivors(op, spoil, options.factor, order)]
         for op, name in missed:
             print(f"not caught {when} multiplied: {op.name}, d{name} = {op.formula(name)}")
         caught = total - len(missed)

@@ -15,23 +15,23 @@ from scripts.digits import ImageError, as_digit, background, unframed
 Array = NDArray[Any]
 
 SCALES = (16, 255, 1023, 4095, 16383, 65535)
-"""The largest pixel is one of these, where it is not about 1: 4 bits, 8 bits, ..., 16 bits."""
+"""The largest pixel is about 1, or one of these: 4 bits, 8 bits, ..., 16 bits."""
 SMALL = 4
-"""Pixels up to here are taken as they are."""
+"""Pixels up to here are not scaled."""
 SAMPLE = 300
-"""So many images tell what all of them look like."""
+"""The number of images that are examined one by one."""
 MANY = 1 << 26
-"""Of a data set, so many pixels are looked at."""
+"""The number of pixels of a data set that are examined."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """How the images of a data set are, for pictures to be made like them.
+    """The form of a data set's images; pictures from outside are converted to it.
 
-    ``low`` and ``high`` are the smallest and the largest pixel; ``black`` and ``white`` stand for
-    black and white, or are None where that cannot be known. A network is given the pixels divided
-    by ``scale``. ``background`` is dark, bright, or None where it is now this, now that.
-    ``digits``: they are laid out as MNIST's are. ``framed``: most of them have a frame.
+    ``low`` and ``high`` are the smallest and the largest pixel; ``black`` and ``white`` are the
+    values of black and white, None where they cannot be known. A network sees the pixels divided
+    by ``scale``. ``background`` is dark, bright, or None where it varies. ``digits``: the images
+    are laid out as MNIST's are. ``framed``: most of them have a frame.
     """
 
     dtype: str = "uint8"
@@ -45,34 +45,34 @@ class Pixels:
     framed: bool = False
 
     @classmethod
-    def of_run(cls, config: Mapping[str, Any]) -> Pixels | None:
-        """Those that a run's network was trained on; None where an older run does not tell.
-
-        Raises ValueError where the settings are damaged.
-        """
-        if "pixels" not in config:
-            return known(config["dataset"])
+    def of_run(cls, config: Mapping[str, Any]) -> Pixels:
+        """The pixels that a run was trained on; ValueError where its settings are damaged."""
         try:
             return cls(**config["pixels"])
         except TypeError as error:
             raise ValueError(f"config.json: its pixels are not those of a run: {error}") from error
 
     @property
+    def span(self) -> str:
+        """The range, for messages."""
+        return f"({self.dtype}) from {self.low:g} to {self.high:g}"
+
+    @property
     def ground(self) -> float:
-        """The background as a network is given it, 0 where that is not known."""
+        """The background as a network sees it, 0 where it is not known."""
         value = {"dark": self.black, "bright": self.white, None: None}[self.background]
         return (value or 0.0) / self.scale
 
     @property
     def note(self) -> str:
-        """What one should know before training on them, or nothing."""
+        """What to know before training on these images; empty where there is nothing to say."""
         span = f"The pixels ({self.dtype}) go from {self.low:g} to {self.high:g}"
         if self.low == self.high:
             return f"All pixels ({self.dtype}) are {self.low:g}: there is nothing to learn from."
         if max(-self.low, self.high / self.scale) > 5 * SMALL:
             return (
                 f"{span} and are taken as they are: networks learn best from pixels of 0 to 1, or "
-                "of mean 0 and variance 1; scale them, if they are not meant to be so."
+                "of mean 0 and variance 1. Scale them unless this is intended."
             )
         if self.scale != 1 and (self.dtype, self.scale) != ("uint8", 255):
             return f"{span}: they are divided by {self.scale:g}."
@@ -86,15 +86,14 @@ def known(dataset: str) -> Pixels | None:
 
 
 def scale_of(images: Array) -> float:
-    """What images are to be divided by, by themselves: bytes by 255, others by their range."""
+    """The divisor of the pixels: 255 for bytes, otherwise chosen by their range."""
     return 255 if images.dtype == np.uint8 else _scale(*_range(images))
 
 
 def measure(images: Array) -> Pixels:
     """The pixels of images (n, ...)."""
     low, high = _range(images)
-    scale = _scale(low, high)
-    dtype = images.dtype.name
+    scale, dtype = _scale(low, high), images.dtype.name
     black: float | None = None
     white: float | None = None
     if low >= 0 and high <= max(scale, SMALL):
@@ -105,28 +104,25 @@ def measure(images: Array) -> Pixels:
     if sides is None or low == high:
         return Pixels(dtype, low, high, scale, black, white)
     step = -(-len(images) // SAMPLE)
-
-    def greys() -> Iterator[Array]:  # one by one: they may be large
-        for image in images[::step]:
-            grey = (image.reshape(sides).astype(np.float32) - low) / (high - low)
-            yield np.nan_to_num(grey)
-
-    grounds = np.array([background(grey) for grey in greys()])
-    corners = np.array([np.median(grey[:: sides[0] - 1, :: sides[1] - 1]) for grey in greys()])
+    looks = []
+    for image in images[::step]:  # one by one: they may be large
+        grey = np.nan_to_num((image.reshape(sides).astype(np.float32) - low) / (high - low))
+        corners = grey[:: sides[0] - 1, :: sides[1] - 1]
+        ground = background(grey)
+        is_square = sides[0] == sides[1] >= 16
+        digit = is_square and is_digit(1 - grey if ground > 0.5 else grey)
+        looks.append((ground, np.median(corners), digit, _is_framed(grey)))
+    grounds, corner, digits, framed = np.array(looks, float).T
     side = None
-    if np.mean((grounds < 0.5) & (corners < 0.5)) >= 0.9:
+    if np.mean((grounds < 0.5) & (corner < 0.5)) >= 0.9:
         side = "dark"
-    elif np.mean((grounds > 0.5) & (corners > 0.5)) >= 0.9:
+    elif np.mean((grounds > 0.5) & (corner > 0.5)) >= 0.9:
         side = "bright"
-    # One scale for all images, and all their pixels: else a picture cannot be brought to it.
+    # Only one scale for all images and all pixels can be applied to a picture.
     if low < 0 and side and np.mean(abs(grounds - (side == "bright")) < 1e-3) >= 0.9:
         black, white = low, high
-    digits = [0.0]
-    if side is not None and sides[0] == sides[1] >= 16:
-        digits = [is_digit(1 - grey if side == "bright" else grey) for grey in greys()]
-    framed = [_is_framed(grey) for grey in greys()]
-    shares = float(np.mean(digits)), float(np.mean(framed))
-    return Pixels(dtype, low, high, scale, black, white, side, shares[0] >= 0.8, shares[1] > 0.5)
+    common = bool(side and np.mean(digits) >= 0.8), bool(np.mean(framed) > 0.5)
+    return Pixels(dtype, low, high, scale, black, white, side, *common)
 
 
 def picture_shape(shape: Sequence[int]) -> tuple[int, int] | None:
@@ -138,7 +134,7 @@ def picture_shape(shape: Sequence[int]) -> tuple[int, int] | None:
 
 
 def some_of(images: Array) -> Iterator[Array]:
-    """Images, chunk by chunk: all of them, or of very many as many, evenly spread, as are MANY."""
+    """Images, chunk by chunk: all of them, or an even selection of about MANY pixels."""
     pixels = math.prod(images.shape[1:])
     step = max(1, -(-len(images) * pixels // MANY))
     rows = step * max(1, (1 << 20) // max(1, pixels))

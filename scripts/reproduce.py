@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import figures
-from scripts.command import failed, parser_of, positive
+from scripts.command import failed, on_terminal, parser_of, positive
 from scripts.reproduction import EXPERIMENTS, HEADER, TABLES, Images, load_images, run
 
-EXAMPLES = f"""tables: {", ".join(EXPERIMENTS)}; all takes some minutes.
+EXAMPLES = f"""tables: {", ".join(EXPERIMENTS)}; all of them take some minutes.
 
 examples:
   python -m scripts.reproduce all
@@ -25,72 +25,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where every row is identical."""
     parser = parser_of("reproduce", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help="which table, or all")
+    add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help="the table, or all")
     add("--epochs", type=positive, metavar="N", help="only the first N epochs (default: all)")
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/reproduce"),
-        metavar="DIR",
-        help="where to write (default: runs/reproduce)",
-    )
-    add(
-        "--true-gradient",
-        action="store_true",
-        help="train the twins instead, with the gradient that autograd finds",
-    )
-    add(
-        "--compiled",
-        action="store_true",
-        help="replay the training steps with tg.compile: the same digits in less time",
-    )
+    add("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR",
+        help="folder to write to (default: runs/reproduce)")  # fmt: skip
+    add("--true-gradient", action="store_true",
+        help="train the same networks with the true gradient, found by autograd")  # fmt: skip
+    add("--compiled", action="store_true",
+        help="run the training steps with tg.compile: the same digits in less time")  # fmt: skip
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     names = list(EXPERIMENTS) if options.name == "all" else [options.name]
+    how = {"printed": not options.true_gradient, "compiled": options.compiled}
     try:
         images = load_images(options.data)
         options.out.mkdir(parents=True, exist_ok=True)
-        same = [
-            reproduce(
-                name,
-                images,
-                options.epochs,
-                options.out,
-                printed=not options.true_gradient,
-                compiled=options.compiled,
-            )
-            for name in names
-        ]
+        same = [reproduce(name, images, options.epochs, options.out, **how) for name in names]
     except (OSError, ValueError) as error:
         return failed(error)
     return 0 if all(same) else 1
 
 
 def reproduce(
-    name: str,
-    images: Images,
-    epochs: int | None,
-    out: Path,
-    *,
-    printed: bool = True,
-    compiled: bool = False,
+    name: str, images: Images, epochs: int | None, out: Path, *, printed: bool, compiled: bool
 ) -> bool:
-    """Run one experiment; write its table and picture; say whether all rows are as recorded."""
+    """Run one experiment; write its table and picture; return whether all rows are as recorded."""
     from tqdm import tqdm
 
-    experiment = EXPERIMENTS[name]
-    epochs = min(epochs or experiment.epochs, experiment.epochs)
+    epochs = min(epochs or EXPERIMENTS[name].epochs, EXPERIMENTS[name].epochs)
     label = name if printed else f"{name}_true"
     start = time.perf_counter()
-    with tqdm(
-        run(experiment, images, epochs, printed=printed, compiled=compiled),
-        desc=label, total=epochs, unit=" epochs", leave=False, disable=not sys.stderr.isatty(),
-    ) as passes:  # fmt: skip
-        rows = [str(row) for row in passes if row]
-    seconds = time.perf_counter() - start
+    passes = run(EXPERIMENTS[name], images, epochs, printed=printed, compiled=compiled)
+    with tqdm(passes, label, epochs, leave=False, unit=" epochs", disable=not on_terminal()) as bar:
+        rows = [str(row) for row in bar if row]
     (out / f"{label}.csv").write_text("\n".join([HEADER, *rows, ""]))
-    recorded = read_table(TABLES / f"{label}.csv")
-    differing = [(row, old) for row, old in zip(rows, recorded, strict=False) if row != old]
+    recorded = zip(rows, read_table(TABLES / f"{label}.csv"), strict=False)
+    differing = [(row, old) for row, old in recorded if row != old]
+    seconds = time.perf_counter() - start
     print(f"{label}: {len(rows) - len(differing)}/{len(rows)} rows identical, {seconds:.1f} s")
     for row, old in differing:
         print(f"  recorded {old}\n  now      {row}")
@@ -104,17 +75,17 @@ def read_table(path: Path) -> list[str]:
 
 
 def draw(name: str, out: Path) -> None:
-    """The errors by epoch, as printed and with the true gradient beside.
+    """Draw the errors by epoch, as printed and with the true gradient.
 
-    What was not run into ``out`` is drawn from the tables recorded in the repository.
+    A table that is not in ``out`` is drawn as it is recorded in the repository.
     """
     panels = []
     for label, title in ((name, "As printed"), (f"{name}_true", "True gradient")):
         path = out / f"{label}.csv"
         ran = path.exists()
         rows = read_table(path if ran else TABLES / path.name)
-        figures_of_rows = [[float(figure) for figure in row.split(",")] for row in rows]
-        panels.append((title if ran else f"{title} (as recorded)", figures_of_rows))
+        panels.append((title if ran else f"{title} (as recorded)",
+                       [[float(figure) for figure in row.split(",")] for row in rows]))  # fmt: skip
     figures.errors(out / f"{name}.png", name, panels)
 
 

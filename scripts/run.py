@@ -1,48 +1,34 @@
-"""A training run from its first update, or its last checkpoint, to its last picture."""
+"""A training run, from its first update or its last checkpoint to its last picture."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
+import random
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import models
-from scripts import datasets, generators, run_folder
+import tinygrad_np as tg
+from scripts import datasets, run_folder
 from scripts.checkpoints import Checkpoint, CheckpointError, Checkpoints, remove_partial
-from scripts.interrupt import Interrupt, Interrupted
-from scripts.progress import Progress
+from scripts.command import Interrupt, Interrupted, Progress
 from scripts.recipes import Recipe
-from scripts.training import NonFiniteError, Training
+from scripts.training import Metrics, NonFiniteError, Training
 
 LENGTH = ("iterations", "epochs")
 RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
 
 
-@dataclass
-class Options:
-    """What a run was asked for, besides its settings."""
+def run(settings: dict[str, Any], given: dict[str, Any], options: argparse.Namespace) -> int:
+    """Train; returns the exit code. ``given`` are the settings named on the command line.
 
-    out: Path
-    resume: bool = False
-    overwrite: bool = False
-    data: str | None = None
-    compiled: bool = True
-    every: int = 1000
-    keep: int = 3
-    pictures: bool = True
-
-
-def run(settings: dict[str, Any], given: dict[str, Any], options: Options) -> int:
-    """Train; returns the exit code. ``given`` are those settings that were asked for expressly.
-
-    Runs of the same settings end with the same weights. Raises OSError, ValueError (among them
-    CheckpointError) and FloatingPointError, with words for people; what was written so far is then
-    whole, and can be gone on from.
+    Runs of the same settings end with the same weights. Raises OSError, ValueError (CheckpointError
+    is one) and FloatingPointError with messages for people. Whatever was written before is then
+    undamaged, and the run can be resumed.
     """
     options.out.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(options.out), Interrupt() as interrupt:
@@ -54,253 +40,242 @@ def run(settings: dict[str, Any], given: dict[str, Any], options: Options) -> in
         return _Run(settings, options, checkpoints, interrupt).go(found)
 
 
-def _found(checkpoints: Checkpoints, options: Options) -> Checkpoint | None:
-    """The checkpoint to go on from, None to begin."""
+def _found(checkpoints: Checkpoints, options: argparse.Namespace) -> Checkpoint | None:
+    """The checkpoint to resume from, None to start at the beginning."""
     if options.resume:
         found = checkpoints.latest()
         if found is None:
-            print(f"{options.out}: no checkpoint yet, so the run begins at its beginning.")
+            print(f"{options.out}: no checkpoint yet, so the run starts at the beginning.")
         return found
     if checkpoints.files() and not options.overwrite:
         raise ValueError(
-            f"{options.out}: holds a run already, at {checkpoints.files()[0].name}. Go on with it "
-            "by --resume, begin anew in its place by --overwrite, or choose another folder by --out"
+            f"{options.out}: holds a run already, at {checkpoints.files()[0].name}. Continue it "
+            "with --resume, replace it with --overwrite, or choose another folder with --out"
         )
     return None
 
 
 def _continued(found: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run that goes on: its own; but it may be made longer."""
-    settings = found.settings
+    """The settings of a resumed run: those it began with, except that it can be made longer."""
+    settings = dict(found.settings)
+    length = {name: given[name] for name in LENGTH if name in given}
     wrong = []
     for name, value in given.items():
-        kept = settings.get(name)
-        if name == "model" and settings.get("relu") and value == "three_layer":
-            continue  # the recipe took another network for it
-        if name in LENGTH or value == kept:
-            continue
-        if name == "dataset" and "digest" in settings:
-            settings = {**settings, name: value}  # they may be elsewhere now: the digest tells
-            continue
-        wrong.append(f"{name} is {kept!r}, asked for was {value!r}")
-    length = {name: given[name] for name in LENGTH if name in given}
-    if length and settings.get("one_cycle") and any(settings[n] != v for n, v in length.items()):
-        wrong.append("its length cannot change, because its learning rate follows from it")
+        renamed = name == "model" and settings["relu"] and value == "three_layer"
+        if name == "dataset":
+            settings[name] = value  # the images may have moved: the digest decides
+        elif name not in length and value != settings[name] and not renamed:
+            wrong.append(f"{name} is {settings[name]!r}, asked for was {value!r}")
+    if settings["one_cycle"] and any(settings[name] != n for name, n in length.items()):
+        wrong.append("its length cannot change, because its learning rate depends on it")
     if wrong:
         raise CheckpointError(
             f"{found.path}: is of a run with other settings:\n  "
             + "\n  ".join(wrong)
-            + "\nLeave these options out, or begin another run with another --out"
+            + "\nLeave these options out, or start another run with another --out"
         )
-    if length:
-        settings = {**settings, **dict.fromkeys(LENGTH), **length}
-    return settings
+    return settings | (dict.fromkeys(LENGTH) | length if length else {})
 
 
 class _Run:
-    """Everything of one run."""
+    """One run: its settings, its data, and the training."""
 
     def __init__(
-        self,
-        settings: dict[str, Any],
-        options: Options,
-        checkpoints: Checkpoints,
+        self, settings: dict[str, Any], options: argparse.Namespace, checkpoints: Checkpoints,
         interrupt: Interrupt,
-    ) -> None:
-        self.settings, self.options = settings, options
-        self.checkpoints, self.interrupt = checkpoints, interrupt
-        self.out = options.out
+    ) -> None:  # fmt: skip
+        self.options, self.checkpoints, self.interrupt = options, checkpoints, interrupt
         self.versions = run_folder.versions()
         self.recipe = Recipe(**{name: settings[name] for name in RECIPE})
-        rng = generators.seed_all(settings["seed"])
-        self.model = models.make(settings["model"], rng, settings["dtype"])
+        models.factory(settings["model"])  # a wrong name is reported before the data are read
         try:
             self.data = datasets.load(settings["dataset"], options.data)
         except FileNotFoundError as error:
             if options.resume:
                 error.add_note("If the images are elsewhere now, name the folder by --dataset.")
             raise
-        images = len(self.data.sets[0][0])
         shape = self.data.image_shape
         side = math.isqrt(math.prod(shape))
         if self.recipe.shifts and shape != (side**2,) and {*shape} - {1} != {side}:
             raise ValueError(
-                f"this recipe moves images by a pixel, which have to be square, not {shape}: "
-                "choose another --recipe"
+                "this recipe moves images by a pixel; the images have to be square, "
+                f"not {shape}: choose another --recipe"
             )
-        updates = self.recipe.updates(images)
-        self.training = Training(
-            self.model,
-            self.recipe.make_optimizer(self.model, updates),
-            self.data.sets,
-            updates=updates,
-            batch_size=self.recipe.batch_size,
-            rng=rng,
-            replacement=self.recipe.replacement,
-            scale=self.data.pixels.scale,
-            augment=self.recipe.augmentation(self.data.pixels.ground),
-            compiled=options.compiled,
-        )
-        settings["images"] = images
-        settings["image_shape"] = list(shape)
-        settings["classes"] = list(self.data.classes)
-        settings["digest"] = self.data.digest
-        settings["pixels"] = dataclasses.asdict(self.data.pixels)
+        self.settings = settings | {
+            "images": len(self.data.sets[0][0]),
+            "image_shape": list(shape),
+            "classes": list(self.data.classes),
+            "digest": self.data.digest,
+            "pixels": dataclasses.asdict(self.data.pixels),
+        }
+        self.training = self.beginning(options.compiled)
+
+    def beginning(self, compiled: bool) -> Training:
+        """The training before its first update: the same at every call."""
+        seed, pixels = self.settings["seed"], self.data.pixels
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        rng = tg.manual_seed(seed)
+        model = models.make(self.settings["model"], rng, self.settings["dtype"])
+        recipe, updates = self.recipe, self.recipe.updates(self.settings["images"])
+        return Training(
+            model, recipe.make_optimizer(model, updates), self.data.sets, updates=updates,
+            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement,
+            scale=pixels.scale, augment=recipe.augmentation(pixels.ground), compiled=compiled,
+        )  # fmt: skip
 
     def go(self, found: Checkpoint | None) -> int:
         """Train to the end and draw, or until interrupted; returns the exit code."""
+        out, training = self.options.out, self.training
         if found is not None:
-            self._take_up(found)
+            self.resume(found)
         else:
-            self.checkpoints.clear()  # now that the new run can begin
-        # That of a run before, or of a shorter one: until the end the checkpoints tell.
-        (self.out / run_folder.MODEL).unlink(missing_ok=True)
-        run_folder.write_config(self.out, self.settings, self.versions)
-        run_folder.write_metrics(self.out, self.training.rows)
-        print(self.model.summary(), end="\n\n")
+            self.checkpoints.clear()  # only now: everything that can be refused has been checked
+        # Weights of an earlier or a shorter run: the checkpoints replace them until the end.
+        (out / run_folder.MODEL).unlink(missing_ok=True)
+        run_folder.write_config(out, self.settings, self.versions)
+        run_folder.write_metrics(out, training.rows)
+        print(training.model.summary(), end="\n\n")
         if note := self.data.pixels.note:
             print(note)
         if found is None:
-            self._save()  # what cannot be written is better known now
+            self.save()  # so that a folder that cannot be written to is found out now
         try:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                self._train()
+                self.train()
         except Interrupted:
-            self._save()
+            self.save()
             print(
-                f"Stopped after update {self.training.done:,} of {self.training.updates:,}. "
-                f"The same command with --resume goes on from here."
+                f"Stopped after update {self.training.done:,} of {training.updates:,}. "
+                "The same command with --resume continues from here."
             )
             return self.interrupt.exit_code
-        run_folder.write_model(self.out, self.model)
+        model, rows = self.training.model, self.training.rows
+        tg.save(model, out / run_folder.MODEL)
         if self.options.pictures:
-            for line in run_folder.draw(
-                self.out, self.settings["model"], self.model, self.training.rows, self.data
-            ):
+            for line in run_folder.draw(out, self.settings["model"], model, rows, self.data):
                 print(line)
         return 0
 
-    def _take_up(self, found: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        images = found.settings.get("images")
-        if images != self.settings["images"]:
-            raise CheckpointError(
-                f"{found.path}: is of a run with {images} training images; "
-                f"there are {self.settings['images']} now"
+    def resume(self, found: Checkpoint) -> None:
+        """Continue from a checkpoint, if it is of this data and not too long."""
+        then, now, updates = found.settings, self.settings, self.training.updates
+        wrong = ""
+        if then["images"] != now["images"]:
+            wrong = (
+                f"is of a run with {then['images']} training images; there are {now['images']} now"
             )
-        if found.settings.get("digest", self.data.digest) != self.data.digest:
-            raise CheckpointError(
-                f"{found.path}: is of a run on other images or labels: the data set, then "
-                f"{found.settings['dataset']}, now {self.data.name}, does not hold the same. Go on "
-                "with the ones it began on, or begin another run with another --out"
+        elif then["digest"] != now["digest"]:
+            wrong = (
+                f"is of a run on other images or labels: the data set was {then['dataset']}; "
+                f"{now['dataset']} does not hold the same. Continue with the original ones, or "
+                "start another run with another --out"
             )
-        pixels = self.data.pixels
-        if "pixels" not in found.settings and pixels.dtype != "uint8" and pixels.scale != 1:
-            raise CheckpointError(
-                f"{found.path}: is of a run of an older version, whose pixels were not divided by "
-                f"{pixels.scale:g} as they are now: begin anew with --overwrite"
+        elif found.updates > updates:
+            wrong = (
+                f"is {found.updates:,} updates old, more than the {updates:,} asked for: a "
+                "run can only be made longer"
             )
-        if found.updates > self.training.updates:
-            raise CheckpointError(
-                f"{found.path}: is {found.updates:,} updates old, more than the "
-                f"{self.training.updates:,} asked for: a run can only be made longer"
-            )
+        if wrong:
+            raise CheckpointError(f"{found.path}: {wrong}")
         found.restore(self.training)
         changed = [
-            f"{name} {then}, now {self.versions.get(name)}"
-            for name, then in found.versions.items()
-            if then != self.versions.get(name)
+            f"{name} {version}, now {self.versions.get(name)}"
+            for name, version in found.versions.items()
+            if version != self.versions.get(name)
         ]
         if changed:
             print(
-                "The run began on other versions, so that its last bits may differ from those of "
+                "The run began on other versions, so its last bits may differ from those of "
                 f"an uninterrupted run: {'; '.join(changed)}."
             )
-        print(
-            f"Going on from {found.path}: {found.updates:,} of {self.training.updates:,} updates."
-        )
+        print(f"Resuming from {found.path}: {found.updates:,} of {updates:,} updates.")
 
-    def _save(self) -> None:
-        self.checkpoints.save(self.training, self.settings, self.versions)
+    def save(self) -> None:
+        """Write a checkpoint; NonFiniteError, explained, where a weight is not finite."""
+        try:
+            self.checkpoints.save(self.training, self.settings, self.versions)
+        except NonFiniteError as error:
+            raise self.explained(error) from None
 
-    def _train(self) -> None:
-        """Update, evaluate, save, until all is done; raises Interrupted between two steps."""
-        training = self.training
-        start, updates_took = time.perf_counter(), 0.0
+    def train(self) -> None:
+        """Update, evaluate, save, until all is done; Interrupted is raised between two steps."""
+        start, updates_took, training = time.perf_counter(), 0.0, self.training
         with Progress(
-            training.updates, training.batch_size, training.done, training.batch_accuracy
-        ) as bar:
+            training.updates, training.batch_size, training.done,
+            lambda: self.training.batch_accuracy(),
+        ) as bar:  # fmt: skip
             bar.write(f"{'epoch':>6} {'loss':>8} {'train':>8} {'test':>8} {'seconds':>8}")
             for row in training.rows:
                 bar.write(_line(row))
             while True:
+                training = self.training
                 if training.row_due:
                     row = training.evaluate(self.interrupt.check)
-                    run_folder.write_metrics(self.out, training.rows)
+                    run_folder.write_metrics(self.options.out, training.rows)
                     bar.write(_line(row))
                     updates_took += row.seconds
                 if training.finished:
                     break
-                bar.update(self._update())
+                bar.update(self.update())
                 self.interrupt.check()
-                if training.done % self.options.every == 0:
-                    self._save_if_finite()
-        self._save_if_finite()
+                if self.training.done % self.options.checkpoint_every == 0:
+                    self.save()
+        self.save()
         rows = training.rows
         best = max(rows, key=lambda row: row.test_accuracy)
         print(
             f"\nTest accuracy {rows[-1].test_accuracy:.2%} "
             f"(highest: {best.test_accuracy:.2%}, after epoch {best.epoch:g}).\n"
             f"{training.done:,} updates took {sum(row.seconds for row in rows):.1f} s; "
-            f"all else here {time.perf_counter() - start - updates_took:.1f} s."
+            f"everything else in this run {time.perf_counter() - start - updates_took:.1f} s."
         )
 
-    def _update(self) -> float:
-        """One update, by ``tg.compile`` where that works for this model."""
-        training = self.training
-        at = training.done
+    def update(self) -> float:
+        """One update; without ``tg.compile`` from here on, where that fails for this model."""
+        at = self.training.done
         try:
-            return training.update()
+            return self.training.update()
         except NonFiniteError as error:
-            raise self._explained(error) from None
+            raise self.explained(error) from None
         except Exception as error:
-            if not training.compiled or isinstance(error, OSError):
+            if not self.training.compiled or isinstance(error, OSError):
                 raise
-            # Half an update may have been made: back to where all was well, and without replay.
-            self._rewind()
-            training.compiled = False
-            while training.done < at or training.row_due:
-                if training.row_due:
-                    training.evaluate()
-                else:
-                    training.update()
-            loss = training.update()  # raises where it is no fault of tg.compile's
+            # The failed update may be half made: go back to the last checkpoint, eagerly.
+            self.training = self.rewound(at)
+            if self.training.row_due:
+                self.training.evaluate()
+            loss = self.training.update()  # raises where tg.compile is not to blame
             print(f"Going on without tg.compile, which cannot follow this model: {error}")
             return loss
 
-    def _rewind(self) -> Checkpoint:
+    def rewound(self, at: int) -> Training:
+        """An eager training, restored from the last checkpoint and repeated up to update ``at``."""
         found = self.checkpoints.latest()
         assert found is not None
-        found.restore(self.training)
-        return found
+        training = self.beginning(compiled=False)
+        found.restore(training)
+        while training.done < at:
+            if training.row_due:
+                training.evaluate()
+            training.update()
+        return training
 
-    def _save_if_finite(self) -> None:
+    def explained(self, error: NonFiniteError) -> NonFiniteError:
+        """The same error, with where nan or inf first appeared and what may help."""
+        at, lines = self.training.done, [str(error)]
         try:
-            self._save()
-        except NonFiniteError as error:
-            raise self._explained(error) from None
-
-    def _explained(self, error: NonFiniteError) -> NonFiniteError:
-        """The same error, with where it began and what may help."""
-        at = self.training.done
-        found = self._rewind()
-        where = self.training.first_nonfinite(at)
-        lines = [str(error)]
-        if where is not None:
-            lines.append(f"It began {where}")
-        lines.append(f"The last good checkpoint is kept: {found.path}")
-        x, _ = self.training.batch or (np.zeros(1), None)
-        if not np.isfinite(x).all():
+            # In debug mode from two batches before: the weights may have broken in the first one.
+            training = self.rewound(at - 2)
+            with tg.debug():
+                while training.done < at:
+                    training.update()
+        except NonFiniteError:
+            pass
+        except FloatingPointError as cause:
+            lines.append(f"It began at update {training.done + 1:,}, {cause}")
+        lines.append(f"The last good checkpoint is kept: {self.checkpoints.files()[0]}")
+        if self.training.batch and not np.isfinite(self.training.batch[0]).all():
             lines.append("The images themselves hold nan or inf: look at the data.")
         else:
             lines.append(
@@ -310,7 +285,7 @@ class _Run:
         return NonFiniteError("\n".join(lines))
 
 
-def _line(row: Any) -> str:
+def _line(row: Metrics) -> str:
     return (
         f"{row.epoch:6g} {row.train_loss:8.5g} {row.train_accuracy:8.2%} "
         f"{row.test_accuracy:8.2%} {row.seconds:8.2f}"

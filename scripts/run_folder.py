@@ -1,8 +1,9 @@
-"""What a training run leaves in its folder, besides checkpoints: settings, figures, pictures."""
+"""What a run leaves in its folder, besides checkpoints: settings, metrics, weights, pictures."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,31 +22,30 @@ from tinygrad_np.serialization import replace_file
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
 MODEL = "model.safetensors"
-SETTINGS = ("model", "dtype", "dataset", "image_shape", "classes")
-"""What the run's network is used by."""
+SETTINGS = ("model", "dtype", "dataset", "image_shape", "classes", "pixels")
+"""The settings that ``scripts.predict`` needs."""
 
 
 def versions() -> dict[str, str]:
-    """What a run's last bits may depend on."""
+    """What the last bits of a run may depend on."""
     blas = tg.show_config(mode="dicts")["blas"]
-    named = " ".join(str(blas[key]) for key in ("library", "version", "kernel") if blas[key])
     return {
         "tinygrad_np": tg.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "blas": named,
+        "blas": " ".join(str(blas[key]) for key in ("library", "version", "kernel") if blas[key]),
         "blas_threads": str(blas["threads"]),
     }
 
 
-def write_config(out: Path, settings: Mapping[str, Any], told: Mapping[str, str]) -> None:
-    """config.json: the settings and what they run on, enough to repeat the run."""
-    text = json.dumps({**settings, "versions": told}, indent=2)
+def write_config(out: Path, settings: Mapping[str, Any], used: Mapping[str, str]) -> None:
+    """config.json: the settings and the versions used, enough to repeat the run."""
+    text = json.dumps({**settings, "versions": used}, indent=2)
     replace_file(out / "config.json", (text + "\n").encode())
 
 
 def read_config(out: Path) -> dict[str, Any]:
-    """What ``write_config`` wrote; ValueError where it is damaged or another file."""
+    """The settings of a run; ValueError where the file is damaged or another one."""
     path = out / "config.json"
     try:
         config = json.loads(path.read_bytes())
@@ -59,51 +59,48 @@ def read_config(out: Path) -> dict[str, Any]:
 def write_metrics(out: Path, rows: Sequence[Metrics]) -> None:
     """metrics.csv: a row for every epoch so far."""
     lines = [",".join(COLUMNS)]
-    lines += [
-        f"{row.epoch:g},{row.train_loss:.6f},{row.train_accuracy:.6f},{row.test_accuracy:.6f}"
-        for row in rows
-    ]
+    for row in rows:
+        figures_of_row = (row.train_loss, row.train_accuracy, row.test_accuracy)
+        lines.append(f"{row.epoch:g}," + ",".join(f"{figure:.6f}" for figure in figures_of_row))
     replace_file(out / "metrics.csv", ("\n".join(lines) + "\n").encode())
 
 
-def write_model(out: Path, model: Module) -> None:
-    """model.safetensors: the weights, and nothing else: the same ones make the same file."""
-    tg.save(model, out / MODEL)
+def draw_curves(out: Path, title: str, model: Module, rows: Sequence[Metrics]) -> None:
+    """curves.png; where the first epochs are flat, with the model's explanation of that."""
+    flat = len(rows) > 1 and rows[1].train_loss > 0.8 * rows[0].train_loss
+    figures.curves(out / "curves.png", title, rows, getattr(model, "flat_start", "") * flat)
 
 
 def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Data) -> list[str]:
-    """The pictures; returns what could not be drawn, in words."""
-    title = (
-        f"{name} on {Path(data.name).name}: {rows[-1].test_accuracy:.2%} of the test images right"
-    )
-    figures.curves(out / "curves.png", title, rows)
+    """Draw the pictures; returns a line for each that could not be drawn."""
+    right = f"{rows[-1].test_accuracy:.2%} of the test images classified correctly"
+    title = f"{name} on {Path(data.name).name}: {right}"
+    draw_curves(out, title, model, rows)
     images, labels = data.sets[1]
     probability = probabilities(model, scores(model, images, data.pixels.scale))
-    predicted = probability.argmax(axis=1)
-    unknown = range(len(data.classes), probability.shape[1])  # the network may tell more apart
-    classes = [*data.classes, *map(str, unknown)]
+    predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
+    # A network may have more outputs than the data set has classes.
+    classes = [*data.classes, *map(str, range(len(data.classes), probability.shape[1]))]
     figures.confusion(out / "confusion.png", title, labels, predicted, classes)
     if images.ndim == 3:
-        figures.predictions(
-            out / "predictions.png", images, labels, predicted, probability.max(axis=1), classes
-        )
+        path = out / "predictions.png"
+        figures.predictions(path, images, labels, predicted, confidence, classes)
     x = prepared(data.sets[0][0][:100], model.parameters()[0].dtype, data.pixels.scale)
     try:
         write_graph(out / "graph.svg", model, x, data.sets[0][1][:100].astype(np.int64))
-    except Exception as error:  # the run is done, whatever becomes of its drawing
+    except Exception as error:  # the run itself has succeeded
         return [f"graph.svg was not drawn: {error}"]
     return []
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Inside, no other process trains into the folder; ValueError where one does.
+    """Inside, no other process can train into the folder; ValueError where one does.
 
     The lock ends with the process, however that ends. Windows has none.
     """
     try:
         import fcntl
-        import os
     except ImportError:
         yield
         return

@@ -21,11 +21,12 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = parser_of("show_digits", __doc__, EXAMPLES)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PNG to write")
-    parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
-    parser.add_argument("--digit", type=int, choices=range(10), help="only this digit")
-    parser.add_argument("--split", choices=["train", "test"], default="train", help="of which set")
-    parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="FILE", help="the PNG file to write")
+    add("--count", type=int, default=100, help="number of digits (default: 100)")
+    add("--digit", type=int, choices=range(10), help="only this digit")
+    add("--split", choices=["train", "test"], default="train", help="default: train")
+    add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     if not 1 <= options.count <= 1000:
         parser.error(f"--count {options.count}: a sheet holds 1 to 1000 digits")
@@ -34,10 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         train, test = load_mnist(flatten=False, normalize=False, dtype=np.uint8, path=options.data)
         images, labels = train if options.split == "train" else test
-        which = np.arange(len(labels))
-        if options.digit is not None:
-            which = np.flatnonzero(labels == options.digit)
-        which = which[: options.count]
+        wanted = options.digit is None or labels == options.digit
+        which = np.flatnonzero(np.broadcast_to(wanted, labels.shape))[: options.count]
         of = "" if options.digit is None else f" of the digit {options.digit}"
         title = f"MNIST, {options.split} set: the first {len(which)} images{of}"
         figures.contact_sheet(options.out, title, images[which], labels[which])

@@ -1,4 +1,4 @@
-"""Train a network on images; write its weights, figures and pictures to a folder."""
+"""Train a network on images; write its weights, metrics and pictures to a folder."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 import models
 from scripts.command import failed, natural, parser_of, positive
 from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
-from scripts.run import LENGTH, RECIPE, Options, run
+from scripts.run import LENGTH, RECIPE, run
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
 that returns a tinygrad_np.nn.Module (it is passed rng and dtype if it takes them).
 
 The folder then holds model.safetensors (the weights), metrics.csv, config.json (all settings),
-curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. Ctrl-C stops after
-the step with a checkpoint; the same command with --resume goes on, to the last bit as if nothing
-had happened; of what a model of your own changes while it trains, arrays and random generators are
-kept, Python's numbers are not.
+curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. You can stop the
+run at any time with Ctrl-C: it finishes the step and writes a checkpoint. Run the same command
+with --resume to continue; the result is the same to the last bit. For a model of your own this
+covers its arrays and random generators, but not its Python numbers.
 
 examples:
   python -m scripts.train three_layer
@@ -47,17 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest = {name: given.get(name, default) for name, default in DEFAULTS.items()}
     recipe = _recipe(rest["recipe"], given)
     settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
-    out: Path = options.out or _default_folder(options.model, rest)
-    chosen = Options(
-        out, options.resume, options.overwrite, options.data, options.compiled,
-        options.checkpoint_every, options.keep, options.pictures,
-    )  # fmt: skip
+    out = options.out = options.out or _default_folder(options.model, rest)
     try:
-        code = run(settings, given, chosen)
+        code = run(settings, given, options)
     except (OSError, ValueError, FloatingPointError) as error:
         return failed(error)
     except KeyboardInterrupt:
-        print(f"stopped at once; --resume goes on from {out}'s last checkpoint", file=sys.stderr)
+        print(f"stopped at once; --resume goes on from the last checkpoint in {out}",
+              file=sys.stderr)  # fmt: skip
         return 130
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     return code
@@ -65,67 +62,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = parser_of("train", __doc__, EXAMPLES)
-    seed = RECIPES["seed"]
-    add = parser.add_argument
-    add("model", help="which network (see below)")
-    add(
-        "--recipe",
-        choices=list(RECIPES),
-        help="settings to start from: the first seed document's (default), or the best ones found, "
-        "with relu and images moved by a pixel",
-    )
+    seed, add, switch = RECIPES["seed"], parser.add_argument, argparse.BooleanOptionalAction
+    add("model", help="the network (see below)")
+    add("--recipe", choices=list(RECIPES), help="the settings to start from: the first seed "
+        "document's (default), or the best ones found, with relu and shifted images")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
-    length.add_argument(
-        "--iterations", type=positive, metavar="N", help=f"updates (default: {seed.iterations})"
-    )
-    length.add_argument("--epochs", type=positive, metavar="N", help="times through the images")
+    length.add_argument("--iterations", type=positive, metavar="N",
+                        help=f"number of updates (default: {seed.iterations})")  # fmt: skip
+    length.add_argument("--epochs", type=positive, metavar="N", help="passes through the images")
     add("--batch-size", type=positive, metavar="N", help=f"default: {seed.batch_size}")
-    add(
-        "--lr",
-        type=float,
-        metavar="RATE",
-        help="learning rate (default: 0.1; for momentum and nesterov 0.01, for adam and adamw "
-        "0.001)",
-    )
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
+    add("--lr", type=float, metavar="RATE", help=f"learning rate (default: {rates})")
     add("--optimizer", choices=list(OPTIMIZERS), help=f"default: {seed.optimizer}")
-    add("--seed", type=natural, help="of all random numbers (default: 0)")
+    add("--seed", type=natural, help="seed of all random numbers (default: 0)")
     add("--dtype", choices=["float32", "float64"], help="default: float32")
-    add(
-        "--dataset",
-        metavar="NAME",
-        help="mnist (default), fashion, or a folder of your own with four IDX or .npy files; a run "
-        "that goes on takes them from another folder, too, if they are the same",
-    )
-    add("--data", metavar="DIR", help="where the files of mnist or fashion are")
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where to write (default: runs/MODEL, with _RECIPE and _DATASET where they are given)",
-    )
+    add("--dataset", metavar="NAME", help="mnist (default), fashion, or a folder of your own with "
+        "four IDX or .npy files; a resumed run accepts the same images in another "
+        "folder")  # fmt: skip
+    add("--data", metavar="DIR", help="folder of the files of mnist or fashion")
+    add("--out", type=Path, metavar="DIR", help="folder to write to (default: runs/MODEL, with "
+        "_RECIPE and _DATASET where these are given)")  # fmt: skip
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    begin.add_argument("--overwrite", action="store_true", help="begin anew where a run is already")
-    add(
-        "--checkpoint-every",
-        type=positive,
-        default=1000,
-        metavar="N",
-        help="updates between checkpoints (default: 1000)",
-    )
+    begin.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    begin.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    add("--checkpoint-every", type=positive, default=1000, metavar="N",
+        help="updates between checkpoints (default: 1000)")  # fmt: skip
     add("--keep", type=positive, default=3, metavar="K", help="checkpoints kept (default: 3)")
-    add(
-        "--compiled",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="replay the training step by tg.compile: the same to the last bit, but faster",
-    )
-    add(
-        "--pictures",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="draw pictures at the end",
-    )
+    add("--compiled", action=switch, default=True,
+        help="run the training step with tg.compile: faster, and the same to the last "
+        "bit")  # fmt: skip
+    add("--pictures", action=switch, default=True, help="draw pictures at the end")
     options = parser.parse_args(arguments)
     if options.lr is not None and not 0 < options.lr < float("inf"):
         parser.error(f"--lr {options.lr}: a learning rate is positive")
@@ -142,7 +108,7 @@ def _default_folder(model: str, rest: dict[str, Any]) -> Path:
 
 
 def _recipe(name: str, given: dict[str, Any]) -> Recipe:
-    """The recipe with what the options change in it."""
+    """The recipe, changed by the options."""
     changes = {n: v for n, v in given.items() if n in RECIPE}
     if any(n in changes for n in LENGTH):
         changes = dict.fromkeys(LENGTH) | changes

@@ -1,10 +1,12 @@
-"""Training as a thing that can be stopped anywhere and taken up again, to the last bit the same."""
+"""A training loop that resumes bit for bit: updates, evaluations, and the state to save."""
 
 from __future__ import annotations
 
+import json
 import math
+import random
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -14,11 +16,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import tinygrad_np as tg
-from scripts import generators
 from scripts.augmentation import Augmentation
 from scripts.pixels import scale_of
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
+from tinygrad_np.generators import is_generator, restore, state_of
+from tinygrad_np.module_state import Held, Part, kind_of, walk
 from tinygrad_np.nn import Module
 from tinygrad_np.optim import Optimizer
 
@@ -31,10 +34,11 @@ class NonFiniteError(FloatingPointError):
 
 @dataclass(frozen=True)
 class Metrics:
-    """How training stands after an epoch, or at the end of one that was cut short.
+    """The figures of an epoch, or of the part of one that was trained.
 
-    ``train_loss`` is the mean over the epoch's batches, as they were met; the accuracies are those
-    of the network as it is now, on all images. ``seconds`` is the time of the updates alone.
+    ``train_loss`` is the mean over the epoch's batches, each taken before its update; the
+    accuracies are those of the network after the epoch, on all images. ``seconds`` counts the
+    updates alone.
     """
 
     epoch: float
@@ -45,11 +49,10 @@ class Metrics:
 
 
 def prepared(x: Array, dtype: DTypeLike, scale: float | None = None) -> Array:
-    """What a network is given of images (n, ...): rows (n, pixels), divided by ``scale``.
+    """Images (n, ...) as a network takes them: rows (n, pixels), divided by ``scale``.
 
-    By default the scale is what ``scale_of`` finds: 255 for bytes.
-
-    It is done batch by batch, so that images may stay in a file that is larger than memory.
+    The default scale is that of ``scale_of``: 255 for bytes. Batches are prepared one by one, so
+    that the images can stay in a file that is larger than memory.
     """
     rows = x.reshape(len(x), -1)
     scale = scale_of(x) if scale is None else scale
@@ -65,43 +68,39 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
 
 
 def score_batches(model: Module, x: Array, scale: float | None = None) -> Iterator[Array]:
-    """What the model returns for images (n, ...), in ``eval`` mode, a batch (m, classes) a time.
-
-    ``scale`` is what the pixels are divided by, as for ``prepared``.
-    """
+    """The model's outputs for images (n, ...), in ``eval`` mode, a batch (m, classes) at a time."""
     dtype = model.parameters()[0].dtype
     scale = scale_of(x) if scale is None else scale
-    pixels = math.prod(x.shape[1:])
-    batch_size = min(2000, max(1, 2**21 // pixels))  # 8 MB of float32, whatever the images' size
+    batch_size = min(2000, max(1, 2**21 // math.prod(x.shape[1:])))  # 8 MB of float32
     for i in range(0, len(x), batch_size):
-        with _evaluating(model), tg.no_grad():
+        with evaluating(model):
             part = model(prepared(x[i : i + batch_size], dtype, scale)).data
         yield part
 
 
 @contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
+def evaluating(model: Module) -> Iterator[None]:
     """Inside, the model is in ``eval`` mode; afterwards each of its parts is as it was."""
     modes = [(module, module.training) for _, module in model.named_modules()]
     model.eval()
     try:
-        yield
+        with tg.no_grad():
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
 
 
 def scores(model: Module, x: Array, scale: float | None = None) -> Array:
-    """What the model returns for images (n, ...), in ``eval`` mode: (n, classes)."""
+    """The model's outputs for images (n, ...), in ``eval`` mode: (n, classes)."""
     return np.concatenate(list(score_batches(model, x, scale)))
 
 
 def probabilities(model: Module, scores: Array) -> Array:
-    """A probability for each class, (n, classes).
+    """A probability for each class, (n, classes): the softmax of the scores.
 
-    The softmax of the scores, unless the model says itself what its ``outputs`` are. Those of a
-    network that was trained on squared errors estimate probabilities: they are cut at 0 and
-    divided by their sum.
+    A model may define ``outputs`` instead. The outputs of a network trained on squared errors
+    estimate probabilities: they are clipped at 0 and divided by their sum.
     """
     outputs = getattr(model, "outputs", None)
     if outputs is None:
@@ -114,98 +113,62 @@ def probabilities(model: Module, scores: Array) -> Array:
 
 
 def accuracy(
-    model: Module,
-    x: Array,
-    labels: Array,
-    each: Callable[[], None] | None = None,
+    model: Module, x: Array, labels: Array, each: Callable[[], None] = lambda: None,
     scale: float | None = None,
-) -> float:
-    """The share of images whose highest score is that of their label; ``each`` batch calls that."""
+) -> float:  # fmt: skip
+    """The share of images classified correctly; ``each`` is called after every batch."""
     hits = start = 0
     for part in score_batches(model, x, scale):
         hits += int(np.sum(part.argmax(axis=1) == labels[start : start + len(part)]))
         start += len(part)
-        if each is not None:
-            each()
+        each()
     return hits / len(x)
 
 
 def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
-    """How many batches ``tinygrad_np.data.batches`` makes of so many images."""
+    """The number of batches that ``tinygrad_np.data.batches`` makes in an epoch."""
     if batch_size > images:
         raise ValueError(f"a batch of {batch_size} is more than the {images} training images")
     return images // batch_size if replacement else -(-images // batch_size)
 
 
-def step_of(model: Module, optimizer: Optimizer) -> Callable[[Array, Array], tg.Tensor]:
-    """One step of training on a batch, which returns its loss; ``tg.compile`` can replay it."""
-
-    def step(x: Array, labels: Array) -> tg.Tensor:
-        loss = loss_of(model, x, labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
-    return step
-
-
-class _Rows:
-    """The numbers of so many rows, taken by ``batches`` for an array, and never held in memory."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, rows: Array) -> Array:
-        return rows
-
-
 class Training:
-    """A model, its optimiser, the data, and how far it has come.
+    """A model, its optimiser, the data, and the progress so far.
 
-    ``update`` makes one step, ``evaluate`` a row of figures: at the end of every epoch, and after
-    the last update, where ``row_due`` asks for it. ``state`` is all that has to be kept to go on,
-    and ``restore`` goes on from there as if nothing had happened.
+    ``update`` makes one step; ``evaluate`` adds a row of metrics wherever ``row_due`` asks for it:
+    after every epoch and after the last update. ``state`` is all that a checkpoint has to keep;
+    after ``restore`` training continues as if it had never stopped.
 
-    ``scale`` is what the pixels are divided by, by default as ``scale_of`` finds for either set.
-    ``augment(x, rng)`` changes each batch before use. ``compiled`` replays the step by
-    ``tg.compile``, to the last bit as it would be without.
+    ``scale`` divides the pixels (default: ``scale_of`` either set). ``augment(x, rng)`` changes
+    each batch before use. ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
     """
 
     def __init__(
-        self,
-        model: Module,
-        optimizer: Optimizer,
-        data: DataSet,
-        *,
-        updates: int,
-        batch_size: int,
-        rng: np.random.Generator,
-        replacement: bool = False,
-        scale: float | None = None,
-        augment: Augmentation | None = None,
-        compiled: bool = False,
-    ) -> None:
+        self, model: Module, optimizer: Optimizer, data: DataSet, *, updates: int,
+        batch_size: int, rng: np.random.Generator, replacement: bool = False,
+        scale: float | None = None, augment: Augmentation | None = None, compiled: bool = False,
+    ) -> None:  # fmt: skip
         self.model, self.optimizer, self.data = model, optimizer, data
         self.updates, self.batch_size, self.rng = updates, batch_size, rng
-        self.replacement, self.augment = replacement, augment
+        self.replacement, self.augment, self.compiled = replacement, augment, compiled
         self.per_epoch = updates_per_epoch(len(data[0][0]), batch_size, replacement)
         self.dtype = model.parameters()[0].dtype
-        self.compiled = compiled
         self.scales = [scale_of(x) if scale is None else scale for x, _ in data]
-        self.kept = buffers(model).keys()
-        self._step = step_of(model, optimizer)
-        self._replayed = tg.compile(self._step, exact=True)
-        self.done = 0
+        self.done, self.seconds = 0, 0.0
         self.rows: list[Metrics] = []
         self.losses: list[float] = []
-        self.seconds = 0.0
         self.batch: tuple[Array, Array] | None = None
         self._epoch: Iterator[tuple[Array, Array]] = iter(())
         self._epoch_start: dict[str, Any] = {}
+
+        def step(x: Array, labels: Array) -> tg.Tensor:
+            loss = loss_of(model, x, labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        self._step = tg.compile(step, exact=True) if compiled else step
 
     @property
     def finished(self) -> bool:
@@ -214,7 +177,7 @@ class Training:
 
     @property
     def row_due(self) -> bool:
-        """Whether an epoch, or all, is over and its figures are still to be found."""
+        """Whether an epoch, or the whole run, is over and its metrics are still missing."""
         over = self.done % self.per_epoch == 0 or self.finished
         return over and self.done > 0 and self._row_updates() < self.done
 
@@ -224,20 +187,18 @@ class Training:
     def update(self) -> float:
         """Take the next batch, update the weights, return the loss.
 
-        Raises NonFiniteError where it is nan or infinite.
+        Raises NonFiniteError where the loss is nan or infinite.
         """
         start = time.perf_counter()
         if self.done % self.per_epoch == 0:
             self._begin_epoch()
         rows, _ = next(self._epoch)
-        (x_train, t_train), _ = self.data
-        x = prepared(x_train[rows], self.dtype, self.scales[0])
-        labels = t_train[rows].astype(np.int64)
+        images, labels = self.data[0]
+        x = prepared(images[rows], self.dtype, self.scales[0])
         if self.augment is not None:
             x = self.augment(x, self.rng)
-        self.batch = x, labels
-        step = self._replayed if self.compiled else self._step
-        loss: float = step(x, labels).item()
+        self.batch = x, labels[rows].astype(np.int64)
+        loss: float = self._step(*self.batch).item()
         self.done += 1
         self.losses.append(loss)
         self.seconds += time.perf_counter() - start
@@ -246,33 +207,37 @@ class Training:
         return loss
 
     def _begin_epoch(self) -> None:
-        """Start the batches of an epoch, drawn from the generator as it is now."""
-        self._epoch_start = generators.state_of(self.rng)
+        """Draw the order of an epoch's batches from the generator's present state."""
+        self._epoch_start = _as_json(self.rng)
         self.losses = []
-        rows: Any = _Rows(len(self.data[0][0]))
+        rows = np.arange(len(self.data[0][0]))
         self._epoch = batches(
             rows, rows, self.batch_size, rng=self.rng, replacement=self.replacement
         )
 
+    @contextmanager
+    def _generators_kept(self) -> Iterator[None]:
+        before = self._generator_states()
+        try:
+            yield
+        finally:
+            self._restore_generators(before)
+
     def batch_accuracy(self) -> float:
-        """The share of the last batch that the network, as it is now, gets right."""
+        """The share of the last batch that the network now classifies correctly."""
         assert self.batch is not None
-        with generators.untouched(self.model, order=self.rng):
+        with self._generators_kept():
             return accuracy(self.model, *self.batch, scale=1)
 
-    def evaluate(self, each: Callable[[], None] | None = None) -> Metrics:
-        """Find the figures of the epoch that is over; ``each`` is called between batches."""
-        if self.rows and self._row_updates() % self.per_epoch:
-            self.rows.pop()  # of an epoch that has gone on since
-        before = generators.states(self.model, order=self.rng)
-        try:
+    def evaluate(self, each: Callable[[], None] = lambda: None) -> Metrics:
+        """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
+        with self._generators_kept():
             train, test = (
                 accuracy(self.model, x, labels, each, scale)
                 for (x, labels), scale in zip(self.data, self.scales, strict=True)
             )
-        except BaseException:  # they will be found again, by the same draws
-            generators.restore_all(before, self.model, order=self.rng)
-            raise
+        if self.rows and self._row_updates() % self.per_epoch:
+            self.rows.pop()  # the row of a part of this epoch, from before the run was made longer
         loss = float(np.mean(self.losses))
         row = Metrics(self.done / self.per_epoch, loss, train, test, self.seconds)
         self.rows.append(row)
@@ -280,109 +245,97 @@ class Training:
         return row
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """All that has to be kept to go on from here: arrays, and what fits into JSON.
+        """All that is needed to continue from here: arrays, and what fits into JSON.
 
-        Raises NonFiniteError where a weight is nan or infinite: such a state is not worth keeping.
+        Raises NonFiniteError where a parameter is nan or infinite: such a state is not worth
+        keeping.
         """
-        optimizer = self.optimizer.state_dict()
-        arrays = {"losses": np.array(self.losses, np.float64)}
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.data).all():
                 raise NonFiniteError(
                     f"the parameter {name} is not finite after update {self.done:,}"
                 )
-            arrays[f"model.{name}"] = parameter.data.copy()
+        optimizer = self.optimizer.state_dict()
+        arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
-        found = buffers(self.model, self.kept)
-        arrays |= {f"buffer.{name}": array.copy() for name, array in found.items()}
+        arrays["losses"] = np.array(self.losses, np.float64)
         return arrays, {
             "updates": self.done,
             "optimizer_updates": optimizer["updates"],
             "rows": [asdict(row) for row in self.rows],
             "seconds": self.seconds,
             "epoch_start": self._epoch_start,
-            "generators": generators.states(self.model, order=self.rng),
+            "generators": self._generator_states(),
         }
 
     def restore(self, arrays: Mapping[str, Array], state: Mapping[str, Any]) -> None:
-        """Go on from a ``state``; ValueError where it is another model's or optimiser's."""
+        """Continue from a ``state``; ValueError where the model or the optimiser is another."""
         restore_model(self.model, arrays)
         self.optimizer.load_state_dict(
-            {"updates": state["optimizer_updates"], "state": _part(arrays, "optimizer")}
+            {"updates": state["optimizer_updates"], "state": _part(arrays, "optimizer.")}
         )
         self.optimizer.zero_grad()
-        self.done = int(state["updates"])
+        self.done, self.seconds = int(state["updates"]), state["seconds"]
         self.rows = [Metrics(**row) for row in state["rows"]]
-        self.seconds = state["seconds"]
-        if self.done % self.per_epoch:
-            generators.restore(self.rng, state["epoch_start"])
+        if skipped := self.done % self.per_epoch:
+            restore(self.rng, state["epoch_start"])
             self._begin_epoch()
-            skipped = self.done % self.per_epoch
             next(islice(self._epoch, skipped - 1, skipped))
         self.losses = arrays["losses"].tolist()
-        generators.restore_all(state["generators"], self.model, order=self.rng)
+        self._restore_generators(state["generators"])
 
-    def first_nonfinite(self, update: int) -> str | None:
-        """From a restored state, where nan or inf first appeared on the way to an update, in words.
+    def _generators(self) -> dict[str, Any]:
+        """Every random generator that the model may draw from, by name."""
+        inside = {f"model.{name}": v for name, v, *_ in _parts(self.model) if is_generator(v)}
+        default = tg.random.default_generator()
+        shared = {"python": random._inst, "numpy": np.random.mtrand._rand}
+        return {**shared, "tinygrad_np": default, "order": self.rng, **inside}
 
-        The last two batches are run in debug mode: what makes the loss of one nan may have
-        happened to the weights in the one before.
-        """
-        self.compiled = False
-        try:
-            while self.done < update - 2:
-                self.update()
-            with tg.debug():
-                while self.done < update:
-                    self.update()
-        except NonFiniteError:
-            return None
-        except FloatingPointError as error:
-            return f"at update {self.done + 1:,}, {error}"
-        return None
+    def _generator_states(self) -> dict[str, Any]:
+        return {name: _as_json(rng) for name, rng in self._generators().items()}
+
+    def _restore_generators(self, states: Mapping[str, Any]) -> None:
+        generators = self._generators()
+        if states.keys() != generators.keys():
+            raise ValueError(
+                f"the random generators differ: saved were {', '.join(sorted(states))}; "
+                f"the model now has {', '.join(sorted(generators))}"
+            )
+        for name, rng in generators.items():
+            state = states[name]
+            if isinstance(rng, random.Random):
+                state = state[0], tuple(state[1]), state[2]
+            restore(rng, state)
 
 
 def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
-    """Give a model the arrays of a ``Training.state``; ValueError where they are another's."""
-    given = _part(arrays, "buffer")
-    ours = buffers(model, given)
-    if {name: a.shape for name, a in ours.items()} != {name: a.shape for name, a in given.items()}:
-        raise ValueError(f"the model's arrays that are no parameters differ: {sorted(given)}")
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    others = {name: a for name, a in model.state_dict().items() if name not in trained}
-    model.load_state_dict({**others, **_part(arrays, "model")})
-    for path, holder, key in generators.places(model):
-        if path in given:
-            _put(holder, key, given[path])
+    """Load the model of a ``Training.state``; ValueError where it does not fit.
 
-
-def _put(holder: Any, key: Any, array: Array) -> None:
-    """Write into the array that is there, or put another one there if it is of another kind."""
-    there = holder[key]
-    inner = there.data if isinstance(there, tg.Tensor) else there
-    if type(inner) is np.ndarray and inner.dtype == array.dtype:
-        inner[...] = array
-    elif isinstance(there, tg.Tensor):
-        there.data = array
-    else:  # a number, say, or what a trace that failed has left
-        holder[key] = array
-
-
-def _part(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
-    start = f"{name}."
-    return {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
-
-
-def buffers(model: Module, names: Container[str] = ()) -> dict[str, Array]:
-    """Arrays of the modules that are no parameters, such as running means, by path.
-
-    Those of the ``names`` are meant for arrays, though they may be numbers by now.
+    A buffer may have another dtype than in a new model, because training has replaced it.
     """
-    found = {}
-    for path, holder, key in generators.places(model):
-        value = holder[key]
-        constant = isinstance(value, tg.Tensor) and not value.requires_grad
-        array = value.data if constant else value
-        if isinstance(array, np.ndarray) or path in names:
-            found[path] = array if isinstance(array, np.ndarray) else np.asarray(array)
-    return found
+    state = _part(arrays, "model.")
+    for name, value, holder, key in list(_parts(model)):
+        array = state.get(name)
+        if array is None or kind_of(value, holder) != "buffer" or array.dtype == value.dtype:
+            continue
+        if isinstance(value, tg.Tensor) and array.shape == value.shape:
+            value.data = array
+        elif array.shape == value.shape:
+            Held("buffer", None, holder, key).put(array)
+    model.load_state_dict(state)
+
+
+def _parts(model: Module) -> Iterator[Part]:
+    """Everything in a model by path, also in its lists, tuples and dicts."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            yield from walk((f"{path}.{name}".lstrip("."), value, module, name))
+
+
+def _part(arrays: Mapping[str, Array], start: str) -> dict[str, Array]:
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+
+
+def _as_json(rng: Any) -> Any:
+    """A generator's state, with lists in the place of arrays and tuples."""
+    return json.loads(json.dumps(state_of(rng), default=np.ndarray.tolist))

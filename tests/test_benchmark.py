@@ -8,9 +8,9 @@ import pytest
 
 import tinygrad_np as tg
 from scripts import benchmark
-from scripts.bench import growth, overhead, report
+from scripts.bench import growth, overhead, report, start
 from scripts.bench.libraries import LIBRARIES, Library
-from scripts.bench.rounds import BenchmarkError, Plan, Timing, check, compare
+from scripts.bench.rounds import BenchmarkError, Plan, Runner, Timing, check, compare
 from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem
 
 OURS = [library for library in LIBRARIES.values() if library.package == "numpy"]
@@ -25,7 +25,7 @@ SMALL = {
 def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
     problem = make_problem(workload, "float64")
     training = LIBRARIES["by_hand"].training(problem)
-    x, labels = training.batches[0]
+    x, labels = problem.batches[0]
     start = [array.copy() for array in problem.parameters]
     found = float(training.step(x, labels))
 
@@ -49,8 +49,9 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
 @pytest.mark.parametrize("workload", SMALL.values(), ids=SMALL)
 def test_all_ways_to_train_agree(workload: Workload, dtype: str, tmp_path: Path) -> None:
     for library in TRAINED:
-        training = library.training(make_problem(workload, dtype))
-        losses = [float(training.step(*training.batches[i % 4])) for i in range(10)]
+        problem = make_problem(workload, dtype)
+        training = library.training(problem)
+        losses = [float(training.step(*problem.batches[i % 4])) for i in range(10)]
         assert losses[-1] != losses[0]
         assert training.parameters is not None
         np.savez(tmp_path / f"{library.module}.npz", np.array(losses), *training.parameters())
@@ -96,6 +97,12 @@ def test_libraries_in_processes_of_their_own() -> None:
         assert set(timing.usage["threads"].values()) == set(timings[0].usage["threads"].values())
 
 
+def test_libraries_are_asked_for_the_networks_that_they_have() -> None:
+    assert all(library.function("mlp") for library in LIBRARIES.values())
+    assert Library("absent", "absent").function("mlp") is None
+    assert Library("eager", "eager", ours=True).function("no_such_network") is None
+
+
 def test_ours_may_not_fail() -> None:
     with pytest.raises(BenchmarkError, match="absent: KeyError"):
         compare([Library("absent", "absent", ours=True)], SMALL["relu"], "float32", Plan(1, 0.001))
@@ -128,6 +135,44 @@ def test_memory_of_a_chain_is_linear() -> None:
     assert 3 < long / short < 5
 
 
+def test_whole_trainings_end_with_the_same_loss() -> None:
+    ours = [LIBRARIES["eager"], LIBRARIES["compiled"]]
+    section = start.start_section(ours, Plan(1, 0.01, steps=20))
+    assert list(section.data["losses"]) == ["by_hand", "eager", "compiled"]
+    assert all(0 < times[0] < 60 for times in section.data["seconds"].values())
+    assert section.text[-1].startswith("| ours, compiled, divided by | ")
+
+
+def test_a_training_with_another_loss_is_no_rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {"by_hand": 0.5, "eager": 0.52}
+    monkeypatch.setattr(start, "from_start", lambda library, steps: (1.0, losses[library.module]))
+    with pytest.raises(BenchmarkError, match=r"eager: test loss 0\.52, by hand 0\.5"):
+        start.start_section([LIBRARIES["eager"]], Plan(1, 0.01))
+
+
+def test_a_training_that_fails_is_told() -> None:
+    with pytest.raises(BenchmarkError, match="absent: its process has failed"):
+        start.from_start(Library("absent", "absent"), 1)
+
+
+def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches: list[bool] = []
+
+    class Watched(Runner):
+        def __init__(self, library: Library, workload: Workload, dtype: str, cache: str) -> None:
+            caches.append(any(Path(cache).iterdir()))
+            (Path(cache) / f"library{len(caches)}").touch()
+            super().__init__(library, workload, dtype, cache)
+
+    monkeypatch.setattr(start, "Runner", Watched)
+    section = start.first_section([LIBRARIES["eager"], LIBRARIES["compiled"]], Plan(1, 0.01))
+    assert list(section.data) == ["compiled"]
+    assert caches == [False, True]
+    assert min(section.data["compiled"]["runs"][0]) > 0
+
+
 @pytest.fixture
 def without_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "installed", lambda: [LIBRARIES["eager"]])
@@ -139,14 +184,14 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n")
     options = ["--only", "W2", "import", "--quick", "--rounds", "1", "--out", str(tmp_path)]
-    assert benchmark.main([*options, "--readme", str(readme)]) == 0
+    assert benchmark.main([*options, "--write", str(readme)]) == 0
     printed = capsys.readouterr().out
     markdown = (tmp_path / "benchmark.md").read_text()
     assert markdown in printed
     assert "W2 20-6-4, batch 2, relu" in markdown
     assert "| ours, eager, divided by | by hand |" in markdown
     assert "`import tinygrad_np`" in markdown
-    assert "What an op costs" not in markdown
+    assert "Cost of an op" not in markdown
     data = json.loads((tmp_path / "benchmark.json").read_text())
     assert data["environment"]["numpy"] == np.__version__
     assert data["steps"]["float32"]["W2"]["eager"]["ratio"] > 0
@@ -190,7 +235,7 @@ def test_a_readme_without_a_place_for_the_table(tmp_path: Path, text: str) -> No
         (["--only", "W9"], "invalid choice: 'W9'"),
         (["--rounds", "0"], "at least one is needed"),
         (["--dtype", "float16"], "invalid choice: 'float16'"),
-        (["--only", "import", "--readme"], "leave them in"),
+        (["--only", "import", "--write", "docs/benchmarks.md"], "leave them in"),
     ],
 )
 def test_options_that_cannot_be(

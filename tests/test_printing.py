@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_np as tg
 from scripts import command
-from scripts.progress import Progress
+from scripts.command import Progress
 from tinygrad_np.tables import ERRORS, PLAIN, aligned, printable
 
 ROOT = Path(tg.__file__).parent.parent

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts import reproduce, seed_loops
+from models import two_layer_loops as seed_loops
+from models.experiments import batch_trainer, train_epoch
+from scripts import reproduce
 from scripts.reproduction import (
     EXPERIMENTS,
     HEADER,
     TABLES,
     Images,
     Row,
-    batch_trainer,
     figures_of,
     load_images,
     run,
-    train_epoch,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -150,16 +150,17 @@ def test_the_plain_loops_take_the_same_way(name: str, images: Images) -> None:
     few = Images(images.x_train[:200], images.t_train[:200], images.x_test[:50], images.t_test[:50])
     experiment = EXPERIMENTS[name]
     rng, weights = seed_loops.start(experiment)
-    error, right = seed_loops.train_epoch(name, experiment, weights, few, rng)
+    error, right = seed_loops.train_epoch(name, experiment, weights, few.x_train, few.t_train, rng)
 
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=True)
-    scores = train_epoch(experiment, network, batch_trainer(experiment, network), few, rng)
+    trainer = batch_trainer(experiment, network)
+    scores = train_epoch(experiment, network, trainer, few.x_train, few.t_train, rng)
 
     np.testing.assert_allclose(network.W1.data, weights[0], rtol=0, atol=1e-13)
     np.testing.assert_allclose(network.W2.data, weights[1], rtol=0, atol=1e-13)
     figures = figures_of(network.outputs(scores), few.t_train)
     assert figures == pytest.approx((error / 200, right / 200), abs=1e-12)
     tested = network.outputs(network(few.x_test).data)
-    error, right = seed_loops.evaluate(name, weights, few)
+    error, right = seed_loops.evaluate(name, weights, few.x_test, few.t_test)
     assert figures_of(tested, few.t_test) == pytest.approx((error / 50, right / 50), abs=1e-12)

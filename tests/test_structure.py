@@ -171,6 +171,8 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 # The design asked for 1,500 and 4,000. These are what the features asked for since have come to:
 # they may fall, and are then lowered here.
 LOWER_FLOORS, PACKAGE = 2_300, 7_520
+# The design asks for 2,400, the benchmark included; without the benchmark they are below that.
+SCRIPTS = 3_160
 
 
 def test_the_lower_floors_do_not_grow() -> None:
@@ -181,6 +183,11 @@ def test_the_lower_floors_do_not_grow() -> None:
 def test_the_package_does_not_grow() -> None:
     lines = {p.relative_to(ROOT).as_posix(): code_lines(p) for p in FILES}
     assert sum(lines.values()) < PACKAGE, lines
+
+
+def test_the_scripts_do_not_grow() -> None:
+    lines = {p.name: code_lines(p) for p in (ROOT.parent / "scripts").rglob("*.py")}
+    assert sum(lines.values()) < SCRIPTS, lines
 
 
 # Imports

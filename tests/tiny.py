@@ -75,6 +75,19 @@ class Nested(Net):
         return super().forward((x - self.means["column"] - self.level).astype(np.float32))
 
 
+class Constant(Net):
+    """Its running mean is a Tensor without gradient, which training replaces by a float64 one."""
+
+    def __init__(self, rng: Any = None) -> None:
+        super().__init__(rng)
+        self.mean = tg.Tensor(np.zeros(SIDE * SIDE, np.float32))
+
+    def forward(self, x: Any) -> tg.Tensor:
+        if self.training:
+            self.mean = tg.Tensor(0.9 * self.mean.data + np.float64(0.1) * x.mean(axis=0))
+        return super().forward((x - self.mean.data).astype(np.float32))
+
+
 class Late(Net):
     """It draws a number for small batches alone: tg.compile finds out in the second epoch."""
 

@@ -18,6 +18,8 @@ from . import optim as optim
 from . import random as random
 from .auditing import AuditReport as AuditReport
 from .auditing import audit as audit
+from .auditing import audit_layer as audit_layer
+from .auditing import audit_step as audit_step
 from .autodiff import *
 from .cases import case as case
 from .changes import ChangedArrayError as ChangedArrayError

@@ -276,7 +276,7 @@ def _tick_of(node: Node) -> int:
     return node.tick
 
 
-def _leading_to(targets: Collection[Node], order: list[Node]) -> set[Node]:
+def leading_to(targets: Collection[Node], order: list[Node]) -> set[Node]:
     """Those nodes of ``order`` from which at least one target can be reached."""
     found = set(targets)
     for node in reversed(order):
@@ -305,7 +305,7 @@ def backward(
     """
     order = reachable(seeds)
     wanted = None if targets is None else set(targets)
-    leading = None if wanted is None else _leading_to(wanted, order)
+    leading = None if wanted is None else leading_to(wanted, order)
     pending = dict(seeds)
     # Arrays that this pass made itself and nothing else refers to: the only ones it writes to.
     private: set[Node] = set()

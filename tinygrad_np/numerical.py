@@ -180,7 +180,7 @@ class Probe:
         root = out._node if isinstance(out, Tensor) else None
         order = graph.reachable([root] if root else [])
         self.connected = leaf in order
-        between = graph._leading_to([leaf], order) if leaf else ()
+        between = graph.leading_to([leaf], order) if leaf else ()
         self.nodes = [node for node in order if node in between and node is not leaf]
         dtypes = [node.dtype for node in self.nodes]
         if array is argument:  # written in place, and rounded to its own dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ LENGTHS = (1_000, 10_000, 100_000)
 
 
 def chain(length: int) -> float:
-    """A chain of so many additions, forward and backward; the seconds it took.
+    """The seconds of a chain of ``length`` additions, forward and backward.
 
     Raises AssertionError where its gradient is not 1.
     """
@@ -39,7 +40,7 @@ def chain(length: int) -> float:
 
 def chain_memory(length: int) -> int:
     """The most bytes that a chain, forward and backward, holds at a time."""
-    gc.collect()  # empties Python's lists of free tuples, 2,000 of each size, which nobody counts
+    gc.collect()  # also empties Python's free lists of tuples, 2,000 of each size
     tracemalloc.start()
     try:
         chain(length)
@@ -51,28 +52,25 @@ def chain_memory(length: int) -> int:
 def section(libraries: list[Library], plan: Plan) -> Section:
     """Networks of growing size against hand-written NumPy, and growing chains of ops."""
     ours = [library for library in libraries if library.ours]
-    plan = Plan(max(1, plan.rounds // 3), plan.seconds)
+    plan = replace(plan, rounds=max(1, plan.rounds // 3))
     data: dict[str, Any] = {}
     rows = []
     for series, workloads in GROWTH.items():
         for workload in workloads:
             (by_hand, *others), _ = compare(ours, workload, "float32", plan)
-            ratios = [timing.against(by_hand) for timing in others]
-            rows.append([workload.name, f"{1e6 * by_hand.median:,.0f} µs", *map(str, ratios)])
-            data.setdefault(series, {})[workload.name] = {
-                timing.contender.module: timing.seconds for timing in (by_hand, *others)
-            }
+            ratios = [str(timing.against(by_hand)) for timing in others]
+            rows.append([workload.name, f"{1e6 * by_hand.median:,.0f} µs", *ratios])
+            seconds = {timing.contender.module: timing.seconds for timing in (by_hand, *others)}
+            data.setdefault(series, {})[workload.name] = seconds
     head = ["network, relu, float32", "by hand", *(library.title for library in ours)]
     text = ["Times of a training step, divided by those of hand-written NumPy.", ""]
     text += table(head, rows)
     rows = []
     for length in LENGTHS:
-        seconds = min(chain(length) for _ in range(3))
-        held = chain_memory(length)
-        data.setdefault("chain", {})[length] = {"seconds": seconds, "bytes": held}
-        rows.append(
-            [f"{length:,}", f"{1e6 * seconds / length:.2f} µs", f"{held / length:,.0f} bytes"]
-        )
+        one, held = min(chain(length) for _ in range(3)), chain_memory(length)
+        data.setdefault("chain", {})[length] = {"seconds": one, "bytes": held}
+        row = f"{length:,}", f"{1e6 * one / length:.2f} µs", f"{held / length:,.0f} bytes"
+        rows.append([*row])
     text += ["", "A chain of additions, forward and backward, eager:", ""]
     text += table(["ops", "time an op", "memory an op"], rows)
-    return Section("How it grows", text, data)
+    return Section("Growth", text, data)

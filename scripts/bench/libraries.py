@@ -1,37 +1,20 @@
-"""What is compared: each library's name, what it needs, and the training it prepares."""
+"""What is compared: the libraries."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import tinygrad_np as tg
+from models.trained import Trained
 
-from .workloads import Array, Problem
-
-
-@dataclass(frozen=True)
-class Training:
-    """A network that a library has made ready to be trained.
-
-    ``step(x, labels)`` makes one update and returns the loss before it, in the library's own type;
-    ``batches`` are in its own arrays, so that no conversion is timed. ``parameters`` gives ndarrays
-    of the parameters as they are now, or None where nothing is trained; ``wait`` returns when the
-    work that yields a loss is done.
-    """
-
-    step: Callable[[Any, Any], Any]
-    batches: Sequence[tuple[Any, Any]]
-    parameters: Callable[[], list[Array]] | None
-    wait: Callable[[Any], Any] = lambda loss: loss
+from .workloads import Problem
 
 
 @dataclass(frozen=True)
 class Library:
-    """A way to train: a module of this package with ``training(problem) -> Training``."""
+    """A way to train: the function called ``module`` in the files of each network in ``models``."""
 
     module: str
     title: str
@@ -40,21 +23,25 @@ class Library:
 
     def version(self) -> str | None:
         """The version of the package that it needs, or None where that is not installed."""
-        if self.module == "compiled" and not hasattr(tg, "compile"):
-            return None
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    def load(self) -> Any:
-        """Its module, imported: it, and the library, are there from then on."""
-        return importlib.import_module(f"{__package__}.{self.module}")
+    def function(self, network: str) -> Callable[..., Trained] | None:
+        """The function that makes a network ready for training; None where there is none."""
+        kind = "" if self.ours else "_by_hand" if self.package == "numpy" else "_peers"
+        try:
+            file = importlib.import_module(f"models.{network}{kind}")
+        except ModuleNotFoundError:
+            return None
+        return getattr(file, self.module, None)
 
-    def training(self, problem: Problem) -> Training:
-        """The problem's network, ready to be trained by this library."""
-        training: Training = self.load().training(problem)
-        return training
+    def training(self, problem: Problem) -> Trained:
+        """The problem's network, made ready by this library."""
+        make = self.function(problem.workload.network)
+        assert make is not None
+        return make(problem.copies(), **problem.workload.settings)
 
 
 LIBRARIES = {
@@ -67,13 +54,13 @@ LIBRARIES = {
         Library("compiled", "ours, compiled", ours=True),
         Library("torch_eager", "torch", "torch"),
         Library("torch_compile", "torch.compile", "torch"),
-        Library("jax_jit", "jax.jit", "jax"),
-        Library("autograd_", "autograd", "autograd"),
-        Library("mygrad_", "MyGrad", "mygrad"),
+        Library("jax_jit", "jax.jit (donated)", "jax"),
+        Library("autograd", "autograd", "autograd"),
+        Library("mygrad", "MyGrad", "mygrad"),
     )
 }
 REFERENCE = LIBRARIES["by_hand"]
-"""What every time is compared with, and every result checked against."""
+"""Every time is compared with its time, and every result with its result."""
 
 
 def installed() -> list[Library]:

@@ -1,11 +1,11 @@
-"""What a benchmark writes: Markdown, JSON, a chart, and the table in the README."""
+"""The output of a benchmark: Markdown, JSON, a chart, and the tables in the documentation."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from .libraries import LIBRARIES, REFERENCE
 from .workloads import WORKLOADS
 
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+MISSING = "–"
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the report: paragraphs and tables in Markdown, and what they come from."""
+    """One part of the report: paragraphs and tables in Markdown, and the data behind them."""
 
     title: str
     text: list[str]
@@ -29,7 +30,7 @@ class Section:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, the first column to the left and the others to the right."""
+    """A Markdown table, the first column left-aligned and the others right-aligned."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
 
@@ -46,15 +47,15 @@ def environment() -> dict[str, Any]:
 
 
 def about(found: dict[str, Any]) -> list[str]:
-    """The machine and the versions, in a sentence each; and what is missing."""
+    """The machine and the versions, in a sentence each, and what is missing."""
     blas, processor = found["blas"], found["processor"]
     kernel = f", kernel {blas['kernel']}" if blas["kernel"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
     text = [
         f"{processor['name']}, {processor['cores']} cores; Python {found['python']}, {versions}; "
         f"NumPy's BLAS: {blas['library']} {blas['version']}{kernel}, {blas['threads']} threads. "
-        "Each library in a process of its own with as many threads as it takes by itself, in "
-        "turns, once its losses and parameters have been found equal to those by hand.",
+        "Each library runs in its own process, with its default number of threads. They take "
+        "turns, after their losses and parameters have been found equal to those by hand.",
         *found["advice"],
     ]
     if (found["load"] or 0) > 0.5:
@@ -71,19 +72,20 @@ def about(found: dict[str, Any]) -> list[str]:
     return [line for paragraph in text for line in (paragraph, "")][:-1]
 
 
-def markdown(found: dict[str, Any], sections: Sequence[Section]) -> str:
-    """The whole report."""
-    text = ["# Benchmark", "", *about(found)]
+def markdown(found: dict[str, Any], sections: Iterable[Section]) -> list[str]:
+    """The report's lines below its title."""
+    text = about(found)
     for section in sections:
         text += ["", f"## {section.title}", "", *section.text]
-    return "\n".join(text) + "\n"
+    return text
 
 
 def write(out: Path, found: dict[str, Any], sections: dict[str, Section]) -> list[Path]:
-    """benchmark.md and benchmark.json, and where steps were timed benchmark.png; their paths."""
+    """Write benchmark.md, .json and, if steps were timed, .png; return the paths."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / "benchmark.md", out / "benchmark.json"]
-    paths[0].write_text(markdown(found, list(sections.values())))
+    lines = ["# Benchmark", "", *markdown(found, sections.values()), ""]
+    paths[0].write_text("\n".join(lines), encoding="utf-8")
     data = {"environment": found, **{name: part.data for name, part in sections.items()}}
     paths[1].write_text(json.dumps(data, indent=1) + "\n")
     if "steps" in sections:
@@ -93,7 +95,7 @@ def write(out: Path, found: dict[str, Any], sections: dict[str, Section]) -> lis
 
 
 def chart(path: Path, steps: dict[str, Any]) -> None:
-    """The ratios of all libraries on all workloads, in the first dtype that was measured."""
+    """Draw the ratios of all libraries on all workloads, in the first dtype that was measured."""
     dtype, workloads = next(iter(steps.items()))
     panels = {
         f"{name}\n{WORKLOADS[name].title}": {
@@ -104,18 +106,17 @@ def chart(path: Path, steps: dict[str, Any]) -> None:
         for name, libraries in workloads.items()
     }
     title = f"One training step in {dtype}: time divided by that of hand-written NumPy"
-    ours = {library.title for library in LIBRARIES.values() if library.ours}
-    figures.ratios(path, title, panels, ours)
+    figures.ratios(path, title, panels, {lib.title for lib in LIBRARIES.values() if lib.ours})
 
 
-def splice(readme: Path, lines: Sequence[str]) -> None:
-    """Replace what stands between the README's two markers.
+def splice(file: Path, lines: Sequence[str]) -> None:
+    """Replace what stands between the file's two markers.
 
     Raises ValueError where they are not there, each once and in order.
     """
-    text = readme.read_text()
+    text = file.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     between, end, after = rest.partition(END)
     if not begin or not end or BEGIN in between + after or END in before + after:
-        raise ValueError(f"{readme}: the table goes between one {BEGIN} and one {END} after it")
-    readme.write_text("\n".join([before + begin, *lines, end + after]))
+        raise ValueError(f"{file}: the table goes between one {BEGIN} and one {END} after it")
+    file.write_text("\n".join([before + begin, *lines, end + after]), encoding="utf-8")

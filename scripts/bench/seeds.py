@@ -9,95 +9,73 @@ from collections.abc import Callable
 import numpy as np
 
 import tinygrad_np as tg
-from scripts import seed_loops
-from scripts.reproduction import (
-    EXPERIMENTS,
-    Experiment,
-    Images,
-    batch_trainer,
-    figures_of,
-    load_images,
-    train_epoch,
-)  # fmt: skip
+from models import two_layer_loops as loops
+from models.experiments import EXPERIMENTS, Experiment, batch_trainer, train_epoch
+from scripts.reproduction import Images, load_images, tested
 
 from .report import Section, table
 from .rounds import Plan
 
-Epoch = Callable[[], object]
+Pass = Callable[[], object]
 KINDS = ("plain loops", "eager", "compiled")
 
 
-def passes(name: str, experiment: Experiment, images: Images) -> list[tuple[Epoch, Epoch]]:
+def passes(name: str, experiment: Experiment, images: Images) -> list[tuple[Pass, Pass]]:
     """For each kind: one more epoch of training, and one evaluation on the test images."""
-    rng, weights = seed_loops.start(experiment)
-    found: list[tuple[Epoch, Epoch]] = [
+    rng, weights = loops.start(experiment)
+    x_train, t_train, x_test, t_test = images
+    return [
         (
-            lambda: seed_loops.train_epoch(name, experiment, weights, images, rng),
-            lambda: seed_loops.evaluate(name, weights, images),
-        )
+            lambda: loops.train_epoch(name, experiment, weights, x_train, t_train, rng),
+            lambda: loops.evaluate(name, weights, x_test, t_test),
+        ),
+        *(_ours(experiment, images, compiled) for compiled in (False, True)),
     ]
-    for compiled in (False, True):
-        found.append(_ours(experiment, images, compiled))
-    return found
 
 
-def _ours(experiment: Experiment, images: Images, compiled: bool) -> tuple[Epoch, Epoch]:
+def _ours(experiment: Experiment, images: Images, compiled: bool) -> tuple[Pass, Pass]:
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=True)
     train_batch = batch_trainer(experiment, network)
     if compiled:
         train_batch = tg.compile(train_batch)
-
-    def evaluate() -> object:
-        with tg.no_grad():
-            outputs = network.outputs(network(images.x_test).data)
-        return figures_of(outputs, images.t_test)
-
-    return lambda: train_epoch(experiment, network, train_batch, images, rng), evaluate
+    return (
+        lambda: train_epoch(experiment, network, train_batch, *images[:2], rng),
+        lambda: tested(network, images),
+    )
 
 
-def seconds(run: Epoch) -> float:
-    """How long one pass takes."""
+def seconds(run: Pass) -> float:
+    """The time of one pass."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def section(plan: Plan) -> Section:
-    """Medians over epochs in turns; the tables' whole times follow from their numbers of epochs."""
+    """Medians over epochs, in turns; the tables' whole times follow from their lengths."""
     images, rounds = load_images(), max(1, plan.rounds // 3)
-    rows, data = [], {}
-    whole = {kind: [0.0, 0.0] for kind in KINDS}
+    data: dict[str, list[tuple[float, float]]] = {}
     for name, experiment in EXPERIMENTS.items():
         kinds = passes(name, experiment, images)
         for train, _ in kinds:  # the first epoch traces, and fills caches
             train()
         times = [[(seconds(train), seconds(test)) for train, test in kinds] for _ in range(rounds)]
         evaluations = -(-experiment.epochs // 10) + 1
-        cells = []
-        for kind, column in zip(KINDS, zip(*times, strict=True), strict=True):
-            train, test = (statistics.median(part) for part in zip(*column, strict=True))
-            training, full = (
-                experiment.epochs * train,
-                experiment.epochs * train + evaluations * test,
-            )
-            whole[kind][0] += training
-            whole[kind][1] += full
-            cells.append((training, full))
-        data[name] = dict(zip(KINDS, cells, strict=True))
-        rows.append([name, *_cells(cells)])
-    rows.append(["all four", *_cells([(a, b) for a, b in whole.values()])])
-    head = ["table", "plain loops", "eager / loops", "compiled / loops"]
+        data[name] = []
+        for column in zip(*times, strict=True):
+            one, test = (statistics.median(part) for part in zip(*column, strict=True))
+            training = experiment.epochs * one
+            data[name].append((training, training + evaluations * test))
+    totals = np.sum([*data.values()], axis=0)
+    data["all four"] = [(float(a), float(b)) for a, b in totals]
+    rows = []
+    for name, ((alone, full), *others) in data.items():
+        ratios = [f"{a / alone:.2f}, {b / full:.2f}" for a, b in others]
+        rows.append([name, f"{alone:.0f} s, {full:.0f} s", *ratios])
     text = [
-        "Training alone, and with evaluation (the loops': image by image, as the document's).",
+        "Training alone, and with evaluation (the document's loops evaluate image by image).",
         "",
+        *table(["table", "plain loops", "eager / loops", "compiled / loops"], rows),
     ]
-    return Section("The seed's tables", [*text, *table(head, rows)], data)
-
-
-def _cells(cells: list[tuple[float, float]]) -> list[str]:
-    (training, full), *ours = cells
-    return [
-        f"{training:.0f} s, {full:.0f} s",
-        *(f"{a / training:.2f}, {b / full:.2f}" for a, b in ours),
-    ]
+    return Section("The seed document's tables", text, {"kinds": KINDS, **data})

@@ -3,10 +3,13 @@
 import array
 import dataclasses
 import decimal
+import gc
 import os
+import sys
+import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -252,3 +255,117 @@ def test_a_graph_recorded_before_a_replay_notices_the_update() -> None:
     step(np.ones((40, 40)))
     with pytest.raises(tg.ChangedArrayError):
         loss.backward()
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    x: Any
+    scale: float = 1.0
+
+
+def test_dataclasses_among_the_arguments_are_compared_by_what_they_hold() -> None:
+    compiled = tg.compile(lambda batch: batch.x * batch.scale)
+    for i in range(4):
+        np.testing.assert_array_equal(compiled(Batch(X + i)), X + i)
+    assert len(compiled.plans()) == 1
+    np.testing.assert_array_equal(compiled(Batch(X, 3.0)), X * 3)
+
+
+class Single:
+    made: ClassVar[list["Single"]] = []
+
+    def __new__(cls) -> "Single":
+        if not cls.made:
+            cls.made.append(object.__new__(cls))
+        return cls.made[0]
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.rate  # type: ignore[attr-defined]
+
+
+def test_an_object_of_which_there_is_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    single = Single()
+    single.rate = np.full(2, 2.0)  # type: ignore[attr-defined]
+    compiled = tg.compile(lambda x: single.scaled(x))
+    for _ in range(3):
+        np.testing.assert_array_equal(compiled(X), X * 2)
+    assert type(single.rate) is np.ndarray  # type: ignore[attr-defined]
+    monkeypatch.setattr(Single, "scaled", lambda self, x: x - self.rate)
+    np.testing.assert_array_equal(compiled(X), X - 2)
+
+
+def test_two_compiled_functions_share_parameters_in_two_threads() -> None:
+    """Additions of whole numbers: whatever the order of the calls, none is lost."""
+    w = tg.Tensor(np.zeros((50, 50)), requires_grad=True)
+    opt = optim.SGD([w], 1.0)
+
+    @tg.compile
+    def up(x: Any) -> None:
+        opt.zero_grad()
+        (w * -x).sum().backward()
+        opt.step()
+
+    @tg.compile
+    def down(x: Any) -> Any:
+        w.data -= x
+        return w.data.sum()
+
+    threads = [
+        threading.Thread(target=lambda f=f: [f(np.ones((50, 50))) for _ in range(200)])
+        for f in (up, up, down)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (w.data == 200).all()
+    assert opt.updates == 400
+
+
+def test_another_batch_size_at_the_end_of_each_epoch() -> None:
+    results = []
+    for wrap in (lambda step: step, lambda step: tg.compile(step, exact=True)):
+        net = Net()
+        opt = optim.SGD(net.parameters(), 0.1, momentum=0.9)
+
+        def step(x: Any, net: Any = net, opt: Any = opt) -> Any:
+            loss = (net(x) ** 2).mean()
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
+            return loss
+
+        run = wrap(step)
+        x = np.random.default_rng(0).normal(size=(10, 2))
+        results.append([run(x[i : i + 4]).item() for _ in range(4) for i in (0, 4, 8)])
+        if wrap is not step and hasattr(run, "plans"):
+            assert len(run.plans()) == 2
+    assert results[0] == results[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_thousand_steps_leave_the_process_no_larger_than_ten_did() -> None:
+    def pages() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1])
+
+    net = Net()
+    opt = optim.Adam(net.parameters())
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        loss = (net(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+        return loss
+
+    x = np.ones((1000, 2))
+    for _ in range(10):
+        step(x)
+    gc.collect()
+    before = pages()
+    for _ in range(1000):
+        step(x)
+    gc.collect()
+    assert pages() - before < 500  # 2 MB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ class Diagnosis(NamedTuple):
     """One mistake: its ``kind``, ``where`` it was made, what it is in words, and the evidence.
 
     ``rule`` is the gradient rule that was not followed, in its own words; ``explains`` names the
-    gradients that come out wrong because of it.
+    gradients that come out wrong because of it; ``line`` is the source line of the forward op;
+    ``also`` holds other mistakes with the same result.
     """
 
     kind: str
@@ -22,10 +24,15 @@ class Diagnosis(NamedTuple):
     rule: str
     evidence: str
     explains: tuple[str, ...]
+    line: str = ""
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        rule = [f"the rule: {self.rule}"] if self.rule else []
-        return printable("\n   ".join([f"{self.kind}: {self.words}", *rule, self.evidence]))
+        lines = [f"{self.kind}: {self.words}"]
+        lines += [f"where: {self.line}"] if self.line else []
+        lines += [f"the rule: {self.rule}"] if self.rule else []
+        lines += [f"or, with the same result: {words}" for words in self.also]
+        return printable("\n   ".join([*lines, f"evidence: {self.evidence}"]))
 
 
 class Verdict(NamedTuple):
@@ -47,8 +54,8 @@ class Verdict(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kinds of its mistakes, "" for a right gradient."""
-        return " + ".join(mistake.kind for mistake in self.mistakes)
+        """The kinds of its mistakes, each once; "" for a right gradient."""
+        return " + ".join(dict.fromkeys(mistake.kind for mistake in self.mistakes))
 
     @property
     def where(self) -> str:
@@ -56,18 +63,20 @@ class Verdict(NamedTuple):
         return ", ".join(mistake.where for mistake in self.mistakes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AuditReport:
     """The ``verdicts``, from the loss down, and the ``mistakes``. True if all gradients are right.
 
-    ``report["W1"]`` is the verdict on one of them; ``numerical`` the comparison of autograd with
-    numerical derivatives along random directions: of all inputs together or, where that left
-    doubts, of each. Printed, it is a table and the mistakes with their evidence.
+    ``report["W1"]`` is the verdict on one of them; ``notes`` say what is right with a reservation,
+    such as a subgradient at a kink; ``numerical`` compares autograd with numerical derivatives
+    along random directions: of all inputs together or, where that left doubts, of each. Printed,
+    it is a table and the mistakes with their evidence.
     """
 
     verdicts: tuple[Verdict, ...]
     mistakes: tuple[Diagnosis, ...]
     numerical: GradcheckReport
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.first is None
@@ -93,6 +102,13 @@ class AuditReport:
         lines = [*aligned(rows), *(f"{i}. {m}" for i, m in enumerate(self.mistakes, 1))]
         if self.first is not None:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
-        confirm = "confirm it" if self.numerical else "do not confirm it everywhere"
-        lines.append(f"What is true is autograd's, and differences of f {confirm}.")
-        return printable("\n".join([*lines, *self.numerical.notes]))
+        confirmed = "confirmed by" if self.numerical else "not confirmed everywhere by"
+        lines.append(f"Reference: autograd, {confirmed} finite differences.")
+        notes = [f"Note: {note}" for note in (*self.notes, *self.numerical.notes)]
+        return printable("\n".join([*lines, *notes]))
+
+    __repr__ = __str__  # so that pytest shows it under ``assert report``
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"

@@ -1,74 +1,58 @@
-"""f, traced for an audit: its graph, every array it met, and backward passes with mistakes in them.
+"""f, traced for an audit: its graph, the arrays it met, backward passes with mistakes, tangents.
 
-A backward pass with a mistake shows what somebody gets who makes it.
+A backward pass with a mistake in it gives the gradients of somebody who makes that mistake. A
+tangent says how the loss's gradient at a target depends on the gradient that arrives at any node,
+so that one multiplication tells what a mistake there does to the target.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
+import linecache
 import math
+import os
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import cached_property
-from types import SimpleNamespace
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import graph
+from ..changes import originals
 from ..definition import Op
 from ..graph import Node, Rule
+from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 
 Gradients = dict[Node, Array]
 Change = Callable[[Rule, Any, Any], Any]
 """What stands in the place of a rule: ``change(rule, gradient, saved)``."""
-Use = tuple[Node, int]
-"""A node, and which of its inputs is meant."""
+Use = tuple[Node, Any]
+"""A node and which of its inputs is meant; None means the gradient that arrives at the node."""
+Edits = Mapping[Use, Change]
+LONG = 80
+"""From how many uses on a graph counts as long."""
+LARGE = 4096
+"""Rules of more elements than this are not transposed one by one."""
+PACKAGE = __name__.partition(".")[0]
 
 
-class Mistake(NamedTuple):
-    """One change of the backward pass, and what to call it.
+class Value(NamedTuple):
+    """An array of the forward pass: its label, and the node that computed it (None: a constant)."""
 
-    ``change`` replaces the rule of ``node`` for its input ``slot``; with None it is made to the
-    gradient that arrives at the node. ``cost`` says how hard it is to believe, 1 being a mere slip.
-    """
-
-    kind: str
-    node: Node
-    slot: int | None
-    change: Change
-    words: str
-    cost: float = 1.0
-
-    @property
-    def place(self) -> Node:
-        """The node whose gradient comes out wrong."""
-        return self.node if self.slot is None else parent_of(self.node, self.slot)
-
-    def rules(self) -> list[Rule]:
-        """The rules of the node, with the mistake."""
-        rules = rules_of(self.node)
-        if self.slot is None:
-            return [functools.partial(self._before, rule) for rule in rules]
-        rules[self.slot] = functools.partial(self.change, rules[self.slot])
-        return rules
-
-    def _before(self, rule: Rule, g: Any, saved: Any) -> Any:
-        return rule(self.arriving(g), saved)
-
-    def arriving(self, g: Any) -> Any:
-        """The gradient that arrives at the node, with the mistake."""
-        return self.change(lambda g, saved: g, g, ())
+    label: str
+    array: Any
+    node: Node | None
 
 
 class Trace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
-    names. ``outputs`` holds what each node computed, ``uses`` all inputs of nodes that are nodes
-    of f themselves, ``users`` those of each node. Raises ValueError for names that are not there.
+    names. ``outputs`` holds what each node computed, ``links`` its inputs that are nodes of f
+    themselves, ``users`` the places where each node is read, ``sites`` the calls in the source
+    that made it. Raises ValueError for names that are not there.
     """
 
     def __init__(
@@ -77,30 +61,49 @@ class Trace:
         inputs: Mapping[str, Array],
         wanted: Collection[str],
     ) -> None:
+        self.call, self.inputs = call, inputs
         self.outputs: dict[Node, Array] = {}
         self.operands: dict[Node, tuple[Any, ...]] = {}
+        self.sites: dict[Node, tuple[Any, ...]] = {}
+        self.lines: dict[Node, tuple[str, int]] = {}
         tensors = {name: Tensor(array, True, name=name) for name, array in inputs.items()}
         with graph.observed(self), np.errstate(all="ignore"):
             loss, named = parts(call(tensors))
         if loss._node is None:
             raise ValueError("audit: f's result depends on none of the inputs: does f use them?")
         self.root = loss._node
-        leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
+        self.leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
         found = graph.reachable([self.root])
         # Not what was there before f, such as weights that it closes over.
-        own = {*self.outputs, *graph._leading_to(leaves.values(), found)}
+        own = {*self.outputs, *graph.leading_to(self.leaves.values(), found)}
         self.order = [node for node in found if node in own]
-        self.uses = [(n, i) for n in self.order for i, p in enumerate(n.parents) if p in own]
-        self.users: dict[Node, list[Use]] = defaultdict(list)
-        for use in self.uses:
-            self.users[parent_of(*use)].append(use)
-        targets = {**leaves, **self._intermediate(named, wanted)}
+        self.place = {node: i for i, node in enumerate(reversed(self.order))}
+        self.links = {n: _links(n, own) for n in self.order}
+        self.uses = [(n, i) for n in self.order for i, _, _ in self.links[n]]
+        self.rules = {(n, i): rule for n in self.order for i, _, rule in self.links[n]}
+        self.users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
+        for node, slot in self.uses:
+            self.users[parent_of(node, slot)].append((node, slot))
+        targets = {**self.leaves, **self._intermediate(named, wanted)}
         self.targets = dict(sorted(targets.items(), key=lambda pair: -self._height(pair[1])))
-        self.labels = self._labels(leaves)
+        self.labels = self._labels()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        """Remember what a node was computed from, and what it gave."""
+        """Remember what a node was computed from, what it gave, and the source line."""
         self.outputs[node], self.operands[node] = np.asarray(output), operands
+        if node.saved is not None:  # the arrays themselves, of which the graph saves copies
+            saved = [*originals(node.saved, node.originals)]
+            for place, array in enumerate((*operands, output)):
+                if place < len(saved) and saved[place] is not None:
+                    saved[place] = array
+            node.saved = tuple(saved)
+        calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
+        while frame.f_back is not None and frame.f_code is not Trace.__init__.__code__:
+            calls.append((id(frame.f_code), frame.f_lasti))
+            if node not in self.lines and not _is_ours(frame.f_globals):
+                self.lines[node] = frame.f_code.co_filename, frame.f_lineno
+            frame = frame.f_back
+        self.sites[node] = tuple(calls)
 
     def _intermediate(
         self, named: Mapping[str, Tensor], wanted: Collection[str]
@@ -128,11 +131,11 @@ class Trace:
             return node.tick
         return min([user.tick for user, _ in self.users[node]], default=0) - 0.5
 
-    def _labels(self, leaves: Mapping[str, Node]) -> dict[Node, str]:
+    def _labels(self) -> dict[Node, str]:
         """A name for every node: its own, or its op's, numbered in the forward pass's order."""
         counts = Counter(node.op.name for node in self.order if node.op)
         numbers = Counter[str]()
-        labels = {node: name for name, node in leaves.items()}
+        labels = {node: name for name, node in self.leaves.items()}
         for node in reversed(self.order):
             if node.op:
                 name = node.op.name
@@ -141,75 +144,162 @@ class Trace:
                 labels[node] = node.name or name + number
         return labels
 
+    def line(self, node: Node) -> str:
+        """The source line that made a node, as ``file.py:12: text``; "" for inputs."""
+        if node not in self.lines:
+            return ""
+        path, number = self.lines[node]
+        text = linecache.getline(path, number).strip()
+        return f"{os.path.basename(path)}:{number}" + (f": {text}" if text else "")
+
+    # Loops: nodes that one call in the source made again and again
+
     @cached_property
-    def values(self) -> list[tuple[str, Array]]:
-        """Every array of at least one axis that the forward pass met, with a label."""
-        found: dict[int, tuple[str, Any]] = {}
+    def turn(self) -> dict[Node, int]:
+        """In which turn of its loop each node was computed, from the last one back: −1, −2, ...
+
+        The first turns may lack nodes, as what is computed from constants alone is not recorded.
+        """
+        loops: dict[tuple[Any, ...], list[Node]] = defaultdict(list)
+        for node, site in self.sites.items():
+            loops[site].append(node)
+        return {n: i - len(ns) for ns in loops.values() if len(ns) > 1 for i, n in enumerate(ns)}
+
+    @property
+    def is_long(self) -> bool:
+        """Whether loops are so long that a mistake in one turn alone is hard to believe."""
+        return len(self.uses) > LONG
+
+    # Arrays
+
+    @cached_property
+    def values(self) -> list[Value]:
+        """Every array of at least one axis that the forward pass met."""
+        found: dict[int, Value] = {}
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
                 label = f"a constant of {self.labels[node]}"
-                label = self.labels.get(parent, "an outer Tensor") if parent else label
-                found.setdefault(id(operand), (label, operand))
+                if parent is not None:
+                    label = self.labels.get(parent, "an outer Tensor")
+                found.setdefault(id(operand), Value(label, operand, parent))
             if node in self.outputs:
-                found[id(self.outputs[node])] = (self.labels[node], self.outputs[node])
-        return [(name, a) for name, a in found.values() if isinstance(a, np.ndarray) and a.ndim]
+                out = self.outputs[node]
+                found[id(out)] = Value(self.labels[node], out, node)
+        return [v for v in found.values() if isinstance(v.array, np.ndarray) and v.array.ndim]
+
+    @cached_property
+    def value_at(self) -> dict[int, int]:
+        """Where an array stands among ``values``, by its id."""
+        return {id(value.array): i for i, value in enumerate(self.values)}
 
     def label_of(self, array: Array) -> str:
         """What an array of the forward pass is called."""
-        same = (
-            label
-            for label, value in self.values  # the graph saves copies of small arrays
-            if value is array or (value.shape == array.shape and np.array_equal(value, array, True))
-        )
-        return next(same, "a saved array")
+        at = self.value_at.get(id(array))
+        return "a saved array" if at is None else self.values[at].label
 
     @cached_property
-    def factors(self) -> dict[Use, tuple[Array, Array]]:
-        """What the elementwise among the rules multiply with, and the distinct values of that."""
-        found = {}
+    def factors(self) -> dict[Use, Array]:
+        """What the elementwise among the rules multiply with."""
+        found: dict[Use, Array] = {}
         for node, slot in self.uses:
-            if parent_of(node, slot).shape != node.shape or not node.shape:
-                continue
-            rule = rules_of(node)[slot]
+            rule = self.rules[node, slot]
             trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
             with np.errstate(all="ignore"):
                 factor = np.asarray(rule(np.ones(node.shape), node.saved))
+                if factor.shape != node.shape:
+                    continue
                 product = np.asarray(rule(trial, node.saved))
-            if factor.shape == node.shape and np.allclose(product, trial * factor, 1e-12, 1e-300):
-                found[node, slot] = factor, np.unique(factor)
+            if np.allclose(product, trial * factor, 1e-12, 1e-300):
+                found[node, slot] = factor
         return found
 
-    @cached_property
-    def true(self) -> Gradients:
-        """The targets' gradients."""
-        return self.gradients()
+    # Backward passes and tangents
 
-    def gradients(self, mistakes: Iterable[Mistake] = ()) -> Gradients:
-        """The targets' gradients with these mistakes made."""
-        made, targets = list(mistakes), self.targets.values()
-        kept = {mistake.node: mistake.node.op for mistake in made}
-        try:
-            for mistake in made:
-                if op := mistake.node.op:
-                    mistake.node.op = SimpleNamespace(name=op.name, rules=mistake.rules())
-            with np.errstate(all="ignore"):
-                start = {self.root: np.ones(self.root.shape, self.root.dtype)}
-                found = graph.backward(start, targets, retain=True)
-                result = {n: np.asarray(found.get(n, np.zeros(n.shape))) for n in targets}
-                for mistake in made:
-                    if mistake.slot is None and mistake.node in result:
-                        result[mistake.node] = mistake.arriving(result[mistake.node])
-        finally:
-            for node, op in kept.items():
-                node.op = op
-        return result
+    def adopt(self, edits: Edits) -> None:
+        """Change rules for good: another subgradient at kinks."""
+        self.rules |= {
+            (n, i): partial(c, self.rules[n, i]) for (n, i), c in edits.items() if i is not None
+        }
+        for node, links in self.links.items():
+            self.links[node] = [(i, parent, self.rules[node, i]) for i, parent, _ in links]
+        self.__dict__.pop("factors", None)
 
-    def attempt(self, mistakes: Iterable[Mistake]) -> Gradients | None:
-        """The same; None where the mistakes make a rule fail."""
+    def run(self, edits: Edits | None = None) -> Gradients:
+        """The gradient of every node, with some rules changed. Errors of a rule are let through."""
+        edits = edits or {}
+        found: Gradients = {self.root: np.ones(self.root.shape)}
+        with np.errstate(all="ignore"):
+            for node in self.order:
+                if node not in found:
+                    found[node] = np.zeros(node.shape)
+                    continue
+                if change := edits.get((node, None)):
+                    found[node] = np.asarray(change(unchanged, found[node], ()))
+                g = found[node]
+                for slot, parent, rule in self.links[node]:
+                    change = edits.get((node, slot))
+                    part = change(rule, g, node.saved) if change else rule(g, node.saved)
+                    part = part if part.shape == parent.shape else unbroadcast(part, parent.shape)
+                    found[parent] = found[parent] + part if parent in found else part
+        # Targets that f does not use
+        return {**{n: np.zeros(n.shape) for n in self.targets.values()}, **found}
+
+    def again(self, changed: Mapping[str, Array]) -> Gradients:
+        """The gradients of f's inputs where some of these have other values."""
+        values = {**self.inputs, **changed}
+        tensors = {name: Tensor(array, True) for name, array in values.items()}
+        with np.errstate(all="ignore"):
+            loss, _ = parts(self.call(tensors))
+            found = graph.backward({loss._node: np.ones(loss.shape)}, retain=True)
+        return {self.leaves[n]: found[t._node] for n, t in tensors.items() if t._node in found}
+
+    def part(self, use: tuple[Node, int], g: Array, change: Change | None = None) -> Array:
+        """What one use of a node adds to the gradient of that node."""
+        node, slot = use
+        rule, shape = self.rules[use], parent_of(node, slot).shape
+        part = change(rule, g, node.saved) if change else rule(g, node.saved)
+        return np.asarray(part if part.shape == shape else unbroadcast(part, shape))
+
+    def tangent(self, target: Node, direction: Array, edits: Edits | None = None) -> Gradients:
+        """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
+        edits = edits or {}
+        found: Gradients = {target: direction}
+        for node in reversed(self.order):
+            parts = [
+                self._transposed(node, rule, edits.get((node, slot)), found[parent], slot)
+                for slot, parent, rule in self.links[node]
+                if parent in found and node is not target
+            ]
+            if parts:
+                found[node] = sum(parts[1:], parts[0])
+            if node in found and (change := edits.get((node, None))):
+                found[node] = self._transposed(node, unchanged, change, found[node])
+        return found
+
+    def _transposed(
+        self, node: Node, rule: Rule, change: Change | None, tangent: Array, slot: int = -1
+    ) -> Array:
+        """The transpose of a rule, which is linear in the gradient, applied to a tangent."""
+        if change is None and (factor := self.factors.get((node, slot))) is not None:
+            return np.asarray(factor * tangent)
+        rule = partial(change, rule) if change else rule
         try:
-            return self.gradients(mistakes)
-        except Exception:  # a rule that is given what it was not made for may raise anything
-            return None
+            g = Tensor(np.ones(node.shape), True)
+            assert g._node is not None
+            part = rule(g, node.saved)
+            if part is g:
+                return np.broadcast_to(tangent, node.shape)
+            seed = {part._node: np.broadcast_to(tangent, part.shape)}
+            found = graph.backward(seed, [g._node], retain=True)
+            return np.asarray(found.get(g._node, np.zeros(node.shape)))
+        except Exception:  # a rule that is none of our ops, such as a checkpoint's
+            size = math.prod(node.shape)
+            if size > LARGE:
+                return np.zeros(node.shape)
+            units = np.eye(size).reshape(size, *node.shape)
+            each = [rule(unit, node.saved) for unit in units]
+            rows = [np.vdot(part, np.broadcast_to(tangent, part.shape)) for part in each]
+            return np.reshape(rows, node.shape)
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
@@ -217,17 +307,21 @@ class Trace:
         With ``slot=None`` those that make the node's gradient, one for each use of it.
         """
         if slot is None:
-            return "; ".join(dict.fromkeys(self.rule_words(*use) for use in self.users[node]))
+            rules = dict.fromkeys(self.rule_words(*use) for use in self.users[node])
+            return "; ".join([*rules][:3]) + ("; …" if len(rules) > 3 else "")
         op = node.op
         if not isinstance(op, Op):
             return op.name if op else ""
-        read = op.variadic or op.inputs[slot]
-        return f"{op.name}: d{read} = {op.formula(read)}"
+        read, saved, count = op.variadic or op.inputs[slot], node.saved or (), len(node.parents)
+        values = dict(zip((*op.inputs, "out", *op.extras), saved, strict=False))
+        values |= {"g": np.ones(node.shape)} if count == len(op.inputs) else {}
+        formula = op.formula(read, None if op.variadic else values)
+        return f"{op.name}: d{read} = {formula}"
 
 
-def rules_of(node: Node) -> list[Rule]:
-    """The rules of a node, one for each parent."""
-    return list(itertools.islice(node.op.rules, len(node.parents))) if node.op else []
+def unchanged(g: Any, saved: Any) -> Any:
+    """The rule that hands the gradient on."""
+    return g
 
 
 def parent_of(node: Node, slot: int) -> Node:
@@ -243,3 +337,14 @@ def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
         case (loss, dict(named)):
             return loss, named
     return returned, {}
+
+
+def _links(node: Node, own: Collection[Node]) -> list[tuple[int, Node, Rule]]:
+    rules = node.op.rules if node.op else ()
+    pairs = enumerate(zip(node.parents, rules, strict=False))
+    return [(i, parent, rule) for i, (parent, rule) in pairs if parent and parent in own]
+
+
+def _is_ours(names: Mapping[str, Any]) -> bool:
+    module = str(names.get("__name__", PACKAGE))  # what is generated for an op has no name
+    return module == PACKAGE or module.startswith(f"{PACKAGE}.")

@@ -10,13 +10,15 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from .. import graph, tracing
+from .. import graph, native, tracing
 from . import CompileError
 from .compare import difference, entries
 from .given import CompiledFunction
+from .native_executor import NativeExecutor, NoLibraryError
 from .numpy_executor import NumpyExecutor
 from .passes import EXACT, REORDERING
-from .plan import CLASH, MISS, Plan
+from .plan import CLASH, MISS, Executor, Plan
+from .program import Program
 from .trace import Trace
 
 if TYPE_CHECKING:  # imported when something is drawn
@@ -135,9 +137,9 @@ class _Traced:
         self.mode = mode
         trace, self.seconds = self._trace(compiled.function, args, kwargs)
         self.entries = entries(trace)
-        for run in EXACT if compiled.exact else (*EXACT, *REORDERING):
+        for run in EXACT:
             run(trace.program)
-        self.plan = Plan(trace, NumpyExecutor(trace.program))
+        self.plan = Plan(trace, _executor(trace.program, compiled.exact, compiled.backend))
         self.calls, self.next = 1, 2
         self.since = time.perf_counter()
 
@@ -163,3 +165,15 @@ class _Traced:
         if number >= _DENSE:
             apart = max(_DENSE, int(100 * self.seconds * number / (now - self.since)))
         self.next = number + apart
+
+
+def _executor(program: Program, exact: bool, backend: Backend | None) -> Executor:
+    """The executor that was asked for; native code where it can be had."""
+    if backend != "numpy" and (backend == "native" or native.unavailable() is None):
+        try:
+            for run in () if exact else REORDERING:
+                run(program)
+            return NativeExecutor(program)
+        except NoLibraryError:  # of which a warning has told
+            pass
+    return NumpyExecutor(program)

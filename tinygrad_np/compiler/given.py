@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import dataclasses
 import functools
 import types
 from collections.abc import Iterator
@@ -54,8 +55,8 @@ class Array(NamedTuple):
 class Given:
     """The shadows of what one call of a step is given, and the conditions for using them again."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self.tracer = tracer
+    def __init__(self, tracer: Tracer, step: Any) -> None:
+        self.tracer, self.step = tracer, step
         self.conditions: list[Condition] = []
         self.arrays: list[Array] = []
         self.holders: list[Holder] = []
@@ -82,6 +83,16 @@ class Given:
             shadow = _like(value, parts)
             self._hold(None, shadow, f"{place.label}[{{!r}}]")
             return shadow
+        if dataclasses.is_dataclass(kind):
+            self._require(place, "type({0}) is {1}", kind)
+            shadow = object.__new__(kind)
+            for field in dataclasses.fields(kind):
+                part = self.argument(getattr(value, field.name), place.attribute(field.name))
+                object.__setattr__(shadow, field.name, part)
+            self._hold(
+                None, shadow, f"{place.label}.{{}}", *[f.name for f in dataclasses.fields(kind)]
+            )
+            return shadow
         if kind is Tensor and not value.requires_grad:
             self._require(place, "type({0}) is {1} and {0}._node is None", kind)
             array: Any = self._array(value._data, place.attribute("_data"))
@@ -106,7 +117,12 @@ class Given:
         if _is_traceable(value):
             return self._array(value, place)
         if isinstance(value, _PLAIN):
-            self._require(place, "({0} is {1} or same({0}, {1}))", value)
+            if value is None or isinstance(value, bool):
+                self._require(place, "{0} is {1}", value)
+            elif type(value) in (int, str):
+                self._require(place, "{0} == {1} and type({0}) is {2}", value, type(value))
+            else:
+                self._require(place, "({0} is {1} or same({0}, {1}))", value)
             return value
         if isinstance(value, types.ModuleType) and not is_users(value):
             return value
@@ -236,9 +252,11 @@ class Given:
     def _object(self, value: Any, place: Place) -> Any:
         kind, label = type(value), place.label
         try:
-            shadow: Any = kind.__new__(kind)  # type: ignore[call-overload]
-        except Exception:  # its class wants arguments, or is written in C
-            return value
+            shadow: Any = object.__new__(kind)
+        except TypeError:  # its class has a base that is written in C
+            shadow = copy.copy(value)
+            if shadow is value:
+                return value
         self._remember(value, shadow, place)
         if hasattr(value, "__dict__"):
             self._attributes(value, shadow, label)
@@ -284,6 +302,7 @@ class Given:
                     if not name.startswith("__") and not hasattr(item, "__objclass__"):
                         self.shadow(item, here)
                 elif hasattr(shadow, "__dict__") and getattr(kind, name) is item:
+                    self._require(here, "{0} is {1}", item)
                     made = self._function(item, here)
                     if _differs(made, item):
                         vars(shadow).setdefault(name, types.MethodType(made, shadow))
@@ -292,7 +311,7 @@ class Given:
     def _function(self, function: types.FunctionType, place: Place) -> Any:
         if id(function) in self.shadows:
             return self.shadows[id(function)][1]
-        if not is_users(function):
+        if function is not self.step and not is_users(function):
             return function
         code, cells = function.__code__, function.__closure__ or ()
         fresh = tuple([types.CellType() for _ in cells])

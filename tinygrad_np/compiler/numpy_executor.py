@@ -26,11 +26,15 @@ _REDUCES = frozenset(REDUCTIONS.values())
 class NumpyExecutor:
     """The program as one generated Python function."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, first_line: int = 0) -> None:
+        self.program, self.first_line = program, first_line
         self.use_def = UseDef(program)
-        self.names: dict[str, Any] = {"array": np.array, "copyto": np.copyto, "errstate": np.errstate,
-                                      "fitting": _fitting}
+        self.names: dict[str, Any] = {
+            "array": np.array,
+            "copyto": np.copyto,
+            "errstate": np.errstate,
+            "fitting": _fitting,
+        }
         self.words: dict[Value, str] = {}
         self.arrays: dict[Value, Any] = {}  # of the values that are the same at each run
         self.last = self._last_readers()
@@ -38,7 +42,7 @@ class NumpyExecutor:
         self.buffers: list[Any] = []
         self.origin: dict[int, Call] = {}  # which line of the code came of which call
         self.text = self._text()
-        exec(builtins.compile(self.text, GENERATED, "exec"), self.names)
+        exec(builtins.compile("\n" * first_line + self.text, GENERATED, "exec"), self.names)
         self.run = self.names.pop("run")
 
     def source(self) -> str:
@@ -125,7 +129,7 @@ class NumpyExecutor:
                 lines.append(f"    with errstate(**{self._name(errors)}):")
             for call, line in group:
                 lines.append(("        " if errors else "    ") + line)
-                self.origin[len(lines)] = call
+                self.origin[self.first_line + len(lines)] = call
         outputs = [f"array({self._word(value)}, order='K')" for value in self.program.outputs]
         lines += [f"    out = [{', '.join(outputs)}]"]
         moved = [(p, v) for p, v in self.program.updates if v not in self.homes]

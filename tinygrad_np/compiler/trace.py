@@ -30,7 +30,7 @@ class Trace:
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
         tracer = Tracer()
-        given = Given(tracer)
+        given = Given(tracer, function)
         token = tracing.active.set(tracer)
         mode = graph.recording.get()
         try:

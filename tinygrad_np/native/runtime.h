@@ -36,6 +36,71 @@ enum { BLOCK = 1024 };
 
 enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 }; /* CBLAS's words */
 
+/* Before a loop whose runs do not depend on each other. */
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+/* Which of NumPy's floating-point warnings are due: flags of the processor. */
+#ifdef __x86_64__
+#include <xmmintrin.h>
+enum { INVALID = 1, DIVIDE = 4, OVER = 8, UNDER = 0 };
+static inline int flags(void)
+{
+    __asm__ volatile("" ::: "memory"); /* what is to be computed, is computed before */
+    return _mm_getcsr() & (INVALID | DIVIDE | OVER);
+}
+static inline void set_flags(int flags)
+{
+    __asm__ volatile("" ::: "memory");
+    _mm_setcsr((_mm_getcsr() & ~63u) | flags);
+}
+#else
+#include <fenv.h>
+enum { INVALID = FE_INVALID, DIVIDE = FE_DIVBYZERO, OVER = FE_OVERFLOW, UNDER = 0 };
+static inline int flags(void)
+{
+    __asm__ volatile("" ::: "memory");
+    return fetestexcept(INVALID | DIVIDE | OVER);
+}
+static inline void set_flags(int flags)
+{
+    __asm__ volatile("" ::: "memory");
+    feclearexcept(FE_ALL_EXCEPT);
+    if (flags)
+        feraiseexcept(flags);
+}
+#endif
+
+static inline void call(Loop loop, isize n, const isize *steps, void **operands)
+{
+    loop.function((char **)operands, &n, steps, loop.data);
+}
+
+/* out = a @ b, as np.matmul's loop does it: (n, k) times (k, m), with six strides in bytes. */
+static inline void product(Loop loop, isize n, isize k, isize m, const isize *strides, void *a,
+                           void *b, void *out)
+{
+    char *operands[3] = {a, b, out};
+    isize lengths[4] = {1, n, k, m}, steps[9] = {0};
+    memcpy(steps + 3, strides, 6 * sizeof(isize));
+    loop.function(operands, lengths, steps, loop.data);
+}
+
+/* out = alpha * a @ b + beta * out by NumPy's BLAS; out is (n, m) without gaps. */
+#define GEMM(type) \
+    static inline void gemm_##type(Loop blas, int ta, int tb, BLAS_INT n, BLAS_INT m, BLAS_INT k, \
+                                   type alpha, const type *a, BLAS_INT lda, const type *b, \
+                                   BLAS_INT ldb, type beta, type *out) \
+    { \
+        ((void (*)(int, int, int, BLAS_INT, BLAS_INT, BLAS_INT, type, const type *, BLAS_INT, \
+                   const type *, BLAS_INT, type, type *, BLAS_INT))(void *)blas.function)( \
+            ROWS, ta, tb, n, m, k, alpha, a, lda, b, ldb, beta, out, m); \
+    }
+GEMM(float) GEMM(double)
+
 static inline void call1(Loop loop, const void *x, void *out, isize n, isize size)
 {
     char *operands[2] = {(char *)x, out};

@@ -53,7 +53,7 @@ def getitem(x: Value, index: Any) -> Value:
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
     """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index]."""
-    return _scattered(g, index, shape)
+    return scattered(g, index, shape)
 
 
 _BASIC = frozenset([int, np.int64, bool, slice, type(None), type(Ellipsis)])
@@ -61,7 +61,7 @@ _BASIC = frozenset([int, np.int64, bool, slice, type(None), type(Ellipsis)])
 
 
 @pure
-def _scattered(g: Value, index: Any, shape: Shape) -> Value:
+def scattered(g: Value, index: Any, shape: Shape) -> Value:
     out = np.zeros(shape, g.dtype)
     parts = index if isinstance(index, tuple) else (index,)
     if _BASIC.issuperset(map(type, parts)):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..program import Program
-from . import cse, dce, simplify
+from . import cse, dce, gemm, rows, simplify
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -11,5 +11,7 @@ Pass = Callable[[Program], None]
 EXACT: tuple[Pass, ...] = (dce.run, simplify.run, cse.run, dce.run)
 """Passes after which every result is the same to the last bit."""
 
-REORDERING: tuple[Pass, ...] = ()
-"""Passes that change the order of additions and multiplications, and so the last digits."""
+REORDERING: tuple[Pass, ...] = (gemm.run, rows.run, dce.run)
+"""Passes that change the order of additions and multiplications, and so the last digits.
+
+They pay in native code only."""

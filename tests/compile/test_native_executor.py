@@ -1,0 +1,340 @@
+"""Native code against NumPy and against eager: any dtype, any strides, exact to the last bit."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_np as tg
+from tinygrad_np import native as ground
+from tinygrad_np import nn, optim
+from tinygrad_np.compiler.native_executor import NativeExecutor
+
+pytestmark = pytest.mark.skipif(
+    bool(ground.unavailable()) or ground.describe()["compiler"] is None,
+    reason="there is no C compiler",
+)
+
+
+def native(function: Callable[..., Any], **how: Any) -> Any:
+    return tg.compile(function, backend="native", **how)
+
+
+def listed(result: Any) -> list[Any]:
+    results = result if isinstance(result, list | tuple) else [result]
+    return [r.data if isinstance(r, tg.Tensor) else np.asarray(r) for r in results]
+
+
+def assert_same_bits(found: Any, expected: Any) -> None:
+    for one, other in zip(listed(found), listed(expected), strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        nans = np.isnan(one) if one.dtype.kind in "fc" else np.zeros(one.shape, bool)
+        np.testing.assert_array_equal(one, other)
+        zero = one.dtype.type(0)
+        assert np.where(nans, zero, one).tobytes() == np.where(nans, zero, other).tobytes()
+
+
+def check(function: Callable[..., Any], *arrays: Any, in_c: bool | None = None) -> Any:
+    """Compare replays with what the function gives; ``in_c``: whether nothing runs in NumPy."""
+    compiled = native(function, exact=True)
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            assert_same_bits(compiled(*arrays), function(*arrays))
+    (plan,) = compiled.plans()
+    assert isinstance(plan.executor, NativeExecutor)
+    if in_c is not None:
+        assert ("in NumPy" not in str(plan)) is in_c, str(plan)
+    return compiled
+
+
+def sample(dtype: Any, *shape: int, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    array = 3 * rng.standard_normal(shape)
+    if np.dtype(dtype).kind == "c":
+        return (array + 1j * rng.standard_normal(shape)).astype(dtype)
+    return array.astype(dtype)
+
+
+SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.0, 1e-320, 1e300, 3.0])
+UNARY: Any = [
+    np.negative, np.absolute, np.sqrt, np.square, np.reciprocal, np.sign, np.isnan, np.isfinite,
+    np.isinf, np.positive, np.logical_not, np.exp, np.tanh, np.log, np.sin, np.log1p, np.floor,
+    np.rint, np.cbrt, np.signbit,
+]  # fmt: skip
+BINARY: Any = [
+    np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.fmax, np.greater,
+    np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.logical_and,
+    np.logical_or, np.logical_xor, np.power, np.arctan2, np.hypot, np.copysign, np.floor_divide,
+    np.remainder, np.logaddexp, np.nextafter,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_elementwise_functions_have_numpys_bits(dtype: Any) -> None:
+    with np.errstate(all="ignore"):
+        a, b = np.repeat(SPECIAL, 10).astype(dtype), np.tile(SPECIAL, 10).astype(dtype)
+    check(lambda a: [f(a) for f in UNARY], a, in_c=True)
+    check(lambda a, b: [f(a, b) for f in BINARY], a, b, in_c=True)
+    check(lambda a: [f(a, 2.0) for f in BINARY] + [f(0.5, a) for f in BINARY], a)
+
+
+@pytest.mark.parametrize("char", "?bBhHiIlLefdFD")
+def test_dtypes_are_promoted_as_numpy_does(char: str) -> None:
+    a = sample(float, 4, 5).astype(char)
+    for other in "?bBhiLefdD":
+        b = sample(float, 4, 5, seed=1).astype(other)
+        check(lambda a, b: (a + b, a * b, np.where(a > b, a, b), a == b, np.maximum(a, b)), a, b)
+    check(lambda a: (a + 1, a * 2, a.astype(np.float32) if a.dtype.kind != "c" else a), a)
+    if char != "?":
+        check(lambda a: (a.sum(), a.sum(axis=0), a.max(axis=1), a.mean(), np.exp(a), a @ a.T), a)
+
+
+def layouts(dtype: Any) -> dict[str, Any]:
+    base = sample(dtype, 8, 6, 10)
+    return {
+        "C": base[0].copy(), "F": np.asfortranarray(base[0]), "steps": base[::3, 1, ::2],
+        "negative": base[1, ::-1, ::-2], "swapped": base.transpose(2, 0, 1)[3],
+        "row": base[:1, 0], "column": base[:, 0, :1], "broadcast": np.broadcast_to(base[0, 0], (4, 10)),
+        "empty": base[:0, 0], "one": base[:1, 0, :1],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", layouts(float))
+def test_any_strides(layout: str) -> None:
+    def function(x: Any) -> Any:
+        y = np.exp(x.T) * 2 - x.T
+        return (
+            y, x.sum(), x.sum(axis=0), x.sum(axis=1, keepdims=True), x @ x.T, x.T.copy(), x[::-1] + x,
+            np.concatenate([x, x * 2], 1), np.stack([x, y.T]), x.reshape(-1) * 3, x[:, ::-1] * x,
+        )  # fmt: skip
+
+    check(function, layouts(np.float64)[layout])
+    check(function, layouts(np.float32)[layout])
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    order=st.permutations(range(4)),
+    summed=st.sets(st.integers(0, 3)),
+    step=st.sampled_from([1, 2, -1]),
+    keepdims=st.booleans(),
+)
+def test_sums_and_maxima(shape: Any, order: Any, summed: Any, step: int, keepdims: bool) -> None:
+    x = sample(np.float32, *[3 * n for n in shape]).transpose([i for i in order if i < len(shape)])
+    x = x[..., ::step]
+    axes = tuple(i for i in sorted(summed) if i < len(shape))
+    check(
+        lambda x: [f(x, axis=axes, keepdims=keepdims) for f in (np.sum, np.max, np.min, np.prod)], x
+    )
+
+
+def test_more_than_a_block_and_more_than_a_row() -> None:
+    for shape in [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]:
+        x, row = sample(np.float32, *shape), sample(np.float32, shape[-1])
+        check(lambda x, row: (np.exp(x + row) * row, np.tanh(np.exp(-x) + np.log(np.abs(row)))), x, row,
+              in_c=True)  # fmt: skip
+
+
+def test_a_power_along_repeated_exponents_is_numpys() -> None:
+    x = np.abs(sample(float, 5, 7))
+    check(lambda x, y: x**y, x, np.array([[2.0], [0.5], [3.0], [-1.0], [0.1]]))
+
+
+PICKS: Any = {
+    "rows": lambda x: np.take(x, [2, 0, 2, -1], axis=0),
+    "rows by array": lambda x: x[np.array([[2, 0], [-1, 1]])],
+    "columns": lambda x: x[:, np.array([1, 1, 0], np.int32)],
+    "pairs": lambda x: x[np.arange(3), np.array([3, -1, 0], np.int8)],
+    "a number and an array": lambda x: x[1, np.array([0, 3])],
+    "behind None": lambda x: x[None, np.array([1, 2])],
+    "mask": lambda x: x[np.array([True, False, True])],
+}
+
+
+@pytest.mark.parametrize("name", PICKS)
+def test_picking_and_scattering(name: str) -> None:
+    def function(x: Any) -> Any:
+        t = tg.Tensor(x, requires_grad=True)
+        picked = PICKS[name](t) if name != "rows" else tg.take(t, [2, 0, 2, -1], axis=0)
+        (picked * picked).sum().backward()
+        return picked, t.grad
+
+    check(function, sample(np.float64, 3, 4))
+    check(lambda x: PICKS[name](x), sample(np.float32, 3, 4)[:, ::-1])
+
+
+def test_an_index_out_of_bounds_is_numpys_error_and_changes_nothing() -> None:
+    table = tg.Tensor(sample(np.float32, 4, 3), requires_grad=True, name="table")
+    opt = optim.SGD([table], 0.1)
+
+    @native
+    def step(rows: Any) -> Any:
+        opt.zero_grad()
+        loss = tg.take(table, rows, axis=0).sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    for _ in range(3):
+        step(np.array([0, 3]))
+    before, count = table.data.copy(), opt.count.copy()
+    with pytest.raises(
+        IndexError, match="index 4 is out of bounds for axis 0 with size 4"
+    ) as caught:
+        step(np.array([0, 4]))
+    assert "in a replay" in caught.value.__notes__[0]
+    np.testing.assert_array_equal(table.data, before)
+    np.testing.assert_array_equal(opt.count, count)
+
+
+def test_what_c_does_not_know_runs_in_numpy_between() -> None:
+    def function(x: Any) -> Any:
+        y = np.exp(x) + 1
+        z = np.sort(np.cumsum(y, axis=0), axis=1) * 2
+        return np.tanh(z) @ np.linalg.inv(x) + y, z.T
+
+    compiled = check(function, sample(np.float64, 4, 4), in_c=False)
+    assert "cumsum" in compiled.plan()
+    assert "tg_part1" in compiled.source()
+
+
+def test_floating_point_errors_where_numpy_takes_part() -> None:
+    def function(x: Any) -> Any:
+        return np.cumsum(1 / (1 / np.cumsum(x) - 1)) * x
+
+    compiled = native(function)
+    for _ in range(2):
+        compiled(np.array([3.0, 4.0]))
+        with pytest.warns(RuntimeWarning, match="divide by zero encountered in divide"):
+            found = compiled(np.array([1.0, 2.0]))
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(found, function(np.array([1.0, 2.0])))
+
+
+def test_an_overflow_leaves_the_state_as_it_was_where_it_raises() -> None:
+    w = tg.Tensor(np.ones(3), requires_grad=True)
+    opt = optim.SGD([w], 0.1)
+
+    @native
+    def step(x: Any) -> Any:
+        opt.zero_grad()
+        loss = tg.exp(w * x).sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    for _ in range(3):
+        step(np.ones(3))
+    before = w.data.copy()
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        step(np.full(3, 1e4))
+    np.testing.assert_array_equal(w.data, before)
+
+
+def test_updates_that_swap_and_shift() -> None:
+    class Pair:
+        def __init__(self) -> None:
+            self.a, self.b = np.arange(6.0).reshape(2, 3), np.ones((2, 3))
+
+    pair, other = Pair(), Pair()
+
+    def step(pair: Any, x: Any) -> Any:
+        a, b = pair.a.copy(), pair.b.copy()
+        pair.a[...] = b
+        pair.b[...] = a[:, ::-1] * x
+        return a[:, ::-1]
+
+    compiled = native(step)
+    for _ in range(4):
+        assert_same_bits(compiled(pair, np.full(3, 2.0)), step(other, np.full(3, 2.0)))
+        assert_same_bits([pair.a, pair.b], [other.a, other.b])
+
+
+def test_long_chains_need_little_stack() -> None:
+    def deep(x: Any) -> Any:
+        for _ in range(300):
+            x = np.tanh(x) * 0.5 + 0.1
+        return x
+
+    compiled = check(deep, sample(float, 100, 100), in_c=True)
+    assert compiled.source().count("double t") <= 4
+
+
+def test_a_loaded_constant_and_two_plans_of_one_source() -> None:
+    tables = [np.arange(3.0), np.arange(3.0) * 5]
+    steps = [native(lambda x, table=table: x + np.exp(table)) for table in tables]
+    for _ in range(3):
+        for step, table in zip(steps, tables, strict=True):
+            np.testing.assert_array_equal(step(np.ones(3)), 1 + np.exp(table))
+
+
+class Net(nn.Module):
+    def __init__(self, dtype: Any) -> None:
+        self.hidden = nn.Linear(6, 8, dtype=dtype, rng=0)
+        self.out = nn.Linear(8, 3, dtype=dtype, rng=2)
+
+    def forward(self, x: Any) -> Any:
+        return self.out(tg.relu(self.hidden(x)))
+
+
+OPTIMISERS: Any = {
+    "SGD": lambda p: optim.SGD(p, 0.1),
+    "momentum": lambda p: optim.SGD(p, 0.05, momentum=0.9),
+    "Nesterov": lambda p: optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "to zero": lambda p: optim.SGD(p, optim.cosine(0.2, 400)),
+    "Adam": lambda p: optim.Adam(p, optim.one_cycle(0.01, 500)),
+    "AdamW": lambda p: optim.AdamW(p, optim.step_decay(0.005, 100), weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("rows", [5, 1])
+@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_500_steps_are_the_same_in_both_executors(make: Any, rows: int) -> None:
+    ends = []
+    for how in ({"backend": "numpy"}, {"backend": "native", "exact": True}):
+        net = Net(np.float32)
+        opt = make(net.parameters())
+
+        def step(x: Any, t: Any, net: Any, opt: Any) -> Any:
+            loss = tg.softmax_cross_entropy(net(x), t)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            return loss
+
+        compiled: Any = tg.compile(step, **how)
+        rng = np.random.default_rng(3)
+        losses = [compiled(rng.normal(size=(rows, 6)).astype(np.float32), rng.integers(3, size=rows),
+                           net, opt).data for _ in range(500)]  # fmt: skip
+        ends.append([*losses, *net.state_dict().values()])
+    assert_same_bits(*ends)
+
+
+def test_a_training_step_is_one_c_function_with_the_users_names() -> None:
+    model = Net(np.float32)
+    opt = optim.SGD(model.parameters(), 0.1)
+
+    @native
+    def step(x: Any, t: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), t)
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+        return loss
+
+    x, t = sample(np.float32, 5, 6), np.array([0, 2, 1, 1, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            step(x, t)
+    text, plan = step.source(), step.plan()
+    assert text.count("int tg_part") == 1
+    assert "model_hidden_weight" in text
+    assert "gradient of relu" in text
+    assert "one C function" in plan
+    assert "in place" in plan

@@ -1,0 +1,110 @@
+"""People's objects: the arrays in them, where these are, and the generators that they draw from."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Array
+
+DEPTH = 4
+Place = tuple[str | int, ...]
+"""Where an array is in an object: attributes, written ``.name``, keys of dicts, numbers."""
+
+
+def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
+    """The arrays of an object, in its attributes, dicts and lists; they are not copied."""
+    if isinstance(owner, Mapping):
+        items: Iterable[tuple[Any, Any]] = owner.items()
+    elif isinstance(owner, list):
+        items = enumerate(owner)
+    else:
+        items = [(f".{name}", value) for name, value in getattr(owner, "__dict__", {}).items()]
+    for step, value in items:
+        if isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f":
+            yield (step,), np.asarray(value)
+        elif depth and not (isinstance(value, type | np.ndarray) or callable_or_module(value)):
+            yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
+
+
+def callable_or_module(value: Any) -> bool:
+    """Whether a value is a function or a module, in which nobody keeps weights."""
+    return inspect.isroutine(value) or inspect.ismodule(value)
+
+
+def put(owner: Any, place: Place, value: Any) -> None:
+    """Write to a place in an object."""
+    *steps, last = place
+    for step in steps:
+        owner = getattr(owner, str(step)[1:]) if _is_attribute(step) else owner[step]
+    if _is_attribute(last):
+        setattr(owner, str(last)[1:], value)
+    else:
+        owner[last] = value
+
+
+def _is_attribute(step: Any) -> bool:
+    return isinstance(step, str) and step.startswith(".")
+
+
+def dotted(place: Place) -> str:
+    """A place in words: params.W, layers.0.b."""
+    return ".".join(str(step).lstrip(".") for step in place)
+
+
+def short_names(places: Iterable[Place]) -> dict[Place, str]:
+    """A name for each place: its last word, or all of them where that is not clear."""
+    words = {place: dotted(place) for place in places}
+    last = [name.rpartition(".")[2] for name in words.values()]
+    clear = {n for n in last if last.count(n) == 1 and not n.isdigit()}
+    return {p: n if (n := name.rpartition(".")[2]) in clear else name for p, name in words.items()}
+
+
+@contextmanager
+def dice(*owners: Any) -> Iterator[Callable[[], None]]:
+    """A function that sets every generator that these may draw from back to where it was.
+
+    In the end, it is done once more. A generator that an object holds is copied with the object.
+    """
+    found: list[Any] = []
+    for owner in owners:
+        functions = [owner] if inspect.isroutine(owner) else vars(type(owner)).values()
+        module = sys.modules.get(getattr(type(owner), "__module__", ""))
+        spaces = [vars(module)] if module and not inspect.isroutine(owner) else []
+        for function in filter(inspect.isfunction, functions):
+            spaces.append(function.__globals__)
+            with suppress(TypeError, ValueError):
+                spaces.append(dict(inspect.getclosurevars(function).nonlocals))
+        found += [value for space in spaces for value in [*space.values()]]
+    bits = [g.bit_generator for g in found if isinstance(g, np.random.Generator)]
+    bits += [g._bit_generator for g in found if isinstance(g, np.random.RandomState)]
+    states = [(b, copy.deepcopy(b.state)) for b in {id(b): b for b in bits}.values()]
+    legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002  # theirs
+
+    def again() -> None:
+        np.random.set_state(legacy)  # noqa: NPY002
+        random.setstate(python)
+        for generator, state in states:
+            generator.state = copy.deepcopy(state)
+
+    try:
+        yield again
+    finally:
+        again()
+
+
+def needs(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that a function cannot do without."""
+    try:
+        kinds = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in kinds if p.kind in places and p.default is p.empty]

@@ -1,0 +1,178 @@
+"""The text of a native program: its functions, and what they need at the head."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import numpy as np
+
+from .. import native
+from .c_code import Place, assign, c_type, indented
+from .memory import Memory
+from .passes.use_def import UseDef
+from .program import Program, Value, map_tree
+from .schedule import Kernel, Segment
+
+
+class CProgram:
+    """Writes the C text: the functions, and what they need at the head."""
+
+    def __init__(
+        self, program: Program, use_def: UseDef, kernels: list[Kernel], memory: Memory
+    ) -> None:
+        self.program, self.use_def, self.memory = program, use_def, memory
+        self.loops: dict[str, tuple[int, int]] = {}
+        self.words: dict[Value, str] = {}
+        self.declared: dict[str, str] = {}
+        self.parts: list[str | Segment] = []
+        self.places: dict[Value, Place | None] = {}
+        functions: list[str] = []
+        position = {call: i for i, call in enumerate(self.program.calls)}
+        body: list[str] = []
+
+        def close(ending: list[str]) -> None:
+            lines = [*body, *([] if checked else [_CHECK]), *ending]
+            if body or ending:
+                name = f"tg_part{len(functions)}"
+                functions.append(indented([
+                    f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)", "{",
+                    *self.declared.values(), "set_flags(0);", *lines, "return 0;", "}"]))  # fmt: skip
+                self.parts.append(name)
+            body.clear()
+            self.declared.clear()
+
+        checked = False
+        homes = {self.memory.made[value] for value in self.memory.homes}
+        for i, kernel in enumerate(kernels):
+            if isinstance(kernel, Segment):
+                close([])
+                self.parts.append(kernel)
+                continue
+            lines = kernel.lines(self)
+            if i in homes and not checked:
+                body.append(_CHECK)
+                checked = True
+            if lines:
+                calls = kernel.calls
+                ops = dict.fromkeys(call.op or "update" for call in calls)
+                body += ["", f"/* {', '.join(ops)}: {', '.join(call.name for call in calls)} */"]
+                code = str(position[calls[0]] + 1)
+                lines = [line.replace("CODE", code) for line in lines]
+                errors = calls[0].errors.items()
+                if ignored := " | ".join([_FLAGS[key] for key, how in errors if how == "ignore"]):
+                    lines = ["{", "const int before = flags();", *lines,
+                             f"set_flags(before | (flags() & ~({ignored})));", "}"]  # fmt: skip
+                body += lines
+        close(self._ending())
+        tables = [f"Loop {name};" for name in self.loops]
+        self.text = "\n".join([*tables, "", *functions, ""])
+
+    def addresses(self) -> list[tuple[str, tuple[int, int]]]:
+        """The names of the loops, and what they are to hold."""
+        return list(self.loops.items())
+
+    # What kernels ask for
+
+    def place(self, value: Value) -> Place | None:
+        """Where a value lies."""
+        if value not in self.places:
+            self.places[value] = self._place(value)
+        found = self.places[value]
+        if found is not None:
+            self._declare(self.use_def.root_of(value))
+        return found
+
+    def loop(self, ufunc: np.ufunc, types: tuple[np.dtype[Any], ...]) -> str:
+        """The name of one of NumPy's loops."""
+        chars = "".join(["b_" if dtype.char == "?" else dtype.char for dtype in types])
+        found = native.loop(ufunc, types)
+        assert found is not None
+        self.loops[name := f"np_{ufunc.__name__}_{chars}"] = found
+        return name
+
+    def address(self, name: str, address: int) -> str:
+        """The name under which C finds another function."""
+        self.loops[name] = address, 0
+        return name
+
+    def number(self, value: Value) -> str:
+        """The name of a number."""
+        i = self.program.numbers.index(value)
+        self.declared[f"n{i}"] = f"const double n{i} = NUMBER(numbers, {i});"
+        return f"n{i}"
+
+    def _place(self, value: Value) -> Place | None:
+        call = self.use_def.producer(value)
+        if call is not None and call.view:
+            source = self.place(call.inputs[0])
+            assert source is not None
+            first, args, kwargs = call.inputs[0], call.args, call.kwargs
+            return source.view(
+                lambda array: call.function(
+                    *map_tree(lambda leaf: array if leaf is first else leaf, args), **kwargs
+                )
+            )
+        known = (
+            value.source != "call" or value in self.memory.homes
+            or value in self.memory.results or value in self.memory.offsets
+        )  # fmt: skip
+        if not known:
+            return None
+        return Place(self._word(value), value.dtype, 0, value.dtype, value.shape, value.strides)
+
+    def _word(self, value: Value) -> str:
+        if value not in self.words:
+            word = re.sub(r"\W+", "_", value.name or repr(value)).strip("_")
+            local = value.name and re.fullmatch(r"[a-z]\d*|\d.*", word)  # as loops' variables are
+            word = f"p_{word}" if local or word in _TAKEN else word
+            taken = set(self.words.values())
+            free = (f"{word}{i or ''}" for i in itertools.count())
+            self.words[value] = next(w for w in free if w not in taken)
+        return self.words[value]
+
+    def _declare(self, value: Value) -> None:
+        memory, type_ = self.memory, c_type(value.dtype)
+        home = memory.homes.get(value, value)
+        if home.source == "input":
+            where = f"DATA({type_}, arrays, {self.program.inputs.index(home)})"
+        elif value.source == "constant":
+            if value not in memory.constants:
+                memory.constants.append(value)
+            where = f"DATA({type_}, fixed, {memory.constants.index(value) + 2})"
+        elif value in memory.results:
+            where = f"DATA({type_}, out, {memory.results[value]})"
+        else:
+            where = f"({type_} *)(DATA(char, fixed, 0) + {memory.offsets[value]})"
+        word = self._word(value)
+        self.declared[word] = f"{type_} *const {word} = {where};"
+
+    def _ending(self) -> list[str]:
+        """Hand over the outputs, then write the updates that are not in place yet."""
+        lines: list[str] = []
+        for i, value in enumerate(self.program.outputs):
+            if self.memory.results.get(value) != i and value.size:
+                type_, strides = c_type(value.dtype), self.memory.templates[i].strides
+                target = Place(f"o{i}", value.dtype, 0, value.dtype, value.shape, strides)
+                self.declared[f"o{i}"] = f"{type_} *const o{i} = DATA({type_}, out, {i});"
+                lines += assign(target, self._known(value))
+        for place, value in self.program.updates:
+            if self.memory.homes.get(value) is not place and place.size:
+                lines += assign(self._known(place), self._known(value))
+        return ["", "/* results */", *lines] if lines else []
+
+    def _known(self, value: Value) -> Place:
+        found = self.place(value)
+        assert found is not None
+        return found
+
+
+_FLAGS = {"invalid": "INVALID", "divide": "DIVIDE", "over": "OVER", "under": "UNDER"}
+_CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
+_TAKEN = frozenset(
+    "alpha arrays auto before break call case char const continue default do double else enum extern "
+    "fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product "
+    "register restrict return row short signed sizeof sqrt sqrtf static struct sum sums switch typedef "
+    "union unsigned void volatile while".split()
+)

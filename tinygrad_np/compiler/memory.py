@@ -1,0 +1,129 @@
+"""Where each value of a native program lies, and which memory is used again."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ..aligned import LINE, aligned_bytes
+from .c_code import extent
+from .fusion import Group
+from .kernels import Single
+from .passes.use_def import UseDef
+from .program import Program, Value
+from .schedule import Kernel, Segment
+
+
+class Memory:
+    """Where each value lies: in an input's array, a constant, a result's array or the workspace."""
+
+    def __init__(
+        self, program: Program, use_def: UseDef, kernels: list[Kernel], made: dict[Value, int]
+    ) -> None:
+        self.program, self.use_def, self.kernels, self.made = program, use_def, kernels, made
+        self.constants: list[Value] = []
+        self.read: dict[Value, list[int]] = {}
+        for i, kernel in enumerate(kernels):
+            for call in kernel.calls:
+                for value in call.inputs:
+                    self.read.setdefault(use_def.root_of(value), []).append(i)
+        for value in program.results:
+            self.read.setdefault(use_def.root_of(value), []).append(len(kernels))
+        self.segmented = {
+            use_def.root_of(v) for kernel in kernels if isinstance(kernel, Segment)
+            for call in kernel.calls for v in (*call.inputs, call.out)
+        }  # fmt: skip
+        self.homes = self._homes()
+        self.templates = [np.array(_dummy(value), order="K") for value in program.outputs]
+        self.results: dict[Value, int] = {}
+        for i, value in enumerate(program.outputs):
+            computed = value in made and value not in self.homes and value not in self.segmented
+            if computed and self.templates[i].strides == value.strides and value.size:
+                self.results.setdefault(value, i)
+        self.offsets: dict[Value, int] = {}
+        self.work = aligned_bytes(self._lay_out())
+
+    def _homes(self) -> dict[Value, Value]:
+        """The values that can be computed in the array that they are the update of."""
+        found: dict[Value, Value] = {}
+        raising = [i for i, k in enumerate(self.kernels)
+                   if isinstance(k, Segment) or (isinstance(k, Single) and k.raises)]  # fmt: skip
+        for place, value in self.program.updates:
+            i = self.made.get(value, -1)
+            if i <= max(raising, default=-1) or value in found or place.strides != value.strides:
+                continue
+            kernel, readers = self.kernels[i], self.read.get(place, [])
+            if max(readers, default=-1) > i or value in self.segmented:
+                continue
+            if i in readers and not self._in_step(kernel, place, value):
+                continue
+            found[value] = place
+        return found
+
+    def _in_step(self, group: Kernel, place: Value, value: Value) -> bool:
+        """Whether each element of the place is read before its new value is written."""
+        if not isinstance(group, Group):
+            roots = [self.use_def.root_of(v) for v in group.calls[0].inputs]
+            return isinstance(group, Single) and group.onto is place and roots.count(place) == 1
+        (written,) = [item.level for item in group.items if item.out is value]
+        return all(
+            self.use_def.root_of(v) is not place or (v is place and item.level <= written)
+            for item in group.items for v in item.values
+        )  # fmt: skip
+
+    def has_memory(self, value: Value) -> bool:
+        """Whether a value is more than a local variable of a group's loops."""
+        readers = self.read.get(value, [])
+        kernel = self.kernels[self.made[value]]
+        return not isinstance(kernel, Group) or any(i != self.made[value] for i in readers)
+
+    def _lay_out(self) -> int:
+        """Give each value an offset; memory whose value is dead is used again."""
+        free: list[tuple[int, int]] = []  # offset, size
+        ending: dict[int, list[tuple[int, int]]] = {}
+        total = 0
+        by_kernel: dict[int, list[Value]] = {}
+        cuts = [isinstance(kernel, Segment) for kernel in self.kernels]
+        part = [2 * n - cut for n, cut in zip(itertools.accumulate(cuts), cuts, strict=True)]
+        for value, i in self.made.items():
+            by_kernel.setdefault(i, []).append(value)
+        for i in range(len(self.kernels)):
+            for value in by_kernel.get(i, ()):
+                if value in self.homes or value in self.results or not self.has_memory(value):
+                    continue
+                if not self.read.get(value) and isinstance(self.kernels[i], Group):
+                    continue
+                low, high = extent(value.shape, value.strides, value.dtype.itemsize)
+                size = -(-(high - low) // LINE) * LINE
+                fitting = min(
+                    [f for f in free if size <= f[1] <= 2 * size + 4096],
+                    default=None,
+                    key=lambda f: f[1],
+                )
+                if fitting:
+                    free.remove(fitting)
+                else:
+                    fitting = total, size
+                    total += size
+                self.offsets[value] = fitting[0] - low
+                last = max(self.read.get(value, [i]))
+                while (
+                    last < len(self.kernels)
+                    and part[last] != part[i]
+                    and part[last] == part[min(last + 1, len(part) - 1)]
+                ):
+                    last += 1  # what is read in another function stays, should that be run again
+                ending.setdefault(last, []).append(fitting)
+            free += ending.pop(i, [])
+        return total
+
+    def array(self, value: Value) -> Any:
+        """The array of a value in the workspace."""
+        return np.ndarray(value.shape, value.dtype, self.work, self.offsets[value], value.strides)
+
+
+def _dummy(value: Value) -> Any:
+    low, high = extent(value.shape, value.strides, value.dtype.itemsize)
+    return np.ndarray(value.shape, value.dtype, np.zeros(high - low, np.uint8), -low, value.strides)

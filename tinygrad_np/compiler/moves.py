@@ -1,0 +1,173 @@
+"""The C of what moves elements: reshapes, joins, gathers, scatters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ops import indexing
+from .c_code import Place, assign, at, converted, loops, nest, numbered, substituted
+from .fusion import Emit, Names, placed
+from .program import Call, Value, values_in
+from .symbol import with_item
+
+_SCATTERED: Any = indexing.scattered.__wrapped__  # type: ignore[attr-defined]
+
+
+def reshaped(call: Call) -> Emit | None:
+    """A reshape that is no view."""
+    if call.function is not np.ndarray.reshape or not isinstance(call.args[0], Value):
+        return None
+    x, out = call.args[0], call.out
+    expected = np.ndarray(out.shape, out.dtype, np.empty(out.nbytes, np.uint8)).strides
+    if out.strides != expected or call.kwargs:
+        return None
+
+    def lines(names: Names) -> list[str]:
+        source, target = placed(names, x, out)
+        return assign(target.view(lambda a: a.reshape(x.shape)), source)
+
+    return lines
+
+
+def joined(call: Call) -> Emit | None:
+    """``np.concatenate`` and ``np.stack``."""
+    stack = call.function is np.stack
+    if not (stack or call.function is np.concatenate) or not call.kwargs.keys() <= {"axis"}:
+        return None
+    parts, *rest = call.args
+    axis = rest[0] if rest else call.kwargs.get("axis", 0)
+    if type(axis) is not int or any(not isinstance(p, Value) or converted("x", p.dtype, call.out.dtype) is None
+                                    for p in parts):  # fmt: skip
+        return None
+    axis %= len(call.out.shape)
+
+    def lines(names: Names) -> list[str]:
+        (target,) = placed(names, call.out)
+        text, start = [], 0
+        for (source,) in (placed(names, part) for part in parts):
+            end = start + (1 if stack else source.shape[axis])
+            picked: Any = (slice(None),) * axis + (start if stack else slice(start, end),)
+            text += assign(_part(target, picked), source)
+            start = end
+        return text
+
+    return lines
+
+
+def _array_index(given: Any, rank: int) -> tuple[int, list[Any]] | None:
+    """How many whole axes come first, and the integer arrays that follow; None for other forms."""
+    parts = list(given) if isinstance(given, tuple) else [given]
+    while parts and parts[-1] == slice(None):
+        parts.pop()
+    first = next((i for i, p in enumerate(parts) if p != slice(None)), 0)
+    arrays = []
+    for given_part in parts[first:]:
+        part = given_part
+        if isinstance(part, list) and all(type(i) is int for i in part):
+            part = Value(np.array(part, np.int64), "constant")
+        if not isinstance(part, Value | int) or isinstance(part, bool):
+            return None
+        if isinstance(part, Value) and part.dtype.kind not in "iu":
+            return None
+        arrays.append(part)
+    if not any(isinstance(part, Value) for part in arrays) or len(parts) > rank:
+        return None
+    return first, arrays
+
+
+_BASIC = frozenset([int, np.int64, slice, type(None), type(Ellipsis)])
+
+
+def _is_basic(given: Any) -> bool:
+    parts = given if isinstance(given, tuple) else (given,)
+    return _BASIC.issuperset(map(type, parts)) and not any(True for _ in values_in(given))
+
+
+def _part(place: Place, given: Any) -> Place:
+    parts = given if isinstance(given, tuple) else (given,)
+    whole = parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)
+    return place.view(lambda a: a[whole])
+
+
+def _by_index(names: Names, picked: Place, array: Place, given: Any, text: str) -> list[str]:
+    """Loops over an index's elements and what lies behind each; ``a`` is picked, ``b`` the array's."""
+    found = _array_index(given, len(array.shape))
+    assert found is not None
+    first, parts = found
+    places = [p if isinstance(p, int) else placed(names, p)[0] for p in parts]
+    shape = np.broadcast_shapes(*[p.shape for p in places if isinstance(p, Place)])
+    outer = numbered(len(shape), "i")
+    checks, rows = [], []
+    for k, part in enumerate(places):
+        step, length = array.steps[first + k], array.shape[first + k]
+        word = str(part) if isinstance(part, int) else at(part, outer, part.broadcast(shape).steps)
+        checks += [f"int64_t p{k} = {word};", f"if (place(&p{k}, {length}))", "return CODE;"]
+        rows.append((f"p{k}", step))
+    behind = [*range(first), *range(first + len(parts), len(array.shape))]
+    ranks = [*range(first), *range(first + len(shape), len(picked.shape))]
+    axes = nest([array.shape[k] for k in behind], [picked.steps[k] for k in ranks],
+                [array.steps[k] for k in behind])  # fmt: skip
+    inner = numbered(len(axes))
+    a = at(
+        picked,
+        [*outer, *inner],
+        [*picked.steps[first : first + len(shape)], *[s[0] for _, s in axes]],
+    )
+    b = at(
+        array, [*[p for p, _ in rows], *inner], [*[s for _, s in rows], *[s[1] for _, s in axes]]
+    )
+    body = [*checks, *loops(axes, inner, [substituted(text, A=a, B=b) + ";"], True)]
+    return loops([(n, ()) for n in shape], outer, body)
+
+
+def gathered(call: Call) -> Emit | None:
+    """``x[index]`` by arrays of integers."""
+    if call.function is not np.ndarray.__getitem__ or not isinstance(call.args[0], Value):
+        return None
+    x, given = call.args
+    if _array_index(given, len(x.shape)) is None:
+        return None
+
+    def lines(names: Names) -> list[str]:
+        picked, array = placed(names, call.out, x)
+        return _by_index(names, picked, array, given, "A = B")
+
+    return lines
+
+
+def scattered(call: Call) -> Emit | None:
+    """Zeros to which elements are added at an index, as ``np.add.at`` does."""
+    if call.function is not _SCATTERED or not isinstance(call.args[0], Value):
+        return None
+    (g, given, shape), out = call.args, call.out
+    basic = _is_basic(given)
+    if not basic and (_array_index(given, len(shape)) is None or out.dtype.char not in "fd"):
+        return None
+
+    def lines(names: Names) -> list[str]:
+        source, target = placed(names, g, out)
+        zeros = [f"memset({target.pointer}, 0, {out.nbytes});"]
+        if basic:
+            return [*zeros, *assign(_part(target, given), source)]
+        return [*zeros, *_by_index(names, source, target, given, "B += A")]
+
+    return lines
+
+
+def set_item(call: Call) -> Emit | None:
+    """A copy with new elements at a basic index."""
+    if call.function is not with_item:
+        return None
+    x, given, value = call.args
+    if not isinstance(x, Value) or not isinstance(value, Value) or value.source == "number":
+        return None
+    if not _is_basic(given) or converted("x", value.dtype, x.dtype) is None:
+        return None
+
+    def lines(names: Names) -> list[str]:
+        old, item, target = placed(names, x, value, call.out)
+        return [*assign(target, old), *assign(_part(target, given), item)]
+
+    return lines

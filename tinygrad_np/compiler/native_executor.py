@@ -1,0 +1,145 @@
+"""Runs a program as native code: one C function, with calls of NumPy between where C cannot.
+
+Every result has NumPy's bits: elementwise calls are fused only where C computes the same, and all
+else goes through NumPy's own inner loops. What C does not know runs in NumPy, between two C
+functions; such values and all others that have memory lie in one workspace.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import native
+from .c_code import c_type
+from .c_program import CProgram
+from .fusion import Group
+from .memory import Memory
+from .numpy_executor import NumpyExecutor
+from .passes.use_def import UseDef
+from .program import Call, Program
+from .schedule import Segment, part_of, prepared, schedule
+
+
+class NoLibraryError(Exception):
+    """There is no compiler, or it failed: one warning has been given."""
+
+
+class NativeExecutor:
+    """The program as C functions and what NumPy does between them."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program = prepared(program)
+        self.use_def = UseDef(program)
+        self.origin: dict[int, Call] = {}
+        if any(c_type(v.dtype) is None for v in (*program.inputs, *program.results)):
+            raise NoLibraryError
+        self.kernels, self.made = schedule(program, self.use_def)
+        self.memory = Memory(program, self.use_def, self.kernels, self.made)
+        writer = CProgram(program, self.use_def, self.kernels, self.memory)
+        self.text = writer.text
+        library = native.library(
+            f"#define BLAS_INT {native.blas_integer()}\n{native.RUNTIME}\n{self.text}"
+        )
+        if library is None:
+            raise NoLibraryError
+        for name, address in writer.addresses():
+            (ctypes.c_void_p * 2).in_dll(library, name)[:] = list(address)
+        constants = [value.array for value in self.memory.constants]
+        self.fixed = self.memory.work, 1.0, *constants
+        self.unchecked = self.memory.work, 0.0, *constants
+        self.buffers = [self.memory.work]
+        self.whole: NumpyExecutor | None = None
+        makers = [np.empty_like(t) for t in self.memory.templates]
+        self.parts = [self._part(library, part) for part in writer.parts]
+        self.run = self._run(makers)
+
+    def source(self) -> str:
+        """The generated C."""
+        return self.text
+
+    def __str__(self) -> str:
+        cut = sum(isinstance(kernel, Segment) for kernel in self.kernels)
+        functions = len(self.parts) - cut
+        one = "one C function" if functions == 1 else f"{functions} C functions"
+        between = f" and {cut} stretches in NumPy, whose bits C has no way to get" if cut else ""
+        lines = [
+            f"Native: {len(self.program.calls)} calls as {one}{between}; workspace of "
+            f"{self.memory.work.nbytes:,} bytes, {len(self.memory.homes)} updates in place"
+        ]
+        for kernel in self.kernels:
+            fused = f"fused, {len(kernel.calls)} calls" if isinstance(kernel, Group) else "C"
+            lines.append(f"  {'in NumPy' if isinstance(kernel, Segment) else fused}:")
+            lines += [f"    {c!r}  {c.out.dtype}{list(c.out.shape)}" for c in kernel.calls]
+        return "\n".join(lines)
+
+    # Running
+
+    def _run(self, templates: list[Any]) -> Callable[[Any, Any], Any]:
+        fixed, parts, empty_like = self.fixed, self.parts, np.empty_like
+        if len(parts) != 1 or len(templates) != 1:
+            return self._run_all(templates)
+        part, template = parts[0], templates[0]
+
+        def run_one(arrays: Any, numbers: Any) -> Any:
+            out = (empty_like(template),)
+            if code := part(arrays, numbers, fixed, out):
+                self._resolve(code, part, arrays, numbers, out)
+            return out
+
+        return run_one
+
+    def _run_all(self, templates: list[Any]) -> Callable[[Any, Any], Any]:
+        fixed, parts, empty_like = self.fixed, self.parts, np.empty_like
+
+        def run(arrays: Any, numbers: Any) -> Any:
+            out = tuple([empty_like(template) for template in templates])
+            for part in parts:
+                if code := part(arrays, numbers, fixed, out):
+                    self._resolve(code, part, arrays, numbers, out)
+            return out
+
+        return run
+
+    def _part(self, library: Any, part: str | Segment) -> Callable[..., int | None]:
+        if isinstance(part, str):
+            function = library[part]
+            function.argtypes, function.restype = [ctypes.py_object] * 4, ctypes.c_int
+            return function  # type: ignore[no-any-return]
+        program, targets = self.program, [c.out for c in part.calls if c.out in self.memory.offsets]
+        inner = part_of(program, self.use_def, part.calls, targets)
+        executor = NumpyExecutor(inner, first_line=1000 * (1 + len(self.origin)))
+        self.origin |= executor.origin
+        inputs: Any = [program.inputs.index(v) if v.source == "input" else self.memory.array(v)
+                       for v in inner.inputs]  # fmt: skip
+        numbers = [program.numbers.index(v) for v in inner.numbers]
+        places = [self.memory.array(value) for value in targets]
+
+        def run(arrays: Any, given: Any, fixed: Any, out: Any) -> None:
+            found = executor.run(tuple([arrays[i] if type(i) is int else i for i in inputs]),
+                                 tuple([given[i] for i in numbers]))  # fmt: skip
+            for place, array in zip(places, found, strict=True):
+                np.copyto(place, array)
+
+        return run
+
+    def _resolve(self, code: int, part: Any, arrays: Any, numbers: Any, out: Any) -> None:
+        """Let NumPy warn or raise: of what the processor noticed, or an index out of bounds.
+
+        No state has changed yet.
+        """
+        if code > 0 or set(np.geterr().values()) != {"ignore"}:
+            if self.whole is None:
+                program = self.program
+                results = [value for _, value in program.updates]
+                program = Program(program.inputs, program.numbers, program.calls,
+                                  [*program.outputs, *results], [])  # fmt: skip
+                self.whole = NumpyExecutor(program, first_line=10**6)
+                self.origin |= self.whole.origin
+            self.whole.run(arrays, numbers)
+        if code > 0:
+            raise AssertionError(f"no index is out of bounds: {self.program.calls[code - 1]!r}")
+        part(arrays, numbers, self.unchecked, out)

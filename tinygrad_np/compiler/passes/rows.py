@@ -1,0 +1,40 @@
+"""Products at batch 1: a row times a matrix, and a column times a row, as plain loops.
+
+The sizes are known to the C compiler, and so its loops are twice as fast as BLAS; NumPy's own
+order of additions is BLAS's, and so this one may differ in the last digit.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..program import Program, Value
+
+_MOST_ADDED = 16
+"""A row times a transposed matrix adds along memory, in order: BLAS is faster from here on."""
+_MOST = 500_000
+"""Elements of a matrix for which two threads are no faster."""
+
+
+def small_product(a: Any, b: Any) -> Any:
+    """``a @ b``."""
+    return a @ b
+
+
+def run(program: Program) -> None:
+    """Mark the products for which loops are faster."""
+    for call in program.calls:
+        if call.function in (np.matmul, np.dot) and not call.kwargs:
+            a, b = call.args
+            if _is_small(a, b, call.out):
+                call.function = small_product
+
+
+def _is_small(a: Any, b: Any, out: Value) -> bool:
+    if not (isinstance(a, Value) and isinstance(b, Value)) or out.dtype.char not in "fd":
+        return False
+    if {a.dtype, b.dtype} != {out.dtype} or not len(a.shape) == len(b.shape) == 2 or not a.size:
+        return False
+    (n, k), m = a.shape, b.shape[1]
+    by_rows = m == 1 or b.strides[1] == b.dtype.itemsize
+    return max(b.size, out.size) < _MOST and (k == 1 or (n == 1 and (by_rows or k <= _MOST_ADDED)))

@@ -1,0 +1,152 @@
+"""The C of products of matrices: NumPy's own loop, BLAS that accumulates, loops at batch 1."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import native
+from .c_code import assign, at, c_type, literal, loops, nest, numbered
+from .fusion import Emit, Names, placed
+from .passes.gemm import gemm, layout
+from .passes.rows import small_product
+from .program import Call, Value
+
+
+@functools.lru_cache(1000)
+def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
+    """Whether NumPy's two products give the same bits for these shapes and strides."""
+    rng, arrays = np.random.default_rng(0), []
+    for shape, strides in (a, b):
+        size = np.dtype(char).itemsize
+        low = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s < 0)
+        high = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s > 0)
+        memory = np.resize(rng.standard_normal(1009).astype(char), (high - low) // size + 1)
+        arrays.append(np.ndarray(shape, char, memory, -low, strides))
+    one, other = np.dot(*arrays), np.matmul(*arrays)
+    return one.tobytes() == other.tobytes()
+
+
+def product(call: Call) -> Emit | None:
+    """A product by the loop of ``np.matmul``, batched or not."""
+    if call.function not in (np.matmul, np.dot, np.ndarray.dot) or call.kwargs:
+        return None
+    (a, b), out = call.args, call.out
+    if not isinstance(a, Value) or not isinstance(b, Value) or {a.dtype, b.dtype} != {out.dtype}:
+        return None
+    if native.loop(np.matmul, (out.dtype,) * 3) is None or any(
+        s % v.dtype.itemsize for v in (a, b, out) for s in v.strides
+    ):
+        return None
+    if call.function is not np.matmul and (
+        not {len(a.shape), len(b.shape)} <= {1, 2} or out.dtype.char not in "fd"
+        or not _dot_is_matmul((a.shape, a.strides), (b.shape, b.strides), out.dtype.char)
+    ):  # fmt: skip
+        return None
+
+    def lines(names: Names) -> list[str]:
+        left, right, target = placed(names, a, b, out)
+        shape, strides = target.shape, target.strides
+        if len(a.shape) == 1:
+            left = replace(left, shape=(1, *a.shape), strides=(0, *a.strides))
+            at_row = len(shape) - (len(b.shape) > 1)
+            shape, strides = (
+                (*shape[:at_row], 1, *shape[at_row:]),
+                (*strides[:at_row], 0, *strides[at_row:]),
+            )
+        if len(b.shape) == 1:
+            right = replace(right, shape=(*b.shape, 1), strides=(*b.strides, 0))
+            shape, strides = (*shape, 1), (*strides, 0)
+        target = replace(target, shape=shape, strides=strides)
+        (n, m), k, batch = shape[-2:], left.shape[-1], shape[:-2]
+        places = [left, right, target]
+        outer = [
+            replace(p, shape=p.shape[:-2], strides=p.strides[:-2]).broadcast(batch) for p in places
+        ]
+        axes = nest(batch, *[p.steps for p in outer])
+        inner = numbered(len(axes))
+        words = [f"&{at(p, inner, [s[i] for _, s in axes])}" if axes else p.pointer
+                 for i, p in enumerate(places)]  # fmt: skip
+        steps = ", ".join(str(s) for p in places for s in p.strides[-2:])
+        text = (f"product({names.loop(np.matmul, (out.dtype,) * 3)}, {n}, {k}, {m}, "
+                f"(isize[]){{{steps}}}, {', '.join(words)});")  # fmt: skip
+        return loops(axes, inner, [text]) if axes else [text]
+
+    return lines
+
+
+def accumulated(call: Call) -> Emit | None:
+    """C + alpha * (A @ B), where C's memory holds the result: the update of a weight."""
+    if call.function is not gemm:
+        return None
+    c, a, b, sign, factor = call.args
+    out, (n, k), m = call.out, a.shape, b.shape[1]
+    dtype, type_ = out.dtype, c_type(out.dtype)
+    if k > 1 and (blas := native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm")) is None:
+        return None
+
+    def lines(names: Names) -> list[str]:
+        old, left, right, target = placed(names, c, a, b, out)
+        is_number = isinstance(factor, Value)
+        word = f"({type_}){names.number(factor)}" if is_number else literal(factor, dtype)
+        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}{word};"]
+        if old.pointer != target.pointer:
+            text += assign(target, old)
+        if k == 1:
+            x, y = at(left, ["i"], left.steps[:1]), at(right, ["j"], right.steps[1:])
+            inner = loops([(m, ())], ["j"], [f"{at(target, 'ij', target.steps)} += x * {y};"], True)
+            return [
+                "{",
+                *text,
+                *loops([(n, ())], ["i"], [f"const {type_} x = alpha * {x};", *inner]),
+                "}",
+            ]
+        flags: list[Any] = []
+        for v, place in ((a, left), (b, right)):
+            turned, leading = layout(v) or (False, 0)
+            flags += ["TRANSPOSED" if turned else "PLAIN", place.pointer, leading]
+        table = names.address(f"blas_gemm_{type_}", blas or 0)
+        (ta, pa, la), (tb, pb, lb) = flags[:3], flags[3:]
+        # BLAS takes no look at A and B where alpha is 0; NumPy makes nan of 0 * inf.
+        rest = f"gemm_{type_}({table}, {ta}, {tb}, {n}, {m}, {k}, %s, {pa}, {la}, {pb}, {lb}, %s, {target.pointer});"
+        return ["{", *text, "if (alpha != 0)", rest % ("alpha", 1), "else", "{",
+                f"static {type_} product[{n * m}];", rest.replace(target.pointer + ")", "product)") % (1, 0),
+                f"for (isize i = 0; i < {n * m}; i++)", f"{target.pointer}[i] += alpha * product[i];",
+                "}", "}"]  # fmt: skip
+
+    return lines
+
+
+def by_loops(call: Call) -> Emit | None:
+    """A product at batch 1, as plain loops."""
+    if call.function is not small_product:
+        return None
+    (a, b), out = call.args, call.out
+    (n, k), m = a.shape, b.shape[1]
+
+    def lines(names: Names) -> list[str]:
+        left, right, target = placed(names, a, b, out)
+        x, y, z = (
+            at(left, "ik", left.steps),
+            at(right, "kj", right.steps),
+            at(target, "ij", target.steps),
+        )
+        if k == 1:
+            return loops([(n, ()), (1, ()), (m, ())], "ikj", [f"{z} = {x} * {y};"], True)
+        if m > 1 and b.strides[1] == b.dtype.itemsize:
+            # In an array of C's own the sums stay in registers.
+            body = [f"{c_type(out.dtype)} sums[{m}] = {{0}};",
+                    *loops([(k, ()), (m, ())], "kj", [f"sums[j] += {x} * {y};"], True),
+                    *loops([(m, ())], "j", [f"{z} = sums[j];"], True)]  # fmt: skip
+            return loops([(n, ())], "i", body)
+        body = [
+            f"{c_type(out.dtype)} sum = 0;",
+            *loops([(k, ())], "k", [f"sum += {x} * {y};"]),
+            f"{z} = sum;",
+        ]
+        return loops([(n, ()), (m, ())], "ij", body)
+
+    return lines

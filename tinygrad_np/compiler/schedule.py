@@ -1,0 +1,95 @@
+"""Which calls become one kernel, and in which order the kernels run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .fusion import Group, items_of
+from .kernels import Single, single
+from .passes.use_def import UseDef
+from .program import Call, Program, Value
+
+
+@dataclass(eq=False)
+class Segment:
+    """Calls that run in NumPy, between two functions of C."""
+
+    calls: list[Call] = field(default_factory=list)
+
+
+Kernel = Group | Single | Segment
+
+
+def prepared(program: Program) -> Program:
+    """With copies of what one updated array is to hold of another."""
+    use_def, calls, updates = UseDef(program), list(program.calls), []
+    for place, value in program.updates:
+        if use_def.root_of(value).source == "input" and value.size:
+            copied = Value(np.empty(value.shape, value.dtype))
+            calls.append(Call(np.ndarray.copy, (value, "C"), {}, copied))
+            value = copied  # noqa: PLW2901
+        updates.append((place, value))
+    return Program(program.inputs, program.numbers, calls, program.outputs, updates)
+
+
+def part_of(program: Program, use_def: UseDef, calls: list[Call], out: list[Value]) -> Program:
+    """Some calls of a program, with the views that they read, as a program of its own."""
+    own = {call.out for call in calls}
+    needed, views, roots = (
+        [v for c in calls for v in c.inputs],
+        dict[Value, Call](),
+        dict[Value, None](),
+    )
+    while needed:
+        value = needed.pop()
+        call = use_def.producer(value)
+        if value in own or value.source in ("constant", "number"):
+            continue
+        if call is not None and call.view:
+            views[value] = call
+            needed += call.inputs
+        else:
+            roots[value] = None
+    chosen = own | views.keys()
+    numbers = [n for n in program.numbers if any(n in call.inputs for call in calls)]
+    return Program(list(roots), numbers, [c for c in program.calls if c.out in chosen], out, [])
+
+
+def schedule(program: Program, use_def: UseDef) -> tuple[list[Kernel], dict[Value, int]]:
+    """The kernels in order, and which one makes each value. What fits in joins the latest."""
+    kernels: list[Kernel] = []
+    made: dict[Value, int] = {}
+
+    def maker(value: Value) -> Any:
+        i = made.get(use_def.root_of(value))
+        return None if i is None else kernels[i]
+
+    for call in program.calls:
+        if call.view:
+            continue
+        after = max([made.get(use_def.root_of(v), -1) for v in call.inputs], default=-1)
+        items = items_of(call)
+        alone = single(call) if items is None else None
+        at = None
+        for i in range(len(kernels) - 1, max(after, 0) - 1, -1):
+            kernel = kernels[i]
+            if (
+                (items and isinstance(kernel, Group) and kernel.accepts(items, maker))
+                or (not items and alone is None and isinstance(kernel, Segment))
+            ):  # fmt: skip
+                at = i
+                break
+        if at is None:
+            at = len(kernels)
+            kernels.append(Group(call.out.shape) if items else alone or Segment())
+        kernel = kernels[at]
+        if isinstance(kernel, Group):
+            kernel.add(items or [])
+        elif isinstance(kernel, Segment):
+            kernel.calls.append(call)
+        for value in [item.out for item in items] if items else [call.out]:
+            made[value] = at
+    return kernels, made

@@ -1,0 +1,78 @@
+"""The C of sums, products and maxima along axes, in NumPy's order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import native
+from .c_code import assign, at, expression, literal, loops, nest, numbered, substituted
+from .fusion import Emit, Names, placed
+from .program import Call
+
+_STARTS = {np.add: 0, np.multiply: 1, np.maximum: None, np.minimum: None}
+
+
+def reduction(call: Call) -> Emit | None:
+    """``add.reduce`` and its likes, where the order of NumPy is known."""
+    ufunc: Any = getattr(call.function, "__self__", None)
+    if ufunc not in _STARTS or call.function.__name__ != "reduce" or len(call.args) != 2:
+        return None
+    (x, axis), out = call.args, call.out
+    if not x.shape:
+        return None
+    types = (out.dtype,) * 3
+    if call.kwargs.keys() != {"keepdims"} or x.dtype != out.dtype or x.dtype.char not in "efd":
+        return None
+    every = range(len(x.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    summed = {k % len(x.shape) for k in every}
+    repeats = any(not s and n > 1 for s, n in zip(x.strides, x.shape, strict=True))
+    if repeats or not native.sums_alike(x, summed) or native.loop(ufunc, types) is None:
+        return None
+
+    def lines(names: Names) -> list[str]:
+        source, target = placed(names, x, out)
+        steps = list(target.strides)
+        for k in () if call.kwargs["keepdims"] else sorted(summed):
+            steps.insert(k, 0)
+        kept = tuple([0 if k in summed else step for k, step in enumerate(steps)])
+        whole = replace(target, shape=x.shape, strides=kept)
+        start = _STARTS[ufunc]
+        if start is None:
+            picked = tuple(slice(0, 1) if k in summed else slice(None) for k in range(len(x.shape)))
+            first = source.view(lambda a: a[picked])
+            before = assign(replace(whole, shape=first.shape), first)
+        else:
+            before = assign(target, literal(start, out.dtype) if out.dtype.char != "e" else "0")
+        axes = nest(x.shape, source.steps, whole.steps)
+        if not axes:
+            return (
+                before
+                if start is None
+                else assign(target, source.view(lambda a: a.reshape(out.shape)))
+            )
+        *outer, (n, (step, onto)) = axes
+        text = expression(ufunc, types)
+        few = n < 8 and ufunc is np.add and all(kept for _, (_, kept) in outer)
+        if text and (onto or few):
+            inner = numbered(len(axes))
+            a, b = (
+                at(whole, inner, [s[1] for _, s in axes]),
+                at(source, inner, [s[0] for _, s in axes]),
+            )
+            text = f"{a} += {b}" if ufunc is np.add else f"{a} = {text}"
+            body = loops(axes, inner, [substituted(text, a=a, b=b) + ";"], independent=bool(onto))
+        else:
+            inner = numbered(len(outer))
+            a = f"&{at(whole, inner, [s[1] for _, s in outer])}"
+            b = f"&{at(source, inner, [s[0] for _, s in outer])}"
+            size = x.dtype.itemsize
+            body = loops(outer, inner, [
+                f"call({names.loop(ufunc, types)}, {n}, "
+                f"(isize[]){{{onto * size}, {step * size}, {onto * size}}}, (void *[]){{{a}, {b}, {a}}});"
+            ])  # fmt: skip
+        return [*before, *body]
+
+    return lines
