@@ -76,12 +76,21 @@ def test_the_first_line_that_differs_is_marked(mistake: str) -> None:
             source.splitlines()[(found.first.number or 0) - 1].strip() == line
             or "return" in (source.splitlines()[(found.first.number or 0) - 1])
         )
+    assert {"W1", "b1", "W2", "b2"} >= {row.text[1:3] for row in found.rows if row.text[0] == '"'}
+    assert len([row for row in found.rows if row.line and row.text[0] == '"']) == 4
     assert found.report is not None
     assert found.report.mistakes
     text = str(found)
     assert "->" in text
     assert "What tg.audit says:" in text
     assert found.report.mistakes[0].words in text
+
+
+def test_what_should_stand_where_a_line_differs_is_shown() -> None:
+    found = network().compare(RIGHT.replace("1 - z1 ** 2", "1 - np.tanh(z1) ** 2"))
+    assert found.first is not None
+    assert found.first.line is not None
+    assert found.first.line.text == ["delta1 = (delta2 @ W2.T) * (1 - z1 * z1)"]
 
 
 def test_our_own_source_agrees_with_itself() -> None:

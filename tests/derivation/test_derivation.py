@@ -195,7 +195,7 @@ def test_names_are_the_users() -> None:
 
 
 def test_names_that_python_does_not_take() -> None:
-    names = [*keyword.kwlist[:3], "np", "sum", "a b", "∂x", "1", "loss"]
+    names = [*keyword.kwlist[:3], "np", "n", "sum", "a b", "∂x", "1", "loss"]
     leaves = {name: leaf(2) for name in names}
     derived = tg.derivation(
         lambda: tg.concatenate([t * i for i, t in enumerate(leaves.values(), 2)]).sum(),

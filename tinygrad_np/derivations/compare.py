@@ -121,7 +121,7 @@ def compare(derived: Derivation, given: Any) -> Comparison:
         guess = i == where and found is None
         line = _expected(derived, step, steps, matched) if guess else found
         twin = rows[-1] if rows else None
-        if twin and step.number and (twin.number, twin.equal) == (step.number, equal):
+        if twin and not step.result and (twin.number, twin.equal) == (step.number, equal):
             continue  # one statement that sets two names: np.exp(a, out=a)
         rows.append(Row(step.number or None, step.text, equal, line, i == where))
     gradients = {}
@@ -136,7 +136,7 @@ def compare(derived: Derivation, given: Any) -> Comparison:
 
 
 def evaluated(derived: Derivation) -> list[tuple[Line, Any]]:
-    """The values of all calls of the program, each with the line that it is part of."""
+    """The values of all calls, each with the line that it is part of; a line's own comes first."""
     known: dict[Value, Any] = {
         value: derived.inputs.get(name) for name, value in derived.written.inputs.items()
     }
@@ -231,10 +231,12 @@ def _expected(
     reached = [line.number for s, (_, line) in zip(steps, matched, strict=True)
                if line is not None and s in step.reads]  # fmt: skip
     computed = [s.value for s, (equal, _) in zip(steps, matched, strict=True) if equal]
+    whole: dict[Line, Any] = {}
     for line, value in evaluated(derived):
-        own_value = not line.calls or line.calls[-1].out is line.value
+        whole.setdefault(line, value)
+    for line, value in whole.items():
         later = line.number >= max(reached, default=0) and np.size(value) > 1
-        if own_value and later and not any(_same(other, value) for other in computed):
+        if later and not any(_same(other, value) for other in computed):
             return line
     return None
 

@@ -11,7 +11,7 @@ class Namer:
     """Gives each value a name of its own that Python takes."""
 
     def __init__(self) -> None:
-        self.used = {"np", "loss", "gradients", *keyword.kwlist, *dir(builtins)}
+        self.used = {"np", "n", "loss", "gradients", *keyword.kwlist, *dir(builtins)}
 
     def free(self, name: str, numbered: bool = False) -> str:
         """The name, or the first like it that is free; with ``numbered`` the count starts at 1.
