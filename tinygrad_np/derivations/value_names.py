@@ -44,7 +44,10 @@ class ValueNames:
                 if parent is not None:
                     self._readers[parent].append(node)
         layers = [n for n in written.values if self._is_layer(n) and not self.merges(n)]
-        self.layers: dict[Any, int] = {node: number for number, node in enumerate(layers, 1)}
+        counts: dict[Any, int] = {}  # equal layers have the same number
+        self.layers: dict[Any, int] = {
+            node: counts.setdefault(written.values[node], len(counts) + 1) for node in layers
+        }
         for node, value in written.gradients.items():  # several nodes may have the same
             before = self.gradients.get(value)
             if before is None or not (before.name or before in self.layers):
