@@ -32,6 +32,8 @@ from .definition import Op as Op
 from .definition import composite as composite
 from .definition import op as op
 from .definition import ufunc as ufunc
+from .derivations import DerivationError as DerivationError
+from .derivations import derivation as derivation
 from .drawing import draw as draw
 from .drawing import trace_table as trace_table
 from .gradient_check import GradcheckError as GradcheckError

@@ -1,0 +1,166 @@
+"""The size of the batch as n: a derivation for 150 images is one for any number of them.
+
+Which numbers of the program are the batch's size is not guessed: the graph is traced once more on
+one row less. Where both programs are the same but for numbers that go with the size, these are
+written as ``n``; everywhere else the numbers stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..compiler.program import Value
+from .numpy_text import Size, literal
+from .replay import Replay
+from .writer import Written
+
+
+def size(arrays: Mapping[str, Any]) -> int:
+    """The length of the first of several arrays: that of the batch. 0 where there is none."""
+    found = [array for array in arrays.values() if np.ndim(array)]
+    return len(found[0]) if found else 0
+
+
+def one_less(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arrays that have a row per sample, without their last one."""
+    n = size(arrays)
+    return {name: a[: n - 1] for name, a in arrays.items() if np.ndim(a) and len(a) == n}
+
+
+def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
+    """Write the program's numbers in terms of n, if it is the same for another size of the batch.
+
+    ``make`` gives the graph for one row less. Returns the program for that, or None where the
+    numbers stay.
+    """
+    n = size(_inputs(written))
+    if n < 3:  # 1 may mean anything
+        return None
+    try:
+        other = Written(make())
+        changes = _differences(written, other, n)
+    except Exception:  # one row less may be refused for any reason: the numbers stay
+        written.shapes, written.texts = {}, {}
+        return None
+    for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
+        call.args, call.kwargs = args, kwargs
+    if _Pairs.used([changes, list(written.shapes.values())]):
+        written.batch = next(iter(one_less(_inputs(written))))
+    return other
+
+
+def _inputs(written: Written) -> dict[str, Any]:
+    """Arrays of the shapes of the inputs that are no parameters."""
+    return {
+        name: np.broadcast_to(0, value.shape)
+        for name, value in written.inputs.items()
+        if name not in written.parameters
+    }
+
+
+class _Differ(ValueError):
+    """Two programs differ by more than the size of the batch."""
+
+
+class _Pairs:
+    """Two trees of arguments side by side."""
+
+    def __init__(self, written: Written, n: int) -> None:
+        self.written, self.n = written, n
+        self.same: dict[Value, Value] = {}
+
+    def merged(self, one: Any, other: Any) -> Any:
+        """The first tree, its numbers in terms of n; _Differ where there is no such way."""
+        if isinstance(one, Value):
+            return self.value(one, other)
+        if isinstance(one, tuple | list):
+            if type(one) is not type(other) or len(one) != len(other):
+                raise _Differ
+            return type(one)([self.merged(a, b) for a, b in zip(one, other, strict=True)])
+        if isinstance(one, dict):
+            return {key: self.merged(item, other[key]) for key, item in one.items()}
+        if isinstance(one, slice):
+            return slice(*[self.merged(getattr(one, k), getattr(other, k)) for k in _ENDS])
+        if isinstance(one, np.ndarray):
+            if not np.array_equal(one, other):
+                raise _Differ
+            return one
+        return one if one == other or one != one else self.number(one, other)
+
+    def value(self, one: Value, other: Any) -> Value:
+        """The first value, which must stand where the second one does."""
+        if one.source != "constant":
+            if not isinstance(other, Value) or self.same.setdefault(one, other) is not other:
+                raise _Differ
+        elif one.shape == other.shape:
+            if not np.array_equal(one.array, other.array):  # type: ignore[arg-type]
+                raise _Differ
+        elif _counts(one.array) and _counts(other.array):
+            self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
+        elif (text := _filled(one.array, self.merged(one.shape, other.shape))) and (
+            one.array.flat[0] == other.array.flat[0]  # type: ignore[union-attr]
+        ):
+            self.written.texts[one] = text
+        else:
+            raise _Differ
+        return one
+
+    def number(self, one: Any, other: Any) -> Size:
+        """A number as a multiple of n, or of n squared."""
+        n = self.n
+        if isinstance(one, str | bool | None) or one != int(one):
+            raise _Differ
+        for power in (1, 2, 3):
+            factor, left = divmod(int(one), n**power)
+            if not left and other == factor * (n - 1) ** power:
+                return Size(n, factor, power)
+        raise _Differ
+
+    @staticmethod
+    def used(tree: Any) -> bool:
+        """Whether n stands anywhere in a tree of arguments."""
+        if isinstance(tree, dict):
+            tree = list(tree.values())
+        if isinstance(tree, slice):
+            tree = [tree.start, tree.stop, tree.step]
+        return isinstance(tree, Size) or (
+            isinstance(tree, tuple | list) and any(map(_Pairs.used, tree))
+        )
+
+
+_ENDS = ("start", "stop", "step")
+
+
+def _filled(array: Any, shape: Any) -> str:
+    """An array of zeros or ones as an expression."""
+    if array.dtype != np.float64 or not array.size or (array != array.flat[0]).any():
+        return ""
+    word = {0.0: "zeros", 1.0: "ones"}.get(array.flat[0])
+    return f"np.{word}({literal(shape)})" if word else ""
+
+
+def _counts(array: Any) -> bool:
+    return bool(
+        array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all()
+    )
+
+
+def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, Any]]:
+    """The arguments of all calls, with numbers in terms of n."""
+    pairs = _Pairs(written, n)
+    pairs.same = {value: other.inputs[name] for name, value in written.inputs.items()}
+    for name, value in written.inputs.items():
+        written.shapes[value] = pairs.merged(value.shape, other.inputs[name].shape)
+    calls, others = written.program.calls, other.program.calls
+    if [call.function for call in calls] != [call.function for call in others]:
+        raise _Differ
+    changes = []
+    for call, twin in zip(calls, others, strict=True):
+        changes.append(pairs.merged((call.args, call.kwargs), (twin.args, twin.kwargs)))
+        pairs.same[call.out] = twin.out
+        written.shapes[call.out] = pairs.merged(call.out.shape, twin.out.shape)
+    pairs.merged(written.program.outputs, other.program.outputs)
+    return changes

@@ -1,0 +1,63 @@
+"""What the rules of reading share: the calls by their values, and numbers among the arguments."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..compiler.program import Call, Program, Value
+from .numpy_text import Size
+
+
+class Made(dict[Value, Call]):
+    """The call that makes each value, how often it is read, and which values are results."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__({call.out: call for call in program.calls})
+        self.results = set(program.results)
+        self.uses = Counter([value for call in program.calls for value in call.inputs])
+
+    def by(self, value: Any, *functions: Any, once: bool = False) -> Call | None:
+        """The call that makes a value, if it is one of these functions (and read here alone)."""
+        call = self.get(value) if isinstance(value, Value) else None
+        if call is None or call.function not in functions:
+            return None
+        return None if once and (self.uses[value] > 1 or value in self.results) else call
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether an argument is a plain number."""
+    return isinstance(leaf, int | float | Fraction) and not isinstance(leaf, bool)
+
+
+def exact(number: Any) -> Any:
+    """A whole number as a Fraction, so that 1 / n stays what it is."""
+    if isinstance(number, Size):
+        return number
+    whole = isinstance(number, int | Fraction) or (abs(number) < 2**53 and number == int(number))
+    return Fraction(number) if whole else number
+
+
+FOLDED: dict[Any, Callable[..., Any]] = {
+    np.multiply: operator.mul, np.add: operator.add, np.subtract: operator.sub,
+    np.divide: operator.truediv, np.negative: operator.neg,
+}  # fmt: skip
+
+
+def folded(call: Call) -> Any:
+    """What numbers give; nothing for 1 / 0."""
+    try:
+        return FOLDED[call.function](*[exact(number) for number in call.args])
+    except (ZeroDivisionError, OverflowError, ValueError):
+        return None
+
+
+def become(call: Call, function: Any, *args: Any) -> bool:
+    """Make another call of this one; True."""
+    call.function, call.args, call.kwargs = function, args, {}
+    return True

@@ -1,0 +1,165 @@
+"""A derivation: the forward and the backward pass of a graph, written out."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph import Node
+from ..tensor import Tensor
+from . import batch, source
+from .latex import Equations
+from .lines import Line, Lines
+from .problem import DerivationError
+from .replay import Replay
+from .writer import Written
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+
+class Derivation:
+    """The backward pass of a loss as plain NumPy and as mathematics; see ``derivation``.
+
+    ``inputs`` holds the arrays that the function of ``numpy()`` takes, by name, ``parameters`` the
+    names of those that it differentiates by, ``lines`` the lines in order.
+    """
+
+    def __init__(self, replay: Replay, shorter: Callable[[], Replay] | None = None) -> None:
+        self.replay = replay
+        self.written = Written(replay)
+        smaller = batch.generalise(self.written, shorter or self._shorter)
+        self.written.shorten()
+        self._lines = Lines(self.written, replay.namer)
+        self._source = source.source(self._lines)
+        self.parameters: tuple[str, ...] = tuple(replay.parameters)
+        self.inputs: dict[str, Any] = {
+            name: array
+            for name, array in (replay.arrays | self._lines.constants).items()
+            if name in source.arguments(self._lines)
+        }
+        self._check(self.written)
+        if smaller is not None:
+            self._check(smaller)
+
+    def _shorter(self) -> Replay:
+        """The graph for one row less."""
+        arrays = self.replay.arrays.items()
+        inputs = {name: array for name, array in arrays if name not in self.replay.parameters}
+        return self.replay.with_arrays(batch.one_less(inputs))
+
+    @property
+    def known(self) -> bool:
+        """Whether the values of all inputs are known."""
+        return self.replay.known
+
+    @property
+    def result_names(self) -> dict[str, str]:
+        """The names of the gradients, by parameter."""
+        return self._lines.result_names
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines in order; ``number`` is that in the text of ``numpy()``."""
+        return self._lines.lines
+
+    def numpy(self) -> str:
+        """The source of ``loss_and_gradients(...)``: plain NumPy alone, one statement a line."""
+        return self._source
+
+    def __str__(self) -> str:
+        return self._source
+
+    def equations(self) -> list[str]:
+        """The lines as equations, in LaTeX."""
+        return [f"{left} = {right}" for _, left, right, _ in self._equations().rows()]
+
+    def latex(self) -> str:
+        """The lines as aligned equations, with shapes beside them."""
+        rows = [
+            rf"{left} &= {right}" + (rf" && ({shape})" if shape else "")
+            for _, left, right, shape in self._equations().rows()
+        ]
+        body = " \\\\\n".join(rows)
+        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
+
+    def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Comparison:
+        r"""Somebody's own derivation beside this one; the first line that differs is marked.
+
+        ``own`` is a function of plain NumPy, or its source, whose arguments have the names of
+        ``inputs`` (one other argument is a dict of the parameters), or a dict of gradients by
+        parameter. Gradients are known by their names, ``dW1``, ``grad_W1``, ``W1_grad``, or by
+        the dict that is returned; other lines by their values. Where a gradient is wrong, the
+        comparison holds what ``tg.audit`` says of it.
+
+        >>> import numpy as np, tinygrad_np as tg
+        >>> W = tg.Tensor([[1.0, -1.0], [2.0, 0.5]], requires_grad=True, name="W")
+        >>> x = np.array([[2.0, 1.0], [3.0, -1.0]])
+        >>> derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), x)
+        >>> found = derived.compare("h = np.tanh(x @ W)\ndelta = 1 - h\ndW = x.T @ delta")
+        >>> print(found.first.text, "|", found.first.line.text[0])
+        delta = 1 - h | delta1 = 1 - z1 * z1
+        """
+        from .compare import compare
+
+        return compare(self, own)
+
+    def _equations(self) -> Equations:
+        return Equations(self._lines)
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}$$"
+
+    def _repr_html_(self) -> str:
+        cells = [
+            f"<tr><td>{line.number}</td>"
+            f"<td style='text-align:left'><pre>{html.escape(chr(10).join(line.text))}</pre></td>"
+            f"<td style='text-align:left'>${html.escape(f'{left} = {right}')}$</td>"
+            f"<td>{f'${html.escape(shape)}$' if shape else ''}</td>"
+            f"<td style='text-align:left'>{html.escape(source.comment(line))}</td></tr>"
+            for line, left, right, shape in self._equations().rows()
+        ]
+        heads = ("line", "NumPy", "equation", "shape", "op")
+        head = "".join([f"<th>{word}</th>" for word in heads])
+        return f"<table><tr>{head}</tr>{''.join(cells)}</table>"
+
+    def line_of(self, tensor: Tensor | Node, gradient: bool = False) -> int | None:
+        """The line, in the text of ``numpy()``, that computes a Tensor of the graph.
+
+        With ``gradient`` the one that computes its gradient. None where it is part of no line.
+        """
+        node = tensor._node if isinstance(tensor, Tensor) else tensor
+        known = self.written.gradients if gradient else self.written.values
+        if gradient:
+            for name, leaf in self.replay.parameters.items():
+                if leaf is node:
+                    result = self._lines.result_names[name]
+                    return next(line.number for line in self.lines if line.name == result)
+        value = known.get(node) if node is not None else None
+        if value is None:
+            return None
+        for line in self.lines:
+            if line.value is value or any(call.out is value for call in line.calls):
+                return line.number
+        return None
+
+    def _check(self, written: Written) -> None:
+        """DerivationError unless the source computes what the rules compute."""
+        given = written.given | self._lines.constants
+        names = source.arguments(self._lines)
+        with np.errstate(all="ignore"):
+            loss, gradients = source.execute(self._source, {name: given[name] for name in names})
+        expected = {"loss": written.loss_value} | written.concrete
+        for name, found in {"loss": loss, **gradients}.items():
+            true = np.asarray(expected[name])
+            close = 1e-9 if true.dtype == float else 1e-3
+            scale = np.abs(true[np.isfinite(true)]).max(initial=0) if true.size else 0
+            same = np.allclose(found, true, close, close * scale, equal_nan=True)
+            if np.shape(found) != true.shape or not same:
+                raise DerivationError(
+                    f"the derivation, executed, gives another {name} than the rules do: this is "
+                    "a fault of tg.derivation's, please report it"
+                )

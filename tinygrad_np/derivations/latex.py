@@ -1,0 +1,275 @@
+"""The lines as equations. What is used is what matplotlib's mathtext and KaTeX both know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..compiler.program import Call, Value
+from ..compiler.symbol import with_item
+from .lines import Line, Lines
+from .numpy_text import COMPARE, NAMES, POWER, PRODUCT, SUM, Size, Text, is_transposed, scatters
+
+Operand = Callable[[Any], Text]
+
+_GREEK = frozenset(
+    ["alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "lambda", "mu", "nu",
+     "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega", "zeta", "xi"]
+)  # fmt: skip
+
+
+def symbol(name: str) -> str:
+    r"""A name as mathematics has it.
+
+    >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("weight_0"))
+    W_{1} W_{q} \delta_{2} \mathrm{logits} \mathrm{weight}_{0}
+    """
+    word, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
+    if word in _GREEK:
+        word = f"\\{word}"
+    elif re.fullmatch("[A-Z][a-z]", word) and not index:
+        word, index = word[0], word[1]
+    elif len(word) > 1:
+        word = r"\mathrm{" + word.replace("_", r"\_") + "}"
+    return f"{word}_{{{index}}}" if index else word
+
+
+def shape_text(shape: tuple[Any, ...]) -> str:
+    """A shape, such as n × 10; nothing for a number."""
+    words = [size.text.replace("*", r"\cdot") if isinstance(size, Size) else str(size)
+             for size in shape]  # fmt: skip
+    return r" \times ".join(words)
+
+
+class Equations:
+    """The lines of a derivation as equations: left side, right side and shape of each."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self._symbols: dict[str, str] = {"loss": "L"}
+        for parameter, result in lines.result_names.items():
+            self._symbols[result] = _partial(symbol(parameter))
+        for line in lines.lines:
+            if line.name not in self._symbols:
+                self._symbols[line.name] = self._hidden(line)
+
+    def _hidden(self, line: Line) -> str:
+        """A value on the way; the gradient of a hidden value is a derivative, too."""
+        of = self.lines.value_names.gradient_of.get(line.name)
+        return _partial(symbol(of)) if of else symbol(line.name)
+
+    def rows(self) -> list[tuple[Line, str, str, str]]:
+        """Each line with its left side, its right side, and its shape."""
+        return [(line, *self._equation(line), shape_text(self.lines.shape(line)))
+                for line in self.lines.lines]  # fmt: skip
+
+    def _equation(self, line: Line) -> tuple[str, str]:
+        left = self._symbols[line.name]
+        if not line.calls:
+            return left, self._operand(line.value, own=False).text
+        call = line.calls[-1]
+        if scatters(call):
+            value = call.args[2 if call.function is with_item else 0]
+            return f"({left}){self._index(call.args[1])}", self._operand(value).text
+        return left, expression(call, self._operand, self._index).text
+
+    def _operand(self, value: Any, own: bool = True) -> Text:
+        if not isinstance(value, Value):
+            return number(value)
+        if value in self.lines.names and own:
+            name = self.lines.names[value]
+            return Text(self._symbols.get(name, symbol(name)))
+        made = self.lines.call_of(value)
+        if made is not None:
+            return expression(made, self._operand, self._index)
+        if value in self.lines.names:
+            return Text(symbol(self.lines.names[value]))
+        return Text(constant(value, self.lines.written.texts.get(value)))
+
+    def _index(self, index: Any) -> str:
+        """An index below the line; new axes are not shown, and numbers in a row are i."""
+        parts = index if isinstance(index, tuple) else (index,)
+        words = []
+        for part in parts:
+            if part is None:
+                continue
+            if isinstance(part, slice):
+                ends = ["" if e is None else self._operand(e).text for e in (part.start, part.stop)]
+                words.append(":".join(ends))
+            elif part is Ellipsis:
+                words.append(r"\ldots")
+            elif isinstance(part, Value) and part.source == "constant" and _counts(part.array):
+                words.append("i")
+            elif isinstance(part, list | np.ndarray):
+                words.append(f"({', '.join(map(str, np.ravel(part).tolist()))})")
+            else:
+                words.append(self._operand(part).text)
+        if "i" in words:
+            words = [f"{w}_{{i}}" if "_" not in w and w.startswith("\\") else w for w in words]
+        if all(word in (":", r"\ldots") for word in words):
+            return ""
+        return f"_{{{', '.join(words)}}}"
+
+
+def _partial(of: str) -> str:
+    return rf"\dfrac{{\partial L}}{{\partial {of}}}"
+
+
+def number(value: Any) -> Text:
+    """A number, or what else stands for an operand that is no array."""
+    if isinstance(value, Size):
+        text = value.text.replace(" ** 2", "^{2}").replace(" * ", r"\,")
+        return Text(text, PRODUCT if r"\," in text else 100)
+    if isinstance(value, Fraction) and value.denominator > 1:
+        sign = "-" if value < 0 else ""
+        return Text(rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}", PRODUCT)
+    if isinstance(value, int | float | Fraction) and not isinstance(value, bool):
+        if value in (np.inf, -np.inf):
+            return Text(r"\infty" if value > 0 else r"-\infty", 100 if value > 0 else SUM)
+        text = f"{float(value):.6g}"
+        if "e" in text:
+            digits, power = text.split("e")
+            text = rf"{digits} \cdot 10^{{{int(power)}}}"
+        return Text(text, SUM if value < 0 else 100)
+    return Text(rf"\mathrm{{{value}}}".replace("_", r"\_"))
+
+
+def _counts(array: Any) -> bool:
+    return bool(
+        array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all()
+    )
+
+
+def constant(value: Value, text: str | None) -> str:
+    """An array that the program holds: its elements, if they are few."""
+    array: Any = value.array
+    if text is not None:
+        return r"(0, \ldots, n - 1)"
+    if _counts(array) and array.size > 3:
+        return rf"(0, \ldots, {array.size - 1})"
+    if array.size and (array == array.flat[0]).all():
+        return str(number(array.flat[0].item()).text)
+    if array.ndim == 2 and array.shape[0] == array.shape[1] and (array == np.eye(len(array))).all():
+        return "I"
+    if array.size <= 6:
+        return f"({', '.join([number(x).text for x in array.ravel().tolist()])})"
+    return "C"
+
+
+_INFIX: dict[Any, tuple[str, int]] = {
+    np.add: ("+", SUM), np.subtract: ("-", SUM), np.matmul: (r"\,", PRODUCT),
+}  # fmt: skip
+_COMPARE: dict[Any, str] = {
+    np.equal: "=", np.not_equal: r"\neq", np.less: "<", np.less_equal: r"\leq",
+    np.greater: ">", np.greater_equal: r"\geq", np.bitwise_and: r"\wedge",
+    np.bitwise_or: r"\vee", np.logical_and: r"\wedge", np.logical_or: r"\vee",
+}  # fmt: skip
+_WORDS: dict[Any, str] = {
+    np.exp: r"\exp", np.log: r"\log", np.tanh: r"\tanh", np.sin: r"\sin", np.cos: r"\cos",
+    np.tan: r"\tan", np.sinh: r"\sinh", np.cosh: r"\cosh", np.maximum: r"\max",
+    np.minimum: r"\min", np.arctan: r"\arctan", np.arcsin: r"\arcsin", np.arccos: r"\arccos",
+    np.linalg.det: r"\det",
+}  # fmt: skip
+_BIG: dict[Any, str] = {
+    np.add.reduce: r"\sum", np.multiply.reduce: r"\prod", np.maximum.reduce: r"\max",
+    np.minimum.reduce: r"\min", np.max: r"\max", np.min: r"\min", np.sum: r"\sum",
+    np.mean: r"\mathrm{mean}", np.prod: r"\prod",
+}  # fmt: skip
+
+
+def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
+    """A call as mathematics."""
+    function, args, kwargs = call.function, call.args, call.kwargs
+    if function in _INFIX:
+        sign, binds = _INFIX[function]
+        left, right = operand(args[0]).inside(binds), operand(args[1])
+        return Text(f"{left} {sign} {right.inside(binds + (function is not np.add))}", binds)
+    if function is np.multiply:
+        return _product(call, operand)
+    if function is np.divide:
+        return _fraction(args, *map(operand, args))
+    if function is np.reciprocal:
+        return _fraction(args, Text("1"), operand(args[0]))
+    if function is np.negative:
+        return Text(f"-{operand(args[0]).inside(PRODUCT)}", SUM)
+    if function is np.power:
+        return Text(f"{_base(operand(args[0]))}^{{{operand(args[1]).text}}}", POWER)
+    if function in _COMPARE:
+        sides = [operand(arg).inside(COMPARE + 1) for arg in args]
+        return Text(f"[{sides[0]} {_COMPARE[function]} {sides[1]}]")
+    if is_transposed(call) or (function is np.ndarray.swapaxes and call.args[1] < 0):
+        return Text(f"{_base(operand(args[0]))}^{{\\top}}", POWER)
+    if function is np.linalg.inv:
+        return Text(f"{_base(operand(args[0]))}^{{-1}}", POWER)
+    if function is np.sqrt:
+        return Text(rf"\sqrt{{{operand(args[0]).text}}}")
+    if function is np.absolute:
+        return Text(f"|{operand(args[0]).text}|")
+    if function is np.exp and len(operand(args[0]).text) < 24:
+        return Text(f"e^{{{operand(args[0]).text}}}", POWER)
+    if function is np.ndarray.__getitem__:
+        if isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]:
+            return operand(args[0])  # an axis more or less
+        below = index(args[1])
+        base = operand(args[0])
+        word = f"({base.text})" if "_" in base.text else _base(base)
+        return Text(f"{word}{below}", POWER) if below else base
+    if function in _ARRANGED:
+        return operand(args[0])
+    if function in _BIG and isinstance(args[0], Value):
+        axis = args[1] if len(args) > 1 else kwargs.get("axis")
+        below = "" if axis is None else _axes(axis, len(args[0].shape))
+        # A sum reaches as far as the next + does; what is added up is put in brackets.
+        return Text(f"{_BIG[function]}{below} {operand(args[0]).inside(PRODUCT)}", PRODUCT - 1)
+    if function is np.where:
+        condition, x, y = [operand(arg).text for arg in args]
+        return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
+    name = NAMES.get(function, call.name).split(".")[-1].replace("_", r"\_")
+    known = _WORDS.get(function, rf"\mathrm{{{name}}}")
+    return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")
+
+
+_ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
+"""What changes shape or dtype and no number: the shape beside the equation tells it."""
+
+
+def _fraction(args: tuple[Any, ...], above: Text, below: Text) -> Text:
+    """A fraction; what is divided by a number, or holds a fraction, stands beside it."""
+    if isinstance(args[-1], Value) and "frac" not in above.text:
+        return Text(rf"\dfrac{{{above.text}}}{{{below.text}}}", PRODUCT + 1)
+    if above.text == "1":
+        return Text(rf"\dfrac{{1}}{{{below.text}}}", PRODUCT + 1)
+    return Text(rf"\dfrac{{1}}{{{below.text}}}\,{above.inside(PRODUCT)}", PRODUCT)
+
+
+def _argument(tree: Any, operand: Operand) -> str:
+    if isinstance(tree, tuple | list):
+        return f"({', '.join([_argument(item, operand) for item in tree])})"
+    return operand(tree).text
+
+
+def _axes(axis: Any, ndim: int) -> str:
+    axes = [one % ndim for one in (axis if isinstance(axis, tuple) else (axis,))]
+    word = "axis" if len(axes) == 1 else "axes"
+    return rf"_{{\mathrm{{{word}}}\ {', '.join(map(str, axes))}}}"
+
+
+def _base(text: Text) -> str:
+    """What an exponent or an index is put on."""
+    return text.text if text.binds == 100 and "frac" not in text.text[:5] else f"({text.text})"
+
+
+def _product(call: Call, operand: Operand) -> Text:
+    """Numbers stand before arrays; arrays are multiplied element by element."""
+    scalar = [not isinstance(arg, Value) or arg.shape == () for arg in call.args]
+    first, second = [operand(arg) for arg in call.args]
+    if call.args[0] is call.args[1]:
+        return Text(f"{_base(first)}^{{2}}", POWER)
+    sign = r"\," if any(scalar) else r"\odot"
+    if any(scalar) and second.text[:1].isdigit():
+        sign = r"\cdot"
+    return Text(f"{first.inside(PRODUCT)} {sign} {second.inside(PRODUCT)}", PRODUCT)

@@ -1,0 +1,199 @@
+"""A program as lines: which values have a name, and which are part of an expression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..compiler.program import Call, Value
+from ..definition import Op
+from ..graph import Node
+from ..shapes import Shape
+from .naming import Namer
+from .numpy_text import (
+    PRODUCT,
+    Text,
+    array_text,
+    expression,
+    literal,
+    picks_once,
+    scatters,
+    statements,
+)
+from .value_names import ValueNames
+from .writer import Written
+
+WIDTH = 78
+"""The longest expression; of longer ones a part gets a line of its own."""
+
+
+@dataclass(eq=False)
+class Line:
+    """``name = ...``: one value of the derivation.
+
+    ``calls`` are the program's calls that the line stands for, the last one gives the value;
+    ``node`` is the op call of the graph that it belongs to, in the backward pass that whose rules
+    run. ``number`` is the line's number in the NumPy source.
+    """
+
+    name: str
+    value: Any
+    calls: list[Call]
+    ops: list[str]
+    backward: bool
+    node: Node | None = None
+    text: list[str] = field(default_factory=list)
+    number: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the value."""
+        shape: Shape = getattr(self.value, "shape", ())
+        return shape
+
+
+class Lines:
+    """The lines of a derivation, in order. ``names`` has the names of all values with a line."""
+
+    def __init__(self, written: Written, namer: Namer) -> None:
+        self.written, self.namer = written, namer
+        self.names: dict[Value, str] = {value: name for name, value in written.inputs.items()}
+        self.constants: dict[str, Any] = {}
+        self._inputs = set(self.names)
+        self.lines: list[Line] = []
+        self.of: dict[Value, Line] = {}
+        self._made = {call.out: call for call in written.program.calls}
+        self._texts: dict[Value, Text] = {}
+        self._parts: dict[Value, list[Call]] = {}
+        self.value_names = ValueNames(written, namer)
+        self._uses = Counter(
+            [value for call in written.program.calls for value in call.inputs]
+            + [value for value in written.outputs if isinstance(value, Value)]
+        )
+        for call in written.program.calls:
+            self._visit(call)
+        self._hand_over()
+
+    def call_of(self, value: Value) -> Call | None:
+        """The call that computes a value."""
+        return self._made.get(value)
+
+    def shape(self, line: Line) -> tuple[Any, ...]:
+        """The shape of a line's value, with n for the size of the batch."""
+        return self.written.shapes.get(line.value, line.shape)
+
+    def _visit(self, call: Call) -> None:
+        self._parts[call.out] = [
+            *[c for v in dict.fromkeys(call.inputs) if v in self._texts for c in self._parts[v]],
+            call,
+        ]
+        if self._has_line(call) or scatters(call):
+            self._emit(call)
+            return
+        text = self._within(call)
+        self._texts[call.out] = text
+
+    def _has_line(self, call: Call) -> bool:
+        value = call.out
+        if value in self.value_names.results or value is self.written.loss:
+            return True
+        cheap = (
+            isinstance(call.args[0], Value)
+            and call.args[0] in self.names
+            and (
+                call.function in (np.ndarray.swapaxes, np.ndarray.transpose)
+                or (call.function is np.ndarray.__getitem__ and picks_once(call.args[1]))
+            )
+        )
+        node = self.value_names.outputs.get(value)
+        if node is not None and node.name:
+            return True
+        if self._uses[value] > 1:
+            return not cheap
+        if node is not None and isinstance(node.op, Op):
+            return not self.value_names.merges(node)
+        node = self.value_names.gradients.get(value)
+        if node is not None and node.op is not None:
+            return bool(node.name) or node in self.value_names.layers
+        return False
+
+    def _within(self, call: Call) -> Text:
+        """The expression of a call; parts of it get lines of their own where it is too long."""
+        text = expression(call, self._operand)
+        while len(text.text) > WIDTH:
+            parts = [v for v in dict.fromkeys(call.inputs) if v in self._texts]
+            parts = [v for v in parts if len(self._texts[v].text) > 20 and self._made[v].args]
+            if not parts:
+                break
+            self._emit(self._made[max(parts, key=lambda v: len(self._texts[v].text))])
+            self._parts[call.out] = [
+                *[c for v in dict.fromkeys(call.inputs) if v in self._texts
+                  for c in self._parts[v]],
+                call,
+            ]  # fmt: skip
+            text = expression(call, self._operand)
+        return text
+
+    def _operand(self, value: Any) -> Text:
+        if not isinstance(value, Value):
+            return _literal(value)
+        if value in self.names:
+            return Text(self.names[value])
+        if value in self._texts:
+            return self._texts[value]
+        if value.source == "constant":
+            text = self.written.texts.get(value) or array_text(value.array)
+            if text:
+                return Text(text)
+            name = self.namer.free("constant", numbered=True)
+            self.names[value], self.constants[name] = name, value.array
+            return Text(name)
+        raise AssertionError(f"{value} is read before it is made")
+
+    def _emit(self, call: Call) -> None:
+        if not scatters(call):
+            self._within(call)
+        self._texts.pop(call.out, None)
+        name = self.value_names.name(call, self._made, self.names)
+        text = statements(call, name, self._operand)
+        calls = self._parts[call.out]
+        line = Line(
+            name, call.out, calls, _ops(calls), call in self.written.backward,
+            self.written.node_of.get(call), text,
+        )  # fmt: skip
+        self.names[call.out], self.of[call.out] = name, line
+        self.lines.append(line)
+
+    def _hand_over(self) -> None:
+        """Name the results that are equal to another value, or are no array."""
+        self.result_names: dict[str, str] = {}
+        for parameter, value in self.written.parameters.items():
+            name = self.names.get(value) if isinstance(value, Value) else None
+            if (
+                name is None
+                or self.value_names.results.get(value) != parameter
+                or value in self._inputs
+            ):
+                told = self._operand(value)
+                own = self.namer.free(f"d{parameter}")
+                line = Line(own, value, [], [], True, None, [f"{own} = {told.text}"])
+                self.lines.append(line)
+                name = own
+            self.result_names[parameter] = name
+        loss = self.written.loss
+        if not isinstance(loss, Value) or self.names.get(loss) != "loss":
+            told = self._operand(loss)
+            self.lines.append(Line("loss", loss, [], [], False, None, [f"loss = {told.text}"]))
+        self.lines.sort(key=lambda line: line.backward)
+
+
+def _ops(calls: list[Call]) -> list[str]:
+    return list(dict.fromkeys([call.op.removeprefix("gradient of ") for call in calls if call.op]))
+
+
+def _literal(value: Any) -> Text:
+    text = literal(value)
+    return Text(text, PRODUCT if text.startswith("-") or " / " in text or " * " in text else 100)

@@ -1,0 +1,45 @@
+"""Names for the values of a derivation: the user's own, and others where there are none."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+
+
+class Namer:
+    """Gives each value a name of its own that Python takes."""
+
+    def __init__(self) -> None:
+        self.used = {"np", "n", "loss", "gradients", *keyword.kwlist, *dir(builtins)}
+
+    def free(self, name: str, numbered: bool = False) -> str:
+        """The name, or the first like it that is free; with ``numbered`` the count starts at 1.
+
+        >>> namer = Namer()
+        >>> namer.free("x"), namer.free("x"), namer.free("0.weight"), namer.free("W", True)
+        ('x', 'x2', 'weight_0', 'W1')
+        """
+        name = identifier(name)
+        joint = "_" if name[-1].isdigit() else ""
+        count = 1
+        found = f"{name}{joint}1" if numbered else name
+        while found in self.used:
+            count += 1
+            found = f"{name}{joint}{count}"
+        self.used.add(found)
+        return found
+
+
+def identifier(name: str) -> str:
+    """A name as Python takes it; the numbers of layers go to the end.
+
+    >>> identifier("0.weight"), identifier("encoder.1.bias"), identifier("∂")
+    ('weight_0', 'encoder_1_bias', 'v')
+    """
+    parts = re.findall(r"[A-Za-z0-9_]+", name)
+    numbers = [part for part in parts if part[0].isdigit()]
+    words = [part for part in parts if not part[0].isdigit()]
+    if parts and not parts[0][0].isdigit():
+        return "_".join(parts)
+    return "_".join([*(words or ["v"]), *numbers])

@@ -1,0 +1,211 @@
+"""Writing down a replayed graph and its backward pass, call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import graph, tracing
+from ..compiler import CompileError
+from ..compiler.passes import EXACT
+from ..compiler.program import Call, Program, Value
+from ..compiler.tracer import Tracer
+from ..graph import Node
+from ..recorder import record_of
+from ..tensor import wrap
+from . import arithmetic, reading
+from .problem import DerivationError
+from .replay import Replay
+
+
+def _cofactors(x: Any) -> Any:
+    return np.linalg.det(x)[..., None, None] * np.linalg.inv(x).mT
+
+
+def _minors(x: Any, w: Any) -> Any:
+    c = np.linalg.inv(x).mT
+    share = (c * w).sum(axis=(-2, -1), keepdims=True) * c - c @ w.mT @ c
+    return np.linalg.det(x)[..., None, None] * share
+
+
+PLAIN: dict[str, Callable[..., Any]] = {"cofactors": _cofactors, "minors": _minors}
+"""What ops' own helpers compute, as a textbook has it. (The helpers take singular matrices too.)"""
+
+
+class Writer(Tracer):
+    """A tracer that knows the node of each call, and the value and the gradient of each node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[Node, Value] = {}
+        self.gradients: dict[Node, Value] = {}
+        self.nodes: list[Node | None] = []  # of each call
+        self.forward = 0  # the number of calls of the forward pass
+        self._node: Node | None = None  # whose rules are running
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Write a call down; helpers of ours are written as the NumPy calls that they stand for."""
+        plain = PLAIN.get(getattr(function, "__name__", "").lstrip("_"))
+        if plain is not None and getattr(function, "__module__", "").startswith("tinygrad_np."):
+            return plain(*args)
+        return super().call(function, args, kwargs)
+
+    def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
+        """Told of each op in the forward pass, when its calls have been made."""
+        super().observe(node, operands, output)
+        self.values[node] = self.place(output)
+        self._own(node)
+        self.forward = len(self.calls)
+
+    def before_rules(self, node: Node, gradient: Any) -> None:
+        """Told of each node in the backward pass, before its rules make their calls."""
+        self._own(self._node)
+        super().before_rules(node, gradient)
+        self.gradients[node] = self.place(gradient)
+        self._node = node
+
+    def _own(self, node: Node | None) -> None:
+        self.nodes += [node] * (len(self.calls) - len(self.nodes))
+
+    def finish(self) -> None:
+        """Give the last calls to their node."""
+        self._own(self._node)
+        super().finish()
+
+
+class Written:
+    """A graph's forward and backward pass as a program, simplified for reading.
+
+    ``values`` and ``gradients`` are those of the graph's own nodes, ``node_of`` tells by which of
+    these a call was made; ``inputs`` are the program's inputs by name, ``given`` the arrays that it
+    was traced with, and ``loss_value`` and ``concrete`` what the rules gave for these. A value that
+    a pass found to be equal to another one is that one here.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self.texts: dict[Value, str] = {}  # of constants that depend on the size of the batch
+        self.shapes: dict[Value, tuple[Any, ...]] = {}  # in terms of n, where they depend on it
+        self.batch = ""  # the input whose length is n, where the program is right for any n
+        writer = Writer()
+        token = tracing.active.set(writer)
+        try:
+            with np.errstate(all="ignore"), graph.observed(writer):
+                self._write(replay, writer)
+        except CompileError as error:
+            raise DerivationError(f"the graph cannot be written out: {error}") from None
+        finally:
+            tracing.active.reset(token)
+
+    def _write(self, replay: Replay, writer: Writer) -> None:
+        given: dict[str, Any] = {}
+        self.inputs: dict[str, Value] = {}
+        self.given = _arrays(replay)
+        for name, array in self.given.items():
+            symbol = writer.input(array, name, argument=array.dtype.kind == "f")
+            self.inputs[name] = symbol.variable
+            given[name] = symbol
+        leaves: dict[str, Node] = {}
+        for name in replay.parameters:
+            array = self.inputs[name]
+            leaves[name] = Node(None, (), (), array.shape, array.dtype)
+            given[name] = wrap(given[name], leaves[name])
+        made = replay.run(given)
+        if replay.known and replay.as_recorded:
+            _compare(replay, made)
+        output = made[replay.output]
+        assert output._node is not None
+        start = writer.input(np.ones(output.shape, output.dtype), "g", argument=True)
+        found = graph.backward({output._node: start}, set(leaves.values()), retain=True)
+        writer.finish()
+        same = {tensor._node: node for node, tensor in made.items()}
+        self.concrete = {name: _concrete(found[node]) for name, node in leaves.items()}
+        self.loss_value = _concrete(output._data)
+        results = [writer.place(output._data), *[writer.place(found[n]) for n in leaves.values()]]
+        # Each result has a line of its own: a gradient may be equal to another one, or to an input.
+        self.program = _Program(list(self.inputs.values()), [], list(writer.calls), results, [])
+        self.node_of: dict[Call, Node] = {
+            call: same[node]
+            for call, node in zip(writer.calls, writer.nodes, strict=True)
+            if node is not None and node in same
+        }
+        self.backward = set(writer.calls[writer.forward :])
+        for run in EXACT:
+            run(self.program)
+        self.program.substitute({start.variable: 1.0})
+        reading.run(self.program)
+        self._names = list(leaves)
+        self._values = {same[node]: value for node, value in writer.values.items()}
+        self._gradients = {same[n]: value for n, value in writer.gradients.items() if n in same}
+        self._residuals = {
+            node.saved[-1].variable: residual[0]
+            for node in writer.values
+            if node.saved and (residual := getattr(node.op, "residual", None))
+        }
+        self._settle()
+
+    def shorten(self) -> None:
+        """Shorten fractions, which is last: see ``arithmetic.shorten``."""
+        arithmetic.shorten(self.program)
+        reading.run(self.program)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Say what stands where after the passes."""
+        now = self.program.now
+        self.outputs: list[Any] = list(self.program.outputs)  # a number, where one is constant
+        self.loss, *gradients = self.outputs
+        self.parameters: dict[str, Any] = dict(zip(self._names, gradients, strict=True))
+        self.values: dict[Node, Any] = {n: now(value) for n, value in self._values.items()}
+        self.gradients: dict[Node, Any] = {n: now(value) for n, value in self._gradients.items()}
+        self.residuals: dict[Any, str] = {now(v): name for v, name in self._residuals.items()}
+
+
+class _Program(Program):
+    """A program that knows what was read in place of what."""
+
+    def substitute(self, same: dict[Value, Any]) -> None:
+        """Read other Values, or numbers, in place of some, everywhere."""
+        self.__dict__.setdefault("replaced", {}).update(same)
+        super().substitute(same)
+
+    def now(self, value: Any) -> Any:
+        """What is read in place of a value."""
+        while isinstance(value, Value) and value in self.__dict__.get("replaced", {}):
+            value = self.__dict__["replaced"][value]
+        return value
+
+
+def _arrays(replay: Replay) -> dict[str, Any]:
+    """Values to trace with: the known ones, and random ones of the right shape for others."""
+    rng = np.random.default_rng(0)
+    unknown = {
+        name: rng.uniform(0.5, 1.5, node.shape).astype(node.dtype)
+        for name, node in replay.parameters.items()
+        if name not in replay.arrays
+    }
+    parameters = {
+        n: replay.arrays[n] if n in replay.arrays else unknown[n] for n in replay.parameters
+    }
+    others = {n: array for n, array in replay.arrays.items() if n not in parameters}
+    return others | parameters
+
+
+def _concrete(array: Any) -> Any:
+    return array if type(array) is np.ndarray else array.value
+
+
+def _compare(replay: Replay, made: dict[Node, Any]) -> None:
+    """DerivationError where an op's result is not what it was when the graph was recorded."""
+    for node, tensor in made.items():
+        before = record_of(node).output
+        if before is None or node.op is None:
+            continue
+        now = _concrete(tensor._data)
+        if now.shape != before.shape or not np.allclose(now, before, 1e-3, 1e-5, equal_nan=True):
+            raise DerivationError(
+                f"run again, op {node.op.name!r} gives another result: an array that it reads has "
+                "changed since, or it has an argument that no gradient rule reads. Ask for the "
+                "derivation before the update, and let the rules name all arguments"
+            )
