@@ -25,7 +25,7 @@ train: $(READY)
 	$(BIN)/python -m scripts.train three_layer --out runs/three_layer --resume
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

