@@ -24,8 +24,6 @@ def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = (axis,) if isinstance(axis, _INTEGERS) else tuple(axis)
-    if not ndim and axes in ((0,), (-1,)):  # NumPy reduces a 0-d array along these
-        return ()
     for number in axes:
         if not -ndim <= number < ndim:
             raise np.exceptions.AxisError(int(number), ndim)
@@ -41,7 +39,7 @@ def kept_shape(shape: Shape, axis: Axis) -> Shape:
     >>> kept_shape((3, 4), 1)
     (3, 1)
     """
-    if axis is None:
+    if axis is None or not shape:  # NumPy reduces a 0-d array along axis 0, too
         return (1,) * len(shape)
     axes = normalize_axes(axis, len(shape))
     return tuple([1 if i in axes else n for i, n in enumerate(shape)])
