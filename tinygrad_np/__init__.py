@@ -41,10 +41,13 @@ from .graph import no_grad as no_grad
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
 from .ops.activation import *
+from .ops.convolution import *
 from .ops.elementwise import *
 from .ops.indexing import *
 from .ops.linalg import *
 from .ops.loss import *
+from .ops.normalization import *
+from .ops.pooling import *
 from .ops.reduction import *
 from .ops.shape import *
 from .random import dropout as dropout
