@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..cases import Case, case, normal
+from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor
@@ -49,7 +49,7 @@ def per_axis(value: Any, count: int, name: str, least: int = 0) -> tuple[int, ..
     if len(values) == 1:
         values *= count
     if len(values) != count or not all(isinstance(v, int | np.integer) for v in values):
-        raise ValueError(f"{name}={value!r}: give an integer, or {count}, one for each spatial axis")
+        raise ValueError(f"{name}={value!r}: give an integer, or one for each of {count} axes")
     if any(v < least for v in values):
         raise ValueError(f"{name}={value!r} must be at least {least}")
     return tuple(map(int, values))
@@ -83,7 +83,9 @@ class _Windows:
         self.length = 1 + sum((n - 1) * step for n, step in zip(out, self.steps, strict=True))
         self.kernel, self.out = kernel, out
         along: Sequence[int] = (self.length,) if runs else out
-        apart = x.strides[-1:] if runs else [s * step for s, step in zip(stride, steps, strict=True)]
+        apart = (
+            x.strides[-1:] if runs else [s * step for s, step in zip(stride, steps, strict=True)]
+        )
         taps = [d * step for d, step in zip(dilation, steps, strict=True)]
         self.view = as_strided(
             x, (channels, *kernel, count, *along), (x.strides[1], *taps, x.strides[0], *apart)
@@ -135,9 +137,7 @@ def _inside(size: Shape, pads: Pads) -> Any:
 
 
 @pure
-def _convolve(
-    x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int
-) -> Any:
+def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
     kernel = weight.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, pads, dilation)
     dtype = np.result_type(wide(x), weight)
@@ -484,9 +484,7 @@ def _unfolded(x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape)
 
 
 @pure
-def _folded(
-    y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape
-) -> Any:
+def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape) -> Any:
     out = output_size(size, kernel, stride, pads, dilation)
     padded = [n + sum(pad) for n, pad in zip(size, pads, strict=True)]
     channels = y.shape[1] // math.prod(kernel)
@@ -549,7 +547,10 @@ def unfold(
 
 
 @composite(
-    cases=[case(normal(2, 12, 4), (3, 4), (2, 3)), case(normal(8, 4), (4, 3), 2, (2, 1), (1, 0), (2, 1))]
+    cases=[
+        case(normal(2, 12, 4), (3, 4), (2, 3)),
+        case(normal(8, 4), (4, 3), 2, (2, 1), (1, 0), (2, 1)),
+    ]
 )
 def fold(
     x: Operand, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,

@@ -88,9 +88,7 @@ def _largest(
 
 
 @pure
-def _places(
-    x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-) -> Any:
+def _places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Any:
     """Where in x, flattened, the largest element of each window lies, the first of several."""
     size, counts = x.shape[2:], out.shape[2:]
     inside = None
@@ -168,9 +166,7 @@ def _sums(x: Any, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> A
 
 
 @pure
-def _spread_sums(
-    y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shape
-) -> Any:
+def _spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Any:
     given, y = y, wide(y)
     for i in reversed(range(len(kernel))):
         counts = y.shape[2 + i]
@@ -223,9 +219,7 @@ def _max_pool(
     return y if had_batch else squeeze(y, 0)
 
 
-@composite(
-    cases=[case(distinct(2, 2, 5), 2), case(distinct(2, 5), 3, 1, 1, 2)], analytic=False
-)
+@composite(cases=[case(distinct(2, 2, 5), 2), case(distinct(2, 5), 3, 1, 1, 2)], analytic=False)
 def max_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,

@@ -192,8 +192,9 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     1000.6931471805599
     """
     given, x = x, wide(floats(x))
-    pivot = np.max(x.real, axis=axis, keepdims=True)  # any pivot does; the real part stays analytic
     largest = np.finfo(x.dtype).max  # inf - inf would be nan
+    # Any pivot does; the real part stays analytic.
+    pivot = np.max(x.real, axis=axis, keepdims=True, initial=-largest)
     pivot = np.clip(pivot, -largest, largest)
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
         total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
