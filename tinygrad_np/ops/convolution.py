@@ -202,6 +202,15 @@ def _correlated(
 
 # The three ops
 
+
+def _windows_of(
+    x: Any, weight: Any, out: Shape, stride: Shape, padding: Pads, dilation: Shape, groups: int
+) -> Any:
+    """The convolution, without the windows that a larger image has besides ``out``."""
+    y = OPS["convolution"](x, weight, None, stride, padding, dilation, groups)
+    return y if y.shape[2:] == out else y[(..., *map(slice, out))]
+
+
 _PLAIN: tuple[Any, ...] = ((1,), ((0, 0),), (1,), 1)
 _FULL: tuple[Any, ...] = ((2, 1), ((1, 0), (1, 2)), (1, 2), 2)
 
@@ -241,9 +250,10 @@ def convolution(
         case(normal(2, 2, 4), normal(2, 3, 2), (5,), *_PLAIN),
         case(normal(2, 4, 2, 4), normal(4, 2, 2, 2), (3, 4), (2, 1), ((1, 0), (1, 1)), (1, 2), 2),
         case(normal(0, 1, 2), normal(1, 1, 2), (3,), *_PLAIN),
+        case(normal(2, 1, 3), normal(1, 2, 2), (6,), (1,), ((0, 0),), (2,), 1),
     ],
-    y=lambda g, weight, stride, padding, dilation, groups: OPS["convolution"](
-        g, weight, None, stride, padding, dilation, groups
+    y=lambda g, y_shape, weight, stride, padding, dilation, groups: _windows_of(
+        g, weight, y_shape[2:], stride, padding, dilation, groups
     ),
     weight=lambda g, y, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
         y, g, weight_shape[2:], stride, padding, dilation, groups
@@ -265,9 +275,10 @@ def convolution_input(
         case(normal(2, 2, 4), normal(2, 3, 5), (2,), *_PLAIN),
         case(normal(2, 4, 2, 4), normal(2, 4, 3, 4), (2, 2), (2, 1), ((1, 0), (1, 1)), (1, 2), 2),
         case(normal(0, 1, 2), normal(0, 1, 3), (2,), *_PLAIN),
+        case(normal(2, 1, 3), normal(2, 2, 6), (2,), (1,), ((0, 0),), (2,), 1),
     ],
-    y=lambda g, x, stride, padding, dilation, groups: OPS["convolution"](
-        x, g, None, stride, padding, dilation, groups
+    y=lambda g, y_shape, x, stride, padding, dilation, groups: _windows_of(
+        x, g, y_shape[2:], stride, padding, dilation, groups
     ),
     x=lambda g, y, x_shape, stride, padding, dilation, groups: OPS["convolution_input"](
         y, g, x_shape[2:], stride, padding, dilation, groups

@@ -227,7 +227,7 @@ def kl_div(
         some = where(t.data > 0, t, 1.0).astype(t.dtype)
         losses = subtract(multiply(t, log(some)), multiply(t, x))
     if reduction == "batchmean":
-        return divide(sum(losses), losses.shape[0])
+        return divide(sum(losses), losses.shape[0] if losses.ndim else 1)
     return average(losses, reduction)
 
 

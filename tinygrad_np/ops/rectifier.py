@@ -44,7 +44,7 @@ def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
 
 def _by_feature(weight: Any, ndim: int) -> Any:
     """One number for all, or one for each feature (axis 1), in a shape that broadcasts."""
-    return weight.reshape((-1, *(1,) * (ndim - 2))) if ndim > 1 else weight.reshape(-1)
+    return weight.reshape((-1, *(1,) * (ndim - 2)) if ndim else ())
 
 
 def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
