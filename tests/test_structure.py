@@ -24,7 +24,7 @@ FLOORS = {
     "graph": 1, "recorder": 1,
     "tensor": 2,
     "cases": 3, "source": 3, "opcall": 3, "definition": 3,
-    "ops": 4,
+    "ops": 4, "random": 4,
 }  # fmt: skip
 TOP = 5
 

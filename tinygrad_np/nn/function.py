@@ -47,7 +47,9 @@ def as_module(
     module: str, name: str, function: Callable[..., Any], inputs: int = 1
 ) -> type[Function]:
     """A class for a function of so many inputs, defined in ``module``, where pickle finds it."""
-    parameters = list(inspect.signature(function).parameters.items())[inputs:]
+    found = inspect.signature(function).parameters
+    usual = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = [(key, p) for key, p in found.items() if p.kind in usual][inputs:]
     return type(name, (Function,), {
         "function": staticmethod(function), "inputs": inputs, "settings": dict(parameters),
         "__doc__": f"``tg.{function.__name__}`` as a module.",

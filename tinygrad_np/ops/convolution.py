@@ -36,8 +36,9 @@ __all__ = [
 Pads = tuple[tuple[int, int], ...]
 """Zeros before and after, for each spatial axis."""
 
-BLOCK = 1 << 18
-"""Bytes of columns made at a time: measured, 2^17 to 2^19 are equally fast."""
+BLOCK = 1 << 20
+"""Bytes of columns made at a time. A step of LeNet-5 takes 11 ms with 2^17, 6.4 with 2^18, 5.4 with
+2^20, and no less with more, where memory grows."""
 
 
 # Geometry
@@ -116,7 +117,7 @@ class _Windows:
         """Rows (channels, images · length) of outputs, as (images, channels, *out)."""
         step = rows.itemsize
         strides = [step * n for n in (self.length, images * self.length, *self.steps)]
-        return as_strided(rows, (images, rows.shape[0], *self.out), strides)
+        return np.ndarray((images, rows.shape[0], *self.out), rows.dtype, rows, 0, strides)
 
 
 def _padded(x: Any, pads: Pads, dtype: Any) -> Any:

@@ -61,16 +61,20 @@ def _ratio(x: Any, coefficients: tuple[Sequence[float], Sequence[float]]) -> Any
     return p / q
 
 
-def _tail(x: Any) -> Any:
-    """1 - erf(x) for x > 0.46875, to its last digits."""
-    y = np.minimum(x, 30)
+def _scaled_tail(y: Any) -> Any:
+    """(1 - erf(y)) exp(y²) for y > 0.46875."""
     out = np.empty_like(y)
     far = y > 4
     out[~far] = _ratio(y[~far], _MIDDLE)
     z = y[far]
     out[far] = (1 / math.sqrt(math.pi) - _ratio(z**-2, _LARGE) / z**2) / z
-    head = np.trunc(y * 16) / 16  # its square has no rounding error
-    return out * np.exp(-head * head) * np.exp(-(y - head) * (y + head))
+    return out
+
+
+def _exp_of_square(y: Any, factor: float) -> Any:
+    """exp(-factor y²), to its last digits: the square of ``head`` has no rounding error."""
+    head = np.trunc(y * 16) / 16
+    return np.exp(-factor * head * head) * np.exp(-factor * (y - head) * (y + head))
 
 
 @pure
@@ -84,7 +88,8 @@ def error_function(x: Any) -> Any:
     near = size <= 0.46875
     out[near] = x[near] * _ratio(x[near] ** 2, _SMALL)
     rest = ~near & (x == x)
-    out[rest] = np.copysign(1 - _tail(size[rest]), x[rest])
+    y = np.minimum(size[rest], 30)
+    out[rest] = np.copysign(1 - _scaled_tail(y) * _exp_of_square(y, 1), x[rest])
     return out
 
 
@@ -99,8 +104,9 @@ def normal_distribution(x: Any) -> Any:
     near = np.abs(z) <= 0.46875
     out[near] = 0.5 + 0.5 * z[near] * _ratio(z[near] ** 2, _SMALL)
     rest = ~near & (z == z)
-    half = 0.5 * _tail(np.abs(z[rest]))
-    out[rest] = np.where(z[rest] > 0, 1 - half, half)
+    y = np.minimum(np.abs(x[rest]), 40)
+    half = 0.5 * _scaled_tail(y * math.sqrt(0.5)) * _exp_of_square(y, 0.5)
+    out[rest] = np.where(x[rest] > 0, 1 - half, half)
     return out
 
 
