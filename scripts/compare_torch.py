@@ -110,9 +110,12 @@ def convolutions(axes: int, transposed: bool = False) -> list[Call]:
         {"padding": tuple(range(axes))}, {"stride": tuple(range(1, axes + 1))},
         {"dilation": tuple(range(1, axes + 1)), "padding": 1},
     ]  # fmt: skip
-    settings += [{"stride": 2, "output_padding": 1}, {"dilation": 2, "output_padding": 1, "padding": 1}] if (
-        transposed
-    ) else [{"padding": "same"}, {"padding": "same", "dilation": 2}, {"padding": "valid", "stride": 2}]  # fmt: skip
+    if transposed:
+        settings.append({"stride": 2, "output_padding": 1})
+        settings.append({"dilation": 2, "output_padding": 1, "padding": 1})
+    else:
+        settings += [{"padding": "same"}, {"padding": "same", "dilation": 2}]
+        settings.append({"padding": "valid", "stride": 2})
     calls = []
     for i, setting in enumerate(settings):
         for batch in ((3,), ()):
@@ -212,9 +215,11 @@ INSTANCES = [
 ]  # fmt: skip
 GROUPS = [
     *[call(x, groups, *rest)
-      for groups, shapes in ((2, [(3, 4), (2, 4, 3), (1, 2, 2, 2)]), (1, [(2, 3, 2)]), (3, [(2, 3, 4)]))
+      for groups, shapes in (
+          (2, [(3, 4), (2, 4, 3), (1, 2, 2, 2)]), (1, [(2, 3, 2)]), (3, [(2, 3, 4)]))
       for x, *rest in features(shapes)],
-    call(N(2, 3), 2), call(np.ones((2, 4, 2)), 2), call(N(0, 4, 2), 2), call(N(3, 4, 2, scale=1e4), 4),
+    call(N(2, 3), 2), call(np.ones((2, 4, 2)), 2), call(N(0, 4, 2), 2),
+    call(N(3, 4, 2, scale=1e4), 4),
 ]  # fmt: skip
 
 
@@ -329,9 +334,11 @@ def resolutions() -> list[Call]:
         ((1, 1, 2, 3, 2), ("nearest", "trilinear")),
     ):  # fmt: skip
         for mode in modes:
-            corners = [{}] if mode == "nearest" else [{"align_corners": c} for c in (True, False)]
-            for how in ({"size": 5}, {"size": 1}, {"size": 2}, {"scale_factor": 2}, {"scale_factor": 1.7},
-                        {"scale_factor": 0.6}):  # fmt: skip
+            corners: list[dict[str, Any]] = (
+                [{}] if mode == "nearest" else [{"align_corners": c} for c in (True, False)]
+            )
+            sizes: list[dict[str, Any]] = [{"size": n} for n in (1, 2, 5)]
+            for how in (*sizes, *[{"scale_factor": factor} for factor in (2, 1.7, 0.6)]):
                 calls += [call(N(*shape), mode=mode, **how, **corner) for corner in corners]
     return calls
 
@@ -374,10 +381,12 @@ def with_statistics(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 UNARY: dict[str, dict[str, Sequence[Any]]] = {
-    "gelu": {"approximate": ("none", "tanh")}, "hardtanh": {"min_val": (-1.0, -0.3), "max_val": (0.7, 2.0)},
+    "gelu": {"approximate": ("none", "tanh")},
+    "hardtanh": {"min_val": (-1.0, -0.3), "max_val": (0.7, 2.0)},
     "hardsigmoid": {}, "hardswish": {}, "hardshrink": {"lambd": (0.5, 0.1)},
     "softshrink": {"lambd": (0.5, 0.1)}, "tanhshrink": {}, "softsign": {}, "selu": {},
-    "celu": {"alpha": (1.0, 0.3)}, "mish": {}, "relu6": {}, "relu": {}, "elu": {"alpha": (1.0, 0.5)},
+    "celu": {"alpha": (1.0, 0.3)}, "mish": {}, "relu6": {}, "relu": {},
+    "elu": {"alpha": (1.0, 0.5)},
     "leaky_relu": {"negative_slope": (0.01, 0.3)}, "silu": {},
     "threshold": {"threshold": (0.1, -0.5), "value": (2.0,)},
     "softplus": {"beta": (1.0, 2.0), "threshold": (20.0, 3.0)},
@@ -411,16 +420,18 @@ CALLS |= {
                   for shape, axis in (((3, 4), 1), ((3, 4), 0), ((2, 3, 4), -1))
                   for p in (2.0, 1.0, 3.0) for scale in (1.0, 1e3, 1e-3)],
     "embedding": embeddings(),
-    "one_hot": [call(I(4, *shape), 4) for shape in ((3,), (2, 3), (), (0, 2), (5,)) for _ in range(3)]
-    + [call(I(3, 4)) for _ in range(5)] + [call(Fixed([0, 4]), 3), call(Fixed([-1, 0]), 3)],
+    "one_hot": [
+        *[call(I(4, *shape), 4) for shape in ((3,), (2, 3), (), (0, 2), (5,)) for _ in range(3)],
+        *[call(I(3, 4)) for _ in range(5)], call(Fixed([0, 4]), 3), call(Fixed([-1, 0]), 3)],
     "scaled_dot_product_attention": attention(), "MultiheadAttention": multihead(),
     "cross_entropy": classes(), "nll_loss": classes(log=True),
     "l1_loss": pairs(), "mse_loss": pairs(), "huber_loss": pairs(N, wide, delta=(1.0, 0.3)),
     "smooth_l1_loss": pairs(N, wide, beta=(1.0, 0.3, 0.0)),
-    "kl_div": pairs(N, inside) + pairs(N, N, log_target=(True,), reduction=(*REDUCTIONS, "batchmean")),
-    "binary_cross_entropy": pairs(inside, inside)
-    + [call(np.array([0.0, 1.0, 0.5]), Fixed([0.0, 1.0, 1.0])),
-       call(N(3), inside(3)), call(inside(3), inside(3), Fixed(U(1, 2, 3)))],
+    "kl_div": pairs(N, inside)
+    + pairs(N, N, log_target=(True,), reduction=(*REDUCTIONS, "batchmean")),
+    "binary_cross_entropy": [
+        *pairs(inside, inside), call(np.array([0.0, 1.0, 0.5]), Fixed([0.0, 1.0, 1.0])),
+        call(N(3), inside(3)), call(inside(3), inside(3), Fixed(U(1, 2, 3)))],
     "binary_cross_entropy_with_logits": with_weights(),
     "hinge_embedding_loss": pairs(N, signs, margin=(1.0, 0.3)),
     "margin_ranking_loss": [
@@ -432,13 +443,18 @@ CALLS |= {
     "pairwise_distance": vectors(p=(2.0, 1.0, 3.0), keepdims=(False, True)),
     "bilinear": [call(N(*f, 2), N(*f, 3), N(4, 2, 3), N(4) if b else None)
                  for f in ((3,), (2, 3), (), (0,), (1,)) for b in (True, False) for _ in range(2)],
-    "pixel_shuffle": [call(N(*f, 4 * c, 2, 3), 2) for f in ((), (2,), (2, 2), (1,)) for c in (1, 2, 3)]
-    + [call(N(9, 2, 2), 3)] * 8,
-    "pixel_unshuffle": [call(N(*f, c, 4, 6), 2) for f in ((), (2,), (2, 2), (1,)) for c in (1, 2, 3)]
-    + [call(N(2, 6, 3), 3)] * 8,
+    "pixel_shuffle": [
+        call(N(*f, c * r * r, 2, 3), r)
+        for f in ((), (2,), (2, 2), (1,)) for c in (1, 2, 3) for r in (2, 3)],
+    "pixel_unshuffle": [
+        call(N(*f, c, 6, 12), r)
+        for f in ((), (2,), (2, 2), (1,)) for c in (1, 2, 3) for r in (2, 3)],
     "upsample": resolutions(),
-    "dropout": [call(N(*shape), p, training) for shape in ((3, 4), (5,), ()) for p, training in (
-        (0.0, True), (1.0, True), (0.5, False), (0.0, False), (1.0, False), (1.5, True), (-0.1, True))],
+    "dropout": [
+        call(N(*shape), p, training)
+        for shape in ((3, 4), (5,), ()) for p, training in (
+            (0.0, True), (1.0, True), (0.5, False), (0.0, False), (1.0, False), (1.5, True),
+            (-0.1, True))],
     "dropout2d": [call(N(*shape), p, training) for shape in ((3, 4, 2), (1, 2, 3, 3), (0, 2, 2, 2))
                   for p, training in ((0.0, True), (1.0, True), (0.5, False), (0.0, False),
                                       (1.0, False), (1.5, True), (-0.1, True))],
@@ -656,8 +672,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'WRONG' if bad else 'ok':5}  {name:32}  {len(CALLS[name]):6}  {cells}")
         for column in bad:
             args, kwargs = places[column]
-            shown = [f"{np.shape(getattr(a, 'array', a))}" if isinstance(a, np.ndarray | Fixed)
-                     else repr(a) for a in args]  # fmt: skip
+            shown = [repr(a) if isinstance(a, int | tuple | bool) else
+                     f"{np.shape(a.array if isinstance(a, Fixed) else a)}" for a in args]  # fmt: skip
             print(f"       {column}: {', '.join(shown)} {kwargs}")
     total = sum(len(CALLS[name]) for name in options.names or CALLS)
     print(f"{len(options.names or CALLS)} functions, {total} inputs: "

@@ -1,4 +1,4 @@
-"""What layers compute, element by element: convolutions and pooling by loops, the rest by formula."""
+"""What layers compute: convolutions and pooling by loops, the rest by another formula."""
 
 import itertools
 import math
@@ -232,10 +232,11 @@ def _avg_pool(
 def _adaptive(axes: int, x: Array, output_size: Any) -> Array:
     for axis, out in enumerate(_each(output_size, axes), 2):
         n = x.shape[axis]
-        out = n if out is None else out
+        count = n if out is None else out
+        bounds = [(i * n / count, (i + 1) * n / count) for i in range(count)]
         parts = [
-            x.take(range(math.floor(i * n / out), math.ceil((i + 1) * n / out)), axis).mean(axis)
-            for i in range(out)
+            x.take(range(math.floor(start), math.ceil(stop)), axis).mean(axis)
+            for start, stop in bounds
         ]
         x = np.stack(parts, axis)
     return x
@@ -399,15 +400,16 @@ def _cross_entropy(
 
 def _huber(x: Array, t: Array, reduction: str = "mean", delta: float = 1.0) -> Array:
     d = np.abs(x - t)
-    delta = np.longdouble(delta)
-    return _reduced(np.where(d <= delta, d * d / 2, delta * (d - delta / 2)), reduction)
+    far = np.longdouble(delta) * (d - np.longdouble(delta) / 2)
+    return _reduced(np.where(d <= delta, d * d / 2, far), reduction)
 
 
 def _smooth_l1(x: Array, t: Array, reduction: str = "mean", beta: float = 1.0) -> Array:
-    d, beta = np.abs(x - t), np.longdouble(beta)
+    d = np.abs(x - t)
     if beta == 0:
         return _reduced(d, reduction)
-    return _reduced(np.where(d < beta, d * d / 2 / beta, d - beta / 2), reduction)
+    near = d * d / 2 / np.longdouble(beta)
+    return _reduced(np.where(d < beta, near, d - np.longdouble(beta) / 2), reduction)
 
 
 def _poisson(

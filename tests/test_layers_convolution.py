@@ -26,7 +26,7 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     y = tg.conv2d(x, w, b, stride, 1)
     assert_close(y.data, LAYERS["conv2d"](x.data, w.data, b.data, stride, 1), 1e-13, 1e-14)
     g = np.random.default_rng(1).normal(size=y.shape)
-    dx, dw, db = tg.grad(y, [x, w, b], [g])
+    dx, dw, db = tg.grad(y, [x, w, b], g)
     geometry = ((stride,) * 2, ((1, 1),) * 2, (1, 1), 1)
     assert_close(dx.data, LAYERS["convolution_input"](g, w.data, (6, 5), *geometry), 1e-13, 1e-14)
     assert_close(dw.data, LAYERS["convolution_weight"](g, x.data, (3, 2), *geometry), 1e-12, 1e-13)
@@ -59,13 +59,13 @@ def test_an_infinite_number_stays_where_it_is() -> None:
     x[0, 0, 0, 0] = np.inf
     image, w = tg.Tensor(x), tg.Tensor(np.ones((1, 1, 2, 2)), True)
     g = np.ones((1, 1, 3, 3))
-    (dw,) = tg.grad(tg.conv2d(image, w), [w], [g])
+    (dw,) = tg.grad(tg.conv2d(image, w), [w], g)
     assert dw.tolist() == [[[[np.inf, 9.0], [9.0, 9.0]]]]
     heavy = np.ones((1, 1, 2, 2))
     heavy[0, 0, 0, 1] = np.inf
-    x = tg.Tensor(np.ones((1, 1, 4, 4)), True)
+    plain = tg.Tensor(np.ones((1, 1, 4, 4)), True)
     with np.errstate(invalid="ignore"):
-        (dx,) = tg.grad(tg.conv2d(x, heavy), [x], [g])
+        (dx,) = tg.grad(tg.conv2d(plain, heavy), [plain], g)
     assert not np.isnan(dx.data).any()
 
 

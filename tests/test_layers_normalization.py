@@ -50,7 +50,7 @@ def test_statistics_are_buffers_that_files_keep(tmp_path: Any) -> None:
     net(batch(4, 2, 3, 3))
     tg.save(net, tmp_path / "net.safetensors")
     fresh = nn.Sequential(nn.BatchNorm2d(2), nn.InstanceNorm2d(2, track_running_stats=True))
-    tg.load(fresh, tmp_path / "net.safetensors")
+    tg.load(tmp_path / "net.safetensors", fresh)
     x = batch(2, 2, 3, 3)
     assert np.array_equal(fresh.eval()(x).data, net.eval()(x).data)
     assert "0.running_mean (buffer)" in net.summary() or "running_mean (buffer)" in net.summary()
@@ -61,7 +61,7 @@ def test_constant_rows_become_0() -> None:
     y = tg.layer_norm(x, 4)
     y.sum().backward()
     assert y.data.tolist() == np.zeros((2, 4)).tolist()
-    assert np.isfinite(x.grad).all()  # type: ignore[call-overload]
+    assert np.isfinite(np.asarray(x.grad)).all()
     assert tg.normalize(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
 
 
@@ -109,7 +109,8 @@ def test_layers(layer: Any, shape: Any, words: str) -> None:
     assert repr(layer) == words
     assert y.shape == shape
     assert y.dtype == np.float32
-    (y * y).sum().backward()
+    if layer.parameters():
+        (y * y).sum().backward()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
 
 

@@ -19,7 +19,8 @@ class Function(Module):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = inspect.Signature([
-            p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in self.settings.values()
+            p.replace(kind=p.POSITIONAL_OR_KEYWORD, annotation=p.empty)
+            for p in self.settings.values()
         ])  # fmt: skip
         try:
             bound = own.bind(*args, **kwargs)

@@ -29,6 +29,7 @@ class Module:
     of it. An attribute that is no part of the module, a cache say, or a reference to another
     module, is named in the class's ``transient``.
 
+    >>> import numpy as np
     >>> from tinygrad_np import nn
     >>> class Net(nn.Module):
     ...     transient = ("last",)

@@ -213,6 +213,8 @@ def log_softmax(x: Value, axis: int = -1) -> Value:
     """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
     rows = by_rows(x, axis)
     shifted = rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf)
+    if not x.size:  # the log of no shares
+        return like(shifted, x)
     return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)
 
 

@@ -35,6 +35,7 @@ def _check_indices(index: Any, count: int, name: str) -> None:
 
 def _embedding_weight(g: Any, index: Any, weight_shape: Shape, padding_idx: int | None) -> Any:
     if padding_idx is not None:
+        index = tracing.as_array(index)
         g = np.where((index == padding_idx % weight_shape[0])[..., None], 0, g)
     return OPS["scatter"](g, index, weight_shape)
 
@@ -76,6 +77,7 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
     >>> tg.one_hot([0, 2], 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
     """
+    index = tracing.as_array(index)
     if index.dtype.kind not in "iu":
         raise TypeError(f"one_hot: index must be integers, got {index.dtype}")
     if num_classes == -1:

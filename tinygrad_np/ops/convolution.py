@@ -88,7 +88,7 @@ class _Windows:
             x.strides[-1:] if runs else [s * step for s, step in zip(stride, steps, strict=True)]
         )
         taps = [d * step for d, step in zip(dilation, steps, strict=True)]
-        self.view = as_strided(
+        self.view: Any = as_strided(
             x, (channels, *kernel, count, *along), (x.strides[1], *taps, x.strides[0], *apart)
         )
         image = channels * math.prod(kernel) * self.length * x.itemsize
@@ -167,7 +167,7 @@ def _transposed(
     for block in windows.blocks():
         rows = windows.rows(y[block], dtype)
         columns = np.matmul(matrix, rows.reshape(groups, len(weight) // groups, -1))
-        view = windows.view[(slice(None),) * (1 + len(kernel)) + (block,)]
+        view: Any = windows.view[(slice(None),) * (1 + len(kernel)) + (block,)]
         columns = columns.reshape(view.shape)
         for place in product(*map(range, kernel)):
             view[(slice(None), *place)] += columns[(slice(None), *place)]
@@ -501,7 +501,7 @@ def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilat
     padded = [n + sum(pad) for n, pad in zip(size, pads, strict=True)]
     channels = y.shape[1] // math.prod(kernel)
     x = np.zeros((len(y), channels, *padded), wide(y).dtype)
-    view = _Windows(x, kernel, stride, dilation, out, runs=False).view
+    view: Any = _Windows(x, kernel, stride, dilation, out, runs=False).view
     columns = np.moveaxis(y.reshape(len(y), channels, *kernel, *out), 0, 1 + len(kernel))
     for place in product(*map(range, kernel)):
         view[(slice(None), *place)] += columns[(slice(None), *place)]

@@ -283,7 +283,7 @@ def cross_entropy(
     ignored = None
     if given.shape == x.shape:  # as PyTorch's, they need not add up to 1
         rows = log_softmax(moveaxis(x, axis, -1))
-        return _of_rows(rows, np.moveaxis(given, axis, -1), weight, reduction, label_smoothing)
+        return _of_rows(rows, moveaxis(given, axis, -1), weight, reduction, label_smoothing)
     if given.ndim < x.ndim:
         some = isinstance(given, Traced) or bool((plain(given) == ignore_index).any())
         ignored = ignore_index if some else None

@@ -18,7 +18,7 @@ __all__ = ["pixel_shuffle", "pixel_unshuffle", "upsample"]
 
 
 def _check_images(name: str, x: Any) -> tuple[int, ...]:
-    shape = np.shape(x)
+    shape: tuple[int, ...] = np.shape(x)
     if len(shape) < 3:
         raise ValueError(f"{name}: x must have axes (..., channels, height, width), got {shape}")
     return shape
@@ -86,11 +86,11 @@ def upsample(
     >>> tg.upsample([[[1.0, 3.0]]], 3, mode="linear", align_corners=True).tolist()
     [[[1.0, 2.0, 3.0]]]
     """
-    x = x if isinstance(x, Tensor) else Tensor(x)
-    axes = x.ndim - 2
+    out: Tensor = x if isinstance(x, Tensor) else Tensor(x)
+    axes = out.ndim - 2
     if axes not in _MODES.get(mode, ()):
         raise ValueError(
-            f"upsample: mode={mode!r} does not fit x of shape {x.shape}: use 'nearest', or "
+            f"upsample: mode={mode!r} does not fit x of shape {out.shape}: use 'nearest', or "
             "'linear', 'bilinear', 'trilinear' for one, two, three spatial axes"
         )
     if (size is None) == (scale_factor is None):
@@ -100,18 +100,18 @@ def upsample(
     given = scale_factor if size is None else size
     each: Sequence[Any] = tuple(given) if np.ndim(given) else (given,) * axes
     for axis, value in enumerate(each, 2):
-        n = x.shape[axis]
+        n = out.shape[axis]
         scale = float(value) if size is None else None
-        out = int(n * scale) if scale is not None else value
-        if out < 1:
-            raise ValueError(f"upsample: the result would have length {out} along axis {axis}")
+        length = int(n * scale) if scale is not None else value
+        if length < 1:
+            raise ValueError(f"upsample: the result would have length {length} along axis {axis}")
         if mode == "nearest":
-            step = n / out if scale is None else 1 / scale
-            x = take(x, np.minimum((np.arange(out) * step).astype(int), n - 1), axis)
+            step = n / length if scale is None else 1 / scale
+            out = take(out, np.minimum((np.arange(length) * step).astype(int), n - 1), axis)
             continue
-        places = _places(n, out, scale, bool(align_corners))
+        places = _places(n, length, scale, bool(align_corners))
         lower = np.minimum(places.astype(int), n - 1)
-        share = (places - lower).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis))
-        upper = take(x, np.minimum(lower + 1, n - 1), axis)
-        x = add(multiply(take(x, lower, axis), 1 - share), multiply(upper, share))
-    return x
+        share = (places - lower).astype(out.dtype).reshape(-1, *(1,) * (out.ndim - 1 - axis))
+        upper = take(out, np.minimum(lower + 1, n - 1), axis)
+        out = add(multiply(take(out, lower, axis), 1 - share), multiply(upper, share))
+    return out
