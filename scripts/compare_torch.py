@@ -672,8 +672,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'WRONG' if bad else 'ok':5}  {name:32}  {len(CALLS[name]):6}  {cells}")
         for column in bad:
             args, kwargs = places[column]
-            shown = [repr(a) if isinstance(a, int | tuple | bool) else
-                     f"{np.shape(a.array if isinstance(a, Fixed) else a)}" for a in args]  # fmt: skip
+            arrays = [a.array if isinstance(a, Fixed) else a for a in args]
+            shown = [str(a.shape) if isinstance(a, np.ndarray) else repr(a) for a in arrays]
             print(f"       {column}: {', '.join(shown)} {kwargs}")
     total = sum(len(CALLS[name]) for name in options.names or CALLS)
     print(f"{len(options.names or CALLS)} functions, {total} inputs: "

@@ -87,7 +87,13 @@ def _solve(a: Array, b: Array) -> Array:
     return out[..., 0] if b.ndim == 1 else out
 
 
-def _cross_entropy(logits: Array, labels: Array, reduction: str = "mean") -> Array:
+def _cross_entropy(
+    logits: Array, labels: Array, reduction: str = "mean", ignore_index: int | None = None
+) -> Array:
+    if ignore_index is not None:
+        counted = labels != ignore_index
+        kept = np.where(counted, _cross_entropy(logits, labels, "none"), 0)
+        return kept.sum() / counted.sum() if reduction == "mean" else kept
     rows = logits.reshape(-1, logits.shape[-1])
     truth = np.eye(rows.shape[-1])[labels] if labels.ndim < logits.ndim else labels
     losses = [

@@ -221,7 +221,7 @@ _FULL: tuple[Any, ...] = ((2, 1), ((1, 0), (1, 2)), (1, 2), 2)
         case(normal(2, 3, 5), normal(2, 3, 2), normal(2), *_PLAIN),
         case(normal(2, 4, 5, 4), normal(4, 2, 2, 2), None, *_FULL),
         case(normal(2, 1, 4, 4), normal(2, 1, 3, 3), normal(2), (1, 1), ((1, 1), (1, 1)), (1, 1)),
-        case(normal(0, 1, 3), normal(1, 1, 2), normal(1), *_PLAIN),
+        case(normal(0, 1, 3), normal(2, 1, 2), normal(2), *_PLAIN),
     ],
     x=lambda g, x_shape, weight, stride, padding, dilation, groups: OPS["convolution_input"](
         g, weight, x_shape[2:], stride, padding, dilation, groups

@@ -11,7 +11,7 @@ from ..cases import Case, above_zero, case, integers, normal, probabilities
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
-from ..tracing import Traced
+from ..tracing import Traced, pure
 from .activation import by_rows, log_softmax, order_for_rows
 from .elementwise import add, divide, like, multiply, negative, where, wide
 from .indexing import take_along_axis
@@ -66,11 +66,25 @@ def _check_rows(labels: Any) -> None:
         )
 
 
+def _counted(labels: Any, ignore_index: int | None) -> tuple[Any, Any]:
+    """The labels, 0 where they are to be ignored, and which count; None if all of them do."""
+    if ignore_index is None:
+        return labels, None
+    counted = labels != ignore_index
+    if not isinstance(counted, Traced) and counted.all():
+        return labels, None
+    return np.where(counted, labels, 0), counted
+
+
 def _softmax_cross_entropy_logits(
-    g: Any, logits: Any, softmax: Any, labels: Any, reduction: str
+    g: Any, logits: Any, softmax: Any, labels: Any, reduction: str, ignore_index: int | None
 ) -> Any:
+    labels, counted = _counted(_array(labels), ignore_index)
     excess = softmax - _one_hot(labels, logits)
-    count = max(1, excess.size // excess.shape[-1])
+    count: Any = max(1, excess.size // excess.shape[-1])
+    if counted is not None:
+        count = counted.sum().astype(wide(softmax).dtype)
+        excess = excess * counted[..., None]
     if reduction == "none":
         return excess * g[..., None]
     if g.dtype.char == "e":
@@ -91,6 +105,7 @@ _LABELS: list[Case] = [
     case(normal(3, 4), integers(4, 3)), case(normal(3, 4), integers(4, 3), "sum"),
     case(normal(3, 4), integers(4, 3), "none"), case(normal(3, 4), probabilities(3, 4)),
     case(normal(2, 3, 4), integers(4, 2, 3), "none"), case(normal(1, 4), integers(4, 1)),
+    case(normal(3, 4), integers(4, 3), "mean", 1), case(normal(3, 4), integers(4, 3), "none", 1),
     case(normal(4), probabilities(4)), case(normal(32, 2), integers(2, 32)),
 ]  # fmt: skip
 
@@ -101,13 +116,16 @@ _LABELS: list[Case] = [
     name="softmax_cross_entropy", cases=_LABELS, logits=_softmax_cross_entropy_logits,
     residual=("softmax", lambda logits: OPS["softmax"](logits)),
 )  # fmt: skip
-def _fused(logits: Value, labels: Any, reduction: str = "mean") -> Value:
+def _fused(
+    logits: Value, labels: Any, reduction: str = "mean", ignore_index: int | None = None
+) -> Value:
     """The cross-entropy of softmax(logits) against labels, as one op that never takes log 0.
 
     ``logits`` (..., classes) are unnormalised; ``labels`` are class numbers (...) or one-hot (or
     probability) rows (..., classes) and get no gradient. Gradient: (softmax - one-hot) g / rows.
     """
     labels = _array(labels)
+    labels, counted = _counted(labels, ignore_index)
     indexed = _are_classes(labels, logits.shape)
     rows = by_rows(logits)
     shifted = rows - rows.real.max(axis=-1, keepdims=True)
@@ -120,6 +138,12 @@ def _fused(logits: Value, labels: Any, reduction: str = "mean") -> Value:
     else:
         picked = unless_absent(_one_hot(labels, rows.real), shifted).sum(axis=-1)
     losses = np.log(sums)[..., 0] - picked
+    if counted is None:
+        return reduced(losses, reduction, logits), like(powers / sums, logits)
+    losses = np.where(counted, losses, 0)
+    if reduction == "mean":
+        tracing.check(_check_total, counted.sum())
+        losses, reduction = losses.sum() / counted.sum().astype(losses.dtype), "none"
     return reduced(losses, reduction, logits), like(powers / sums, logits)
 
 
@@ -146,8 +170,8 @@ _fused = OPS["softmax_cross_entropy"].function
 
 
 def softmax_cross_entropy(
-    logits: Operand, labels: Any, reduction: str = "mean", weight: Operand | None = None,
-    ignore_index: int | None = None, label_smoothing: float = 0.0, axis: int | None = None,
+    logits: Operand, labels: Any, reduction: str = "mean", ignore_index: int | None = None,
+    weight: Operand | None = None, label_smoothing: float = 0.0, axis: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The cross-entropy of softmax(logits) against labels, as one op that never takes log 0.
 
@@ -169,9 +193,9 @@ def softmax_cross_entropy(
     >>> tg.softmax_cross_entropy(tg.Tensor([[0.0, 0.0]]), [1]).item()
     0.6931471805599453
     """
-    usual = weight is None and ignore_index is None and not label_smoothing
+    usual = weight is None and not label_smoothing
     if usual and axis is None and type(labels) is np.ndarray and labels.ndim < 2:
-        return _fused(logits, labels, reduction)  # without delay
+        return _fused(logits, labels, reduction, ignore_index)  # without delay
     x = logits if isinstance(logits, Tensor) else Tensor(logits)
     given: Any = labels if isinstance(labels, Tensor) else _array(labels)
     classes = _axis_of_classes(x.shape, given) if axis is None else axis % x.ndim
@@ -181,7 +205,7 @@ def softmax_cross_entropy(
     if isinstance(given, Tensor) and not given.requires_grad:
         given = given.data
     if usual and not isinstance(given, Tensor):
-        return _fused(x, given, reduction)
+        return _fused(x, given, reduction, ignore_index if given.ndim < x.ndim else None)
     if given.shape == x.shape:
         return _of_rows(log_softmax(x), given, weight, reduction, label_smoothing)
     _check_shape(given, x.shape)
@@ -236,7 +260,7 @@ def _of_classes(
     shares = counts.astype(log_p.dtype)
     scale = None if weight is None else _weights(weight, log_p)
     if scale is not None:
-        shares = shares * scale[labels]
+        shares = shares * _picked(scale, labels)
     picked = squeeze(take_along_axis(log_p, labels[..., None], -1), -1)
     losses = negative(multiply(where(shares == 0, 0, picked), shares))
     if label_smoothing:
@@ -245,6 +269,12 @@ def _of_classes(
         part = label_smoothing / log_p.shape[-1]
         losses = add(multiply(losses, 1 - label_smoothing), multiply(smooth, part))
     return _averaged(losses, reduction, wide(shares).sum())
+
+
+@pure
+def _picked(array: Any, index: Any) -> Any:
+    """``array[index]``, where the index may be traced and the array not."""
+    return array[index]
 
 
 def _averaged(losses: Tensor, reduction: str, total: Any) -> Tensor:
@@ -280,15 +310,11 @@ def cross_entropy(
     given = labels if isinstance(labels, Tensor) else _array(labels)
     x = logits if isinstance(logits, Tensor) else Tensor(logits)
     axis = min(1, x.ndim - 1)
-    ignored = None
     if given.shape == x.shape:  # as PyTorch's, they need not add up to 1
         rows = log_softmax(moveaxis(x, axis, -1))
         return _of_rows(rows, moveaxis(given, axis, -1), weight, reduction, label_smoothing)
-    if given.ndim < x.ndim:
-        some = isinstance(given, Traced) or bool((plain(given) == ignore_index).any())
-        ignored = ignore_index if some else None
     return softmax_cross_entropy(
-        x, given, reduction, weight, ignored, label_smoothing, axis
+        x, given, reduction, ignore_index, weight, label_smoothing, axis
     )  # fmt: skip
 
 
