@@ -9,7 +9,7 @@ import tinygrad_np as tg
 from tests.layer_oracles import LAYERS
 from tests.registry import assert_close
 from tinygrad_np import nn
-from tinygrad_np.ops import convolution
+from tinygrad_np.ops import windows
 
 
 def leaf(*shape: int, dtype: Any = float) -> tg.Tensor:
@@ -21,7 +21,7 @@ def leaf(*shape: int, dtype: Any = float) -> tg.Tensor:
 def test_results_do_not_depend_on_the_size_of_blocks(
     block: int, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "BLOCK", block)
+    monkeypatch.setattr(windows, "BLOCK", block)
     x, w, b = leaf(7, 2, 6, 5), leaf(4, 2, 3, 2), leaf(4)
     y = tg.conv2d(x, w, b, stride, 1)
     assert_close(y.data, LAYERS["conv2d"](x.data, w.data, b.data, stride, 1), 1e-13, 1e-14)

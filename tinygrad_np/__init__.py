@@ -55,6 +55,7 @@ from .ops.reduction import *
 from .ops.resampling import *
 from .ops.shape import *
 from .ops.special import *
+from .ops.windows import *
 from .random import dropout as dropout
 from .random import dropout2d as dropout2d
 from .random import manual_seed as manual_seed

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..ops import convolution
-from ..ops.convolution import per_axis
+from ..ops.windows import per_axis
 from ..tensor import Operand, Tensor
 from .initializers import Initializer, Rng, he_normal, parameter
 from .module import Module

@@ -18,11 +18,11 @@ from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
 from ..tracing import pure
-from .convolution import batched, per_axis
 from .elementwise import divide, like, wide
 from .indexing import getitem
 from .reduction import mean
 from .shape import reshape, squeeze, stack
+from .windows import batched, per_axis
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d",
