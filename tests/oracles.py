@@ -87,13 +87,15 @@ def _solve(a: Array, b: Array) -> Array:
     return out[..., 0] if b.ndim == 1 else out
 
 
-def _cross_entropy(
-    logits: Array, labels: Array, reduction: str = "mean", ignore_index: int | None = None
+def _counted_cross_entropy(
+    logits: Array, labels: Array, ignore_index: int, reduction: str = "mean"
 ) -> Array:
-    if ignore_index is not None:
-        counted = labels != ignore_index
-        kept = np.where(counted, _cross_entropy(logits, labels, "none"), 0)
-        return kept.sum() / counted.sum() if reduction == "mean" else kept
+    counted = labels != ignore_index
+    kept = np.where(counted, _cross_entropy(logits, labels, "none"), 0)
+    return kept.sum() / counted.sum() if reduction == "mean" else _reduced(kept, reduction)
+
+
+def _cross_entropy(logits: Array, labels: Array, reduction: str = "mean") -> Array:
     rows = logits.reshape(-1, logits.shape[-1])
     truth = np.eye(rows.shape[-1])[labels] if labels.ndim < logits.ndim else labels
     losses = [
@@ -202,6 +204,7 @@ ORACLES: dict[str, Oracle] = {
     "softmax": lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True),
     "log_softmax": lambda x, axis=-1: np.log(np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)),
     "softmax_cross_entropy": _cross_entropy,
+    "cross_entropy_of_counted": _counted_cross_entropy,
     "binary_cross_entropy_with_logits": _binary_cross_entropy,
     "mse_loss": lambda p, t, reduction="mean": _reduced((p - t) ** 2, reduction),
     "linear": lambda x, weight, bias=0: np.einsum("...i,oi->...o", x, weight) + bias,

@@ -11,7 +11,7 @@ from ..cases import Case, above_zero, case, integers, normal, probabilities
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
-from ..tracing import Traced, pure
+from ..tracing import pure
 from .activation import by_rows, log_softmax, order_for_rows
 from .elementwise import add, divide, like, multiply, negative, where, wide
 from .indexing import take_along_axis
@@ -66,25 +66,11 @@ def _check_rows(labels: Any) -> None:
         )
 
 
-def _counted(labels: Any, ignore_index: int | None) -> tuple[Any, Any]:
-    """The labels, 0 where they are to be ignored, and which count; None if all of them do."""
-    if ignore_index is None:
-        return labels, None
-    counted = labels != ignore_index
-    if not isinstance(counted, Traced) and counted.all():
-        return labels, None
-    return np.where(counted, labels, 0), counted
-
-
 def _softmax_cross_entropy_logits(
-    g: Any, logits: Any, softmax: Any, labels: Any, reduction: str, ignore_index: int | None
+    g: Any, logits: Any, softmax: Any, labels: Any, reduction: str
 ) -> Any:
-    labels, counted = _counted(_array(labels), ignore_index)
     excess = softmax - _one_hot(labels, logits)
-    count: Any = max(1, excess.size // excess.shape[-1])
-    if counted is not None:
-        count = counted.sum().astype(wide(softmax).dtype)
-        excess = excess * counted[..., None]
+    count = max(1, excess.size // excess.shape[-1])
     if reduction == "none":
         return excess * g[..., None]
     if g.dtype.char == "e":
@@ -105,7 +91,6 @@ _LABELS: list[Case] = [
     case(normal(3, 4), integers(4, 3)), case(normal(3, 4), integers(4, 3), "sum"),
     case(normal(3, 4), integers(4, 3), "none"), case(normal(3, 4), probabilities(3, 4)),
     case(normal(2, 3, 4), integers(4, 2, 3), "none"), case(normal(1, 4), integers(4, 1)),
-    case(normal(3, 4), integers(4, 3), "mean", 1), case(normal(3, 4), integers(4, 3), "none", 1),
     case(normal(4), probabilities(4)), case(normal(32, 2), integers(2, 32)),
 ]  # fmt: skip
 
@@ -116,17 +101,19 @@ _LABELS: list[Case] = [
     name="softmax_cross_entropy", cases=_LABELS, logits=_softmax_cross_entropy_logits,
     residual=("softmax", lambda logits: OPS["softmax"](logits)),
 )  # fmt: skip
-def _fused(
-    logits: Value, labels: Any, reduction: str = "mean", ignore_index: int | None = None
-) -> Value:
+def _fused(logits: Value, labels: Any, reduction: str = "mean") -> Value:
     """The cross-entropy of softmax(logits) against labels, as one op that never takes log 0.
 
     ``logits`` (..., classes) are unnormalised; ``labels`` are class numbers (...) or one-hot (or
     probability) rows (..., classes) and get no gradient. Gradient: (softmax - one-hot) g / rows.
     """
     labels = _array(labels)
-    labels, counted = _counted(labels, ignore_index)
-    indexed = _are_classes(labels, logits.shape)
+    losses, softmax = _losses(logits, labels, _are_classes(labels, logits.shape))
+    return reduced(losses, reduction, logits), like(softmax, logits)
+
+
+def _losses(logits: Value, labels: Any, indexed: bool) -> tuple[Any, Any]:
+    """The loss of each row, and the softmax."""
     rows = by_rows(logits)
     shifted = rows - rows.real.max(axis=-1, keepdims=True)
     powers = np.exp(shifted)
@@ -137,14 +124,43 @@ def _fused(
         picked = picked.reshape(labels.shape)
     else:
         picked = unless_absent(_one_hot(labels, rows.real), shifted).sum(axis=-1)
-    losses = np.log(sums)[..., 0] - picked
-    if counted is None:
-        return reduced(losses, reduction, logits), like(powers / sums, logits)
+    return np.log(sums)[..., 0] - picked, powers / sums
+
+
+def _counted_logits(
+    g: Any, logits: Any, softmax: Any, labels: Any, ignore_index: int, reduction: str
+) -> Any:
+    counted = _array(labels) != ignore_index
+    rows = (softmax - _one_hot(np.where(counted, labels, 0), logits)) * counted[..., None]
+    if reduction == "none":
+        return rows * g[..., None]
+    return rows * (wide(g) / counted.sum().astype(wide(g).dtype) if reduction == "mean" else g)
+
+
+@op(
+    cases=[case(normal(3, 4), integers(4, 3), 1), case(normal(3, 4), integers(4, 3), 1, "none"),
+           case(normal(2, 3, 4), integers(4, 2, 3), 0, "sum"),
+           case(normal(3, 4), integers(4, 3), -100)],
+    logits=_counted_logits, residual=("softmax", lambda logits: OPS["softmax"](logits)),
+)  # fmt: skip
+def cross_entropy_of_counted(
+    logits: Value, labels: Any, ignore_index: int, reduction: str = "mean"
+) -> Value:
+    """``softmax_cross_entropy`` where labels equal to ``ignore_index`` do not count.
+
+    Gradient: (softmax - one-hot) g / rows that count, 0 in the other rows.
+    """
+    labels = _array(labels)
+    _check_shape(labels, logits.shape)
+    counted = labels != ignore_index
+    labels = np.where(counted, labels, 0)
+    tracing.check(_check_classes, labels, logits.shape[-1])
+    losses, softmax = _losses(logits, labels, True)
     losses = np.where(counted, losses, 0)
     if reduction == "mean":
         tracing.check(_check_total, counted.sum())
         losses, reduction = losses.sum() / counted.sum().astype(losses.dtype), "none"
-    return reduced(losses, reduction, logits), like(powers / sums, logits)
+    return reduced(losses, reduction, logits), like(softmax, logits)
 
 
 # What people call: weights, ignored and smoothed labels, classes on any axis
@@ -194,8 +210,8 @@ def softmax_cross_entropy(
     0.6931471805599453
     """
     usual = weight is None and not label_smoothing
-    if usual and axis is None and type(labels) is np.ndarray and labels.ndim < 2:
-        return _fused(logits, labels, reduction, ignore_index)  # without delay
+    if usual and axis is None is ignore_index and type(labels) is np.ndarray and labels.ndim < 2:
+        return _fused(logits, labels, reduction)  # without delay
     x = logits if isinstance(logits, Tensor) else Tensor(logits)
     given: Any = labels if isinstance(labels, Tensor) else _array(labels)
     classes = _axis_of_classes(x.shape, given) if axis is None else axis % x.ndim
@@ -205,7 +221,10 @@ def softmax_cross_entropy(
     if isinstance(given, Tensor) and not given.requires_grad:
         given = given.data
     if usual and not isinstance(given, Tensor):
-        return _fused(x, given, reduction, ignore_index if given.ndim < x.ndim else None)
+        if ignore_index is None or given.ndim == x.ndim:
+            same = classes == x.ndim - 1 and not isinstance(labels, Tensor)
+            return _fused(x, labels if same else given, reduction)
+        return OPS["cross_entropy_of_counted"].function(x, given, ignore_index, reduction)
     if given.shape == x.shape:
         return _of_rows(log_softmax(x), given, weight, reduction, label_smoothing)
     _check_shape(given, x.shape)

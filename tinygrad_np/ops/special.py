@@ -93,10 +93,45 @@ def error_function(x: Any) -> Any:
     return out
 
 
+_FITTED = (
+    0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418,
+    0.37409196, 1.00002368, -1.26551223,
+)  # fmt: skip
+
+
+def _normal_distribution_32(x: Any) -> Any:
+    """Φ with the seven digits of float32: one formula for all, a tenth of the time.
+
+    1 - erf(z) = t exp(-z² + p(t)) with t = 1 / (1 + z / 2), whose relative error is below 1.2e-7
+    (Press et al., "Numerical recipes", 1992, erfcc).
+    """
+    out = np.empty(x.size, np.float32)
+    flat = x.reshape(-1)
+    for start in range(0, x.size, 1 << 15):  # what fits the cache
+        part = flat[start : start + (1 << 15)]
+        z = np.abs(part)
+        np.minimum(z, 20, out=z)
+        z *= np.float32(math.sqrt(0.5))
+        t = 1 / (1 + z / 2)
+        p = t * _FITTED[0]
+        for coefficient in _FITTED[1:-1]:
+            p += coefficient
+            p *= t
+        p += _FITTED[-1]
+        p -= z * z
+        np.exp(p, out=p)
+        t *= p
+        t *= 0.5  # the tail beyond |x|, to which at positive x the rest to 1 is added
+        np.add(t, (part > 0) * (1 - 2 * t), out=out[start : start + (1 << 15)])
+    return out.reshape(x.shape)
+
+
 @pure
 def normal_distribution(x: Any) -> Any:
     """The normal distribution function of an array of real numbers, its small values exact, too."""
     x = np.asarray(wide(floats(x)))
+    if x.dtype == np.float32:
+        return _normal_distribution_32(x)
     if _scipy() is not None and x.dtype.char in "fd":
         return _scipy().ndtr(x)
     z = x * math.sqrt(0.5)
