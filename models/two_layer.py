@@ -91,11 +91,13 @@ class DropoutNetwork(TwoLayer):
 
     def forward(self, x: Any, mask: Mask = None) -> Tensor:
         """(relu(x W1) · 2 · mask) W2."""
+        return self.activations(x, mask) @ self.W2
+
+    def activations(self, x: Any, mask: Mask = None) -> Tensor:
+        """What the hidden layer gives: relu(x W1) · 2 · mask."""
         relu, drop = (relu_of_output, dropout_unscaled) if self.printed else (tg.relu, dropout)
         h = relu(x @ self.W1)
-        if mask is not None:
-            h = drop(h, mask)
-        return h @ self.W2
+        return h if mask is None else drop(h, mask)
 
 
 class TanhNetwork(DropoutNetwork):

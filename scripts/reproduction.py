@@ -127,14 +127,24 @@ def batch_trainer(experiment: Experiment, network: TwoLayer) -> TrainBatch:
 
     def train_batch(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
         scores: tg.Tensor = network(x, mask)
-        objective = network.objective(scores, one_hot)
+        network.objective(scores, one_hot).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return scores
+
+    def train_batch_repeatedly(x: Array, one_hot: Array, mask: Array | None) -> tg.Tensor:
+        # As printed: activations and scores stay as they were at first, W2 is that of now.
+        assert isinstance(network, DropoutNetwork)
+        h = network.activations(x, mask)
+        scores: tg.Tensor = h @ network.W2
+        g = tg.grad(network.objective(scores, one_hot), scores, retain_graph=True)
         for left in reversed(range(experiment.updates)):
-            objective.backward(retain_graph=left > 0)
+            (h @ network.W2).backward(g, retain_graph=left > 0)
             optimizer.step()
             optimizer.zero_grad()
         return scores
 
-    return train_batch
+    return train_batch if experiment.updates == 1 else train_batch_repeatedly
 
 
 def train_epoch(

@@ -102,7 +102,7 @@ def compared(steps: list[Step], inputs: list[Any], constants: Any, exact: bool) 
         if not exact:  # what differs in the last digit shall not grow from step to step
             for mine, his in zip(ours, theirs, strict=True):
                 mine.data[...] = his.data
-    assert len(compiled.plans()) == 1
+    assert len(compiled.plans()) <= 2  # the first call finds no gradients
 
 
 @settings(max_examples=220, deadline=None, derandomize=True,

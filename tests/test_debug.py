@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tinygrad_np.debugging import ChangedArrayError
+from tinygrad_np import ChangedArrayError
 from tinygrad_np.recorder import record_of
 
 
@@ -49,10 +49,10 @@ def test_a_released_graph_is_no_changed_array() -> None:
 
 
 def test_an_array_changed_before_backward_is_found() -> None:
-    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    x, w = np.ones(5_000), tg.Tensor(2.0, requires_grad=True)
     with tg.debug():
-        loss = (w * w).sum()
-        w.data[0] = 5.0
+        loss = (w * x).sum()
+        x[1] = 5.0
         with pytest.raises(ChangedArrayError, match="multiply"):
             loss.backward()
 
@@ -66,21 +66,12 @@ def test_an_array_that_no_rule_reads_any_more_may_be_changed() -> None:
         assert tg.grad(loss, square).tolist() == [1.0, 1.0]  # multiply's rules do not run
 
 
-def test_an_index_changed_before_backward_is_found() -> None:
-    x, index = tg.Tensor(np.ones((3, 3)), requires_grad=True), np.array([0, 1])
-    with tg.debug():
-        picked = x[index, :2]
-        index[0] = 2
-        with pytest.raises(ChangedArrayError, match="getitem"):
-            picked.sum().backward()
-
-
-def test_without_debug_mode_the_same_goes_unnoticed() -> None:
-    w = tg.Tensor([1.0, 2.0], requires_grad=True)
-    loss = (w * w).sum()
-    w.data[0] = 5.0
+def test_without_debug_mode_a_change_of_few_elements_goes_unnoticed() -> None:
+    x, w = np.ones(5_000), tg.Tensor(2.0, requires_grad=True)
+    loss = (w * x).sum()
+    x[1] = 5.0
     loss.backward()
-    assert w.grad is not None and w.grad.tolist() == [10.0, 4.0]
+    assert w.grad == 5_004
 
 
 def test_sound_code_passes_and_gives_the_same_gradients() -> None:

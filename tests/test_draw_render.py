@@ -360,4 +360,4 @@ def test_a_plan_shows_any_name(no_dot: None) -> None:
     for _ in range(3):
         w.grad = None
         compiled(np.ones(3))
-    assert {name, f"{name}.grad ="} <= parts(compiled.draw().pipe("svg"))[2]
+    assert name in parts(compiled.draw().pipe("svg"))[2]

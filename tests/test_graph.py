@@ -279,7 +279,7 @@ def test_an_array_that_a_rule_hands_on_is_not_written_to() -> None:
 
 
 def test_backward_releases_the_arrays_as_it_goes() -> None:
-    x = leaf(np.ones(5))
+    x = leaf(np.ones(5_000))
     between = tg.exp(x)
     array = weakref.ref(between.data)
     out = between.sum()
@@ -307,8 +307,10 @@ def test_an_error_in_a_rule_names_op_and_input() -> None:
             broken(same, same).sum().backward()
     finally:
         del tg.OPS["broken"]
-    assert "rule of op 'broken' for its input 1 of shape (2,)" in "".join(caught.value.__notes__)
-    assert "for its input 0 or 1 of shape (2,)" in "".join(either.value.__notes__)
+    assert "rule of op 'broken' for its input 1 (y) of shape (2,)" in "".join(
+        caught.value.__notes__
+    )
+    assert "for its input 0 (x) or 1 (y) of shape (2,)" in "".join(either.value.__notes__)
 
 
 def test_a_rule_of_the_wrong_shape_is_refused() -> None:
@@ -325,7 +327,7 @@ def test_a_rule_of_the_wrong_shape_is_refused() -> None:
             short(leaf([1.0, 2.0, 3.0])).sum().backward()
     finally:
         del tg.OPS["short"]
-    assert "short" in "".join(caught.value.__notes__)
+    assert "rule of op 'short' for its input 0 (x)" in str(caught.value)
 
 
 # Recording

@@ -402,7 +402,7 @@ def test_an_op_may_have_keyword_only_parameters(defined: None) -> None:
 
 
 def test_parameters_may_be_called_as_builtins(defined: None) -> None:
-    @tg.op(cases=[case(1.0)], x=lambda g, type: g * type)
+    @tg.op(cases=[case(1.0, 2.0)], x=lambda g, type: g * type)
     def typed(x: Any, type: float, tuple: int = 0, any: int = 0, dict: int = 0) -> Any:
         return x * type
 
@@ -441,3 +441,9 @@ def test_an_op_that_returns_nothing_is_refused(defined: None) -> None:
 def test_none_among_the_arrays_is_refused() -> None:
     with pytest.raises(TypeError, match="joined: arrays must be a Tensor, .* got None"):
         tg.concatenate([np.ones(2), None])
+
+
+def test_a_bias_that_would_make_more_outputs_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"linear: bias of shape \(4,\) does not fit .*\(3, 1\)"):
+        tg.linear(np.ones((3, 2)), np.ones((1, 2)), np.ones(4))
+    assert tg.linear(np.ones((3, 2)), np.ones((4, 2)), np.ones(1)).shape == (3, 4)

@@ -401,7 +401,7 @@ def test_complex_results_are_refused_where_they_would_need_gradients() -> None:
 def test_arrays_are_not_changed_in_place_by_tensors() -> None:
     array = np.ones(2)
     with pytest.raises(TypeError, match=r"array \+= tensor.*array = array \+ tensor"):
-        array += leaf([1.0, 2.0])
+        array += leaf([1.0, 2.0])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"np\.add cannot write"):
         np.add(leaf([1.0, 2.0]), 1, out=array)
     assert array.tolist() == [1, 1]
@@ -409,12 +409,87 @@ def test_arrays_are_not_changed_in_place_by_tensors() -> None:
 
 def test_augmented_assignment_rebinds() -> None:
     x = leaf([1.0, 2.0])
-    y = x
+    y = x + 0
     y += 1
     y *= 2
     assert x.tolist() == [1, 2]
     y.sum().backward()
     assert_close(x.grad, [2, 2])
+
+
+@pytest.mark.parametrize("operator", ["+", "-", "*", "/", "//", "%", "**", "@", "&", "|"])
+@pytest.mark.parametrize("recording", [True, False])
+def test_a_leaf_is_not_lost_by_augmented_assignment(operator: str, recording: bool) -> None:
+    names = {"w": leaf([1.0, 2.0]), "x": np.ones(2)}
+    with tg.enable_grad() if recording else tg.no_grad(), pytest.raises(TypeError) as caught:
+        exec(f"w {operator}= x", {}, names)
+    assert f"w.data {operator}= ..." in str(caught.value) and "optimiser" in str(caught.value)
+
+
+def test_augmented_assignment_of_others_makes_new_tensors() -> None:
+    total: Any = Tensor(0.0)
+    for _ in range(2):
+        total += leaf(1.0)
+    total *= 3
+    assert total.item() == 6 and total.requires_grad
+
+    def f(x: Any) -> Any:
+        x += 1  # its own name for an argument: nothing is lost
+        x **= 2
+        return x.sum()
+
+    assert tg.value_and_grad(f)([1.0, 2.0])[1].tolist() == [4, 6]
+    assert tg.hessian(f, [1.0, 2.0]).tolist() == [[2, 0], [0, 2]]
+
+
+class Unit:
+    """Arithmetic with anything, by itself: NumPy's way to say so is ``__array_ufunc__ = None``."""
+
+    __array_ufunc__ = None
+
+    def asked(self, other: Any) -> str:
+        return f"asked by {type(other).__name__}"
+
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = asked
+    __rpow__ = __rmatmul__ = __rand__ = __ror__ = __lt__ = __gt__ = __le__ = __ge__ = asked
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda t, u: t + u, lambda t, u: t - u, lambda t, u: t * u, lambda t, u: t / u,
+        lambda t, u: t // u, lambda t, u: t % u, lambda t, u: t**u, lambda t, u: t @ u,
+        lambda t, u: t & u, lambda t, u: t | u, lambda t, u: t < u, lambda t, u: t >= u,
+    ],
+)  # fmt: skip
+def test_operands_that_want_to_compute_themselves_are_asked(compute: Any) -> None:
+    assert compute(leaf([1.0, 2.0]), Unit()) == "asked by Tensor"
+    with pytest.raises(TypeError, match="must be a Tensor, an array or a number|not supp|unsupp"):
+        compute(leaf([1.0, 2.0]), object())
+    with pytest.raises(TypeError, match="must be a Tensor"):
+        tg.add(leaf([1.0, 2.0]), Unit())
+
+
+class Units(np.ndarray):
+    """Of a library for physical units, say."""
+
+
+def test_subclasses_of_ndarray_are_named() -> None:
+    with pytest.raises(TypeError, match=r"y must be .* got a Units, a subclass of ndarray"):
+        leaf([1.0, 2.0]) * np.ones(2).view(Units)
+    with pytest.raises(TypeError, match="MaskedArray: its mask would be lost"):
+        leaf([1.0, 2.0]) * np.ma.masked_array([1.0, 2.0], [True, False])
+
+
+def test_ufuncs_are_not_named_as_numpys_if_they_are_not() -> None:
+    mine = np.frompyfunc(lambda x: x, 1, 1)
+    with pytest.raises(TypeError, match=r"^ufunc .* has no gradient here.*tg\.ufunc"):
+        mine(leaf([1.0]))
+    with pytest.raises(TypeError, match=r"^np\.spacing has no gradient here"):
+        np.spacing(leaf([1.0]))
+    special = pytest.importorskip("scipy.special")
+    with pytest.raises(TypeError, match=r"^ufunc 'erfcx' has no gradient here"):
+        special.erfcx(leaf([1.0]))
 
 
 def test_elements_cannot_be_assigned() -> None:

@@ -20,6 +20,7 @@ from .auditing import AuditReport as AuditReport
 from .auditing import audit as audit
 from .autodiff import *
 from .cases import case as case
+from .changes import ChangedArrayError as ChangedArrayError
 from .compiler import CompileError as CompileError
 from .compiler import compile as compile
 from .config import show_config as show_config

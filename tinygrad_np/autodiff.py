@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
-from weakref import WeakSet
 
 import numpy as np
 
 from . import graph
+from .graph import INPUTS as _INPUTS
 from .graph import Node
 from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
 from .tracing import as_array
@@ -19,8 +19,6 @@ __all__ = [
 ]  # fmt: skip
 
 Scalar = Callable[..., Tensor]
-_INPUTS = WeakSet[Node]()
-"""What derivatives are taken by, while the function runs."""
 
 
 @overload

@@ -38,13 +38,14 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     OpenBLAS has kernels of its own for each kind of processor; where it does not know yours, or
     ``OPENBLAS_CORETYPE`` names another, matrix products, and so training, take up to twice as long.
     ``mode="dicts"`` returns the findings instead; their ``"advice"`` is a list of sentences, empty
-    where all is well.
+    where all is well. ``"native"`` tells with which compiler ``tg.compile`` makes native code, and
+    where it keeps it.
 
     Raises ValueError for any other mode.
 
     >>> import tinygrad_np as tg
     >>> sorted(tg.show_config(mode="dicts"))
-    ['advice', 'blas', 'environment', 'numpy', 'processor']
+    ['advice', 'blas', 'environment', 'native', 'numpy', 'processor']
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f'mode={mode!r} is neither "stdout" (print) nor "dicts" (return a dict)')
@@ -53,12 +54,21 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "blas": _blas(),
         "processor": _processor(),
         "environment": {name: os.environ[name] for name in _SETTINGS if name in os.environ},
+        "native": _native(),
     }
     found["advice"] = advice(found["blas"], found["processor"], found["environment"])
+    found["advice"] += found["native"].pop("advice")
     if mode == "dicts":
         return found
     print(printable(describe(found)))
     return None
+
+
+def _native() -> dict[str, Any]:
+    """What ``tg.compile`` makes native code with."""
+    from .native import describe as found
+
+    return found()
 
 
 def _blas() -> dict[str, Any]:
@@ -159,5 +169,9 @@ def describe(found: dict[str, Any]) -> str:
         "processor": ", ".join(filter(None, offered)),
         **found["environment"],
     }
+    native = found.get("native", {})
+    if native.get("compiler"):
+        rows["compiler"] = f"{native['compiler']} {' '.join(native['flags'])}: {native['version']}"
+        rows["native code"] = native["cache"] or "is not kept"
     advised = found["advice"] or ["BLAS uses what the processor offers."]
     return "\n".join([*aligned(rows.items()), "", *advised])

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from . import tensor as tensors
-from .cases import Case
+from .cases import Case, Sample
 from .graph import Rule
 from .opcall import make_function
 from .source import expression
@@ -55,12 +55,13 @@ class Op:
     output, in the order of the saved values. ``analytic`` says that the forward function is complex
     differentiable and runs on complex arrays (so the complex step may be used on it). ``composite``
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
-    they are, so that these do not widen the dtype.
+    they are, so that these do not widen the dtype. ``constant`` ops have no rules either: their
+    results are constants. ``ruleless`` stands in the graph for an op that has none and should.
     """
 
     name: str
     forward: Function
-    cases: tuple[Case, ...]
+    cases: Sequence[Case]
     inputs: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     variadic: str | None = None
@@ -71,6 +72,8 @@ class Op:
     weak: bool = False
     extras: tuple[str, ...] = ()
     residual: tuple[str, Function] | None = None
+    constant: bool = False
+    ruleless: _Ruleless | None = None
     function: TensorFunction = field(default=wrap, repr=False)  # set when it is registered
 
     @property
@@ -101,6 +104,24 @@ class Op:
         return "\n".join([head, *(f"  d{name} = {self.formula(name)}" for name in self.gradients)])
 
 
+@dataclass(frozen=True, eq=False)
+class _Ruleless:
+    """In the graph: an op that has no gradient rules, so that a backward pass ends in an error."""
+
+    name: str
+
+    @property
+    def rules(self) -> Iterator[Rule]:
+        return itertools.repeat(self._refuse)
+
+    def _refuse(self, g: Any, saved: Any) -> Any:
+        raise TypeError(
+            f"op {self.name!r} has no gradient rules, and its input requires grad: give it one "
+            f"rule per input, e.g. @tg.op(cases=..., x=lambda g, x: ...), or say that its gradient "
+            "is zero everywhere, constant=True"
+        )
+
+
 OPS: dict[str, Op] = {}
 """Every op by its name. The generated checks run over this table."""
 
@@ -113,14 +134,16 @@ def op(
     weak: bool = False,
     residual: tuple[str, Function] | None = None,
     name: str | None = None,
+    constant: bool = False,
     **gradients: Function,
 ) -> Callable[[Function], TensorFunction]:
     """Decorator that makes an op of a forward function written in plain NumPy.
 
-    ``gradients`` maps the differentiable inputs to their rules (see the head of this module); with
-    none the op is not differentiable and its results are constants. An input ``*xs`` has one rule
-    for all, ``lambda g, i, xs, ...``. ``numpy`` names the NumPy functions that shall call this op
-    when they meet a Tensor. ``cases`` are sample calls, from which the op's checks are generated;
+    ``gradients`` maps the differentiable inputs to their rules (see the head of this module). An op
+    without rules is differentiated with a TypeError, unless it is ``constant``: then its results
+    are constants, as those of comparisons are. An input ``*xs`` has one rule for all,
+    ``lambda g, i, xs, ...``. ``numpy`` names the NumPy functions that shall call this op when they
+    meet a Tensor. ``cases`` are sample calls, from which the op's checks are generated;
     ``analytic=False`` says that the forward function is not complex differentiable.
 
     ``residual=(name, f)`` is for a value that the forward pass has at hand and the rules want: the
@@ -128,18 +151,23 @@ def op(
     ``f(*inputs, ...)`` computes it again, as a Tensor with its own past; it may name parameters
     after the inputs.
 
-    Raises TypeError where there are no cases, a rule names something the op does not have, or
-    the name is taken.
+    Raises TypeError where there are no cases or a case does not fit the function, a rule names
+    something the op does not have, or the name is taken.
     """
 
     def define(forward: Function) -> TensorFunction:
+        if not hasattr(forward, "__code__"):
+            raise TypeError(
+                f"{forward!r} is no Python function, whose parameters could be read: write one "
+                "around it, or use tg.ufunc for a ufunc"
+            )
         code = forward.__code__
         count = code.co_argcount + code.co_kwonlyargcount
         variadic = code.co_varnames[count] if code.co_flags & 4 else None  # 4: it takes *args
         record = Op(
-            name or forward.__name__, forward, tuple(cases), tuple(gradients),
+            name or forward.__name__, forward, cases, tuple(gradients),
             code.co_varnames[:count], variadic, gradients, analytic=analytic, weak=weak,
-            residual=residual,
+            residual=residual, constant=constant,
         )  # fmt: skip
         return _register(record, forward, numpy)
 
@@ -153,6 +181,7 @@ def ufunc(
     cases: Sequence[Case],
     name: str | None = None,
     analytic: bool = True,
+    constant: bool = False,
     **gradients: Function,
 ) -> TensorFunction:
     """An elementwise op: a NumPy ufunc and the rules of its operands, which broadcast.
@@ -161,8 +190,8 @@ def ufunc(
     """
     names = tuple(gradients) or ("x", "y")[: function.nin]
     record = Op(
-        name or function.__name__, function, tuple(cases), tuple(gradients), names, None,
-        gradients, analytic=analytic, weak=True,
+        name or function.__name__, function, cases, tuple(gradients), names, None,
+        gradients, analytic=analytic, weak=True, constant=constant,
     )  # fmt: skip
     return _register(record, None, function, doc)
 
@@ -176,7 +205,7 @@ def composite(
         code = forward.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         record = Op(
-            forward.__name__, forward, tuple(cases), parameters=names,
+            forward.__name__, forward, cases, parameters=names,
             analytic=analytic, composite=True, function=forward,
         )  # fmt: skip
         _enter(record, numpy)
@@ -189,6 +218,8 @@ def _register(
     record: Op, forward: Function | None, numpy: Function | Sequence[Function], doc: str = ""
 ) -> TensorFunction:
     _connect(record)
+    if not record.gradients and not record.constant:
+        record.ruleless = _Ruleless(record.name)
     readers = {
         value: [name for name, rule in record.gradients.items() if value in _reads(record, rule)]
         for value in (*record.inputs, "out")
@@ -204,21 +235,47 @@ def _register(
 
 def _enter(record: Op, numpy: Function | Sequence[Function]) -> None:
     """Put an op into the registry and on NumPy's protocols."""
-    if not record.cases:
-        raise TypeError(
-            f"op {record.name!r} has no cases: give at least one sample call, cases=[case(...)], "
-            "so that its gradient can be checked"
-        )
     old = OPS.get(record.name)
     if old is not None and _origin(old) != _origin(record):
         raise TypeError(
             f"an op called {record.name!r} is defined in {_origin(old)} already: choose another "
             "name, or remove the old one with `del tg.OPS[name]`"
         )
+    _check_cases(record)
     OPS[record.name] = record
     setattr(tensors.ops, record.name, record.function)
     for function in (numpy,) if callable(numpy) else numpy:
         NUMPY[function] = record.function
+
+
+def _check_cases(record: Op) -> None:
+    single = isinstance(record.cases, Case | Sample)
+    record.cases = () if single or record.cases is None else tuple(record.cases)
+    if not record.cases:
+        raise TypeError(
+            f"op {record.name!r} has no cases: give a list of at least one sample call, "
+            "cases=[case(normal(3))], so that its gradient can be checked"
+        )
+    names, forward = record.parameters, record.forward
+    positional = getattr(getattr(forward, "__code__", None), "co_argcount", len(names))
+    first_optional = positional - len(getattr(forward, "__defaults__", None) or ())
+    optional = {
+        *names[first_optional:positional],
+        *(getattr(forward, "__kwdefaults__", None) or {}),
+    }
+    for i, sample in enumerate(record.cases):
+        if not isinstance(sample, Case):
+            raise TypeError(
+                f"op {record.name!r}: cases[{i}] is a {type(sample).__name__} and no case: "
+                "write case(...) around the arguments of the call, cases=[case(normal(3))]"
+            )
+        given = {*names[: min(len(sample.args), positional)], *sample.params}
+        extra = len(sample.args) > positional and not record.variadic
+        if extra or not given.issubset(names) or not optional.issuperset(set(names) - given):
+            raise TypeError(
+                f"op {record.name!r}: cases[{i}], case({sample}), does not fit its parameters "
+                f"({', '.join(names)})"
+            )
 
 
 def _origin(record: Op) -> str:
@@ -241,10 +298,14 @@ def _connect(record: Op) -> None:
     constants = [name for name in record.parameters if name not in record.inputs]
     residual = [record.residual[0]] if record.residual else []
     names = [*record.inputs, "out", *shapes, *constants, *residual]
-    reads = {name: _reads(record, rule) for name, rule in record.gradients.items()}
-    for name, read in reads.items():
+    if record.constant and record.gradients:
+        raise TypeError(f"op {record.name!r} is constant=True and has gradient rules: which is it?")
+    for name, rule in record.gradients.items():
         if name not in (*record.parameters, record.variadic):
             raise TypeError(f"op {record.name!r} has a rule for {name!r}, but no such input")
+        _check_rule(record, name, rule)
+    reads = {name: _reads(record, rule) for name, rule in record.gradients.items()}
+    for name, read in reads.items():
         if unclear := [x for x in read if names.count(x) != 1]:
             raise TypeError(
                 f"op {record.name!r}: the rule for {name!r} reads {unclear[0]!r}, which is none, "
@@ -269,17 +330,35 @@ def _connect(record: Op) -> None:
     )
 
 
+def _check_rule(record: Op, name: str, rule: Any) -> None:
+    """A rule is a Python function whose first argument is the gradient."""
+    code = getattr(rule, "__code__", None)
+    first = code.co_varnames[: code.co_argcount][:1] if code else ()
+    if not first or first[0] in {*record.parameters, "out"} - {"g"}:
+        found = f"a function of {first[0]!r}" if first else f"{rule!r}"
+        raise TypeError(
+            f"op {record.name!r}: the rule for {name!r} must be a Python function whose first "
+            f"argument is the output's gradient, {name}=lambda g, ...: ..., got {found}"
+        )
+
+
 def _at(rule: Function, places: list[int]) -> Rule:
     """The rule as the engine calls it, told where its arguments stand among the saved values."""
     match places:  # the common cases written out: 0.3 µs less a call than the general one
         case []:
-            return lambda g, saved: rule(g)
+            return _reading(places, lambda g, saved: rule(g))
         case [a]:
-            return lambda g, saved: rule(g, saved[a])
+            return _reading(places, lambda g, saved: rule(g, saved[a]))
         case [a, b]:
-            return lambda g, saved: rule(g, saved[a], saved[b])
+            return _reading(places, lambda g, saved: rule(g, saved[a], saved[b]))
         case _:
-            return lambda g, saved: rule(g, *[saved[i] for i in places])
+            return _reading(places, lambda g, saved: rule(g, *[saved[i] for i in places]))
+
+
+def _reading(places: list[int], rule: Any) -> Rule:
+    """The rule, with the places of the saved values that it reads, for checks before it runs."""
+    rule.reads = places
+    return rule  # type: ignore[no-any-return]
 
 
 class _Repeated:

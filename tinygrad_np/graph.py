@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
+from .changes import (
+    ChangedArrayError,
+    Sample,
+    find_change,
+    handed_out,
+    is_other,
+    last_change,
+    take_back,
+    ticks,
+)
 from .shapes import Shape, unbroadcast
-from .tracing import as_array
+from .tracing import Traced, as_array
 
 Rule = Callable[[Any, Any], Any]
 """What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
@@ -45,7 +55,7 @@ class GraphReleasedError(RuntimeError):
     """A backward pass reached nodes whose saved arrays an earlier pass has already released."""
 
 
-_ticks = itertools.count()
+_ndarray = np.ndarray
 
 
 class Node:
@@ -54,13 +64,20 @@ class Node:
     ``saved`` holds what the op's rules read (see ``definition.py``) and is None once released;
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
+    ``samples`` are of large constants among ``saved``, released with these.
+    ``originals`` are what constants were copied from, for drawings. A leaf has two more:
+    ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
+    change of it by an optimiser.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
     """
 
     __slots__ = (
-        "__weakref__", "dtype", "grad", "name", "op", "parents", "record", "saved", "shape", "tick",
+        "__weakref__", "dtype", "grad", "memory", "name", "op", "originals", "parents", "record",
+        "samples", "saved", "shape", "tick", "written",
     )  # fmt: skip
     record: Any
+    memory: int
+    written: int
 
     def __init__(
         self,
@@ -75,7 +92,9 @@ class Node:
         self.saved = saved
         self.shape = shape
         self.dtype = dtype
-        self.tick = next(_ticks)
+        self.tick = next(ticks)
+        self.samples: tuple[Sample, ...] = ()
+        self.originals: tuple[tuple[int, Any], ...] = ()
         self.name: str | None = None
         self.grad: Any = None
 
@@ -83,11 +102,6 @@ class Node:
         what = self.op.name if self.op else "leaf"
         name = f" {self.name!r}" if self.name else ""
         return f"<Node {self.tick} {what}{name} {self.dtype}{self.shape}>"
-
-
-def tick() -> int:
-    """A number later than every node made so far, and earlier than every node to come."""
-    return next(_ticks)
 
 
 # False: nothing is recorded. True: ops on Tensors that require grad are. An Observer: they are,
@@ -232,6 +246,10 @@ def observed(observer: Observer) -> Recording:
     return Recording(lambda mode: observer)
 
 
+INPUTS = weakref.WeakSet[Node]()
+"""What derivatives are taken by, while the function runs."""
+
+
 def is_recording() -> bool:
     """Whether ops are recorded here and now: False inside ``no_grad``."""
     return recording.get() is not False
@@ -247,6 +265,11 @@ def reachable(roots: Iterable[Node]) -> list[Node]:
                 seen.add(parent)
                 stack.append(parent)
     return sorted(seen, key=_tick_of, reverse=True)
+
+
+def tick() -> int:
+    """A number later than every node made so far, and earlier than every node to come."""
+    return next(ticks)
 
 
 def _tick_of(node: Node) -> int:
@@ -276,8 +299,9 @@ def backward(
     is recorded. Unless ``retain``, saved arrays are released as soon as they have been used. The
     arrays returned belong to the caller alone.
 
-    Raises GraphReleasedError where saved arrays are gone, and adds to any error that comes out of
-    a rule which op and which input it was.
+    Raises GraphReleasedError where saved arrays are gone, ChangedArrayError where one is not what
+    it was, TypeError or ValueError for a rule's result that is no gradient; and adds to any error
+    that comes out of a rule which op and which input it was.
     """
     order = reachable(seeds)
     wanted = None if targets is None else set(targets)
@@ -287,6 +311,8 @@ def backward(
     private: set[Node] = set()
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
+    changed = last_change()
+    written: dict[int, int] | None = None
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
@@ -306,6 +332,10 @@ def backward(
                 f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
                 "pass retain_graph=True to the first backward pass."
             )
+        if node.tick < changed or (node.samples and is_other(node.samples)):
+            if written is None:
+                written = _written(order)
+            _refuse_changes(node, saved, leading, written)
         if watcher is not None:
             watcher(node, gradient)
         if lift is not None:
@@ -315,13 +345,16 @@ def backward(
                 continue
             try:
                 part = rule(gradient, saved)
-                if part.shape != parent.shape:
-                    part = unbroadcast(part, parent.shape)
-                if part.dtype != parent.dtype:
-                    part = part.astype(parent.dtype)
             except Exception as error:
-                error.add_note(_where(node, parent))
+                error.add_note(f"raised by {_rule_of(node, parent)}; its output is {node.shape}")
                 raise
+            if type(part) is not _ndarray or part.dtype != parent.dtype:
+                part = _as_gradient(part, node, parent, plain=lift is None)
+            if part.shape != parent.shape:
+                try:
+                    part = unbroadcast(part, parent.shape)
+                except ValueError as error:
+                    raise ValueError(f"{_rule_of(node, parent)}: {error}") from None
             earlier = pending.get(parent)
             if earlier is None:
                 pending[parent] = part
@@ -334,6 +367,7 @@ def backward(
                 private.add(parent)
         if not retain:
             node.saved = None
+            node.samples = ()
     return found
 
 
@@ -349,21 +383,96 @@ def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
 
 def _own(gradient: Any) -> Any:
     """A gradient that nobody else holds. (Tensors are never written to: they may be shared.)"""
+    if isinstance(gradient, Traced):
+        return gradient.copy()  # type: ignore[attr-defined]
     if isinstance(gradient, np.ndarray | np.generic):
         return np.array(gradient)
     return gradient
 
 
-def _where(node: Node, parent: Node) -> str:
-    index = " or ".join([str(i) for i, other in enumerate(node.parents) if other is parent])
+def _rule_of(node: Node, parent: Node) -> str:
+    """For messages: the op, and which of its inputs."""
+    places = [i for i, other in enumerate(node.parents) if other is parent]
+    names = " or ".join([_input_name(node, place) for place in places])
     op = node.op.name if node.op else "leaf"
-    return (
-        f"raised by the gradient rule of op {op!r} for its input {index} of shape {parent.shape}; "
-        f"the output's shape is {node.shape}"
+    return f"the gradient rule of op {op!r} for its input {names} of shape {parent.shape}"
+
+
+def _input_name(node: Node, place: int) -> str:
+    """An input's number, and what the op calls it."""
+    inputs = getattr(node.op, "inputs", ())
+    variadic = getattr(node.op, "variadic", None)
+    return f"{place} ({inputs[place]})" if inputs and not variadic else str(place)
+
+
+_NUMPY = (np.ndarray, np.generic, Traced)
+
+
+def _as_gradient(part: Any, node: Node, parent: Node, plain: bool) -> Any:
+    """A rule's result in the dtype of its input; TypeError for what is no gradient.
+
+    A Tensor that a rule made of plain arrays is unwrapped.
+    """
+    if not isinstance(part, _NUMPY):
+        if plain and hasattr(part, "numpy"):
+            part = part.numpy()
+        if not hasattr(part, "dtype"):
+            found = "None" if part is None else f"a {type(part).__name__}"
+            raise TypeError(
+                f"{_rule_of(node, parent)} returned {found}: it must return an array of the shape "
+                "of the input or of the output (zeros where there is no gradient)"
+            )
+    if part.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{_rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a "
+            "real input is real (take its real part with .real, if that is meant)"
+        )
+    return part if part.dtype == parent.dtype else part.astype(parent.dtype)
+
+
+def _written(order: list[Node]) -> dict[int, int]:
+    """When optimisers wrote to which memory, as far as it is that of these leaves."""
+    return {n.memory: n.written for n in order if n.op is None and hasattr(n, "written")}
+
+
+def _refuse_changes(
+    node: Node, saved: tuple[Any, ...], leading: set[Node] | None, written: dict[int, int]
+) -> None:
+    """Raise ChangedArrayError where an array that a rule is about to read has changed."""
+    assert node.op is not None
+    if getattr(node.op, "runs_again", False):
+        for parent in node.parents:
+            if parent is not None and getattr(parent, "written", 0) > node.tick:
+                called = f" {parent.name!r}" if parent.name else ""
+                raise ChangedArrayError(
+                    f"a leaf{called} of shape {parent.shape}, {parent.dtype}, that op "
+                    f"{node.op.name!r} uses again in the backward pass has been updated by an "
+                    "optimiser since: call backward() before optimizer.step()"
+                )
+    places: set[int] = set()
+    for parent, rule in zip(node.parents, node.op.rules, strict=False):
+        if parent is not None and (leading is None or parent in leading):
+            places.update(getattr(rule, "reads", range(len(saved))))
+    read = tuple([array if i in places else None for i, array in enumerate(saved)])
+    found = find_change(read, node.samples, node.tick, written)
+    if found is None:
+        return
+    place, advice = found
+    what, name = "the output", node.name
+    if place < len(node.parents):
+        parent = node.parents[place]
+        what, name = f"input {_input_name(node, place)}", parent.name if parent else None
+    array = saved[place]
+    raise ChangedArrayError(
+        f"{what}{f' {name!r}' if name else ''} of op {node.op.name!r}, an array of shape "
+        f"{array.shape}, {array.dtype}, has changed since the forward pass: the gradient would be "
+        f"wrong. {advice[0].upper()}{advice[1:]}."
     )
 
 
 def accumulate(gradients: Mapping[Node, Any]) -> None:
     """Add gradients to their leaves' ``grad``, never writing to an array already handed out."""
+    if handed_out:  # the backward pass may have released what held them
+        take_back()
     for leaf, gradient in gradients.items():
         leaf.grad = gradient if leaf.grad is None else as_array(leaf.grad + gradient)

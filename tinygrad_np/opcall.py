@@ -9,14 +9,16 @@ time.
 from __future__ import annotations
 
 import types
+import weakref
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
+from .changes import SMALL, UNCHANGING, frozen, handed_out, kept, sample_of
 from .graph import Node, recording
-from .tensor import Tensor, TensorFunction, wrap
-from .tracing import Traced, as_array
+from .tensor import Array, Tensor, TensorFunction, still_to_be_used, wrap
+from .tracing import Traced
 
 
 def make_function(record: Any, readers: dict[str, list[str]]) -> TensorFunction:
@@ -68,30 +70,57 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
             ]
         else:
             lines.append(f"if _type({name}) is _Tensor: {name} = _constant(_op, {name!r}, {name})")
-    if variadic:
+    if record.ruleless:
+        lines.insert(0, f"_nodes, _arrays = _givens(({', '.join(parameters)},))")
+    elif variadic:
         lines += [
             f"_nodes = _tuple([x._node if _type(x) is _Tensor else None for x in {variadic}])",
             f"{variadic} = _tuple([x._data if _type(x) is _Tensor else "
             f"_operand(_op, {variadic!r}, x) for x in {variadic}])",
         ]
+    op = "_op"
+    looks: list[str] = []
+    extra_looks: list[str] = []
+    if record.ruleless:
+        op, recorded, nodes, operands = "_op.ruleless", "_nodes", "_nodes", "_arrays"
+        saved = ["*[None] * len(_nodes)"]
+    elif variadic:
         recorded, nodes, operands = "_any(_nodes)", "_nodes", variadic
-        kept = [f"*{variadic}" if readers[variadic] else "*[None] * len(_nodes)"]
+        reads = bool(readers[variadic])
+        saved = [f"*[{_copied('x')} for x in {variadic}]" if reads else "*[None] * len(_nodes)"]
+        if reads:
+            looks = [f"if None in _nodes: _look_at_all(_node, {variadic})"]
     else:
         recorded = _any_node(inputs) or "False"
         nodes, operands = (
             f"({''.join(f'{prefix}{name}, ' for name in inputs)})" for prefix in ("_node_", "")
         )
-        kept = [_kept(name, readers[name], inputs) for name in inputs]
-    kept.append("_out" if readers["out"] else "None")
+        saved = [_saved(name, readers[name], inputs) for name in inputs]
+        looks = [
+            f"if _node_{name} is None and _type({name}) is _ndarray: "
+            f"_look_at(_node, {place}, {name})"
+            for place, name in enumerate(inputs)
+            if readers[name] and len(inputs) > 1
+        ]
+    saved.append(_copied("_out") if readers["out"] else "None")
     for extra in record.extras:
         base = extra.removesuffix("_shape")
         if record.residual and extra == record.residual[0]:
-            kept.append("_residual")
+            saved.append("_residual")
         elif base == variadic:
-            kept.append(f"_tuple([x.shape for x in {variadic}])")
+            saved.append(f"_tuple([x.shape for x in {variadic}])")
+        elif base in inputs and base != extra:
+            saved.append(f"{base}.shape")
         else:
-            kept.append(f"{base}.shape" if base in inputs and base != extra else extra)
+            extra_looks.append(
+                f"if _type({extra}) is _ndarray: "
+                f"_node.originals += (({len(saved)}, _ref({extra})),)"
+            )
+            copied = f"{extra}.copy() if _type({extra}) is _ndarray else _frozen({extra})"
+            saved.append(f"{extra} if _type({extra}) in _UNCHANGING else {copied}")
     body = "\n    ".join(lines)
+    records = "".join([f"\n                {line}" for line in extra_looks])
+    look = "".join([f"\n            {line}" for line in looks])
     return f"""
 def call({", ".join(signature)}):
     {body}
@@ -99,13 +128,14 @@ def call({", ".join(signature)}):
         {"_out, _residual" if record.residual else "_out"} = _forward({", ".join(call)})
     except Exception as error:
         _failed(_op, error, _dict({", ".join(f"{name}={name}" for name in parameters)}))
-    if _type(_out) is not _ndarray: _out = _asarray(_out)
+    if _type(_out) is not _ndarray: _out = _result(_op, _out)
     if {recorded}:
         _mode = _recording()
         _dtype = _out.dtype
         if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
-            _node = _Node(_op, {nodes}, ({", ".join(kept)},), _out.shape, _dtype)
-            if _mode is not True: _mode.observe(_node, {operands}, _out)
+            _node = _Node({op}, {nodes}, ({", ".join(saved)},), _out.shape, _dtype){look}
+            if _mode is not True:{records}
+                _mode.observe(_node, {operands}, _out)
             return _wrap(_out, _node)
     return _wrap(_out, None)
 """
@@ -115,27 +145,68 @@ def _any_node(inputs: Sequence[str]) -> str:
     return " or ".join([f"_node_{name}" for name in inputs])
 
 
-def _kept(name: str, readers: Sequence[str], inputs: Sequence[str]) -> str:
-    """An input as the graph keeps it: only if a rule will run that reads it."""
+def _saved(name: str, readers: Sequence[str], inputs: Sequence[str]) -> str:
+    """An input as the graph saves it: only if a rule will run that reads it."""
     if len(readers) == len(inputs):
-        return name
-    return f"{name} if {_any_node(readers)} else None" if readers else "None"
+        return _copied(name)
+    return f"{_copied(name)} if {_any_node(readers)} else None" if readers else "None"
+
+
+def _copied(name: str) -> str:
+    """An array as the graph saves it, so that nobody changes it (see ``changes.py``)."""
+    return (
+        f"({name} if _type({name}) is not _ndarray else {name}.copy('K') "
+        f"if {name}.nbytes <= {SMALL} else {name} if not _handed_out else _kept({name}))"
+    )
+
+
+def _look_at(node: Node, place: int, array: Array) -> None:
+    """Keep a sample of a large constant that a node has saved, or what a small one is a copy of."""
+    saved = node.saved[place]  # type: ignore[index]
+    if saved is array:
+        node.samples += (sample_of(place, array),)
+    elif saved is not None:
+        node.originals += ((place, array),)
+
+
+def _look_at_all(node: Node, operands: Sequence[Any]) -> None:
+    """The same for each constant among a variadic op's operands."""
+    for place, (array, parent) in enumerate(zip(operands, node.parents, strict=False)):
+        if parent is None and type(array) is np.ndarray:
+            _look_at(node, place, array)
+
+
+def _givens(values: Sequence[Any]) -> tuple[tuple[Node, ...], tuple[Any, ...]]:
+    """The Tensors that require grad among an op's arguments: their nodes and arrays."""
+    found = [v for v in values if type(v) is Tensor and v._node is not None]
+    return tuple([v._node for v in found if v._node is not None]), tuple([v._data for v in found])
 
 
 def _operand(record: Any, name: str, value: Any) -> Any:
     """An input that is no Tensor, as the forward function gets it; TypeError if it is no number."""
-    kind = type(value)
+    kind, found = type(value), ""
     if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
         if value.dtype.kind in "fiubc":
             return value if isinstance(value, np.generic) else np.asarray(value)
+        found = f"an array of dtype {value.dtype}"
     elif kind in _NUMBERS:
         return value if record.weak else np.asarray(value)
     elif isinstance(value, list | tuple):
         return np.asarray(value)
     elif isinstance(value, Traced):
         return value
-    found = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
-    raise TypeError(f"{record.name}: {name} must be a Tensor, an array or a number, got {found}")
+    elif isinstance(value, np.ma.MaskedArray):
+        found = "a MaskedArray: its mask would be lost. Use tg.where(mask, value, array.data)"
+    elif isinstance(value, np.ndarray):
+        found = (
+            f"a {kind.__name__}, a subclass of ndarray whose behaviour would be lost. "
+            "Pass np.asarray(value) if that is meant"
+        )
+    elif hasattr(value, "dtype"):
+        found = f"a {kind.__name__} of dtype {value.dtype}"
+    raise TypeError(
+        f"{record.name}: {name} must be a Tensor, an array or a number, got {found or repr(value)}"
+    )
 
 
 _NUMBERS = frozenset([int, float, bool, complex])
@@ -148,13 +219,36 @@ def _constant(record: Any, name: str, value: Tensor) -> Any:
             f"{record.name} has no gradient with respect to {name!r}, but the Tensor given for it "
             f"requires grad: pass {name}.detach() if it is meant as a constant"
         )
-    return value.data
+    return value._data
+
+
+def _result(record: Any, out: Any) -> Any:
+    """What an op's function returned, as an array; TypeError if it is none."""
+    if isinstance(out, Traced):
+        return out
+    if isinstance(out, tuple | list):
+        raise TypeError(
+            f"{record.name} returned a {type(out).__name__} of {len(out)}: an op has one result, "
+            "an array. Define one op for each, or join them in one array (np.stack)"
+        )
+    if isinstance(out, Tensor):
+        if still_to_be_used(out._node):
+            raise TypeError(
+                f"{record.name}: its function returned a Tensor with a graph of its own, which "
+                "would be lost: pass what it uses as an argument, or make it a tg.composite"
+            )
+        return out._data
+    array = np.asarray(out)
+    if array.dtype.kind not in "fiubc":
+        found = "None" if out is None else f"a {type(out).__name__} of dtype {array.dtype}"
+        raise TypeError(f"{record.name} gives no numbers: it returned {found}")
+    return array
 
 
 def _is_real(record: Any, dtype: np.dtype[Any]) -> bool:
     """Whether a result has a gradient: integers and booleans are constants, others an error."""
     kind = dtype.kind
-    if kind not in "fiub":  # None, say, where the op's function forgets to return
+    if kind not in "fiub":
         raise TypeError(
             f"{record.name} gives {'complex' if kind == 'c' else 'no'} numbers, {dtype}: gradients "
             "are for real ones only. Use tensor.detach() where no gradient is needed"
@@ -179,7 +273,9 @@ def _failed(record: Any, error: Exception, arguments: dict[str, Any]) -> NoRetur
 
 
 _TOOLS: dict[str, Any] = {
-    "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_asarray": as_array,
+    "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_result": _result,
+    "_kept": kept, "_frozen": frozen, "_handed_out": handed_out, "_UNCHANGING": UNCHANGING,
+    "_look_at": _look_at, "_look_at_all": _look_at_all, "_ref": weakref.ref, "_givens": _givens,
     "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
     "_is_real": _is_real, "_failed": _failed,
     "_type": type, "_tuple": tuple, "_any": any, "_dict": dict,  # parameters may be called so

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import tracing
-from .tensor import Array, Tensor
+from .changes import writing
+from .tensor import Array, Tensor, plain
 
 Schedule = Callable[[int], float]
 """The learning rate at an update, counted from 0."""
@@ -33,6 +34,8 @@ class Optimizer:
 
     slots: tuple[str, ...] = ()
     """Names of the arrays kept for each parameter."""
+    read_before_each_run = ("lr",)
+    """What ``compile`` looks at anew at each call: no reason to trace again when it changes."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         self.parameters = _listed(parameters, type(self).__name__)
@@ -57,24 +60,16 @@ class Optimizer:
     @property
     def updates(self) -> int:
         """The number of updates made."""
-        tracing.depend(self, "lr", "state", "missed")
         return int(self.count.item())
 
     @property
     def learning_rate(self) -> Any:
         """The learning rate of the update to come."""
-        return tracing.host(self._rate)
+        return tracing.host(_rate, self, self.count)
 
-    def _rate(self) -> float:
-        rate = float(self.lr(int(self.count.item())) if callable(self.lr) else self.lr)
-        if not rate >= 0:
-            raise ValueError(f"the learning rate of update {self.count.item()} is {rate}: below 0")
-        return rate
-
-    def _number(self, i: int) -> int:
+    def number(self, i: int) -> Any:
         """Which update of parameter ``i`` is to come: 1 for its first."""
-        number: int = 1 + self.count.item() - self.missed.item(i)
-        return number
+        return tracing.host(_number, self.count, self.missed, i)
 
     def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """The change to subtract from parameter ``i``, and its new state."""
@@ -85,33 +80,31 @@ class Optimizer:
 
         Raises RuntimeError where no parameter has one: was ``backward`` called?
         """
-        tracing.depend(self, "lr", "state", "count", "missed")
         idle: tuple[int, ...] = ()
+        now = writing()
         for i, parameter in enumerate(self.parameters):
             node = parameter._node  # None where frozen; the properties cost 0.1 µs more
             gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
                 continue
-            data = parameter.data
+            data = plain(parameter)
             if self.slots:
-                state = tracing.items(self.state, i)
+                state = self.state[i]
                 change, *after = self.rule(i, data, gradient, *state)
                 self._keep(i, state, after)
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
+            parameter._node.written = now  # type: ignore[union-attr]
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):
                 raise RuntimeError("all parameters are frozen: their requires_grad is switched off")
             raise RuntimeError("no parameter has a gradient: call loss.backward() before step()")
-        tracing.effect(lambda: self._count(idle))
-
-    def _count(self, idle: tuple[int, ...]) -> None:
-        self.count = np.add(self.count, _ONE)
+        np.add(self.count, _ONE, self.count)
         if idle:
-            self.missed = self.missed + np.isin(np.arange(len(self.missed)), idle)
+            np.add(self.missed, np.isin(np.arange(len(self.missed)), idle), self.missed)
 
     def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
         """The new state of parameter ``i``: in place where it is traced, for replays to find."""
@@ -164,6 +157,19 @@ class Optimizer:
 
 
 _ONE = np.ones(1, np.int64)
+
+
+def _rate(optimizer: Optimizer, count: Array) -> float:
+    """The learning rate after ``count`` updates."""
+    made = int(count.item())
+    rate = float(optimizer.lr(made) if callable(optimizer.lr) else optimizer.lr)
+    if not rate >= 0:
+        raise ValueError(f"the learning rate of update {made} is {rate}: below 0")
+    return rate
+
+
+def _number(count: Array, missed: Array, i: int) -> int:
+    return int(1 + count.item() - missed.item(i))
 
 
 def _precision(parameter: Tensor) -> np.dtype[Any]:
@@ -251,13 +257,22 @@ class Adam(Optimizer):
     def adapted(self, i: int, gradient: Any, mean: Any, square: Any) -> tuple[Any, ...]:
         """Adam's change, without weight decay."""
         first, second = map(float, self.betas)
-        scale = tracing.host(lambda: self._rate() / (1 - first ** self._number(i)))
-        correction = tracing.host(lambda: math.sqrt(1 - second ** self._number(i)))
+        rate, number = self.learning_rate, self.number(i)
+        scale = tracing.host(_corrected, rate, first, number)
+        correction = tracing.host(_correction, second, number)
         if gradient.dtype.char == "e":  # for the same reason as the state
             gradient = gradient.astype(np.float32)
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
         return scale * mean / (np.sqrt(square) / correction + float(self.eps)), mean, square
+
+
+def _corrected(rate: float, beta: float, number: int) -> float:
+    return rate / (1 - beta**number)
+
+
+def _correction(beta: float, number: int) -> float:
+    return math.sqrt(1 - beta**number)
 
 
 class AdamW(Adam):
@@ -275,7 +290,7 @@ class AdamW(Adam):
 
     def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
-        decay = tracing.host(lambda: self._rate() * float(self.weight_decay))
+        decay = self.learning_rate * float(self.weight_decay)
         change, *state_after = self.adapted(i, gradient, *state)
         return change + decay * parameter, *state_after
 

@@ -21,8 +21,13 @@ def manual_seed(seed: int) -> np.random.Generator:
     >>> random.manual_seed(0).random() == random.manual_seed(0).random()
     True
     """
-    _default[:] = [np.random.default_rng(seed)]
-    return _default[0]
+    return set_default_generator(np.random.default_rng(seed))
+
+
+def set_default_generator(rng: np.random.Generator) -> np.random.Generator:
+    """Use ``rng`` wherever no generator is passed; return it."""
+    _default[:] = [rng]
+    return rng
 
 
 def default_generator() -> np.random.Generator:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from .autodiff import grad, run_recorded
 from .definition import OPS
 from .graph import Node, Rule
 from .random import default_generator, is_default
-from .tensor import Array, Tensor, wrap
-from .tracing import check, effect
+from .tensor import Array, Tensor, plain, wrap
 
 
 def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> Tensor:
@@ -39,25 +37,21 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> 
     """
     if not graph.is_recording():
         return function(*args)
-    drawn = _Drawn()
-    if rng is not None:
-        if not generators.is_generator(rng):
-            raise TypeError(f"checkpoint: rng={rng!r} must be a random generator")
-        drawn.note(rng)
-    if tracing.active.get() is None:  # a tracer refuses draws that go past ``tracing.draw``
-        for each in generators.reachable(function, args):
-            drawn.note(each)
+    if rng is not None and not generators.is_generator(rng):
+        raise TypeError(f"checkpoint: rng={rng!r} must be a random generator")
+    traced = tracing.active.get() is not None
+    drawn = _Remembered() if traced else _Drawn(function, args, rng)
     op = _Checkpoint(function, args)
     given = [args[place]._node for place in op.places]
     nodes = [_apart(node) for node in given]
     start = graph.tick()
-    with tracing.telling(drawn.note):
+    with tracing.drawing(drawn.draw):
         out = op.run(nodes)
     if out._node is None:
         return out
-    drawn.forget_unused()
+    drawn.settle()
     op.function = functools.partial(drawn.again, function)
-    op.result = out.data
+    op.result = plain(out)
     # What the function used of the world outside: its parents there get gradients as well.
     inside = [n for n in graph.reachable([out._node]) if n.tick > start]
     used = {out._node, *(p for n in inside for p in n.parents if p is not None)}
@@ -71,6 +65,7 @@ class _Checkpoint:
     """The op of one checkpointed call: its rules run the function again, recorded this time."""
 
     name = "checkpoint"
+    runs_again = True
     # What gets gradients: the arguments at ``places``, and what was used of the world outside.
     parents: tuple[Node, ...] = ()
 
@@ -83,7 +78,7 @@ class _Checkpoint:
         """The function's result, with its arguments on these nodes."""
         args = list(self.args)
         for place, node in zip(self.places, nodes, strict=False):
-            args[place] = wrap(args[place].data, node)
+            args[place] = wrap(plain(args[place]), node)
         return run_recorded(self.function, args, self.name)
 
     @property
@@ -98,15 +93,16 @@ class _Checkpoint:
             nodes = [_apart(parent, recorded) for parent in self.parents]
             start, count = graph.tick(), len(self.places)
             out = self.run(nodes)
-            check(_compare, self.result, out.data)
+            if tracing.active.get() is None:  # a traced program has no draws of its own
+                _compare(self.result, plain(out))
             outer: dict[Any, Node] = dict(zip(self.parents[count:], nodes[count:], strict=True))
             for node in graph.reachable([out._node] if out._node else []):
                 if node.tick > start:
                     node.parents = tuple([outer.get(parent, parent) for parent in node.parents])
-            out = wrap(out.data, outer.get(out._node, out._node))
+            out = wrap(plain(out), outer.get(out._node, out._node))
             inputs = [wrap(np.zeros(n.shape, n.dtype), n) for n in nodes]
             gradients = grad(out, inputs, g, recorded, allow_unused=True)
-            found += [t if recorded else t.data for t in gradients]
+            found += [t if recorded else plain(t) for t in gradients]
         return found[i]
 
 
@@ -119,56 +115,67 @@ def _apart(node: Node, connected: bool = True) -> Node:
     return Node(OPS["positive"], parents, (None, None), node.shape, node.dtype)
 
 
-@dataclass(frozen=True)
-class _Switch:
-    """Saves a generator's state by a name and sets another; to compile, equal ones are the same."""
-
-    rng: Any  # None: the default generator, whichever it is then
-    states: dict[str, Any] = field(compare=False)
-    save: str
-    load: str = ""
-
-    def __call__(self) -> None:
-        rng = default_generator() if self.rng is None else self.rng
-        self.states[self.save] = generators.state_of(rng)
-        if self.load:
-            generators.restore(rng, self.states[self.load])
-
-
 class _Drawn:
-    """The generators that one call draws from, with their states before it."""
+    """The generators that one call may draw from, with their states before it."""
 
-    def __init__(self) -> None:
-        self.found: dict[int, tuple[Any, dict[str, Any]]] = {}
+    def __init__(self, function: Callable[..., Tensor], args: Sequence[Any], rng: Any) -> None:
+        self.found: dict[int, tuple[Any, Any]] = {}  # None: the default generator, whichever it is
         self.noted: list[Any] = []  # kept, so that their ids stay theirs
+        for each in [*([] if rng is None else [rng]), *generators.reachable(function, args)]:
+            self.note(each)
 
     def note(self, rng: Any) -> None:
         """Keep a generator's state, unless that is done."""
         key = id(getattr(rng, "bit_generator", None) or getattr(rng, "_bit_generator", rng))
         if key not in self.found:
-            states: dict[str, Any] = {}
             self.noted.append(rng)
-            self.found[key] = None if is_default(rng) else rng, states
-            effect(_Switch(self.found[key][0], states, "before"))
+            self.found[key] = None if is_default(rng) else rng, generators.state_of(rng)
 
-    def forget_unused(self) -> None:
+    def draw(self, draw: tracing.Draw, function: Callable[[Any], Any], rng: Any) -> Any:
+        """In the first run: note the generator, then draw."""
+        self.note(rng)
+        return draw(function, rng)
+
+    def settle(self) -> None:
         """Leave those alone that are as they were: other threads may draw from them."""
-        if tracing.active.get() is None:
-            for key, (rng, states) in list(self.found.items()):
-                now = generators.state_of(default_generator() if rng is None else rng)
-                if pickle.dumps(now) == pickle.dumps(states["before"]):
-                    del self.found[key]
+        for key, (rng, state) in list(self.found.items()):
+            now = generators.state_of(default_generator() if rng is None else rng)
+            if pickle.dumps(now) == pickle.dumps(state):
+                del self.found[key]
         self.noted.clear()
 
     def again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
         """The function's result by the same draws; afterwards the generators are as now."""
-        for rng, states in self.found.values():
-            effect(_Switch(rng, states, "after", "before"))
+        found = [(default_generator() if r is None else r, s) for r, s in self.found.values()]
+        now = [generators.state_of(rng) for rng, _ in found]
+        for rng, before in found:
+            generators.restore(rng, before)
         try:
             return function(*args)
         finally:
-            for rng, states in reversed(self.found.values()):  # two may share a bit generator
-                effect(_Switch(rng, states, "inside", "after"))
+            for (rng, _), state in zip(found[::-1], now[::-1], strict=True):
+                generators.restore(rng, state)  # two may share a bit generator
+
+
+class _Remembered:
+    """The arrays that one traced call draws: the second run gets the same ones."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Any] = []
+
+    def draw(self, draw: tracing.Draw, function: Callable[[Any], Any], rng: Any) -> Any:
+        """In the first run: draw, and keep the array."""
+        self.arrays.append(draw(function, rng))
+        return self.arrays[-1]
+
+    def settle(self) -> None:
+        """Nothing was drawn for good: a tracer draws from copies."""
+
+    def again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
+        """The function's result by the same draws."""
+        left = iter(self.arrays)
+        with tracing.drawing(lambda draw, function, rng: next(left)):
+            return function(*args)
 
 
 def _compare(first: Array, second: Array) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from . import graph
 from .autodiff import connected, grad
 from .graph import Node
-from .tensor import Array, Tensor
+from .tensor import Array, Tensor, plain
 
 ULPS = 4
 """How many units in its last place the result of an op may be off."""
@@ -80,7 +80,7 @@ def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -
                 along = connected((derivative * way).sum())
             for given in (g, tensor):
                 if given._node is not None:
-                    sizes[given._node] = np.abs(given.data)
+                    sizes[given._node] = np.abs(plain(given))
             _carry_back(along, before_rules)
         except Exception:
             return 0.0

@@ -60,9 +60,11 @@ def unbroadcast(gradient: Any, shape: Shape) -> Any:
     >>> unbroadcast(np.ones((5, 3, 4)), (3, 1)).tolist()
     [[20.0], [20.0], [20.0]]
     """
+    axes = _stretched(gradient.shape, shape)
     if gradient.dtype.char == "e":  # a sum in float16 stops growing at 2,048 ones
-        gradient = gradient.astype(np.float32)
-    total = gradient.sum(axis=_stretched(gradient.shape, shape))
+        total = gradient.astype(np.float32).sum(axis=axes).astype(gradient.dtype)
+    else:
+        total = gradient.sum(axis=axes)
     return total if total.shape == shape else total.reshape(shape)
 
 

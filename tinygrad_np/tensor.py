@@ -6,14 +6,19 @@ as the ops are defined: so this floor needs nothing from the floors above it.
 
 from __future__ import annotations
 
+import opcode
+import sys
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import graph
 from .aligned import aligned_copy
+from .changes import SMALL, hand_out, memory_of
 from .graph import Node
 from .recorder import backward_pass, name_array
 from .shapes import Axis, Shape
@@ -26,6 +31,16 @@ Operand = Any
 """What an op takes for an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
 
 
+# What NumPy's functions take for these when they are not given.
+_DEFAULTS = {
+    "casting": "same_kind", "dtype": None, "initial": np._NoValue, "keepdims": np._NoValue,
+    "out": None, "where": np._NoValue,
+}  # fmt: skip
+
+# The arguments of BINARY_OP that stand for % and %=.
+_PERCENT = (6, 19)
+
+
 class _Ops:
     """The ops' functions as attributes, added by ``definition.py``."""
 
@@ -36,6 +51,34 @@ class _Ops:
 ops = _Ops()
 NUMPY: dict[Function, Function] = {}
 """NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
+
+
+def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
+    """An operator by an op; NotImplemented for an operand that wants to do it by itself.
+
+    Python asks ``other.__radd__`` then. As NumPy has it, such types say ``__array_ufunc__ = None``.
+    """
+    functions: dict[str, TensorFunction] = vars(ops)
+
+    def operator(self: Tensor, other: Operand) -> Tensor:
+        try:
+            return functions[name](self, other)
+        except TypeError:
+            if getattr(type(other), "__array_ufunc__", False) is None:
+                return NotImplemented  # type: ignore[no-any-return]
+            raise
+
+    return operator
+
+
+def _in_place(operator: str, sign: str) -> Callable[[Tensor, Operand], Tensor]:
+    """``x += y`` makes a new Tensor of the name x, but leaves are not lost so."""
+
+    def in_place(self: Tensor, other: Operand) -> Tensor:
+        result: Tensor = getattr(self._rebound(sign), operator)(other)
+        return result
+
+    return in_place
 
 
 class Tensor:
@@ -91,7 +134,9 @@ class Tensor:
         """The array itself, not a copy. Set it to replace the values, e.g. ``w.data -= step``.
 
         A Tensor that requires grad takes a copy, so that optimisers write to no other's array.
+        Write to it after ``backward``, not between forward and backward: see there.
         """
+        self._hand_out()
         return self._data
 
     @data.setter
@@ -118,6 +163,7 @@ class Tensor:
             self.name = self._name
         else:  # its own array, as ever, unless nobody can write to the one given
             self._data = array if isinstance(array, Traced) else _own(array)
+            node.memory = memory_of(self._data)
 
     @property
     def grad(self) -> Array | None:
@@ -208,6 +254,7 @@ class Tensor:
             )
         self._data = _own(self._data)
         self._node = Node(None, (), (), self.shape, self.dtype)
+        self._node.memory = memory_of(self._data)
         self._node.name = self._name
 
     @property
@@ -223,6 +270,11 @@ class Tensor:
     def _own_node(self) -> Node | None:
         """The node that holds the gradient, also of a frozen leaf."""
         return self._frozen if self.is_frozen else self._node
+
+    def _hand_out(self) -> None:
+        """Be prepared for changes of the array: small ones the graph copies anyway."""
+        if self._node is not None and type(self._data) is np.ndarray and self._data.nbytes > SMALL:
+            hand_out(weakref.ref(self._data))
 
     def _label(self) -> str:
         """For messages: name, dtype and shape in a few words."""
@@ -256,7 +308,12 @@ class Tensor:
         for gradients that can be differentiated again.
 
         Raises RuntimeError where there is no graph or it was already consumed, ValueError for a
-        non-scalar without ``gradient`` or a gradient of another shape.
+        non-scalar without ``gradient`` or a gradient of another shape, and ChangedArrayError where
+        an array that it needs was changed since the forward pass: by an optimiser, or through
+        ``data``. (Arrays up to 4 KB, indices and conditions are copied: gradients are then those of
+        the values that the forward pass saw. Of larger ndarrays, such as a batch buffer, 64
+        elements are compared: a buffer filled anew is noticed, a change of few elements only inside
+        ``tg.debug()``.)
 
         >>> import tinygrad_np as tg
         >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -280,13 +337,14 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same array, without its past: gradients stop here."""
+        self._hand_out()
         return wrap(self._data, None)
 
     # Back to plain NumPy and Python
 
     def numpy(self) -> Array:
         """The array itself: the same as ``data``."""
-        return self._data
+        return self.data
 
     def item(self) -> Any:
         """The one element as a Python number. Raises ValueError where there are more."""
@@ -296,23 +354,68 @@ class Tensor:
         """The elements as nested Python lists."""
         return self._data.tolist()
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        raise TypeError(
-            f"a {self._label()} does not turn into an ndarray by itself, because its graph would "
-            "be lost without a word: write tensor.data (or tensor.detach() to stay a Tensor); "
-            "to join Tensors, use tg.stack or tg.concatenate"
-        )
+    if TYPE_CHECKING:
+        # Of a dtype that has no arithmetic: np.tanh(tensor) is allowed, as NumPy's functions take
+        # what has an __array__, but ndarray @ tensor is not taken for an ndarray.
+        def __array__(self) -> np.ndarray[Any, np.dtype[np.void]]: ...
+
+    else:
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+            raise TypeError(
+                f"a {self._label()} does not turn into an ndarray by itself, because its graph "
+                "would be lost without a word: write tensor.data (or tensor.detach() to stay a "
+                "Tensor); to join Tensors, use tg.stack or tg.concatenate"
+            )
+
+        @property
+        def _mask(self) -> NoReturn:
+            """np.ma takes ``_data`` and ``_mask`` of anything that it meets."""
+            self.refuse_to_be("an operand of a masked array")
+            raise AttributeError("_mask")
+
+    def refuse_to_be(self, what: str) -> None:
+        """TypeError where the graph is still to be used, and would be cut."""
+        if graph.is_recording() and still_to_be_used(self._node):
+            raise TypeError(
+                f"a {self._label()} cannot become {what}: its graph would be cut, and gradients "
+                "would be wrong. Write tensor.item() for a plain number, or tensor.detach() for a "
+                "constant; functions of Tensors are tg.cos(t), tg.where(mask, t, other), "
+                "tg.stack([t, ...]) (not math.cos, array[mask] = t)"
+            )
+
+    def _rebound(self, operator: str) -> Tensor:
+        """This Tensor, for an operator that gives a new one; TypeError for a leaf."""
+        node = self._node
+        if node is not None and node.op is None and node not in graph.INPUTS:
+            name = self._name if (self._name or "").isidentifier() else "w"
+            raise TypeError(
+                f"{name} {operator} ... does not change this leaf, a {self._label()}: it makes "
+                f"{name} the name of a new Tensor that is no leaf. To update its values, write "
+                f"{name}.data {operator} ... (with arrays, such as {name}.grad), or use an "
+                f"optimiser (tg.optim). For a new Tensor, write {name} = {name} {operator[:-1]} ..."
+            )
+        return self
 
     def __bool__(self) -> bool:
         return bool(self._data)
 
     def __float__(self) -> float:
+        if not _is_formatting(sys._getframe(1)):
+            self.refuse_to_be("a Python number")
         return float(self.item())
 
     def __int__(self) -> int:
+        if not _is_formatting(sys._getframe(1)):
+            self.refuse_to_be("a Python number")
         return int(self.item())
 
+    def __complex__(self) -> complex:
+        self.refuse_to_be("a Python number")
+        return complex(self.item())
+
     def __index__(self) -> int:
+        self.refuse_to_be("an index")
         return self._data.__index__()
 
     def __len__(self) -> int:
@@ -345,7 +448,7 @@ class Tensor:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         if keywords.get("out") is not None:
             raise TypeError(
-                f"np.{ufunc.__name__} cannot write its result into an array where a Tensor takes "
+                f"{_full_name(ufunc)} cannot write its result into an array where a Tensor takes "
                 "part (array += tensor does that too): the graph would be lost. "
                 "Write array = array + tensor, or use tensor.data"
             )
@@ -360,43 +463,55 @@ class Tensor:
         function = NUMPY.get(func)
         if function is None:
             raise _no_gradient(func)
-        return function(*args, **kwargs)
+        # np.row_stack, say, gives np.vstack such defaults that nobody has asked for.
+        given = {k: v for k, v in kwargs.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
+        return function(*args, **given)
 
     # Operators, and the method forms that the functions of the same name document
 
     __hash__ = object.__hash__
 
     # fmt: off
-    def __add__(self, other: Operand) -> Tensor: return ops.add(self, other)
+    __add__ = _operator("add")
     def __radd__(self, other: Operand) -> Tensor: return ops.add(other, self)
-    def __sub__(self, other: Operand) -> Tensor: return ops.subtract(self, other)
+    __sub__ = _operator("subtract")
     def __rsub__(self, other: Operand) -> Tensor: return ops.subtract(other, self)
-    def __mul__(self, other: Operand) -> Tensor: return ops.multiply(self, other)
+    __mul__ = _operator("multiply")
     def __rmul__(self, other: Operand) -> Tensor: return ops.multiply(other, self)
-    def __truediv__(self, other: Operand) -> Tensor: return ops.divide(self, other)
+    __truediv__ = _operator("divide")
     def __rtruediv__(self, other: Operand) -> Tensor: return ops.divide(other, self)
-    def __floordiv__(self, other: Operand) -> Tensor: return ops.floor_divide(self, other)
+    __floordiv__ = _operator("floor_divide")
     def __rfloordiv__(self, other: Operand) -> Tensor: return ops.floor_divide(other, self)
-    def __mod__(self, other: Operand) -> Tensor: return ops.remainder(self, other)
+    __mod__ = _operator("remainder")
     def __rmod__(self, other: Operand) -> Tensor: return ops.remainder(other, self)
-    def __pow__(self, other: Operand) -> Tensor: return ops.power(self, other)
+    __pow__ = _operator("power")
     def __rpow__(self, other: Operand) -> Tensor: return ops.power(other, self)
     def __divmod__(self, other: Operand) -> Any: return self // other, self % other
     def __rdivmod__(self, other: Operand) -> Any: return other // self, other % self
-    def __matmul__(self, other: Operand) -> Tensor: return ops.matmul(self, other)
+    __matmul__ = _operator("matmul")
     def __rmatmul__(self, other: Operand) -> Tensor: return ops.matmul(other, self)
     def __neg__(self) -> Tensor: return ops.negative(self)
     def __pos__(self) -> Tensor: return ops.positive(self)
     def __abs__(self) -> Tensor: return ops.abs(self)
-    def __lt__(self, other: Operand) -> Tensor: return ops.less(self, other)
-    def __le__(self, other: Operand) -> Tensor: return ops.less_equal(self, other)
-    def __gt__(self, other: Operand) -> Tensor: return ops.greater(self, other)
-    def __ge__(self, other: Operand) -> Tensor: return ops.greater_equal(self, other)
+    __lt__ = _operator("less")
+    __le__ = _operator("less_equal")
+    __gt__ = _operator("greater")
+    __ge__ = _operator("greater_equal")
     def __invert__(self) -> Tensor: return ops.invert(self)
-    def __and__(self, other: Operand) -> Tensor: return ops.bitwise_and(self, other)
+    __and__ = _operator("bitwise_and")
     def __rand__(self, other: Operand) -> Tensor: return ops.bitwise_and(other, self)
-    def __or__(self, other: Operand) -> Tensor: return ops.bitwise_or(self, other)
+    __or__ = _operator("bitwise_or")
     def __ror__(self, other: Operand) -> Tensor: return ops.bitwise_or(other, self)
+    __iadd__ = _in_place("__add__", "+=")
+    __isub__ = _in_place("__sub__", "-=")
+    __imul__ = _in_place("__mul__", "*=")
+    __itruediv__ = _in_place("__truediv__", "/=")
+    __ifloordiv__ = _in_place("__floordiv__", "//=")
+    __imod__ = _in_place("__mod__", "%=")
+    __ipow__ = _in_place("__pow__", "**=")
+    __imatmul__ = _in_place("__matmul__", "@=")
+    __iand__ = _in_place("__and__", "&=")
+    __ior__ = _in_place("__or__", "|=")
     def __getitem__(self, index: Any) -> Tensor: return ops.getitem(self, plain(index))
 
     def cumsum(self, axis: int | None = None) -> Tensor: return ops.cumsum(self, axis)
@@ -455,11 +570,8 @@ class Tensor:
         return ops.logsumexp(self, axis, keepdims)
     # fmt: on
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # elementwise, as NumPy's
-        return ops.equal(self, other)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)
+    __eq__ = _operator("equal")  # type: ignore[assignment]  # elementwise, as NumPy's
+    __ne__ = _operator("not_equal")  # type: ignore[assignment]
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
@@ -488,6 +600,31 @@ class Tensor:
         return ops.transpose(self, axes[0] if len(axes) == 1 else axes or None)
 
 
+def still_to_be_used(node: Node | None) -> bool:
+    """Whether a backward pass from here would still reach a leaf, through no released node."""
+    if node is None or node.op is None:
+        return node is not None
+    seen, stack = {node}, [node]
+    while stack:
+        node = stack.pop()
+        if node.op is None:
+            return True
+        if node.saved is not None:
+            fresh = [p for p in node.parents if p is not None and p not in seen]
+            seen.update(fresh)
+            stack += fresh
+    return False
+
+
+def _is_formatting(frame: FrameType) -> bool:
+    """Whether a frame is at ``"%.3f" % tensor``, which Python does by ``__float__`` as well.
+
+    Between other operands ``%`` never asks for a float: Tensors have an ``__rmod__``.
+    """
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return opcode.opname[code[at]] == "BINARY_OP" and code[at + 1] in _PERCENT
+
+
 def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     array: Array = as_array(data, dtype)
     if array.dtype.kind not in "fiubc":
@@ -510,11 +647,19 @@ def _copied(
     return tensor
 
 
+def _full_name(function: Any) -> str:
+    """``np.exp``; of a ufunc that is not NumPy's, which do not say whose they are, ``erf``."""
+    name: str = function.__name__
+    if isinstance(function, np.ufunc):
+        return f"np.{name}" if getattr(np, name, None) is function else f"ufunc {name!r}"
+    return f"{(getattr(function, '__module__', None) or 'numpy').replace('numpy', 'np')}.{name}"
+
+
 def _no_gradient(function: Any, method: str = "") -> TypeError:
-    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np")
+    own = isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is not function
     return TypeError(
-        f"{module}.{function.__name__}{method} has no gradient here: use one of tg.OPS, or "
-        "tensor.data where no gradient is needed"
+        f"{_full_name(function)}{method} has no gradient here: use one of tg.OPS, or tensor.data "
+        f"where no gradient is needed{'; tg.ufunc makes an op of it' if own else ''}"
     )
 
 

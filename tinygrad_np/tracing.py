@@ -1,8 +1,8 @@
 """Where a tracer listens: what plain NumPy would not show it.
 
-``compile`` traces a function by handing it ``Traced`` arrays, through which it sees NumPy's calls.
-Python's own doings it learns here: numbers computed on the host, random draws, side effects, and
-what the result depends on. Without a tracer each of these costs one look at a ContextVar.
+``compile`` traces a step by handing it ``Traced`` arrays, through which it sees NumPy's calls.
+What Python does besides it learns here: numbers that Python computes, random draws, checks of
+values. Without a tracer each of these costs one look at a ContextVar.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+Draw = Callable[[Callable[[Any], Any], Any], Any]
+"""``draw(function, rng)``: the random array ``function(rng)``."""
 
 
 class Traced:
@@ -28,74 +30,53 @@ class Tracer(Protocol):
     """Who listens. ``call`` is for pure functions; the others are for the functions below."""
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
-    def host(self, function: Callable[[], float]) -> Any: ...
-    def draw(self, function: Callable[[Any], np.ndarray[Any, Any]], rng: Any) -> Any: ...
-    def effect(self, function: Callable[[], None]) -> None: ...
+    def host(self, function: Callable[..., float], *args: Any) -> Any: ...
+    def draw(self, function: Callable[[Any], Any], rng: np.random.Generator) -> Any: ...
     def check(self, function: Callable[..., None], *arrays: Any) -> None: ...
-    def items(self, table: list[list[Any]], row: int) -> list[Any]: ...
-    def depend(self, owner: Any, *besides: str) -> None: ...
 
 
 active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
-_told: ContextVar[tuple[Callable[[Any], None], ...]] = ContextVar("told", default=())
 
 
-def host(function: Callable[[], float]) -> Any:
-    """The number that ``function`` computes; a traced program computes it again at each run."""
+def host(function: Callable[..., float], *args: Any) -> Any:
+    """The number ``function(*args)``; a traced program computes it anew before each run."""
     tracer = active.get()
-    return function() if tracer is None else tracer.host(function)
+    return function(*args) if tracer is None else tracer.host(function, *args)
 
 
-def draw(function: Callable[[Any], np.ndarray[Any, Any]], rng: Any) -> Any:
-    """The array that ``function(rng)`` draws from a generator of NumPy's.
+def draw(function: Callable[[Any], Any], rng: Any) -> Any:
+    """The random array ``function(rng)``, drawn from a generator of NumPy's.
 
-    A traced program draws anew at each run.
+    A traced program draws anew before each run.
     """
-    for tell in _told.get():
-        tell(rng)
+    return _draw.get()(function, rng)
+
+
+def _drawn(function: Callable[[Any], Any], rng: Any) -> Any:
     tracer = active.get()
     return function(rng) if tracer is None else tracer.draw(function, rng)
 
 
+_draw: ContextVar[Draw] = ContextVar("draw", default=_drawn)
+
+
 @contextmanager
-def telling(tell: Callable[[Any], None]) -> Iterator[None]:
-    """Inside, ``tell`` is called with each generator that ``draw`` draws from, just before."""
-    token = _told.set((*_told.get(), tell))
+def drawing(handler: Callable[[Draw, Callable[[Any], Any], Any], Any]) -> Iterator[None]:
+    """Inside, ``handler(draw, function, rng)`` draws in place of ``draw(function, rng)``."""
+    token = _draw.set(functools.partial(handler, _draw.get()))
     try:
         yield
     finally:
-        _told.reset(token)
-
-
-def effect(function: Callable[[], None]) -> None:
-    """Do it, and again at each run of a traced program."""
-    tracer = active.get()
-    if tracer is None:
-        function()
-    else:
-        tracer.effect(function)
-
-
-def items(table: list[list[Any]], row: int) -> list[Any]:
-    """The arrays of one row of a table that outlives the call: a replay looks there at each run."""
-    tracer = active.get()
-    return table[row] if tracer is None else tracer.items(table, row)
+        _draw.reset(token)
 
 
 def check(function: Callable[..., None], *arrays: Any) -> None:
-    """Check values, by a function that raises; a traced program checks at each run."""
+    """Check values, by a function that raises; a traced program checks before each run."""
     tracer = active.get()
     if tracer is None:
         function(*arrays)
     else:
         tracer.check(function, *arrays)
-
-
-def depend(owner: Any, *besides: str) -> None:
-    """A traced program is traced anew when this object's attributes have changed (but for some)."""
-    tracer = active.get()
-    if tracer is not None:
-        tracer.depend(owner, *besides)
 
 
 def pure(function: F) -> F:

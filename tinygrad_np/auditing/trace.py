@@ -156,7 +156,12 @@ class Trace:
 
     def label_of(self, array: Array) -> str:
         """What an array of the forward pass is called."""
-        return next((label for label, value in self.values if value is array), "a saved array")
+        same = (
+            label
+            for label, value in self.values  # the graph saves copies of small arrays
+            if value is array or (value.shape == array.shape and np.array_equal(value, array, True))
+        )
+        return next(same, "a saved array")
 
     @cached_property
     def factors(self) -> dict[Use, tuple[Array, Array]]:

@@ -1,9 +1,9 @@
-"""Replay: a function traced once, optimised, and run again as one flat list of NumPy calls."""
+"""``compile``: a training step traced once, and replayed as one program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # imported when something is compiled: import tinygrad_np is to stay quick
     from .compiled import Compiled
@@ -12,32 +12,47 @@ __all__ = ["CompileError", "compile"]
 
 
 class CompileError(RuntimeError):
-    """A function does something that cannot be replayed; the message names the line."""
+    """A step does something that cannot be replayed; the message names the line."""
 
 
-def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
-    """Trace ``function`` at its first calls, replay it ever after: eager's results, much faster.
+def compile(
+    function: Callable[..., Any],
+    *,
+    exact: bool = False,
+    backend: Literal["numpy", "native"] | None = None,
+    verify: bool | int = True,
+) -> Compiled:
+    """Trace a step once, and replay it as one program: eager's results, much faster.
 
-    The function takes and returns arrays, Tensors, numbers, and tuples, lists and dicts of them. It
-    may read and update parameters, call ``backward`` and an optimiser, draw dropout masks: the
-    whole training step. For each signature (shapes and dtypes of arrays, values of anything else)
-    it runs twice as it is, and both runs are written down; from the third call on the program is
-    replayed in preallocated memory. Results are copies, and the caller's to keep.
+    A *step* is a function that may call ``backward`` and an optimiser. It takes and returns arrays,
+    Tensors, numbers, and tuples, lists and dicts of them. The contract:
 
-    What a replay cannot repeat is an error, ``CompileError``, that names the line: a branch on a
-    traced value, ``.item()`` inside, a write into a plain array, an assignment to an attribute or
-    to a global variable, random numbers that are not drawn by ``tg.dropout``, arrays or numbers
-    that differ from the first to the second run. What the code refers to by name is looked at
-    before each replay, and where it has changed the function is traced anew: variables, attributes,
-    what is in lists, sets and dicts, modules and optimisers, plain arrays of up to 256 KB. What it
-    gets elsewhere (files, the environment, the clock; what NumPy alone computes of larger arrays)
-    is taken to stay. Printing and appending to lists are not repeated. Returned Tensors are
-    constants: differentiate inside. An argument that shares memory with an array that the function
-    updates is no case for replay: the function then runs as it is, as under ``tg.record`` and
-    ``tg.debug``.
+    1. A step is given its arguments, and the variables that its code names (closure and globals),
+       and those that your own functions and classes among these name in turn.
+    2. Arrays among the arguments are inputs. Results are copies; returned Tensors are constants.
+    3. Arrays and Tensors held by what is given (parameters, gradients, buffers, optimisers) are
+       state: read where they are at each call, and written back.
+    4. Everything else that is given (numbers, words, flags, the structure of lists and dicts) is
+       static: compared at each call, and the step is traced again where it differs.
+    5. Learning rates and schedules are Python's own: evaluated before each run.
+    6. ``tg.dropout`` draws its mask before each run, from eager's generators in eager's order.
+    7. What the step reads in any other way (the environment, a file, a weak reference) is constant.
+       A parameter that is reached in such a way is an error.
+    8. Mistakes are found by tracing again, at calls 2, 4, 8, ..., 1,024 and then as often as costs
+       1% of the time: a difference is an error that names the line. ``verify=n`` does so at every
+       n-th call, ``verify=False`` never.
+    9. What asks for the value of a traced array (``if x > 0``, ``.item()``, ``print(f"{x}")``) and
+       what a replay cannot leave behind (a Python number that the step counts up, a list that it
+       appends to) is a ``CompileError`` that names the line.
+    10. A call that raises leaves parameters, gradients and optimisers as they were.
 
-    ``exact=True`` leaves out the passes that change the order of additions (``compiler/passes``):
-    the results are then eager's to the last bit.
+    ``exact=True`` leaves out the passes that change the order of additions: results are then
+    eager's to the last bit. ``backend`` chooses what runs the program: "native" (C code, the
+    default where there is a compiler: see ``tg.show_config()``) or "numpy". Under ``tg.record`` and
+    ``tg.debug``, and where an argument shares memory with what the step updates, the step runs
+    as it is.
+
+    Right: the step is given the model, the optimiser and, as an object's attribute, the scale.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -51,7 +66,21 @@ def compile(function: Callable[..., Any], *, exact: bool = False) -> Compiled:
     ...     return loss
     >>> [round(step(np.array([1.0, 1.0])).item(), 4) for _ in range(4)]
     [5.0, 3.2, 2.048, 1.3107]
+
+    Wrong: the environment is no variable of the step. The second call finds out.
+
+    >>> import os
+    >>> os.environ["SCALE"] = "1"
+    >>> scaled = tg.compile(lambda x: x * float(os.environ["SCALE"]))
+    >>> scaled(np.ones(2)).tolist()
+    [1.0, 1.0]
+    >>> os.environ["SCALE"] = "2"
+    >>> scaled(np.ones(2))
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.compiler.CompileError: the step does not do the same at each call: ...
+    >>> del os.environ["SCALE"]
     """
     from .compiled import Compiled
 
-    return Compiled(function, exact)
+    return Compiled(function, exact, backend, verify)

@@ -1,4 +1,4 @@
-"""A traced function as data: values in single assignment, and the calls that compute them."""
+"""A traced step as data: values in single assignment, and the pure calls that compute them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ Function = Callable[..., Any]
 
 
 class Value:
-    """One array of the program: what is known of it before any run.
+    """An array, or a number, of the program: what is known of it before any run.
 
-    ``source`` tells where it comes from: "call" (computed), "input" (an argument), "external" (an
-    array that lives outside, at the Place ``where``), "constant" (``where`` is the array) or "host"
-    (a number that Python computes by calling ``where``). The strides are those of the traced run:
-    sums and products come out the same to the last bit only where the layout is the same.
+    ``source`` tells where it comes from: "input" (an array handed to each run), "number" (a Python
+    float handed to each run), "constant" (``array`` is the array itself, read at each run) or
+    "call". Strides are those of the traced run: sums and products come out the same to the last bit
+    only where the layout is the same.
     """
 
-    __slots__ = ("dtype", "number", "shape", "source", "strides", "where")
+    __slots__ = ("array", "dtype", "name", "number", "shape", "source", "strides")
 
     _numbers = itertools.count()
 
-    def __init__(self, like: Any, source: str = "call", where: Any = None) -> None:
+    def __init__(self, like: Any, source: str = "call", name: str | None = None) -> None:
         self.shape: tuple[int, ...] = like.shape
         self.strides: tuple[int, ...] = like.strides
         self.dtype: np.dtype[Any] = like.dtype
-        self.source, self.where = source, where
+        self.source, self.name = source, name
+        self.array = like if source == "constant" else None
         self.number = next(Value._numbers)
 
     @property
@@ -52,110 +53,90 @@ class Value:
             and array.dtype == self.dtype
         )
 
-    def fitting(self) -> tuple[str, tuple[Any, ...]]:
-        """The condition that what lives outside fits; see ``guard``."""
-        return f"{{0}}({{1}}{self.where.path})", (self.fits, self.where.owner)
+    def like(self, other: Value) -> bool:
+        """Whether two values have shape, dtype and layout in common."""
+        return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
 
     def __repr__(self) -> str:
-        letter = {"call": "v", "input": "in", "external": "ext", "constant": "c", "host": "h"}
-        return f"{letter[self.source]}{self.number}"
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where an array from outside lives: ``path``, in Python's words, of ``owner``."""
-
-    owner: Any
-    path: str
-    label: str
-
-    def get(self) -> Any:
-        """What is there now."""
-        return eval(f"owner{self.path}", {"owner": self.owner})
-
-    def same(self, other: Place) -> bool:
-        """Whether this is the same place."""
-        return self.owner is other.owner and self.path == other.path
-
-    def __repr__(self) -> str:
-        return self.label
+        letter = {"call": "v", "input": "in", "constant": "c", "number": "n"}[self.source]
+        return self.name or f"{letter}{self.number}"
 
 
 @dataclass(eq=False)
 class Call:
     """One step: ``out = function(*args, **kwargs)``, with Values anywhere inside the arguments.
 
-    ``kind`` is "array" (a pure function of arrays), "view" (one whose result shares its first
-    input's memory), "store" (args: an external and the value that is copied into its array), "put"
-    (args: an external and the value of which its place gets a copy, or None), or what Python does
-    at every run: "host" and "draw" (``out`` is what ``function()`` gives), "check" and "effect" (no
-    result). ``errors`` are the settings of ``np.errstate`` that were in force.
+    The function is pure. ``view`` says that the result shares the memory of its first input.
+    ``op`` is the op whose rule or forward function made the call, ``line`` the user's line;
+    ``errors`` are the settings of ``np.errstate`` in force, where they are not the defaults.
     """
 
-    kind: str
     function: Function
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    out: Value | None = None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Value
+    view: bool = False
+    op: str = ""
     line: str = ""
     errors: dict[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> list[Value]:
         """The Values that are read, in order."""
-        args = self.args[1:] if self.kind in ("store", "put") else self.args
-        return list(values_in((args, self.kwargs)))
+        return list(values_in((self.args, self.kwargs)))
 
     @property
     def name(self) -> str:
         """The function's name, as NumPy has it."""
         owner = getattr(self.function, "__self__", None)
-        name = getattr(self.function, "__name__", str(self.function))
-        return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name.strip("<>")
+        name = str(getattr(self.function, "__name__", self.function)).strip("<>")
+        return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
 
     def __repr__(self) -> str:
-        words = [_word(a) for a in self.args] + [f"{k}={_word(v)}" for k, v in self.kwargs.items()]
-        head = f"{self.out} = " if self.out is not None else ""
-        return f"{head}{self.name}({', '.join(words)})"
-
-
-def _word(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else text[:57] + "..."
+        words = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
+        return f"{self.out} = {self.name}({', '.join(w if len(w) < 60 else '…' for w in words)})"
 
 
 @dataclass(eq=False)
 class Program:
-    """The calls in order, and the structure of what the function returned (Values inside).
+    """A pure function of arrays and numbers, with what becomes of its results.
 
-    ``apart`` are pairs of externals that must not share memory: one is stored to, while a value
-    stands for the other.
+    ``inputs`` and ``numbers`` are handed to each run, in this order. ``outputs`` are handed back,
+    each in an array of its own. ``updates`` pairs an input with the value that its array holds when
+    the run is over: nothing is written before all values of the program have been computed, unless
+    nobody can notice.
     """
 
-    calls: list[Call]
-    result: Any
     inputs: list[Value]
-    apart: set[tuple[Value, Value]]
+    numbers: list[Value]
+    calls: list[Call]
+    outputs: list[Value]
+    updates: list[tuple[Value, Value]]
 
     @property
-    def outputs(self) -> list[Value]:
-        """The Values that the function returns."""
-        return list(values_in(self.result))
+    def results(self) -> list[Value]:
+        """What has to be there at the end."""
+        return [*self.outputs, *(new for _, new in self.updates)]
 
-    def substitute(self, same: dict[Value, Value], call: Call | None = None) -> None:
-        """Let one call (None: the result) read other Values in place of its own."""
+    def substitute(self, same: dict[Value, Value]) -> None:
+        """Read other Values in place of some, everywhere."""
+        if not same:
+            return
 
         def now(leaf: Any) -> Any:
-            return same.get(leaf, leaf) if isinstance(leaf, Value) else leaf
+            while isinstance(leaf, Value) and leaf in same:
+                leaf = same[leaf]
+            return leaf
 
-        if call is None:
-            self.result = map_tree(now, self.result)
-        elif not same.keys().isdisjoint(call.inputs):
-            call.args, call.kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
+        for call in self.calls:
+            if not same.keys().isdisjoint(call.inputs):
+                call.args, call.kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
+        self.outputs = [now(value) for value in self.outputs]
+        self.updates = [(place, now(new)) for place, new in self.updates]
 
 
 def values_in(tree: Any) -> Iterator[Value]:
-    """All Values in nested tuples, lists and dicts."""
+    """All Values in nested tuples, lists, dicts and slices."""
     if isinstance(tree, Value):
         yield tree
     elif isinstance(tree, tuple | list):
@@ -163,17 +144,21 @@ def values_in(tree: Any) -> Iterator[Value]:
             yield from values_in(item)
     elif isinstance(tree, dict):
         yield from values_in(list(tree.values()))
+    elif isinstance(tree, slice):
+        yield from values_in((tree.start, tree.stop, tree.step))
 
 
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The tree with ``function`` applied to its leaves."""
+    """The tree of tuples, lists, dicts and slices with ``function`` applied to its leaves."""
     if isinstance(tree, tuple | list):
         items = [map_tree(function, item) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, dict):
-        mapped = copy.copy(tree)
+        mapped = copy.copy(tree)  # which stays of its kind
         mapped.update({key: map_tree(function, item) for key, item in tree.items()})
         return mapped
+    if isinstance(tree, slice):
+        return slice(*[function(part) for part in (tree.start, tree.stop, tree.step)])
     return function(tree)
 
 
@@ -187,20 +172,9 @@ REDUCTIONS: dict[Function, Function] = {
 }  # fmt: skip
 """Functions and methods that are a ufunc's ``reduce``, which takes ``out``."""
 
-TAKE_OUT: frozenset[Function] = frozenset(
-    [np.matmul, np.dot, np.concatenate, np.stack, np.cumsum, np.cumprod, np.mean, np.clip,
-     np.einsum]
-)  # fmt: skip
-"""Functions that are no elementwise ufuncs, but write into a given ``out`` as well.
 
-Not in float16: the mean of one adds up in float32, but in ``out`` where there is one.
-"""
-
-
-def is_ufunc(call: Call, *functions: Any) -> bool:
-    """Whether a call is one of these ufuncs (of any elementwise one, where none is named)."""
-    if call.kind != "array":
-        return False
+def is_elementwise(call: Call, *functions: Any) -> bool:
+    """Whether a call is one of these elementwise ufuncs (any of them, where none is named)."""
     if functions:
         return any(call.function is function for function in functions)
     return isinstance(call.function, np.ufunc) and call.function.signature is None

@@ -1,43 +1,44 @@
-"""The array that stands in for an ndarray while a function is traced.
+"""The array that stands in for an ndarray while a step is traced.
 
 It behaves like the ndarray whose value it carries, so that rules, forward functions and plain
-NumPy code run on it unchanged; each call that it meets goes to the tracer. What would need the
-value itself, such as ``if x > 0``, is an error that names the line.
+NumPy code run on it unchanged; each call that it meets is written down. What would need the value
+itself, such as ``if x > 0``, is an error that names the line.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..tensor import Tensor
-from ..tracing import Traced
+from ..tracing import Traced, active
 from .program import Value
 
 if TYPE_CHECKING:
-    from .trace import Trace
+    from .tracer import Tracer
 
 # NumPy's operator ** takes these ways for plain exponents, and so must the trace.
 _POWERS = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
-_PACKAGE = __name__.split(".")[0]
-_FACTS = (np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj)
+_SHAPES = (np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj)
 _LIKE = (np.zeros_like, np.ones_like, np.full_like, np.empty_like)
 
 
 class Symbol(NDArrayOperatorsMixin, Traced):
-    """A traced array: its concrete value in this run, and its place in the program."""
+    """A traced array: its concrete value in this run, and its place in the program.
 
-    __slots__ = ("external", "trace", "value", "variable", "view")
+    ``view`` is set for a view: the array that it looks into, the Value that this was then, and the
+    call. ``writable`` says that writing to it is writing to an array that the step is given.
+    """
 
-    def __init__(self, trace: Trace, value: Any, variable: Value, view: Any = None) -> None:
-        self.trace, self.value, self.variable = trace, value, variable
-        self.view = view  # the call that made it, if it is a view
-        # The array from outside that this is, and that may be written to.
-        self.external = variable if variable.source == "external" else None
+    __slots__ = ("__weakref__", "tracer", "value", "variable", "view", "writable")
+
+    def __init__(self, tracer: Tracer, value: Any, variable: Value, writable: bool = False) -> None:
+        self.tracer, self.value, self.variable = tracer, value, variable
+        self.view: Any = None
+        self.writable = writable
 
     # What is known without looking at values
 
@@ -61,7 +62,16 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         """The elements' dtype."""
         return self.variable.dtype
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The steps in bytes."""
+        return self.variable.strides
+
     base = None  # no ndarray's view
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # the user's isinstance(x, np.ndarray) leads where it does eagerly
+        return np.ndarray
 
     def __len__(self) -> int:
         return len(self.value)
@@ -70,11 +80,6 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         return (self[i] for i in range(len(self)))
 
     __hash__ = object.__hash__
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # isinstance(x, np.ndarray) shall lead where it does eagerly
-        name = sys._getframe(1).f_globals.get("__name__", "")
-        return Symbol if name.startswith((_PACKAGE, "numpy")) else np.ndarray
 
     def __deepcopy__(self, memo: Any = None) -> Any:
         return self.copy()
@@ -87,23 +92,27 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         if any(isinstance(item, Tensor) for item in inputs):
             return NotImplemented
         if method == "at":
-            self.trace.refuse(f"np.{ufunc.__name__}.at changes an array in place")
+            self.tracer.refuse(f"np.{ufunc.__name__}.at changes an array in place")
         out = keywords.pop("out", None)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
-        result = self.trace.call(function, inputs, keywords)
-        return result if out is None else self.trace.assign(out[0], result)
+        result = self.tracer.call(function, inputs, keywords)
+        return result if out is None else self.tracer.assign(out[0], result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if any(issubclass(kind, Tensor) for kind in types):
             return NotImplemented
-        if function is np.copyto and "where" not in kwargs:
-            return self.trace.assign(*args, **kwargs)
-        if function in _FACTS:
-            return function(*[a.value if isinstance(a, Symbol) else a for a in args], **kwargs)
+        if function is np.copyto:
+            target, source, where = args[0], args[1], kwargs.get("where", True)
+            if where is not True:
+                source = np.where(where, source, target)
+            return self.tracer.assign(target, source, kwargs.get("casting", "same_kind"))
+        if function in _SHAPES:
+            return function(*[_value(a) for a in args], **kwargs)
         if function in _LIKE:
-            like = args[0].value if isinstance(args[0], Symbol) else args[0]
-            return function(like, *args[1:], **kwargs)
-        return self.trace.call(function, args, kwargs)
+            return function(_value(args[0]), *args[1:], **kwargs)
+        if function is np.copy:
+            return args[0].copy(kwargs.get("order", "K"))
+        return self.tracer.call(function, args, kwargs)
 
     def __pow__(self, exponent: Any) -> Any:
         if self.dtype.kind in "fc" and type(exponent) in (int, float) and exponent in _POWERS:
@@ -111,7 +120,10 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         return np.power(self, exponent)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.trace.call(np.ndarray.__getitem__, (self, index), {})
+        return self.tracer.call(np.ndarray.__getitem__, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.assign(self, self.tracer.call(with_item, (self, index, value), {}))
 
     @property
     def T(self) -> Any:
@@ -130,9 +142,16 @@ class Symbol(NDArrayOperatorsMixin, Traced):
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """As an ndarray's; itself where the dtype is the same already."""
-        if np.dtype(dtype) == self.dtype and not copy:
-            return self
-        return self.trace.call(np.ndarray.astype, (self, np.dtype(dtype)), {})
+        if np.dtype(dtype) == self.dtype:
+            return self.copy("K") if copy else self
+        return self.tracer.call(np.ndarray.astype, (self, np.dtype(dtype)), {})
+
+    def copy(self, order: Any = "C") -> Any:
+        """As an ndarray's. A copy in the same layout is another name for the same value."""
+        value = np.array(self.value, order=order)
+        if value.strides == self.strides:
+            return Symbol(self.tracer, value, self.tracer.place(self))
+        return self.tracer.call(np.ndarray.copy, (self, order), {})
 
     def ravel(self) -> Any:
         """As an ndarray's."""
@@ -143,47 +162,57 @@ class Symbol(NDArrayOperatorsMixin, Traced):
             raise AttributeError(f"a traced array has no attribute {name!r}")
         if name in _METHODS:
             method = getattr(np.ndarray, name)
-            return lambda *args, **kwargs: self.trace.call(method, (self, *args), kwargs)
-        return self._refuse(f".{name}")
+            return lambda *args, **kwargs: self.tracer.call(method, (self, *args), kwargs)
+        return getattr(self._known(f".{name}"), name)
 
-    # What cannot be replayed, because it asks for the value
+    # What asks for the value: possible for an array that the step is given and does not change
 
-    def _refuse(self, what: str) -> NoReturn:
-        self.trace.refuse(
+    def _known(self, what: str) -> Any:
+        self.tracer.expect_to_be(active.get())
+        if self.tracer.is_fixed(self):
+            return self.tracer.fixed(self)
+        self.tracer.refuse(
             f"{what} asks for the value of a traced array, which differs from call to call. Return "
             "the Tensor and look at it outside; use tg.where instead of if, np.take(array, index) "
             "instead of array[index] for plain arrays"
         )
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        self._refuse("np.asarray(), or a function that NumPy does not hand on,")
-
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        self.trace.refuse(
-            "array[index] = value changes a traced array in place: use np.where or tg.where"
-        )
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        known = self._known("np.asarray(), or a function that NumPy does not hand on,")
+        return np.array(known, dtype)
 
     def __format__(self, spec: str) -> str:
-        self._refuse("a formatted string")
+        return format(self._known("a formatted string"), spec)
 
     def __repr__(self) -> str:
         return f"<traced array {self.variable} {self.dtype}{self.shape}>"
 
 
+def _value(argument: Any) -> Any:
+    return argument.value if type(argument) is Symbol else argument
+
+
+def with_item(array: Any, index: Any, value: Any) -> Any:
+    """A copy of the array with ``copy[index] = value``."""
+    copy = np.array(array, order="K")
+    copy[index] = value
+    return copy
+
+
 # ndarray's methods that are pure functions, and whose result's shape does not depend on values.
 _METHODS = frozenset(
-    ["all", "any", "argmax", "argmin", "argsort", "clip", "conj", "copy", "cumprod", "cumsum",
+    ["all", "any", "argmax", "argmin", "argsort", "clip", "conj", "cumprod", "cumsum",
      "diagonal", "dot", "flatten", "max", "mean", "min", "prod", "repeat", "reshape", "round",
      "squeeze", "std", "sum", "swapaxes", "take", "trace", "transpose", "var"]
 )  # fmt: skip
 
 
-def _asking(what: str) -> Callable[[Symbol], NoReturn]:
-    return lambda self: self._refuse(what)
+def _asking(name: str, what: str) -> Callable[[Symbol], Any]:
+    return lambda self: getattr(self._known(what), name)()
 
 
 for _name, _what in {
     "bool": "if, while, and, or, not", "float": "float()", "int": "int()", "complex": "complex()",
     "index": "an index or range()",
 }.items():  # fmt: skip
-    setattr(Symbol, f"__{_name}__", _asking(_what))
+    setattr(Symbol, f"__{_name}__", _asking(f"__{_name}__", _what))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph
+from ..changes import originals
 from ..definition import Op
 from ..graph import Node
 from ..nn import Module
@@ -138,7 +139,8 @@ class _Walker:
 
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
         """Add the node's inputs, and learn what its saved values tell."""
-        saved, count = node.saved or seen.saved or (), len(node.parents)
+        kept, count = node.saved or seen.saved or (), len(node.parents)
+        saved = originals(kept, node.originals)
         operands = (*(seen.operands or saved[:count]), *(None,) * count)[:count]
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
@@ -159,7 +161,7 @@ class _Walker:
         for name, value in extras.items():
             if isinstance(value, np.ndarray) and name != residual:  # labels, indices, masks
                 vertex.inputs.append(Edge(self.constant(value, name), name))
-        vertex.kept = self.bytes_of(saved)
+        vertex.kept = self.bytes_of(kept)
 
     def rule(
         self, op: Op, i: int, node: Node, operands: tuple[Any, ...], extras: dict[str, Any]

@@ -7,7 +7,6 @@ from functools import cached_property
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self
 
-from .. import tracing
 from ..module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
 from ..recorder import is_recorded, scope, scope_owner
 from ..tables import aligned
@@ -70,7 +69,6 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward``; under ``tg.record()``, as a scope of its own."""
-        tracing.depend(self)
         if not is_recorded():
             return self.forward(*args, **kwargs)
         outer = scope_owner()

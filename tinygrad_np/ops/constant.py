@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import NUMPY, Function, plain
+from ..tensor import NUMPY, Function, Tensor, plain
 
 
 def _on_arrays(function: Function) -> Function:
@@ -21,9 +21,19 @@ def _on_arrays(function: Function) -> Function:
 
 
 for _function in (
-    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.empty_like,
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like,
     np.allclose, np.isclose, np.array_equal, np.argsort, np.count_nonzero, np.nonzero,
     np.result_type, np.iscomplexobj, np.isrealobj, np.may_share_memory, np.shares_memory,
-    np.floor, np.ceil, np.rint, np.trunc, np.isinf, np.signbit, np.logical_xor,
+    np.isinf, np.signbit, np.logical_xor,
 ):  # fmt: skip
     NUMPY[_function] = _on_arrays(_function)
+
+
+def _full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    """``np.full_like``, whose fill value must not be cut off its graph."""
+    if isinstance(fill_value, Tensor):
+        fill_value.refuse_to_be("the elements of an ndarray")
+    return np.full_like(plain(a), plain(fill_value), *args, **kwargs)
+
+
+NUMPY[np.full_like] = _full_like

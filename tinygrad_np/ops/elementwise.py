@@ -33,12 +33,12 @@ from .origin import slope_at_zero, still
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "astype", "bitwise_and", "bitwise_or", "cbrt", "clip", "cos", "cosh", "divide", "equal", "exp",
-    "exp2", "expm1", "floor_divide", "greater", "greater_equal", "hypot", "invert", "isfinite",
-    "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal",
-    "positive", "power", "reciprocal", "remainder", "sign", "sin", "sinh", "sqrt", "square",
-    "subtract", "tan", "tanh", "where",
+    "astype", "bitwise_and", "bitwise_or", "cbrt", "ceil", "clip", "cos", "cosh", "divide", "equal",
+    "exp", "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "invert",
+    "isfinite", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative",
+    "not_equal", "positive", "power", "reciprocal", "remainder", "rint", "sign", "sin", "sinh",
+    "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
 ]  # fmt: skip
 
 LN2, LN10 = math.log(2), math.log(10)
@@ -241,9 +241,20 @@ abs = ufunc(
     "The absolute value. At 0 the gradient is 0; second derivatives are limits there, or nan.",
     cases=REAL, name="abs", analytic=False, x=_abs_x,
 )  # fmt: skip
-sign = ufunc(
-    np.sign, "-1, 0 or 1. Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
-)
+
+
+def _step(function: np.ufunc, doc: str) -> TensorFunction:
+    """A function of steps, whose gradient is 0 wherever it has one."""
+    return ufunc(
+        function, f"{doc} Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
+    )
+
+
+sign = _step(np.sign, "-1, 0 or 1.")
+floor = _step(np.floor, "The largest integer not above x.")
+ceil = _step(np.ceil, "The smallest integer not below x.")
+rint = _step(np.rint, "The nearest integer, the even one of two.")
+trunc = _step(np.trunc, "The integer part of x.")
 maximum = ufunc(
     np.maximum,
     "The larger of x and y, nan where either is. Equal operands share the gradient; the smaller "
@@ -336,7 +347,7 @@ def astype(x: Value, dtype: Any, copy: bool = True) -> Value:
 
 
 def _ask(function: np.ufunc, doc: str, cases: list[Case] = DISTINCT_PAIRS) -> TensorFunction:
-    return ufunc(function, doc, cases=cases, analytic=False)
+    return ufunc(function, doc, cases=cases, analytic=False, constant=True)
 
 
 greater = _ask(np.greater, "x > y.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from ..cases import case, normal, regular
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
-from ..tensor import Operand, Tensor
+from ..tensor import NUMPY, Operand, Tensor
 from ..tracing import pure
 from .elementwise import multiply, wide
 from .reduction import products_before
@@ -159,7 +160,12 @@ def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
     [3.5]
     """
     out = np.matmul(x, weight.mT)
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    total = out + bias
+    if total.shape != out.shape:
+        raise ValueError(f"bias of shape {bias.shape} does not fit outputs of shape {out.shape}")
+    return total
 
 
 # Einstein sums
@@ -221,7 +227,40 @@ def _explicit(subscripts: str, shapes: tuple[Shape, ...]) -> tuple[list[str], st
     return terms, output.replace("...", dots)
 
 
+_AXES = string.ascii_uppercase + string.ascii_lowercase
+
+
+def _letters(axes: Sequence[Any]) -> str:
+    """A list of axes' numbers as letters, as ``np.einsum`` takes them for the same."""
+    return "".join(["..." if axis is Ellipsis else _AXES[axis] for axis in axes])
+
+
+def einsum(*operands: Any, optimize: Any = None) -> Tensor:
+    """The Einstein sum over any number of operands, as NumPy's: repeated and summed indices too.
+
+    Subscripts are letters, ``einsum("ij,jk->ik", a, b)``, or numbers, ``einsum(a, [0, 1], b,
+    [1, 2], [0, 2])``. Gradients: Einstein sums in which the operand and the output have changed
+    places. ``optimize`` is NumPy's; three operands and more are always multiplied pairwise.
+
+    >>> import tinygrad_np as tg
+    >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [1.0, 4.0]
+    """
+    if operands and isinstance(operands[0], str):
+        return _einsum(*operands)
+    lists = operands[1::2] if len(operands) % 2 == 0 else (*operands[1::2], operands[-1])
+    if len(operands) < 2 or not all(isinstance(axes, list | tuple) for axes in lists):
+        raise TypeError(
+            "einsum: write the subscripts as a text, einsum('ij,jk->ik', a, b), or as lists of "
+            "numbers, einsum(a, [0, 1], b, [1, 2], [0, 2])"
+        )
+    inputs = ",".join(map(_letters, operands[1::2]))
+    output = f"->{_letters(operands[-1])}" if len(operands) % 2 else ""
+    return _einsum(inputs + output, *operands[: len(operands) // 2 * 2 : 2])
+
+
 @op(
+    name="einsum",
     cases=[
         case("ij,jk->ik", normal(2, 3), normal(3, 4)), case("ij,jk", normal(2, 3), normal(3, 4)),
         case("ij->", normal(2, 3)), case("ii->i", normal(3, 3)), case("ii", normal(3, 3)),
@@ -229,21 +268,17 @@ def _explicit(subscripts: str, shapes: tuple[Shape, ...]) -> tuple[list[str], st
         case("...ij,...jk->...ik", normal(2, 2, 3), normal(3, 2)), case("ij->ji", normal(2, 3)),
         case("i...->...", normal(3, 2)), case("ij,kl->jl", normal(2, 3), normal(4, 2)),
     ],
-    operands=_einsum_operand, numpy=np.einsum,
+    operands=_einsum_operand,
 )  # fmt: skip
-def einsum(subscripts: str, *operands: Value) -> Value:
-    """The Einstein sum over any number of operands, as NumPy's: repeated and summed indices too.
-
-    Gradients: Einstein sums in which the operand and the output have changed places.
-
-    >>> import tinygrad_np as tg
-    >>> tg.einsum("ii->i", tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
-    [1.0, 4.0]
-    """
+def _einsum(subscripts: str, *operands: Value) -> Value:
+    """The Einstein sum of subscripts that are a text."""
     if any(x.dtype.char == "e" for x in operands):  # whose sums stop growing at 2,048 ones
         dtype = np.result_type(*operands)
         return np.einsum(subscripts, *map(wide, operands), optimize=True).astype(dtype)
     return np.einsum(subscripts, *operands, optimize=len(operands) > 2)
+
+
+NUMPY[np.einsum] = OPS["einsum"].function = einsum
 
 
 # Parts of matrices

@@ -390,25 +390,25 @@ _PLACES = [case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5),
 _MASKS = [case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans(5), 0, True)]
 
 
-@op(cases=_PLACES, numpy=np.argmax)
+@op(cases=_PLACES, numpy=np.argmax, constant=True)
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """The index of the largest element along ``axis``, the first of several. No gradient."""
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@op(cases=_PLACES, numpy=np.argmin)
+@op(cases=_PLACES, numpy=np.argmin, constant=True)
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """The index of the smallest element along ``axis``, the first of several. No gradient."""
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
-@op(cases=_MASKS, numpy=np.all)
+@op(cases=_MASKS, numpy=np.all, constant=True)
 def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Whether all elements along ``axis`` are true. No gradient."""
     return x.all(axis=axis, keepdims=keepdims)
 
 
-@op(cases=_MASKS, numpy=np.any)
+@op(cases=_MASKS, numpy=np.any, constant=True)
 def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Whether any element along ``axis`` is true. No gradient."""
     return x.any(axis=axis, keepdims=keepdims)

@@ -1,0 +1,203 @@
+"""Arrays that change between the forward pass, which saves them, and the backward pass.
+
+A gradient rule must read what the op read. Each road by which an array can change has its guard:
+
+- Small arrays, and index and condition arrays of any size: the graph saves copies.
+- An optimiser writes to its parameters in place, and notes when on their nodes (``writing``).
+- ``Tensor.data`` hands an array out (``hand_out``). While a graph holds the array, its checksum is
+  kept and compared. What is saved later, while somebody may still hold it, is a copy.
+- Large ndarrays that the user gives: a sample of their elements is kept and compared.
+
+A traced array (see ``tracing.py``) is never copied or sampled: a tracer keeps its value itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import weakref
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+SMALL = 4096
+"""Bytes up to which the graph saves a copy: it takes 0.1 µs, less than any check."""
+_SAMPLE = 32
+
+ticks = itertools.count(1)
+"""The time: nodes and changes are numbered in their order."""
+
+
+class ChangedArrayError(RuntimeError):
+    """An array that a backward pass needs is not what it was in the forward pass."""
+
+
+class _Loan(NamedTuple):
+    """Memory that was handed out. ``checksum`` is None where no graph held it at that time."""
+
+    array: weakref.ref[Array]
+    owner: weakref.ref[Array]
+    tick: int
+    checksum: int | None
+
+
+handed_out: dict[int, _Loan] = {}
+"""By the id of the array that owns the memory."""
+_last_change = [0]
+
+
+def last_change() -> int:
+    """The tick of the latest change: nodes that are younger need no look at their arrays."""
+    return _last_change[0]
+
+
+def _owner(array: Any) -> Any:
+    while isinstance(base := getattr(array, "base", None), np.ndarray):
+        array = base
+    return array
+
+
+def writing() -> int:
+    """The tick for ``written`` of the leaves' nodes whose arrays are now written to in place."""
+    now = _last_change[0] = next(ticks)
+    return now
+
+
+def memory_of(array: Any) -> int:
+    """What two arrays have in common if one is a view of the other."""
+    return id(_owner(array))
+
+
+def hand_out(array: weakref.ref[Array]) -> None:
+    """Tell that an array is given to the user, who may write to it."""
+    owner: weakref.ref[Array] = weakref.ref(_owner(array()), _forget)
+    key = id(owner())
+    if key in handed_out:  # whatever was saved since then is a copy
+        return
+    checksum, now = None, next(ticks)
+    if not _is_idle(array, owner):
+        checksum, _last_change[0] = checksum_of(_owner(array())), now
+    handed_out[key] = _Loan(array, owner, now, checksum)
+
+
+def _forget(owner: weakref.ref[Array]) -> None:
+    for key in [key for key, loan in list(handed_out.items()) if loan.owner is owner]:
+        del handed_out[key]
+
+
+def _holders(array: weakref.ref[Array]) -> int:
+    found = array()
+    return sys.getrefcount(found)
+
+
+_KNOWN = [np.empty(0)]
+_ONE = _holders(weakref.ref(_KNOWN[0]))
+
+
+def _is_idle(array: weakref.ref[Array], owner: weakref.ref[Array]) -> bool:
+    """Whether the Tensor alone holds an array: no graph, no user, and no view of it."""
+    return _holders(owner) == _ONE and (array() is owner() or _holders(array) == _ONE)
+
+
+def take_back() -> None:
+    """Forget the arrays handed out that nobody holds any more."""
+    for key, loan in list(handed_out.items()):
+        if _is_idle(loan.array, loan.owner):
+            del handed_out[key]
+
+
+def kept(array: Array) -> Array:
+    """A large array as the graph saves it: itself, unless it was handed out."""
+    return array.copy("K") if id(_owner(array)) in handed_out else array
+
+
+def frozen(value: Any) -> Any:
+    """A parameter as the graph saves it: arrays and lists in it are copied."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, list):
+        return [frozen(item) for item in value]
+    if type(value) is tuple and not UNCHANGING.issuperset(map(type, value)):
+        return tuple([frozen(item) for item in value])
+    return value
+
+
+UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis), np.int64])
+"""Types of parameters that need no copy."""
+
+
+class Sample(NamedTuple):
+    """Elements at equal distances, from which it is seen that a buffer was filled anew."""
+
+    place: int
+    elements: Array
+    before: bytes
+
+
+def sample_of(place: int, array: Array) -> Sample:
+    """A sample of the constant saved at a place."""
+    if array.flags.forc:
+        elements = array.ravel("K")[:: array.size // _SAMPLE | 1]
+    else:
+        elements = array[tuple([slice(None, None, n // 8 | 1) for n in array.shape])]
+    return Sample(place, elements, elements.tobytes())
+
+
+def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
+    """The saved values, with constants themselves in place of their copies: for drawings."""
+    values = list(saved)
+    for place, constant in constants:
+        found = constant() if isinstance(constant, weakref.ref) else constant
+        if found is not None and values[place] is not None:
+            values[place] = found
+    return tuple(values)
+
+
+def checksum_of(array: Array) -> int:
+    """A number that depends on every bit."""
+    return zlib.crc32(array.ravel("K").view(np.uint8).data)
+
+
+def is_other(samples: tuple[Sample, ...]) -> bool:
+    """Whether a constant is not what it was."""
+    for _, elements, before in samples:  # noqa: SIM110  # any() takes three times as long
+        if elements.tobytes() != before:
+            return True
+    return False
+
+
+def find_change(
+    saved: tuple[Any, ...],
+    samples: tuple[Sample, ...],
+    since: int,
+    written: Mapping[int, int],
+) -> tuple[int, str] | None:
+    """The place of the first of the saved arrays that changed after a tick, and advice.
+
+    ``written`` tells when an optimiser wrote to which memory.
+    """
+    for place, elements, before in samples:
+        if saved[place] is not None and elements.tobytes() != before:
+            return place, "copy a buffer before you fill it anew (array.copy())"
+    if since > _last_change[0]:
+        return None
+    for place, array in enumerate(saved):
+        key = id(owner := _owner(array))
+        if written.get(key, 0) > since:
+            return place, (
+                "an optimiser has updated it: call backward() before optimizer.step(), or compute "
+                "the loss again"
+            )
+        loan = handed_out.get(key)
+        if loan is not None and loan.checksum is not None and loan.tick > since:  # noqa: SIM102
+            if checksum_of(owner) != loan.checksum:
+                return place, (
+                    "it was written to through tensor.data: do that after backward(), or write to "
+                    "a copy (tensor.data.copy())"
+                )
+    return None

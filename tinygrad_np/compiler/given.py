@@ -1,0 +1,392 @@
+"""What a step is given: found, checked before each replay, and shadowed while the step is traced.
+
+The walk starts at the arguments and at the variables that the step's code names, and goes through
+tuples, lists, dicts, objects and the user's own functions. Arrays and Tensors become traced ones in
+shadow copies of what holds them; all else is static, and noted as a condition. The traced run can
+write to the shadows only: what they hold afterwards is what a replay leaves behind.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copy
+import dataclasses
+import functools
+import types
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import Node
+from ..nn import Module
+from ..optim import Optimizer
+from ..tensor import Tensor, wrap
+from .places import Condition, Holder, Place, attribute, held
+from .program import Value
+from .symbol import Symbol
+from .tracer import Tracer
+from .user_code import is_users, names_in
+
+_PLAIN = (
+    type(None), bool, int, float, complex, str, bytes, range, slice, np.generic, np.dtype, Enum
+)  # fmt: skip
+"""Types of values that do not change: told apart by what they are."""
+_MANY = 32
+
+
+class CompiledFunction:
+    """What ``compile`` returns: inside another step it is the function that it was made of."""
+
+    function: Any
+
+
+class Array(NamedTuple):
+    """An array that is given: where it lives, its traced self, and the Value it begins as."""
+
+    place: Place
+    array: Any
+    symbol: Symbol
+    value: Value
+
+
+class Given:
+    """The shadows of what one call of a step is given, and the conditions for using them again."""
+
+    def __init__(self, tracer: Tracer, step: Any) -> None:
+        self.tracer, self.step = tracer, step
+        self.conditions: list[Condition] = []
+        self.arrays: list[Array] = []
+        self.holders: list[Holder] = []
+        self.shadows: dict[int, tuple[Any, Any, Place]] = {}  # by the id of what is shadowed
+        self.spaces: dict[int, types.ModuleType] = {}  # shadows of namespaces, by the dict's id
+        self.seen: set[tuple[int, str]] = set()  # names looked up so far, by the dict's id
+        self.cells: list[types.CellType] = []
+        self.methods: set[tuple[int, str]] = set()  # shadows of methods, by their object's dict
+
+    def close(self) -> None:
+        """Let go of what refers back to itself: shadows of functions and their variables."""
+        for space in self.spaces.values():
+            vars(space).clear()
+        for cell in self.cells:
+            cell.cell_contents = None
+
+    def argument(self, value: Any, place: Place) -> Any:
+        """The shadow of an argument: containers are made anew for each call, so only compared."""
+        kind = type(value)
+        if kind in (tuple, list, dict) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+            self._require(place, "type({0}) is {1} and len({0}) == {2}", kind, len(value))
+            items = value.items() if kind is dict else enumerate(value)
+            parts = {key: self.argument(item, place.item(key)) for key, item in items}
+            shadow = _like(value, parts)
+            self._hold(None, shadow, f"{place.label}[{{!r}}]")
+            return shadow
+        if dataclasses.is_dataclass(kind):
+            self._require(place, "type({0}) is {1}", kind)
+            shadow = object.__new__(kind)
+            for field in dataclasses.fields(kind):
+                part = self.argument(getattr(value, field.name), place.attribute(field.name))
+                object.__setattr__(shadow, field.name, part)
+            self._hold(
+                None, shadow, f"{place.label}.{{}}", *[f.name for f in dataclasses.fields(kind)]
+            )
+            return shadow
+        if kind is Tensor and not value.requires_grad:
+            self._require(place, "type({0}) is {1} and {0}._node is None", kind)
+            array: Any = self._array(value._data, place.attribute("_data"))
+            shadow = wrap(array, None)
+            self._hold(None, shadow, f"{place.label}.{{}}", "_data", "_node")
+            return shadow
+        if isinstance(value, np.ndarray) and kind is not np.ndarray:
+            self.tracer.refuse(f"an argument is a {kind.__name__}: pass np.asarray(it)")
+        if isinstance(value, np.ndarray) and not _is_traceable(value):
+            self.tracer.refuse(f"an argument is an array of dtype {value.dtype!r}: pass numbers")
+        return self.shadow(value, place)
+
+    def shadow(self, value: Any, place: Place) -> Any:
+        """What stands for ``value`` in the traced run; notes what must hold for it to do so."""
+        if id(value) in self.shadows:
+            _, shadow, first = self.shadows[id(value)]
+            if type(shadow) is Symbol:  # one array in two places
+                self._same_array(place, first)
+            else:
+                self._require(place, "{0} is {1}", value)
+            return shadow
+        if _is_traceable(value):
+            return self._array(value, place)
+        if isinstance(value, _PLAIN):
+            if value is None or isinstance(value, bool):
+                self._require(place, "{0} is {1}", value)
+            elif type(value) in (int, str):
+                self._require(place, "{0} == {1} and type({0}) is {2}", value, type(value))
+            else:
+                self._require(place, "({0} is {1} or same({0}, {1}))", value)
+            return value
+        if isinstance(value, types.ModuleType) and not is_users(value):
+            return value
+        self._require(place, "{0} is {1}", value)
+        return self._walk(value, place)
+
+    def _array(self, array: Any, place: Place) -> Any:
+        if id(array) in self.shadows:
+            _, symbol, first = self.shadows[id(array)]
+            self._same_array(place, first)
+            return symbol
+        symbol = self.tracer.input(array, place.label, place.is_argument)
+        self.arrays.append(Array(place, array, symbol, symbol.variable))
+        return self._remember(array, symbol, place)
+
+    def _same_array(self, place: Place, first: Place) -> None:
+        numbers = range(len(place.objects), len(place.objects) + len(first.objects))
+        text = first.text.format(*[f"{{{i}}}" for i in numbers])
+        self.conditions.append((f"{place.text} is {text}", (*place.objects, *first.objects)))
+
+    def _require(self, place: Place, text: str, *objects: Any) -> None:
+        self.conditions.append(place.condition(text, *objects))
+
+    def _remember(self, value: Any, shadow: Any, place: Place) -> Any:
+        self.shadows[id(value)] = value, shadow, place
+        self.tracer.originals[id(shadow)] = value
+        return shadow
+
+    def _hold(self, original: Any, shadow: Any, label: str, *names: str) -> None:
+        before = Holder.contents(shadow, names)
+        self.holders.append(Holder(original, shadow, names, label, before))
+
+    # By kind
+
+    def _walk(self, value: Any, place: Place) -> Any:
+        kind, label = type(value), place.label
+        if kind is Tensor:
+            return self._tensor(value, place)
+        if isinstance(value, CompiledFunction):
+            return self.shadow(value.function, attribute(value, "function", label))
+        if isinstance(value, types.FunctionType):
+            return self._function(value, place)
+        if isinstance(value, types.MethodType):
+            owner = self.shadow(value.__self__, attribute(value, "__self__", label))
+            function = self.shadow(value.__func__, attribute(value, "__func__", label))
+            return self._remember(value, types.MethodType(function, owner), place)
+        if isinstance(value, functools.partial):
+            names = ("func", "args", "keywords")
+            parts = [self.shadow(getattr(value, n), attribute(value, n, label)) for n in names]
+            made = functools.partial(parts[0], *parts[1], **parts[2])
+            return self._remember(value, made, place)
+        if isinstance(value, types.ModuleType):
+            return self._space(vars(value))
+        if isinstance(value, type):
+            if is_users(value):
+                self._class(value, None)
+            return value
+        if isinstance(value, types.BuiltinMethodType) and not isinstance(
+            value.__self__, types.ModuleType | type | None
+        ):
+            owner = self.shadow(value.__self__, attribute(value, "__self__", label))
+            return self._remember(value, getattr(owner, value.__name__), place)
+        if isinstance(value, np.random.Generator | np.random.RandomState):
+            shadow = self._remember(value, copy.deepcopy(value), place)
+            self.tracer.watch(value, shadow)
+            return shadow
+        if isinstance(value, collections.abc.Iterator) and not hasattr(value, "write"):
+            self.tracer.refuse(
+                f"{label} is an iterator, which gives something else each time: call next() "
+                "outside, and pass what it gives as an argument"
+            )
+        if isinstance(value, dict | list | tuple | collections.deque):
+            return self._container(value, place)
+        if isinstance(value, np.ndarray):  # of no kind that is traced
+            return value
+        if is_users(kind) or isinstance(value, Module | Optimizer | types.SimpleNamespace):
+            return self._object(value, place)
+        equal: Any = kind.__eq__
+        if equal is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
+            with contextlib.suppress(Exception):  # what cannot be copied is told by its identity
+                if (copied := copy.deepcopy(value)) == value:
+                    self._require(place, "{0} == {1}", copied)
+        return value
+
+    def _tensor(self, value: Tensor, place: Place) -> Tensor:
+        """The shadow of a leaf. (A computed Tensor is refused where it takes part.)"""
+        node, label = value._node, value.name or place.label
+        if not value.is_leaf:
+            return value
+        array: Any = self._array(value._data, attribute(value, "_data", label))
+        shadow = wrap(array, None)
+        self._remember(value, shadow, place)
+        shadow._name = value._name
+        self._require(place, "{0}._node is {1} and {0}.is_frozen is {2}", node, value.is_frozen)
+        if value.is_frozen:
+            node = value._frozen
+        if node is not None:
+            leaf = Node(None, (), (), node.shape, node.dtype)
+            leaf.name, leaf.memory = node.name, 0
+            setattr(shadow, "_frozen" if value.is_frozen else "_node", leaf)
+            leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
+            self._hold(node, leaf, f"{label}.grad", "grad")
+        self._hold(value, shadow, f"{label}.{{}}", "_data", "_node")
+        return shadow
+
+    def _container(self, value: Any, place: Place) -> Any:
+        label = place.label
+        self._require(place, "len({0}) == {1}", len(value))
+        if not isinstance(value, tuple):  # what is inside may refer back to it
+            self._remember(value, copy.copy(value), place)
+        items = dict(value.items() if isinstance(value, dict) else enumerate(value))
+        if len(value) > _MANY and all(isinstance(item, _PLAIN) for item in items.values()):
+            self._require(place, "same_items({0}, {1})", copy.copy(value))
+        else:
+            for key, item in items.items():
+                items[key] = self.shadow(item, held(value, key, f"{label}[{key!r}]"))
+        if isinstance(value, tuple):
+            return self._remember(value, _like(value, items), place)
+        shadow = self.shadows[id(value)][1]
+        for key, item in items.items():
+            shadow[key] = item
+        if hasattr(value, "__dict__"):
+            self._attributes(value, shadow, label)
+        self._hold(value, shadow, f"{label}[{{!r}}]")
+        return shadow
+
+    def _object(self, value: Any, place: Place) -> Any:
+        kind, label = type(value), place.label
+        try:
+            shadow: Any = object.__new__(kind)
+        except TypeError:  # its class has a base that is written in C
+            shadow = copy.copy(value)
+            if shadow is value:
+                return value
+        self._remember(value, shadow, place)
+        if hasattr(value, "__dict__"):
+            self._attributes(value, shadow, label)
+        slots = tuple(dict.fromkeys(n for n in _slots(kind) if hasattr(value, n)))
+        for name in slots:
+            here = attribute(value, name, f"{label}.{name}")
+            object.__setattr__(shadow, name, self.shadow(getattr(value, name), here))
+        if is_users(kind):
+            self._class(kind, shadow)
+        if slots:
+            self._hold(value, shadow, f"{label}.{{}}", *slots)
+        return shadow
+
+    def _attributes(self, value: Any, shadow: Any, label: str) -> None:
+        mine, its = vars(value), vars(shadow)
+        self.conditions.append(("len({0}) == {1}", (mine, len(mine))))
+        live = getattr(type(value), "read_before_each_run", ())
+        for name, item in mine.items():
+            here = held(mine, name, f"{label}.{name}")
+            its[name] = self._live(value, name, here) if name in live else self.shadow(item, here)
+        self._hold(mine, its, f"{label}.{{}}")
+
+    def _live(self, owner: Any, name: str, place: Place) -> Any:
+        """A number that is read before each run, such as a learning rate, or a function that is."""
+        value = getattr(owner, name)
+        if callable(value):
+            self._require(place, "callable({0})")
+            return value
+        self._require(place, "type({0}) is {1}", type(value))
+        return self.tracer.host(getattr, owner, name)
+
+    def _class(self, kind: type, shadow: Any) -> None:
+        """A user's class: its plain attributes are static, its methods name further variables."""
+        for base in filter(is_users, kind.__mro__):
+            self.conditions.append(("len({0}) == {1}", (vars(base), len(vars(base)))))
+            for name, item in vars(base).items():
+                here = held(vars(base), name, f"{base.__name__}.{name}")
+                for part in ("fget", "__func__", "func"):  # of properties, static methods, partials
+                    function = getattr(item, part, None)
+                    if isinstance(function, types.FunctionType):
+                        self._function(function, here)
+                if not isinstance(item, types.FunctionType):
+                    if not name.startswith("__") and not hasattr(item, "__objclass__"):
+                        self.shadow(item, here)
+                elif hasattr(shadow, "__dict__") and getattr(kind, name) is item:
+                    self._require(here, "{0} is {1}", item)
+                    made = self._function(item, here)
+                    if _differs(made, item):
+                        vars(shadow).setdefault(name, types.MethodType(made, shadow))
+                        self.methods.add((id(vars(shadow)), name))
+
+    def _function(self, function: types.FunctionType, place: Place) -> Any:
+        if id(function) in self.shadows:
+            return self.shadows[id(function)][1]
+        if function is not self.step and not is_users(function):
+            return function
+        code, cells = function.__code__, function.__closure__ or ()
+        fresh = tuple([types.CellType() for _ in cells])
+        space = self._space(function.__globals__)
+        shadow = types.FunctionType(code, vars(space), function.__name__, None, fresh)
+        self._remember(function, shadow, place)
+        for name in ("__defaults__", "__kwdefaults__"):
+            default = self.shadow(getattr(function, name), attribute(function, name, place.label))
+            setattr(shadow, name, default)
+        if vars(function):
+            self._attributes(function, shadow, place.label)
+        for name, cell, made in zip(code.co_freevars, cells, fresh, strict=True):
+            try:
+                content = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            made.cell_contents = self.shadow(content, attribute(cell, "cell_contents", name))
+            self.cells.append(made)
+            self._hold(cell, made, name, "cell_contents")
+        self._look_up(function.__globals__, set(names_in(code)))
+        return shadow
+
+    def _space(self, real: dict[str, Any]) -> types.ModuleType:
+        """The shadow of a namespace: a module's, which is also its functions' globals."""
+        if id(real) not in self.spaces:
+            space = self.spaces[id(real)] = types.ModuleType(str(real.get("__name__")))
+            vars(space).update(real)
+            self._hold(real, vars(space), "{}")
+        return self.spaces[id(real)]
+
+    def _look_up(self, real: dict[str, Any], names: set[str]) -> None:
+        """Shadow the variables of these names, and of modules among them the attributes."""
+        shadows = vars(self._space(real))
+        [holder] = [h for h in self.holders if h.shadow is shadows]
+        for name in sorted(names & real.keys()):
+            if (id(real), name) in self.seen:
+                if isinstance(real[name], types.ModuleType) and is_users(real[name]):
+                    self._look_up(vars(real[name]), names)
+                continue
+            self.seen.add((id(real), name))
+            value = real[name]
+            shadows[name] = holder.before[name] = self.shadow(value, held(real, name, name))
+            if isinstance(value, types.ModuleType) and is_users(value):
+                self._look_up(vars(value), names)
+
+
+def _is_traceable(value: Any) -> bool:
+    return type(value) is np.ndarray and value.dtype.kind in "fiubc" and value.dtype.isnative
+
+
+def _differs(made: types.FunctionType, function: types.FunctionType) -> bool:
+    """Whether a method's shadow reads anything that the method itself does not."""
+    mine, its = made.__globals__, function.__globals__
+    if any(mine.get(n) is not its.get(n) for n in names_in(function.__code__)):
+        return True
+    cells = zip(made.__closure__ or (), function.__closure__ or (), strict=True)
+    return any(_content(a) is not _content(b) for a, b in cells)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        yield from (s for s in ([slots] if isinstance(slots, str) else slots) if s[:2] != "__")
+
+
+def _like(value: Any, parts: dict[Any, Any]) -> Any:
+    """A tuple, list or dict of the same kind."""
+    if isinstance(value, dict):
+        return parts
+    items = list(parts.values())
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -1,0 +1,17 @@
+"""The ground of native execution: a compiler, a cache of libraries, NumPy's loops and BLAS in C.
+
+Nothing here knows what a program is: it takes C source, and gives addresses.
+"""
+
+from pathlib import Path
+
+from .cache import library as library
+from .layout import unavailable as unavailable
+from .numpy_blas import blas as blas
+from .numpy_blas import blas_integer as blas_integer
+from .numpy_loops import loop as loop
+from .order import sums_alike as sums_alike
+from .report import describe as describe
+
+RUNTIME = Path(__file__).with_name("runtime.h").read_text(encoding="utf-8")
+"""C text that generated source begins with, after ``#define BLAS_INT`` (see ``blas_integer``)."""

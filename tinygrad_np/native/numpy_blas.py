@@ -1,0 +1,46 @@
+"""NumPy's own loaded BLAS, by address.
+
+It has to be the very library that NumPy has loaded: a second one (SciPy's, say) brings a second
+pool of threads, and the two waiting for each other make a step thirty times slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Literal
+
+
+@functools.cache
+def _loaded() -> tuple[ctypes.CDLL, str, str] | None:
+    """The library, and what its functions' names begin and end with; None without one."""
+    from threadpoolctl import threadpool_info
+
+    for info in threadpool_info():
+        if info["user_api"] != "blas" or "numpy" not in info["filepath"]:
+            continue
+        handle = ctypes.CDLL(info["filepath"])
+        for prefix in ("scipy_", ""):
+            for suffix in ("64_", ""):
+                if hasattr(handle, f"{prefix}cblas_sgemm{suffix}"):
+                    return handle, prefix, suffix
+    return None
+
+
+def blas(name: str) -> int | None:
+    """The address of a BLAS function, ``"cblas_sgemm"`` say; None where NumPy has none.
+
+    Its integers are of the C type that ``blas_integer`` names.
+    """
+    found = _loaded()
+    if found is None:
+        return None
+    handle, prefix, suffix = found
+    function = getattr(handle, f"{prefix}{name}{suffix}", None)
+    return function and ctypes.cast(function, ctypes.c_void_p).value
+
+
+def blas_integer() -> Literal["int32_t", "int64_t"]:
+    """The C type of the sizes that NumPy's BLAS takes."""
+    found = _loaded()
+    return "int64_t" if found and found[2] else "int32_t"
