@@ -51,6 +51,16 @@ def _check_classes(labels: Any, classes: int) -> None:
         )
 
 
+def _check_counted(labels: Any, classes: int, ignore_index: int | None, reduction: str) -> None:
+    """The same for labels of which some may not count; a mean needs one that does."""
+    if ignore_index is not None:
+        counted = labels != ignore_index
+        if reduction == "mean" and labels.size and not counted.any():
+            raise ValueError("the mean over no rows is not defined: no label counts")
+        labels = np.where(counted, labels, 0)
+    _check_classes(labels, classes)
+
+
 def _first_stray(labels: Any, classes: int) -> str:
     """The first label that is no class, with its place."""
     place = [int(i) for i in np.argwhere((labels < 0) | (labels >= classes))[0]]
@@ -152,13 +162,11 @@ def cross_entropy_of_counted(
     """
     labels = _array(labels)
     _check_shape(labels, logits.shape)
+    tracing.check(_check_counted, labels, logits.shape[-1], ignore_index, reduction)
     counted = labels != ignore_index
-    labels = np.where(counted, labels, 0)
-    tracing.check(_check_classes, labels, logits.shape[-1])
-    losses, softmax = _losses(logits, labels, True)
+    losses, softmax = _losses(logits, np.where(counted, labels, 0), True)
     losses = np.where(counted, losses, 0)
     if reduction == "mean":
-        tracing.check(_check_total, counted.sum())
         losses, reduction = losses.sum() / counted.sum().astype(losses.dtype), "none"
     return reduced(losses, reduction, logits), like(softmax, logits)
 
@@ -272,10 +280,10 @@ def _of_classes(
 ) -> Tensor:  # fmt: skip
     """The loss for class numbers, the classes on the last axis."""
     counts: Any = np.ones(labels.shape, bool)
+    tracing.check(_check_counted, labels, log_p.shape[-1], ignore_index, reduction)
     if ignore_index is not None:
         counts = labels != ignore_index
         labels = np.where(counts, labels, 0)
-    tracing.check(_check_classes, labels, log_p.shape[-1])
     shares = counts.astype(log_p.dtype)
     scale = None if weight is None else _weights(weight, log_p)
     if scale is not None:
@@ -300,13 +308,9 @@ def _averaged(losses: Tensor, reduction: str, total: Any) -> Tensor:
     """The losses, their sum, or their sum divided by ``total``."""
     if reduction != "mean":
         return average(losses, reduction)
-    tracing.check(_check_total, np.asarray(total) if isinstance(total, int) else total)
+    if not losses.size:
+        raise ValueError(f"the mean over no rows is not defined: losses of {losses.shape}")
     return divide(sum(losses), total).astype(losses.dtype)
-
-
-def _check_total(total: Any) -> None:
-    if total == 0:
-        raise ValueError("the mean over no rows is not defined: no label counts")
 
 
 @composite(
