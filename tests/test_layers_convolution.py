@@ -33,6 +33,16 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     assert_close(db.data, g.sum(axis=(0, 2, 3)), 1e-13)
 
 
+@pytest.mark.parametrize("kernel", [(2, 9), (9, 2), (1, 8), (8, 8)])
+def test_windows_as_wide_as_the_image_are_no_long_runs(kernel: Any) -> None:
+    x, w = leaf(2, 2, 9, 9), leaf(3, 2, *kernel)
+    y = tg.conv2d(x, w)
+    assert_close(y.data, LAYERS["conv2d"](x.data, w.data), 1e-12, 1e-13)
+    assert tg.gradcheck(tg.conv2d, (x, w), weights="random", raises=False)
+    out = y.shape[2:]
+    assert windows.Windows(x.data, kernel, (1, 1), (1, 1), out, True).length <= 2 * np.prod(out)
+
+
 def test_third_derivatives() -> None:
     x, w = leaf(1, 1, 3, 3), leaf(1, 1, 2, 2)
 

@@ -1,5 +1,6 @@
 """Losses and activations at their borders: ignored labels, soft labels, empty axes, kinks."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import assert_close
 from tinygrad_np import nn
+from tinygrad_np.ops import special
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -136,15 +138,24 @@ def test_gradients_at_kinks_are_those_of_one_side() -> None:
     assert slope(lambda x: tg.prelu(x, np.array([0.25])), 0.0) == 0.25
 
 
-def test_the_error_function_is_exact_without_scipy() -> None:
-    import math
-
+def test_the_error_function_is_exact_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(special, "scipy_special", lambda: None)
     x = np.concatenate([np.linspace(-7, 7, 2001), [1e-300, 0.46875, 4.0, 30.0, np.inf, -np.inf]])
     assert_close(tg.erf(x).data, [math.erf(v) for v in x], rtol=1e-15)
     below = x[np.abs(x) < 30]
     exact = [0.5 * math.erfc(-v / math.sqrt(2)) for v in below]
     assert_close(tg.normal_cdf(below).data, exact, rtol=2e-14)
     assert np.isnan(tg.erf([np.nan]).item())
+    single = below[np.abs(below) < 5].astype(np.float32)
+    exact = [0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in single]
+    assert_close(tg.normal_cdf(single).data, exact, rtol=3e-6)
+
+
+def test_the_error_function_is_scipys_where_it_is_installed() -> None:
+    scipy_special = pytest.importorskip("scipy.special")
+    x = np.linspace(-7, 7, 201)
+    assert np.array_equal(tg.erf(x).data, scipy_special.erf(x))
+    assert np.array_equal(tg.normal_cdf(x).data, scipy_special.ndtr(x))
 
 
 def test_modules_of_losses() -> None:

@@ -29,12 +29,8 @@ class NumpyExecutor:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.use_def = UseDef(program)
-        self.names: dict[str, Any] = {
-            "array": np.array,
-            "copyto": np.copyto,
-            "errstate": np.errstate,
-            "fitting": _fitting,
-        }
+        self.names: dict[str, Any] = {"array": np.array, "copyto": np.copyto, "errstate": np.errstate,
+                                      "fitting": _fitting}
         self.words: dict[Value, str] = {}
         self.arrays: dict[Value, Any] = {}  # of the values that are the same at each run
         self.last = self._last_readers()

@@ -64,9 +64,10 @@ def _transposed(
     matrix = weight.astype(dtype).reshape(groups, len(weight) // groups, -1).swapaxes(1, 2)
     for block in windows.blocks():
         rows = windows.rows(y[block], dtype)
-        columns = np.matmul(matrix, rows.reshape(groups, len(weight) // groups, -1))
         view: Any = windows.view[(slice(None),) * (1 + len(kernel)) + (block,)]
-        columns = columns.reshape(view.shape)
+        columns = windows.matrix(view.shape, dtype)
+        each = columns.reshape(groups, matrix.shape[1], rows.shape[1])
+        np.matmul(matrix, rows.reshape(groups, matrix.shape[2], -1), out=each)
         for place in product(*map(range, kernel)):
             view[(slice(None), *place)] += columns[(slice(None), *place)]
     return like(x[inside(size, pads)], y)

@@ -43,7 +43,7 @@ _LARGE = (
 
 
 @cache
-def _scipy() -> Any:
+def scipy_special() -> Any:
     """SciPy's special functions, None where it is not installed."""
     try:
         import scipy.special
@@ -81,8 +81,8 @@ def _exp_of_square(y: Any, factor: float) -> Any:
 def error_function(x: Any) -> Any:
     """erf of an array of real numbers."""
     x = np.asarray(wide(floats(x)))
-    if _scipy() is not None and x.dtype.char in "fd":
-        return _scipy().erf(x)
+    if scipy_special() is not None and x.dtype.char in "fd":
+        return scipy_special().erf(x)
     out = np.array(x)
     size = np.abs(x)
     near = size <= 0.46875
@@ -132,8 +132,8 @@ def normal_distribution(x: Any) -> Any:
     x = np.asarray(wide(floats(x)))
     if x.dtype == np.float32:
         return _normal_distribution_32(x)
-    if _scipy() is not None and x.dtype.char in "fd":
-        return _scipy().ndtr(x)
+    if scipy_special() is not None and x.dtype.char in "fd":
+        return scipy_special().ndtr(x)
     z = x * math.sqrt(0.5)
     out = np.array(z)
     near = np.abs(z) <= 0.46875
