@@ -121,7 +121,9 @@ def attention_weights(
         scores = where(mask | blind, scores, -np.inf)
     else:
         blind = (mask == -np.inf).all(axis=-1, keepdims=True)
-        scores = add(scores, where(blind, 0.0, attn_mask).astype(scores.dtype))
+        added = where(blind, 0.0, attn_mask)
+        real = added.dtype.kind != "c"  # complex steps stay what they are
+        scores = add(scores, added.astype(scores.dtype) if real else added)
     return where(blind, 0.0, softmax(scores))
 
 

@@ -255,7 +255,7 @@ def _of_rows(
 ) -> Tensor:
     """The loss for rows of probabilities, the classes on the last axis."""
     classes = log_p.shape[-1]
-    if labels.dtype.kind != "f":
+    if labels.dtype.kind not in "fc":
         labels = labels.astype(log_p.dtype)
     target = labels * (1 - label_smoothing) + label_smoothing / max(1, classes)
     if weight is not None:

@@ -136,7 +136,7 @@ def _pair(x: Operand, targets: Operand, name: str = "predictions") -> tuple[Tens
     _fit(name, x, targets)
     x = x if isinstance(x, Tensor) else Tensor(x)
     t = targets if isinstance(targets, Tensor) else Tensor(targets)
-    return x, t if t.dtype.kind == "f" else t.astype(x.dtype)
+    return x, t if t.dtype.kind in "fc" else t.astype(x.dtype)
 
 
 @composite(cases=_PAIRS, analytic=False)
