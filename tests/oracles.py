@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.layer_oracles import LAYERS
+
 Array = Any
 Oracle = Callable[..., Any]
 
@@ -85,6 +87,14 @@ def _solve(a: Array, b: Array) -> Array:
     return out[..., 0] if b.ndim == 1 else out
 
 
+def _counted_cross_entropy(
+    logits: Array, labels: Array, ignore_index: int, reduction: str = "mean"
+) -> Array:
+    counted = labels != ignore_index
+    kept = np.where(counted, _cross_entropy(logits, labels, "none"), 0)
+    return kept.sum() / counted.sum() if reduction == "mean" else _reduced(kept, reduction)
+
+
 def _cross_entropy(logits: Array, labels: Array, reduction: str = "mean") -> Array:
     rows = logits.reshape(-1, logits.shape[-1])
     truth = np.eye(rows.shape[-1])[labels] if labels.ndim < logits.ndim else labels
@@ -95,9 +105,12 @@ def _cross_entropy(logits: Array, labels: Array, reduction: str = "mean") -> Arr
     return _reduced(np.array(losses).reshape(logits.shape[:-1]), reduction)
 
 
-def _binary_cross_entropy(logits: Array, targets: Array, reduction: str = "mean") -> Array:
+def _binary_cross_entropy(
+    logits: Array, targets: Array, reduction: str = "mean", weight: Any = 1.0, pos_weight: Any = 1.0
+) -> Array:
     p = 1 / (1 + np.exp(-logits))
-    return _reduced(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)), reduction)
+    losses = -(pos_weight * targets * np.log(p) + (1 - targets) * np.log(1 - p))
+    return _reduced(weight * losses, reduction)
 
 
 def _reduced(losses: Array, reduction: str) -> Array:
@@ -116,11 +129,6 @@ def _dropout(x: Array, p: float = 0.5, training: bool = True, rng: Any = None) -
     if not training or p == 0:
         return x
     return np.where(np.random.default_rng(rng).random(x.shape) < p, 0, x / (1 - np.longdouble(p)))
-
-
-def _gelu(x: Array) -> Array:
-    # (1 + tanh(u)) / 2 is the logistic function of 2u.
-    return x / (1 + np.exp(-2 * np.sqrt(2 / np.longdouble(math.pi)) * (x + 0.044715 * x**3)))
 
 
 ORACLES: dict[str, Oracle] = {
@@ -189,12 +197,14 @@ ORACLES: dict[str, Oracle] = {
     "relu": lambda x: x * (x > 0),
     "leaky_relu": lambda x, slope=0.01: np.maximum(x, 0) + slope * np.minimum(x, 0),
     "elu": lambda x, alpha=1.0: np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1),
-    "gelu": _gelu,
     "silu": lambda x: x / (1 + np.exp(-x)),
-    "softplus": lambda x: np.log(1 + np.exp(x)),
+    "softplus": lambda x, beta=1, threshold=20: np.where(
+        x * beta > threshold, x, np.log(1 + np.exp(beta * x)) / beta
+    ),
     "softmax": lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True),
     "log_softmax": lambda x, axis=-1: np.log(np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)),
     "softmax_cross_entropy": _cross_entropy,
+    "cross_entropy_of_counted": _counted_cross_entropy,
     "binary_cross_entropy_with_logits": _binary_cross_entropy,
     "mse_loss": lambda p, t, reduction="mean": _reduced((p - t) ** 2, reduction),
     "linear": lambda x, weight, bias=0: np.einsum("...i,oi->...o", x, weight) + bias,
@@ -205,7 +215,7 @@ ORACLES: dict[str, Oracle] = {
 
 def oracle(name: str) -> Oracle:
     """The oracle of an op: of this table, else NumPy's function of the same name."""
-    found: Oracle | None = ORACLES.get(name) or getattr(np, name, None)
+    found: Oracle | None = ORACLES.get(name) or LAYERS.get(name) or getattr(np, name, None)
     if found is None:
         raise LookupError(f"op {name!r} has no oracle: add one to tests/oracles.py")
     return found

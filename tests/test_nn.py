@@ -196,7 +196,7 @@ def test_sequential_is_a_sequence() -> None:
     ("call", "error", "words"),
     [
         (lambda: nn.Linear(0, 3), ValueError, r"Linear\(0, 3\): both must be at least 1"),
-        (lambda: nn.Dropout(1.0), ValueError, "p=1.0 must be at least 0 and below 1"),
+        (lambda: nn.Dropout(1.5), ValueError, "p=1.5 must be at least 0 and at most 1"),
         (lambda: nn.Sequential(tg.relu), TypeError, r"takes Modules.*write nn\.ReLU\(\)"),  # type: ignore[arg-type]
         (lambda: nn.Module()(1.0), NotImplementedError, "Module defines no forward"),
         (lambda: nn.Linear(3, 2)(np.ones((2, 4))), ValueError, r"linear: .*\n    x: .*\(2, 4\)"),

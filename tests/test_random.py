@@ -59,7 +59,7 @@ def test_dropout_of_integers_is_not_rounded() -> None:
     assert set(out.tolist()) == {0.0, 1.25}
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.0, 2.0])
+@pytest.mark.parametrize("p", [-0.1, 1.1, 2.0])
 def test_a_probability_that_is_none_is_refused(p: float) -> None:
-    with pytest.raises(ValueError, match=f"p={p} must be at least 0 and below 1"):
+    with pytest.raises(ValueError, match=f"p={p} must be at least 0 and at most 1"):
         tg.dropout(ones(3), p)

@@ -24,7 +24,7 @@ FLOORS = {
     "changes": 1, "graph": 1, "recorder": 1,
     "tensor": 2,
     "cases": 3, "source": 3, "opcall": 3, "definition": 3,
-    "ops": 4,
+    "ops": 4, "random": 4,
 }  # fmt: skip
 OPS_FLOOR, TOP = 4, 5
 
@@ -170,7 +170,7 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 
 # The design asks for 1,150 (the lower floors, ops apart) and 5,600 (all but ops, nn and optim), and
 # for 2,400 lines of scripts. These are what there is: they may fall, and are then lowered here.
-LOWER_FLOORS, PACKAGE, SCRIPTS = 1_760, 13_400, 3_190
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_760, 13_400, 3_760
 GROWING = {"ops", "nn", "optim"}
 """What grows with what it offers, a rule at a time."""
 

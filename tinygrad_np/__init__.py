@@ -46,13 +46,23 @@ from .graph import no_grad as no_grad
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
 from .ops.activation import *
+from .ops.attention import *
+from .ops.convolution import *
+from .ops.cross_entropy import *
 from .ops.elementwise import *
 from .ops.indexing import *
 from .ops.linalg import *
 from .ops.loss import *
+from .ops.normalization import *
+from .ops.pooling import *
+from .ops.rectifier import *
 from .ops.reduction import *
+from .ops.resampling import *
 from .ops.shape import *
+from .ops.special import *
+from .ops.windows import *
 from .random import dropout as dropout
+from .random import dropout2d as dropout2d
 from .random import manual_seed as manual_seed
 from .recompute import checkpoint as checkpoint
 from .recorder import record as record

@@ -148,7 +148,8 @@ def op(
 
     ``residual=(name, f)`` is for a value that the forward pass has at hand and the rules want: the
     forward function returns it second, rules read it by name, and where the rules are recorded
-    ``f(*inputs)`` computes it again, as a Tensor with its own past.
+    ``f(*inputs, ...)`` computes it again, as a Tensor with its own past; it may name parameters
+    after the inputs.
 
     Raises TypeError where there are no cases or a case does not fit the function, a rule names
     something the op does not have, or the name is taken.
@@ -310,9 +311,11 @@ def _connect(record: Op) -> None:
                 f"op {record.name!r}: the rule for {name!r} reads {unclear[0]!r}, which is none, "
                 f"or more than one, of {', '.join(sorted(names))}"
             )
+    again = record.residual[1].__code__.co_varnames if record.residual else ()
     extras = [
-        x for x in dict.fromkeys(itertools.chain(*reads.values())) if x in {*shapes, *constants}
-    ]
+        x for x in dict.fromkeys(itertools.chain(*reads.values(), again[len(record.inputs) :]))
+        if x in {*shapes, *constants}
+    ]  # fmt: skip
     record.extras = (*extras, *residual)  # this last, where ``lift`` looks for it
     if record.variadic:
         if set(reads) != {record.variadic}:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import tracing
@@ -41,12 +43,13 @@ def is_default(rng: object) -> bool:
 
 
 @op(
-    cases=[case(normal(3, 4), booleans(3, 4), 0.5), case(normal(3), booleans(3), 0.2)],
-    x=lambda g, mask, p: g * (mask / (1 - p)).astype(g.dtype),
+    cases=[case(normal(3, 4), booleans(3, 4), 0.5), case(normal(3), booleans(3), 0.2),
+           case(normal(2, 3, 2), booleans(2, 3, 1), 0.5)],
+    x=lambda g, mask, p: g * (mask / ((1 - p) or 1)).astype(g.dtype),
 )  # fmt: skip
 def masked(x: Value, mask: Value, p: float) -> Value:
-    """x mask / (1 - p)."""
-    return x * (mask / (1 - p)).astype(np.result_type(x.dtype, np.float16))
+    """x mask / (1 - p): where p is 1, all is masked."""
+    return x * (mask / ((1 - p) or 1)).astype(np.result_type(x.dtype, np.float16))
 
 
 @composite(
@@ -61,18 +64,40 @@ def dropout(
     draws the mask: a generator, a seed, or None for the default generator.
     Gradient: g mask / (1 - p). (Srivastava et al. 2014.)
 
-    Raises ValueError unless 0 <= p < 1.
+    With p = 1 everything becomes 0. Raises ValueError unless 0 <= p <= 1.
 
     >>> import tinygrad_np as tg
     >>> tg.dropout(tg.Tensor([1.0, 1.0, 1.0, 1.0]), 0.5, rng=1).tolist()
     [2.0, 2.0, 0.0, 2.0]
     """
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p={p} must be at least 0 and below 1")
+    return _dropped("dropout", x, p, training, rng, np.shape(x))
+
+
+@composite(cases=[case(normal(2, 3, 2, 2), 0.5, rng=7), case(normal(2, 3, 2), 0.5, False)])
+def dropout2d(
+    x: Operand, p: float = 0.5, training: bool = True, rng: np.random.Generator | int | None = None
+) -> Tensor:
+    """``dropout`` of whole channels of images x (N, C, ...). (Tompson et al. 2015.)
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.dropout2d(np.ones((1, 2, 1, 2)), 0.5, rng=2).tolist()
+    [[[[0.0, 0.0]], [[0.0, 0.0]]]]
+    """
+    shape = np.shape(x)
+    if len(shape) < 3:
+        raise ValueError(f"dropout2d: x must have axes (batch, channels, ...), got {shape}")
+    return _dropped("dropout2d", x, p, training, rng, (*shape[:2], *(1,) * (len(shape) - 2)))
+
+
+def _dropped(
+    name: str, x: Operand, p: float, training: bool, rng: Any, shape: tuple[int, ...]
+) -> Tensor:
+    """x times a mask of ``shape``, drawn by ``rng``."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: p={p} must be at least 0 and at most 1")
     tensor = x if isinstance(x, Tensor) else Tensor(x)
     if not training or p == 0:
         return tensor
-    shape = tensor.shape
     generator = default_generator() if rng is None else np.random.default_rng(rng)
     if isinstance(rng, int | np.integer):  # the same mask at each call
         return masked(tensor, generator.random(shape) >= p, p)

@@ -699,7 +699,9 @@ def lift(node: Node) -> tuple[Any, ...]:
     extras = list(saved[count + 1 :])
     residual = getattr(node.op, "residual", None)
     if residual is not None:
-        extras[-1] = residual[1](*inputs)
+        names = residual[1].__code__.co_varnames[count : residual[1].__code__.co_argcount]
+        settings = dict(zip(node.op.extras, extras, strict=True))  # type: ignore[union-attr]
+        extras[-1] = residual[1](*inputs, *[settings[name] for name in names])
     return (*inputs, None if out is None else wrap(out, node), *extras)
 
 

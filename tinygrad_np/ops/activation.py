@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..cases import REAL, case, normal, uniform
+from ..cases import REAL, case, distinct, normal, uniform
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor
-from .elementwise import floats, like, multiply, wide
+from .elementwise import floats, like, multiply, negative, tanh, wide
+from .shape import split
+from .special import density
 
 __all__ = [
-    "elu", "gelu", "leaky_relu", "log_sigmoid", "log_softmax", "relu", "sigmoid", "silu",
-    "softmax", "softplus",
+    "celu", "elu", "gelu", "glu", "log_sigmoid", "log_softmax", "mish", "selu", "sigmoid", "silu",
+    "softmax", "softmin", "softplus", "softsign", "tanhshrink",
 ]  # fmt: skip
 
 
@@ -31,34 +33,11 @@ def sigmoid(x: Value) -> Value:
         return 1 / (1 + np.exp(-floats(x)))
 
 
-@composite(cases=REAL, analytic=False)
-def log_sigmoid(x: Operand) -> Tensor:
-    """log(sigmoid(x)) = -softplus(-x), precise for large negative x."""
-    return -softplus(0.0 - x)  # not -x, which wraps around for unsigned integers
-
-
-@op(cases=REAL, analytic=False, x=lambda g, out: g * (out > 0))
-def relu(x: Value) -> Value:
-    """The rectifier max(x, 0). Gradient: g (x > 0), which is 0 at 0, too, if g is finite.
-
-    An infinite g (of ``sqrt(relu(x))``, say) makes nan of it; ``maximum(x, 0)`` has no such limit.
-
-    >>> import tinygrad_np as tg
-    >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
-    >>> tg.relu(x).sum().backward()
-    >>> x.grad
-    array([0., 0., 1.])
-    """
-    return np.maximum(x, 0)
-
-
-@op(
-    cases=[*REAL, case(normal(3), 0.3)], analytic=False,
-    x=lambda g, x, negative_slope: np.where(x > 0, g, g * negative_slope),
-)  # fmt: skip
-def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
-    """x where positive, else ``negative_slope`` x. (Maas, Hannun, Ng 2013.)"""
-    return np.where(x > 0, x, x * negative_slope)
+@op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](0.0 - x))
+def log_sigmoid(x: Value) -> Value:
+    """log(sigmoid(x)), precise for large negative x. Gradient: g sigmoid(-x)."""
+    x = floats(x)
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
 @op(
@@ -75,22 +54,42 @@ def elu(x: Value, alpha: float = 1.0) -> Value:
 _GELU = math.sqrt(2 / math.pi)
 
 
-def _gelu_x(g: Any, x: Any) -> Any:
+def _gate(x: Any, approximate: str) -> Any:
+    """The share of x that gelu lets pass: Φ(x), or its approximation by tanh."""
+    if approximate == "none":
+        return OPS["normal_cdf"](x)
     near = np.clip(x, -10.0, 10.0)  # beyond, the cube might overflow; the tangent is ±1
-    t = np.tanh(_GELU * (near + 0.044715 * near * near * near))
-    slope = _GELU * (1 + 3 * 0.044715 * near * near)
-    return g * (0.5 * (1 + t) + 0.5 * near * (1 - t * t) * slope)
+    return 0.5 * (1 + np.tanh(_GELU * (near + 0.044715 * near * near * near)))
 
 
-@op(cases=[*REAL, case(uniform(-3.0, 3.0, 5))], x=_gelu_x)
-def gelu(x: Value) -> Value:
-    """x Φ(x) by the tanh formula, 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).
+def _gelu_x(g: Any, x: Any, gate: Any, approximate: str) -> Any:
+    if approximate == "none":
+        return g * (gate + np.clip(x, -40.0, 40.0) * density(x))
+    near = np.clip(x, -10.0, 10.0)
+    slope = 2 * _GELU * (1 + 3 * 0.044715 * near * near)
+    return g * (gate + near * gate * (1 - gate) * slope)
 
-    The formula is that of Hendrycks and Gimpel (2016), which PyTorch calls ``approximate="tanh"``;
-    it differs from the exact x Φ(x) by less than 0.0005.
+
+@op(
+    cases=[*REAL, case(uniform(-3.0, 3.0, 5)), case(uniform(-3.0, 3.0, 5), "tanh")],
+    analytic=False, x=_gelu_x, residual=("gate", _gate),
+)  # fmt: skip
+def gelu(x: Value, approximate: str = "none") -> Value:
+    """x Φ(x), where Φ is the normal distribution function.
+
+    ``approximate="tanh"`` is 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), which differs by less than
+    0.0005. Gradient: g (Φ(x) + x φ(x)), where φ is the normal density.
+    (Hendrycks, Gimpel 2016.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.gelu(tg.Tensor([-1.0, 0.0, 1.0])).data.round(4).tolist()
+    [-0.1587, 0.0, 0.8413]
     """
-    with np.errstate(over="ignore"):  # tanh(inf) = 1 is right
-        return 0.5 * x * (1 + np.tanh(_GELU * (x + 0.044715 * x * x * x)))
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate={approximate!r} is neither 'none' nor 'tanh'")
+    x = floats(x)
+    gate = _gate(x, approximate)
+    return x * gate, gate
 
 
 @composite(cases=REAL)
@@ -99,10 +98,73 @@ def silu(x: Operand) -> Tensor:
     return multiply(x, sigmoid(x))
 
 
-@op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](x))
-def softplus(x: Value) -> Value:
-    """log(1 + exp(x)) without overflow. Gradient: g sigmoid(x)."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(floats(x))))
+def _softplus_x(g: Any, x: Any, beta: float, threshold: float) -> Any:
+    steep = x * beta > threshold
+    return g * np.where(steep, 1, OPS["sigmoid"](beta * np.where(steep, 0, x))).astype(g.dtype)
+
+
+@op(
+    cases=[*REAL, case(normal(4), 2.0), case(distinct(8), 2.0, 0.3)], analytic=False,
+    x=_softplus_x,
+)  # fmt: skip
+def softplus(x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
+    """log(1 + exp(beta x)) / beta without overflow; x itself where beta x is above ``threshold``.
+
+    ``threshold=float("inf")`` gives every digit. Gradient: g sigmoid(beta x), g above it.
+    """
+    given, x = x, floats(x)
+    scaled = x * beta
+    steep = scaled > threshold
+    soft = (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / beta
+    return np.where(steep, x, soft).astype(given.dtype if given.dtype.kind == "f" else x.dtype)
+
+
+@composite(cases=REAL, analytic=False)
+def mish(x: Operand) -> Tensor:
+    """x tanh(softplus(x)). (Misra 2019.)"""
+    return multiply(x, tanh(softplus(x)))
+
+
+@composite(cases=REAL, analytic=False)
+def selu(x: Operand) -> Tensor:
+    """1.0507 elu(x, 1.6733), which keeps mean 0 and variance 1. (Klambauer et al. 2017.)"""
+    return multiply(elu(x, 1.6732632423543772), 1.0507009873554805)
+
+
+@op(
+    cases=[*REAL, case(normal(3), 0.5)], analytic=False,
+    x=lambda g, x, alpha: g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(
+        g.dtype
+    ),
+)  # fmt: skip
+def celu(x: Value, alpha: float = 1.0) -> Value:
+    """x where positive, else alpha (exp(x / alpha) - 1). (Barron 2017.)"""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
+
+
+@op(cases=REAL, x=lambda g, x: g * np.tanh(x) * np.tanh(x))
+def tanhshrink(x: Value) -> Value:
+    """x - tanh(x). Gradient: g tanh(x)²."""
+    return x - np.tanh(x)
+
+
+@op(cases=REAL, analytic=False, x=lambda g, x: g / (1 + np.abs(x)) / (1 + np.abs(x)))
+def softsign(x: Value) -> Value:
+    """x / (1 + |x|). Gradient: g / (1 + |x|)²."""
+    return x / (1 + np.abs(x))
+
+
+@composite(cases=[case(normal(3, 4)), case(normal(2, 4, 3), 1)])
+def glu(x: Operand, axis: int = -1) -> Tensor:
+    """The first half of x along ``axis`` times the sigmoid of the second. (Dauphin et al. 2017.)
+
+    Raises ValueError where the axis has no even length.
+    """
+    length = np.shape(x)[axis]
+    if length % 2:
+        raise ValueError(f"glu: axis {axis} of x of shape {np.shape(x)} must have an even length")
+    a, b = split(x, 2, axis)
+    return multiply(a, sigmoid(b))
 
 
 # Along an axis
@@ -142,7 +204,7 @@ def softmax(x: Value, axis: int = -1) -> Value:
     [0.5, 0.5]
     """
     rows = by_rows(x, axis)
-    powers = np.exp(rows - rows.real.max(axis=axis, keepdims=True))
+    powers = np.exp(rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf))
     return like(powers / powers.sum(axis=axis, keepdims=True), x)
 
 
@@ -150,5 +212,13 @@ def softmax(x: Value, axis: int = -1) -> Value:
 def log_softmax(x: Value, axis: int = -1) -> Value:
     """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
     rows = by_rows(x, axis)
-    shifted = rows - rows.real.max(axis=axis, keepdims=True)
+    shifted = rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf)
+    if not x.size:  # the log of no shares
+        return like(shifted, x)
     return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)
+
+
+@composite(cases=_ROWS)
+def softmin(x: Operand, axis: int = -1) -> Tensor:
+    """softmax(-x) along ``axis``."""
+    return softmax(negative(x), axis)

@@ -1,24 +1,47 @@
-"""Loss functions. ``reduction`` is "mean", "sum" or "none", over the rows (or elements)."""
+"""Losses of predictions against targets. ``reduction`` is "mean", "sum" or "none".
+
+Unless it says otherwise, both have one shape, and the mean is over all elements.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import tracing
-from ..cases import Case, case, integers, normal, probabilities, uniform
-from ..definition import OPS, Value, op
-from ..shapes import Shape
-from .activation import by_rows, order_for_rows
-from .elementwise import floats, like, wide
+from ..cases import Case, above_zero, case, normal, uniform
+from ..definition import OPS, Value, composite, op
+from ..tensor import Operand, Tensor, plain
+from .activation import log_sigmoid
+from .elementwise import (
+    abs,
+    add,
+    clip,
+    divide,
+    exp,
+    floats,
+    like,
+    log,
+    maximum,
+    multiply,
+    negative,
+    subtract,
+    where,
+    wide,
+)
+from .linalg import einsum
+from .reduction import mean, norm, sum
 
 __all__ = [
-    "binary_cross_entropy_with_logits", "mse_loss", "softmax_cross_entropy",
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_similarity",
+    "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss",
+    "pairwise_distance", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss",
 ]  # fmt: skip
 
 
-def _reduced(losses: Any, reduction: str, inputs: Any) -> Any:
+def reduced(losses: Any, reduction: str, inputs: Any) -> Any:
     """The losses, or their mean or sum, in the precision of the inputs."""
     match reduction:
         case "mean":
@@ -34,154 +57,47 @@ def _reduced(losses: Any, reduction: str, inputs: Any) -> Any:
     return like(losses, inputs)
 
 
-def _share(g: Any, count: int, reduction: str) -> Any:
+def share(g: Any, count: int, reduction: str) -> Any:
     """The gradient that each of ``count`` losses receives."""
     return wide(g) / count if reduction == "mean" else g
 
 
-# Classification
-
-
-def _array(labels: Any) -> Any:
-    return labels if hasattr(labels, "dtype") else np.asarray(labels)
-
-
-def _are_classes(labels: Any, shape: Shape) -> bool:
-    """Whether labels are class numbers (True) or rows of probabilities; ValueError if neither."""
-    if labels.dtype.kind in "iu" and labels.shape == shape[:-1]:
-        tracing.check(_check_classes, labels, shape[-1])
-        return True
-    if labels.shape != shape:
-        raise ValueError(
-            f"labels of shape {labels.shape}, {labels.dtype}, do not fit logits of shape {shape}: "
-            f"give integer class numbers of shape {shape[:-1]}, or one-hot rows of shape {shape}"
+def constant(name: str, value: Any, dtype: Any = None) -> Any:
+    """The array of an argument without a gradient; TypeError for a Tensor that wants one."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise TypeError(
+            f"{name} gets no gradient, but the Tensor given for it requires grad: pass "
+            f"{name}.detach() if it is meant as a constant"
         )
-    tracing.check(_check_rows, labels)
-    return False
+    array = tracing.as_array(plain(value))
+    return array if dtype is None else array.astype(dtype, copy=False)
 
 
-def _check_classes(labels: Any, classes: int) -> None:
-    if labels.size == 1 and 0 <= labels.item() < classes:  # a sixth of the time of what follows
-        return
-    # Seen as unsigned, a negative label is huge: one pass finds both kinds of stray.
-    if labels.size and int(labels.astype(np.uint64).max()) >= classes:
-        raise ValueError(
-            f"labels must lie in 0..{classes - 1} (there are {classes} classes), "
-            f"got {int(labels.min())}..{int(labels.max())}"
-        )
-
-
-def _check_rows(labels: Any) -> None:
-    total = labels.sum(axis=-1)
-    if not (np.abs(total - 1) < 1e-3).all():
-        raise ValueError(
-            "each row of one-hot (or probability) labels must add up to 1, but the rows' sums go "
-            f"from {total.min()} to {total.max()}"
-        )
-
-
-def _softmax_cross_entropy_logits(
-    g: Any, logits: Any, softmax: Any, labels: Any, reduction: str
-) -> Any:
-    excess = softmax - _one_hot(labels, logits)
-    count = max(1, excess.size // excess.shape[-1])
+def average(losses: Tensor, reduction: str) -> Tensor:
+    """The losses, or their mean or sum, as a Tensor."""
     if reduction == "none":
-        return excess * g[..., None]
-    if g.dtype.char == "e":
-        return excess * _share(g, count, reduction)
-    return excess * (g / count if reduction == "mean" else g)
+        return losses
+    if reduction == "sum":
+        return sum(losses)
+    if reduction != "mean":
+        raise ValueError(f"reduction={reduction!r} is none of 'mean', 'sum', 'none'")
+    if not losses.size:
+        raise ValueError(f"the mean over no elements is not defined: losses of {losses.shape}")
+    return mean(losses)
 
 
-def _one_hot(labels: Any, logits: Any) -> Any:
-    """Rows of probabilities as they are, class numbers as rows of booleans."""
-    labels = _array(labels)
-    if labels.ndim == logits.ndim:
-        return labels.astype(logits.dtype, copy=False)
-    classes = np.arange(logits.shape[-1])
-    return np.equal(labels[..., None], classes, order=order_for_rows(logits.shape))
-
-
-_LABELS: list[Case] = [
-    case(normal(3, 4), integers(4, 3)), case(normal(3, 4), integers(4, 3), "sum"),
-    case(normal(3, 4), integers(4, 3), "none"), case(normal(3, 4), probabilities(3, 4)),
-    case(normal(2, 3, 4), integers(4, 2, 3), "none"), case(normal(1, 4), integers(4, 1)),
-    case(normal(4), probabilities(4)), case(normal(32, 2), integers(2, 32)),
-]  # fmt: skip
-
-
-# To keep the softmax costs one division in the forward pass and saves the whole of it in backward:
-# 5% of a training step of the three-layer network.
-@op(
-    cases=_LABELS, logits=_softmax_cross_entropy_logits,
-    residual=("softmax", lambda logits: OPS["softmax"](logits)),
-)  # fmt: skip
-def softmax_cross_entropy(logits: Value, labels: Any, reduction: str = "mean") -> Value:
-    """The cross-entropy of softmax(logits) against labels, as one op that never takes log 0.
-
-    ``logits`` (..., classes) are unnormalised; ``labels`` are class numbers (...) or one-hot (or
-    probability) rows (..., classes) and get no gradient. Gradient: (softmax - one-hot) g / rows.
-    Raises ValueError for labels out of range, of another shape, or rows that do not add up to 1.
-
-    >>> import tinygrad_np as tg
-    >>> tg.softmax_cross_entropy(tg.Tensor([[0.0, 0.0]]), [1]).item()
-    0.6931471805599453
-    """
-    labels = _array(labels)
-    indexed = _are_classes(labels, logits.shape)
-    rows = by_rows(logits)
-    shifted = rows - rows.real.max(axis=-1, keepdims=True)
-    powers = np.exp(shifted)
-    sums = powers.sum(axis=-1, keepdims=True)
-    if indexed:
-        places = np.arange(labels.size)
-        picked = shifted.reshape(-1, logits.shape[-1])[places, labels.reshape(-1)]
-        picked = picked.reshape(labels.shape)
-    else:
-        picked = _unless_absent(_one_hot(labels, rows.real), shifted).sum(axis=-1)
-    losses = np.log(sums)[..., 0] - picked
-    return _reduced(losses, reduction, logits), like(powers / sums, logits)
-
-
-def _unless_absent(share: Any, x: Any) -> Any:
+def unless_absent(share: Any, x: Any) -> Any:
     """share x, which is 0 for no share, even of an infinite x: a class that is masked by -inf."""
     return np.where(share == 0, 0, x) * share
 
 
-_BINARY: list[Case] = [
-    case(normal(3, 4), uniform(0.0, 1.0, 3, 4)), case(normal(3), uniform(0.0, 1.0, 3), "sum"),
-    case(normal(3, 4), uniform(0.0, 1.0, 3, 4), "none"), case(normal(), uniform(0.0, 1.0)),
-]  # fmt: skip
-
-
 def _fit(name: str, x: Any, y: Any) -> None:
     """Refuse to broadcast: (n,) against (n, 1) would silently make n² losses."""
-    if x.shape != y.shape:
+    if np.shape(x) != np.shape(y):
         raise ValueError(
-            f"{name} of shape {x.shape} and targets of shape {y.shape} must have the same shape: "
-            "reshape one of them"
+            f"{name} of shape {np.shape(x)} and targets of shape {np.shape(y)} must have the same "
+            "shape: reshape one of them"
         )
-
-
-@op(
-    cases=_BINARY, analytic=False,
-    logits=lambda g, logits, targets, reduction: (
-        (OPS["sigmoid"](logits) - targets) * _share(g, logits.size, reduction)
-    ),
-    targets=lambda g, logits, reduction: -logits * _share(g, logits.size, reduction),
-)  # fmt: skip
-def binary_cross_entropy_with_logits(
-    logits: Value, targets: Value, reduction: str = "mean"
-) -> Value:
-    """The cross-entropy of sigmoid(logits) against targets in [0, 1], without overflow.
-
-    Both of one shape. Gradients: (sigmoid(logits) - targets) g / n; -logits g / n.
-    """
-    _fit("logits", logits, targets)
-    x = wide(floats(logits))
-    t = wide(targets) if targets.dtype.kind == "f" else targets.astype(x.dtype)
-    size = np.abs(x)
-    losses = _unless_absent(np.where(x > 0, 1 - t, t), size) + np.log1p(np.exp(-size))
-    return _reduced(losses, reduction, logits)
 
 
 # Regression
@@ -191,10 +107,10 @@ def binary_cross_entropy_with_logits(
     cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), "sum"),
            case(normal(3), normal(3), "none")],
     predictions=lambda g, predictions, targets, reduction: (
-        2 * (predictions - targets) * _share(g, predictions.size, reduction)
+        2 * (predictions - targets) * share(g, predictions.size, reduction)
     ),
     targets=lambda g, predictions, targets, reduction: (
-        2 * (targets - predictions) * _share(g, predictions.size, reduction)
+        2 * (targets - predictions) * share(g, predictions.size, reduction)
     ),
 )  # fmt: skip
 def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Value:
@@ -208,4 +124,317 @@ def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Val
     """
     _fit("predictions", predictions, targets)
     difference = wide(floats(predictions)) - targets
-    return _reduced(difference * difference, reduction, predictions)
+    return reduced(difference * difference, reduction, predictions)
+
+
+_PAIRS = [case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), reduction="sum"),
+          case(normal(3), normal(3), reduction="none")]  # fmt: skip
+
+
+def _pair(x: Operand, targets: Operand, name: str = "predictions") -> tuple[Tensor, Tensor]:
+    """Both as Tensors, of one shape; targets that are integers in the precision of x."""
+    _fit(name, x, targets)
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    t = targets if isinstance(targets, Tensor) else Tensor(targets)
+    return x, t if t.dtype.kind in "fc" else t.astype(x.dtype)
+
+
+@composite(cases=_PAIRS, analytic=False)
+def l1_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
+    """The absolute differences. Gradients: ± their signs.
+
+    >>> import tinygrad_np as tg
+    >>> tg.l1_loss(tg.Tensor([1.0, 2.0]), tg.Tensor([1.0, 4.0])).item()
+    1.0
+    """
+    return average(abs(subtract(*_pair(predictions, targets))), reduction)
+
+
+@composite(cases=[*_PAIRS, case(normal(5), normal(5), delta=0.3)], analytic=False)
+def huber_loss(
+    predictions: Operand, targets: Operand, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
+    """Half the squared difference d², beyond ``delta`` a line, delta (|d| - delta / 2)."""
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta={delta} must be above 0")
+    difference = subtract(*_pair(predictions, targets))
+    near = clip(difference, -delta, delta)
+    return average(multiply(near, subtract(difference, multiply(near, 0.5))), reduction)
+
+
+@composite(
+    cases=[*_PAIRS, case(normal(5), normal(5), beta=0.3), case(normal(3), normal(3), beta=0.0)],
+    analytic=False,
+)  # fmt: skip
+def smooth_l1_loss(
+    predictions: Operand, targets: Operand, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """d² / (2 beta), from ``beta`` on |d| - beta / 2: ``huber_loss`` / beta; 0 is ``l1_loss``."""
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta={beta} must not be negative")
+    if beta == 0:
+        return l1_loss(predictions, targets, reduction)
+    return divide(huber_loss(predictions, targets, reduction, beta), beta)
+
+
+@composite(
+    cases=[case(normal(3, 4), normal(3, 4)),
+           case(above_zero(3), above_zero(3), False, True, 0.5, "sum"),
+           case(normal(3), uniform(2.0, 4.0, 3), True, True, reduction="none"),
+           case(above_zero(3), above_zero(3), False)]
+)  # fmt: skip
+def poisson_nll_loss(
+    predictions: Operand, targets: Operand, log_input: bool = True, full: bool = False,
+    eps: float = 1e-8, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """exp(x) - t x, or x - t log(x + eps) unless ``log_input``: of counts t with the rate x.
+
+    With ``full``, plus Stirling's t log t - t + log(2π t) / 2, where t is above 1.
+    """
+    x, targets = _pair(predictions, targets)
+    if log_input:
+        losses = subtract(exp(x), multiply(targets, x))
+    else:
+        losses = subtract(x, multiply(targets, log(add(x, eps))))
+    if full:
+        large = targets.data > 1
+        t = where(large, targets, 1.0).astype(losses.dtype)
+        stirling = t * log(t) - t + 0.5 * log(t * (2 * math.pi))
+        losses = add(losses, where(large, stirling, 0.0))
+    return average(losses, reduction)
+
+
+# Probabilities
+
+
+@composite(
+    cases=[case(normal(3, 4), above_zero(3, 4)), case(normal(3, 4), normal(3, 4), "sum", True),
+           case(normal(3, 4), above_zero(3, 4), "batchmean"),
+           case(normal(3), above_zero(3), reduction="none")]
+)  # fmt: skip
+def kl_div(
+    log_p: Operand, targets: Operand, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
+    """target (log target - log_p): the divergence of probabilities from those in ``log_p``.
+
+    With ``log_target`` the targets are logarithms, too. ``reduction="batchmean"`` divides the sum
+    by the length of axis 0, which is the divergence's mean over a batch; "mean" by all elements.
+    """
+    x, t = _pair(log_p, targets, "log_p")
+    if log_target:
+        losses = multiply(exp(t), subtract(t, x))
+    else:
+        some = where(t.data > 0, t, 1.0).astype(t.dtype)
+        losses = subtract(multiply(t, log(some)), multiply(t, x))
+    if reduction == "batchmean":
+        return divide(sum(losses), losses.shape[0] if losses.ndim else 1)
+    return average(losses, reduction)
+
+
+_SHARES = [
+    case(uniform(0.1, 0.9, 3, 4), uniform(0.0, 1.0, 3, 4)),
+    case(uniform(0.1, 0.9, 3), uniform(0.0, 1.0, 3), above_zero(3), "sum"),
+    case(uniform(0.1, 0.9, 3), uniform(0.0, 1.0, 3), None, "none"),
+]
+
+
+def _check_shares(x: Any) -> None:
+    if not ((x >= 0) & (x <= 1) | (x != x)).all():
+        raise ValueError(
+            f"binary_cross_entropy: predictions must lie in 0..1, got {x.min()}..{x.max()}: use "
+            "binary_cross_entropy_with_logits for the values before the sigmoid"
+        )
+
+
+@op(
+    cases=[case(uniform(0.1, 0.9, 3, 4), uniform(0.0, 1.0, 3, 4)),
+           case(uniform(0.1, 0.9), uniform(0.0, 1.0)), case(uniform(0.1, 0.9, 0), normal(0))],
+    x=lambda g, x, t: g * (x - t) / np.maximum((1 - x) * x, 1e-12),
+    t=lambda g, x: g * (OPS["bounded_log"](1 - x) - OPS["bounded_log"](x)),
+)  # fmt: skip
+def binary_entropies(x: Value, t: Value) -> Value:
+    """-t log x - (1 - t) log(1 - x), with logarithms of at least -100.
+
+    Gradients: g (x - t) / (x (1 - x)); g (log(1 - x) - log x).
+    """
+    with np.errstate(divide="ignore"):
+        return -(t * _bounded(np.log(x)) + (1 - t) * _bounded(np.log1p(-x)))
+
+
+def _bounded(x: Any) -> Any:
+    return np.where(x.real < -100, -100, x)
+
+
+@op(
+    cases=[case(uniform(0.1, 0.9, 3, 4)), case(uniform(0.1, 0.9))],
+    x=lambda g, x, out: g * np.where(out > -100, 1, 0).astype(g.dtype) / np.where(x == 0, 1, x),
+)  # fmt: skip
+def bounded_log(x: Value) -> Value:
+    """log x, and at least -100."""
+    with np.errstate(divide="ignore"):
+        return _bounded(np.log(x)).astype(x.dtype)
+
+
+@composite(cases=_SHARES)
+def binary_cross_entropy(
+    predictions: Operand, targets: Operand, weight: Operand | None = None, reduction: str = "mean"
+) -> Tensor:
+    """The cross-entropy of probabilities against targets in [0, 1]; logarithms are at least -100.
+
+    ``weight`` has a factor for each element. Gradient: (x - t) g / (x (1 - x)) / n. Prefer
+    ``binary_cross_entropy_with_logits``, which loses no digits. Raises ValueError for predictions
+    outside of 0..1.
+    """
+    x, t = _pair(predictions, targets)
+    tracing.check(_check_shares, x.data)
+    losses = OPS["binary_entropies"].function(x, t)
+    return average(losses if weight is None else multiply(losses, weight), reduction)
+
+
+_WEIGHTS = np.array([0.5, 1.0, 2.0])
+_BINARY: list[Case] = [
+    case(normal(3, 4), uniform(0.0, 1.0, 3, 4)), case(normal(3), uniform(0.0, 1.0, 3), "sum"),
+    case(normal(3, 4), uniform(0.0, 1.0, 3, 4), "none"), case(normal(), uniform(0.0, 1.0)),
+    case(normal(2, 3), uniform(0.0, 1.0, 2, 3), weight=_WEIGHTS, pos_weight=2 * _WEIGHTS),
+]  # fmt: skip
+
+
+def _logits_slope(logits: Any, targets: Any, weight: Any, pos_weight: Any) -> Any:
+    if pos_weight is None:
+        slope = OPS["sigmoid"](logits) - targets
+    else:
+        positive = targets * constant("pos_weight", pos_weight, logits.dtype)
+        slope = OPS["sigmoid"](logits) * (1 - targets + positive) - positive
+    return slope if weight is None else slope * constant("weight", weight, logits.dtype)
+
+
+def _targets_slope(logits: Any, weight: Any, pos_weight: Any) -> Any:
+    slope = -logits
+    if pos_weight is not None:
+        softplus = OPS["softplus"](-logits, 1.0, np.inf)
+        slope = constant("pos_weight", pos_weight, logits.dtype) * softplus - logits - softplus
+    return slope if weight is None else slope * constant("weight", weight, logits.dtype)
+
+
+@op(
+    cases=_BINARY, analytic=False,
+    logits=lambda g, logits, targets, reduction, weight, pos_weight: (
+        _logits_slope(logits, targets, weight, pos_weight) * share(g, logits.size, reduction)
+    ),
+    targets=lambda g, logits, reduction, weight, pos_weight: (
+        _targets_slope(logits, weight, pos_weight) * share(g, logits.size, reduction)
+    ),
+)  # fmt: skip
+def binary_cross_entropy_with_logits(
+    logits: Value, targets: Value, reduction: str = "mean", *, weight: Any = None,
+    pos_weight: Any = None,
+) -> Value:  # fmt: skip
+    """The cross-entropy of sigmoid(logits) against targets in [0, 1], without overflow.
+
+    Both of one shape; ``weight``, a factor for each loss, and ``pos_weight``, a factor for its
+    part of target 1, broadcast to it. Gradients: (sigmoid(logits) - targets) g / n; -logits g / n.
+    """
+    _fit("logits", logits, targets)
+    x = wide(floats(logits))
+    t = wide(targets) if targets.dtype.kind == "f" else targets.astype(x.dtype)
+    size = np.abs(x)
+    if pos_weight is None:
+        losses = unless_absent(np.where(x > 0, 1 - t, t), size) + np.log1p(np.exp(-size))
+    else:
+        soft = np.log1p(np.exp(-size))
+        losses = unless_absent(
+            t * constant("pos_weight", pos_weight, x.dtype), np.maximum(-x, 0) + soft
+        )
+        losses = losses + unless_absent(1 - t, np.maximum(x, 0) + soft)
+    if weight is not None:
+        losses = losses * constant("weight", weight, x.dtype)
+    return reduced(losses, reduction, logits)
+
+
+# Margins
+
+
+@composite(
+    cases=[case(normal(3, 4), 1 - 2 * (np.arange(12).reshape(3, 4) % 2)),
+           case(normal(4), np.array([1, -1, -1, 1]), 0.05, "sum")],
+    analytic=False,
+)  # fmt: skip
+def hinge_embedding_loss(
+    x: Operand, targets: Any, margin: float = 1.0, reduction: str = "mean"
+) -> Tensor:
+    """x where the target is 1, max(0, margin - x) where it is -1: of distances x."""
+    _fit("x", x, targets)
+    targets = constant("targets", targets)
+    far = where(targets == 1, 0.0, clip(subtract(margin, x), 0, None))
+    return average(add(far, where(targets == -1, 0.0, x)), reduction)
+
+
+@composite(
+    cases=[case(normal(4), normal(4), np.array([1, -1, -1, 1])),
+           case(normal(4), normal(4), np.array([1, -1, -1, 1]), 0.5, "none")],
+    analytic=False,
+)  # fmt: skip
+def margin_ranking_loss(
+    x1: Operand, x2: Operand, targets: Any, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """max(0, margin - target (x1 - x2)): target 1 wants x1 to be larger, -1 wants x2."""
+    _fit("x1", x1, x2)
+    ahead = multiply(*_pair(subtract(x1, x2), constant("targets", targets), "x1"))
+    return average(clip(subtract(margin, ahead), 0, None), reduction)
+
+
+@composite(cases=_PAIRS, analytic=False)
+def soft_margin_loss(x: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
+    """log(1 + exp(-target x)), without overflow; targets are 1 or -1."""
+    return average(negative(log_sigmoid(multiply(*_pair(x, targets, "x")))), reduction)
+
+
+# Pairs of vectors
+
+
+@composite(
+    cases=[case(normal(3, 4), normal(3, 4)), case(normal(2, 3, 2), normal(3, 1), -2),
+           case(normal(3), normal(3), 0)],
+    analytic=False,
+)  # fmt: skip
+def cosine_similarity(x1: Operand, x2: Operand, axis: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along ``axis``: x1 · x2 / (‖x1‖ ‖x2‖).
+
+    Lengths below ``eps`` count as ``eps``. Other axes broadcast.
+
+    >>> import tinygrad_np as tg
+    >>> tg.cosine_similarity([[3.0, 4.0]], [[4.0, 3.0]]).item()
+    0.96
+    """
+    shape = np.broadcast_shapes(np.shape(x1), np.shape(x2))
+    a, b = (OPS["broadcast_to"].function(x, shape) for x in (x1, x2))
+    one, two = (divide(x, maximum(norm(x, None, axis, keepdims=True), eps)) for x in (a, b))
+    return sum(multiply(one, two), axis)
+
+
+@composite(
+    cases=[case(normal(3, 4), normal(3, 4)), case(normal(2, 3), normal(3), 1.0, keepdims=True),
+           case(normal(3), normal(3), 3.0)],
+    analytic=False,
+)  # fmt: skip
+def pairwise_distance(
+    x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False
+) -> Tensor:
+    """The p-norm of x1 - x2 + eps along the last axis.
+
+    >>> import tinygrad_np as tg
+    >>> tg.pairwise_distance([[0.0, 0.0]], [[3.0, 4.0]], eps=0.0).item()
+    5.0
+    """
+    return norm(add(subtract(x1, x2), eps), None if p == 2 else p, -1, keepdims)
+
+
+@composite(
+    cases=[case(normal(3, 2), normal(3, 4), normal(5, 2, 4), normal(5)),
+           case(normal(2, 3, 2), normal(2, 3, 2), normal(1, 2, 2)),
+           case(normal(2), normal(3), normal(2, 2, 3))]
+)  # fmt: skip
+def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
+    """x1ᵀ W x2 + b for each matrix of ``weight`` (out, in1, in2): shape (..., out)."""
+    out = einsum("...i,oij,...j->...o", x1, weight, x2)
+    return out if bias is None else add(out, bias)

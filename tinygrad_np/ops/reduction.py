@@ -31,9 +31,14 @@ __all__ = [
 ]  # fmt: skip
 
 
+def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes of a reduction; NumPy reduces a 0-d array along axis 0, too."""
+    return () if not ndim and axis in (0, -1) else normalize_axes(axis, ndim)
+
+
 def _count(shape: Shape, axis: Axis) -> int:
     """How many elements go into one element of the result."""
-    return math.prod([shape[i] for i in normalize_axes(axis, len(shape))])
+    return math.prod([shape[i] for i in axes_of(axis, len(shape))])
 
 
 @op(cases=reductions(normal), numpy=np.sum, x=lambda g, x_shape, axis: spread(g, x_shape, axis))
@@ -192,13 +197,14 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     1000.6931471805599
     """
     given, x = x, wide(floats(x))
-    pivot = np.max(x.real, axis=axis, keepdims=True)  # any pivot does; the real part stays analytic
     largest = np.finfo(x.dtype).max  # inf - inf would be nan
+    # Any pivot does; the real part stays analytic.
+    pivot = np.max(x.real, axis=axis, keepdims=True, initial=-largest)
     pivot = np.clip(pivot, -largest, largest)
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
         total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
     total = like(total, given)
-    return total if keepdims else np.squeeze(total, axis=normalize_axes(axis, x.ndim))
+    return total if keepdims else np.squeeze(total, axis=axes_of(axis, x.ndim))
 
 
 # Products
@@ -206,7 +212,7 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
     # The product of all the others, from the left and from the right: right with zeros, too.
-    axes = normalize_axes(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     order = sorted(range(x.ndim), key=axes.__contains__)
     x = wide(x)
     moved = x.transpose(order)

@@ -1,27 +1,16 @@
-"""Networks as objects: modules, their state by name, layers, initialisers, a summary."""
+"""The module: a part of a network, its state by name, and a summary of it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import DTypeLike
-
-from . import random
-from .module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
-from .ops import activation
-from .ops.elementwise import tanh
-from .ops.linalg import linear
-from .recorder import is_recorded, scope, scope_owner
-from .tables import aligned
-from .tensor import Array, Operand, Tensor, plain
-
-Initializer = Callable[[tuple[int, ...], "np.random.Generator"], Array]
-"""Draws an array of weights: ``initializer((out, in), rng)``."""
+from ..module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
+from ..recorder import is_recorded, scope, scope_owner
+from ..tables import aligned
+from ..tensor import Array, Tensor, plain
 
 
 class Module:
@@ -39,6 +28,7 @@ class Module:
     of it. An attribute that is no part of the module, a cache say, or a reference to another
     module, is named in the class's ``transient``.
 
+    >>> import numpy as np
     >>> from tinygrad_np import nn
     >>> class Net(nn.Module):
     ...     transient = ("last",)
@@ -209,10 +199,18 @@ class Module:
         width = max(len(row[-1]) for row in rows)
         return "\n".join(aligned([(*row[:-1], row[-1].rjust(width)) for row in rows]))
 
+    def extra_repr(self) -> str:
+        """What ``repr`` says of the module itself: its sizes."""
+        return ""
+
     @recursive_repr()
     def __repr__(self) -> str:
         inside = [f"  {name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
-        return f"{type(self).__name__}(" + ("\n" + "\n".join(inside) + "\n" if inside else "") + ")"
+        extra = self.extra_repr()
+        if not inside:
+            return f"{type(self).__name__}({extra})"
+        lines = [f"  {extra}", *inside] if extra else inside
+        return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
 
 
 _METHODS = frozenset(name for name, value in vars(Module).items() if callable(value))
@@ -239,156 +237,3 @@ def _named_modules(
         yield from _named_modules(
             child, f"{path}.{name}" if path else name, (*above, (path, module))
         )
-
-
-# Initialisers. ``shape`` is (out, in): the layout of Linear's weight. All can be pickled
-
-
-def normal(std: float = 0.01) -> Initializer:
-    """N(0, std²): the plain choice, and the first seed document's."""
-    return partial(_normal, std)
-
-
-def _normal(std: float, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    return rng.normal(0.0, std, shape)
-
-
-def zeros() -> Initializer:
-    """Zeros, as biases start."""
-    return _zeros
-
-
-def _zeros(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    return np.zeros(shape)
-
-
-def he_normal(gain: float = math.sqrt(2)) -> Initializer:
-    """N(0, gain² / in), for relu. He, Zhang, Ren, Sun, "Delving deep into rectifiers" (2015)."""
-    return partial(_he_normal, gain)
-
-
-def _he_normal(gain: float, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    return rng.normal(0.0, gain / math.sqrt(shape[1]), shape)
-
-
-def xavier_uniform(gain: float = 1.0) -> Initializer:
-    """U(±gain √(6 / (in + out))), for tanh and sigmoid.
-
-    Glorot, Bengio, "Understanding the difficulty of training deep feedforward networks" (2010).
-    """
-    return partial(_xavier_uniform, gain)
-
-
-def _xavier_uniform(gain: float, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    bound = gain * math.sqrt(6 / (shape[0] + shape[1]))
-    return rng.uniform(-bound, bound, shape)
-
-
-def lecun_normal() -> Initializer:
-    """N(0, 1 / in). LeCun, Bottou, Orr, Müller, "Efficient backprop" (1998)."""
-    return he_normal(1.0)
-
-
-# Layers
-
-
-class Linear(Module):
-    """The affine layer x Wᵀ + b: ``weight`` (out, in) and ``bias`` (out,), PyTorch's layout.
-
-    ``init`` draws the weight (default: He's, for relu), the bias starts at 0; ``rng`` is the
-    generator or seed to draw from.
-
-    >>> from tinygrad_np import nn
-    >>> nn.Linear(3, 2, rng=0)([[1.0, 2.0, 3.0]]).shape
-    (1, 2)
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        init: Initializer | None = None,
-        dtype: DTypeLike = np.float32,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        if in_features < 1 or out_features < 1:
-            raise ValueError(f"Linear({in_features}, {out_features}): both must be at least 1")
-        generator = random.default_generator() if rng is None else np.random.default_rng(rng)
-        drawn = (init or he_normal())((out_features, in_features), generator)
-        self.weight = Tensor(drawn, requires_grad=True, dtype=dtype)
-        self.bias = Tensor(np.zeros(out_features), True, dtype) if bias else None
-
-    def forward(self, x: Operand) -> Tensor:
-        """x (..., in) to (..., out)."""
-        return linear(x, self.weight, self.bias)
-
-
-class Dropout(Module):
-    """Inverted dropout with probability ``p`` while training, nothing in ``eval`` mode."""
-
-    def __init__(self, p: float = 0.5, rng: np.random.Generator | int | None = None) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p={p} must be at least 0 and below 1")
-        self.p = p
-        self.rng = None if rng is None else np.random.default_rng(rng)
-
-    def forward(self, x: Operand) -> Tensor:
-        """See ``tg.dropout``."""
-        return random.dropout(x, self.p, self.training, self.rng)
-
-
-class Sequential(Module):
-    """Modules one after the other; their names are their numbers."""
-
-    def __init__(self, *modules: Module) -> None:
-        for module in modules:
-            if not isinstance(module, Module):
-                raise TypeError(
-                    f"Sequential takes Modules, got {module!r}: write nn.ReLU(), not relu"
-                )
-        self.modules = list(modules)
-
-    def _parts(self) -> Iterator[Part]:
-        return ((name.removeprefix("modules."), *rest) for name, *rest in super()._parts())
-
-    def forward(self, x: Operand) -> Any:
-        """Each module on the result of the one before."""
-        for module in self.modules:
-            x = module(x)
-        return x
-
-    def __getitem__(self, i: int) -> Module:
-        return self.modules[i]
-
-    def __len__(self) -> int:
-        return len(self.modules)
-
-
-class _Activation(Module):
-    """A function without parameters, as a module."""
-
-    function: Callable[..., Tensor]
-
-    def forward(self, x: Operand) -> Tensor:
-        """The function, elementwise or along the last axis."""
-        return type(self).function(x)
-
-
-def _activation(name: str, function: Callable[..., Tensor]) -> type[_Activation]:
-    doc = f"``tg.{function.__name__}`` as a module."
-    return type(name, (_Activation,), {"function": staticmethod(function), "__doc__": doc})
-
-
-Sigmoid = _activation("Sigmoid", activation.sigmoid)
-Tanh = _activation("Tanh", tanh)
-LogSigmoid = _activation("LogSigmoid", activation.log_sigmoid)
-ReLU = _activation("ReLU", activation.relu)
-LeakyReLU = _activation("LeakyReLU", activation.leaky_relu)
-ELU = _activation("ELU", activation.elu)
-GELU = _activation("GELU", activation.gelu)
-SiLU = _activation("SiLU", activation.silu)
-Softplus = _activation("Softplus", activation.softplus)
-Softmax = _activation("Softmax", activation.softmax)
-LogSoftmax = _activation("LogSoftmax", activation.log_softmax)
