@@ -369,3 +369,26 @@ def test_a_thousand_steps_leave_the_process_no_larger_than_ten_did() -> None:
         step(x)
     gc.collect()
     assert pages() - before < 500  # 2 MB
+
+
+def test_a_check_of_values_that_the_step_computes() -> None:
+    """It is made before the program, and what it needs is computed for it."""
+    w = tg.Tensor(np.ones((2, 3)), requires_grad=True)
+    opt = optim.SGD([w], 0.1)
+
+    @tg.compile
+    def step(x: Any, t: Any) -> Any:
+        shifted = (t + 1) - 1  # the passes may compute this otherwise
+        loss = tg.softmax_cross_entropy(x @ w, shifted * 1)
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+        return loss
+
+    for _ in range(3):
+        step(X, np.array([0, 2]))
+    before = w.data.copy()
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2"):
+        step(X, np.array([0, 3]))
+    np.testing.assert_array_equal(w.data, before)
+    step(X, np.array([0, 1]))

@@ -253,8 +253,7 @@ class _Code:
         if isinstance(tree, Value):
             if tree.source == "constant":
                 return self.name(tree.array)
-            letter = "n" if tree.source == "number" else "v"
-            return self.words.get(tree, f"{letter}{tree.number}")
+            return self.words.setdefault(tree, f"v{len(self.words)}")
         if not any(True for _ in values_in(tree)):
             return self.name(tree)
         if isinstance(tree, slice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -57,6 +58,9 @@ class Trace:
         outputs = list(dict.fromkeys(v for v in values_in(tree) if v.source != "number"))
         self.outputs = {value: i for i, value in enumerate(outputs)}
         self.program = Program([*self.places, *draws], numbers, tracer.calls, outputs, updates)
+        self.calls = [
+            dataclasses.replace(call) for call in tracer.calls
+        ]  # as the passes found them
         self.updated = {value for value, _ in updates}
         for value, array in tracer.fixed_arrays.items():
             if value in self.updated:
@@ -102,36 +106,35 @@ class Trace:
     def before(self) -> list[Step | Call]:
         """What Python does before the program, with the calls that it needs; draws come last."""
         needs: dict[Value, set[Value]] = {}  # of each computed value, all that it depends on
-        for call in self.program.calls:
+        for call in self.calls:
             needs[call.out] = {call.out}.union(*[needs.get(v, {v}) for v in call.inputs])
-        draws: set[Value | None] = {step.out for step in self.steps if step.kind == "draw"}
-        early: set[Value] = set()
-        parts: tuple[list[Step], list[Step]] = [], []
-        for step in self._needed_steps():
-            read = set[Value]().union(*[needs.get(v, {v}) for v in values_in(step.args)])
-            late = step.kind == "draw" or not draws.isdisjoint(read)
-            parts[late].append(step)
-            early |= read if not late else set()
-        late_reads = set[Value]().union(
-            *[needs.get(v, {v}) for step in parts[True] for v in values_in(step.args)]
-        )
-        return [*self._merged(parts[False], early), *self._merged(parts[True], late_reads - early)]
 
-    def _needed_steps(self) -> list[Step]:
+        def reads(steps: list[Step]) -> set[Value]:
+            values = [value for step in steps for value in values_in(step.args)]
+            return set[Value]().union(*[needs.get(value, {value}) for value in values])
+
+        steps = self._needed_steps(reads)
+        draws: set[Value | None] = {step.out for step in steps if step.kind == "draw"}
+        late = [s for s in steps if s.kind == "draw" or not draws.isdisjoint(reads([s]))]
+        early = [step for step in steps if step not in late]
+        first = reads(early)
+        return [*self._merged(early, first), *self._merged(late, reads(late) - first)]
+
+    def _needed_steps(self, reads: Callable[[list[Step]], set[Value]]) -> list[Step]:
         """The steps, but for numbers that nobody reads."""
         read = {value for call in self.program.calls for value in call.inputs}
         read.update(self.program.results, values_in([tree for *_, tree in self.writes]))
         read.update(values_in(self.result))
-        kept = []
+        kept: list[Step] = []
         for step in reversed(self.steps):
             if step.kind != "number" or step.out in read:
                 kept.append(step)
-                read.update(values_in(step.args))
+                read |= reads([step])
         return kept[::-1]
 
     def _merged(self, steps: list[Step], needed: set[Value]) -> list[Step | Call]:
         """Steps, and the calls that compute what they need, in the order of the trace."""
-        calls = [(i + 1, c) for i, c in enumerate(self.program.calls) if c.out in needed]
+        calls = [(i + 1, c) for i, c in enumerate(self.calls) if c.out in needed]
         ordered: list[tuple[int, Step | Call]] = [*calls]
         ordered += [(step.position, step) for step in steps]
         ordered.sort(key=operator.itemgetter(0))
