@@ -385,7 +385,8 @@ def _length(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
     scale = _scale(x, axis)
     total = np.sum(np.abs(x / scale) ** float(ord), axis=axis, keepdims=keepdims)
-    return total ** (1 / float(ord)) * scale.reshape(total.shape)
+    root = np.power(total, 1 / float(ord))  # not **, which rounds scalars in its own way
+    return root * scale.reshape(total.shape)
 
 
 # Questions: no gradient
