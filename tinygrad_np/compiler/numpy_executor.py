@@ -16,7 +16,16 @@ import numpy as np
 from ..aligned import aligned_bytes
 from . import CompileError
 from .passes.use_def import UseDef
-from .program import REDUCTIONS, Call, Program, Value, is_elementwise, map_tree, values_in
+from .program import (
+    REDUCTIONS,
+    Call,
+    Program,
+    Value,
+    expression,
+    is_elementwise,
+    map_tree,
+    values_in,
+)
 
 GENERATED = "<tinygrad_np.compile>"
 """The file name of generated code, in tracebacks."""
@@ -215,10 +224,7 @@ class NumpyExecutor:
             return repr(tree)
         if not any(True for _ in values_in(tree)):
             return self._name(tree)
-        if isinstance(tree, slice):
-            return f"slice({', '.join(map(self._word, (tree.start, tree.stop, tree.step)))})"
-        words = ", ".join(map(self._word, tree))
-        return f"[{words}]" if isinstance(tree, list) else f"({words},)"
+        return expression(tree, self._word)
 
 
 def _fitting(result: Any, shape: tuple[int, ...]) -> Any:

@@ -19,7 +19,7 @@ from ..random import default_generator
 from ..tensor import Tensor, wrap
 from .numpy_executor import GENERATED
 from .places import Condition, Holder, same, same_items
-from .program import Call, Value, values_in
+from .program import Call, Value, expression, values_in
 from .trace import Kept, Trace
 from .tracer import Step
 
@@ -256,10 +256,7 @@ class _Code:
             return self.words.setdefault(tree, f"v{len(self.words)}")
         if not any(True for _ in values_in(tree)):
             return self.name(tree)
-        if isinstance(tree, slice):
-            return f"slice({', '.join(map(self.word, (tree.start, tree.stop, tree.step)))})"
-        words = ", ".join(map(self.word, tree))
-        return f"[{words}]" if isinstance(tree, list) else f"({words},)"
+        return expression(tree, self.word)
 
     def result(self, tree: Any) -> str:
         """An expression for what the step returns or leaves behind."""

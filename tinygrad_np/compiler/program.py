@@ -162,6 +162,14 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     return function(tree)
 
 
+def expression(tree: Any, word: Callable[[Any], str]) -> str:
+    """Python's text for a slice, tuple or list with Values inside, whose leaves ``word`` writes."""
+    if isinstance(tree, slice):
+        return f"slice({', '.join(map(word, (tree.start, tree.stop, tree.step)))})"
+    words = ", ".join(map(word, tree))
+    return f"[{words}]" if isinstance(tree, list) else f"({words},)"
+
+
 # What is known of NumPy's functions
 
 REDUCTIONS: dict[Function, Function] = {

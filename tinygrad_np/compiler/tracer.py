@@ -193,7 +193,8 @@ class Tracer:
         """See ``tracing.host``."""
         number = float(function(*map_tree(self._real, args)))
         given = map_tree(self._given, args)
-        key = function, *[arg if isinstance(arg, Value | float | int) else id(arg) for arg in given]
+        known = (Value, float, int)  # 1 and 1.0 are equal, but not the same
+        key = function, *[(type(a), a if isinstance(a, known) else id(a)) for a in given]
         if key not in self.numbers:  # each parameter asks for the same learning rate
             self.numbers[key] = Value(np.asarray(number), "number")
             self._step("number", function, args, self.numbers[key])
