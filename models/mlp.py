@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numpy.typing import NDArray
-
 import tinygrad_np as tg
 
-from .trained import Trained
-
-Array = NDArray[Any]
+from . import trained
+from .trained import Array, Trained
+from .updates import SGD
 
 
 def eager(
@@ -25,19 +23,14 @@ def eager(
     tensors = [tg.Tensor(array, requires_grad=True) for array in parameters]
     *hidden, (last_W, last_b) = zip(tensors[::2], tensors[1::2], strict=True)
     function = {"sigmoid": tg.sigmoid, "relu": tg.relu}[activation]
-    optimizer = tg.optim.SGD(tensors, rate)
 
-    def step(x: Array, labels: Array) -> tg.Tensor:
+    def loss(x: Array, labels: Array) -> tg.Tensor:
         z: Any = x
         for W, b in hidden:
             z = function(z @ W + b)
-        loss = tg.softmax_cross_entropy(z @ last_W + last_b, labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        return tg.softmax_cross_entropy(z @ last_W + last_b, labels)
 
-    return Trained(wrap(step), lambda: [p.data for p in tensors])
+    return trained.eager(loss, tensors, SGD(rate), wrap)
 
 
 def compiled(parameters: list[Array], batch: int, activation: str, rate: float) -> Trained:
