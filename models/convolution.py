@@ -10,9 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import tinygrad_np as tg
 
-from .trained import Array, Trained
+from .trained import BATCHES, Array, Arrays, Trained
+
+
+def arrays(rng: np.random.Generator, channels: int, filters: int, side: int, batch: int) -> Arrays:
+    """Weight, bias and room for the results; images and gradients of the outputs."""
+    given, made = (batch, channels, side, side), (batch, filters, side, side)
+    weight, bias = rng.normal(0.0, 0.1, (filters, channels, 3, 3)), rng.normal(0.0, 0.1, filters)
+    results = [np.zeros(made), np.zeros(given), np.zeros_like(weight), np.zeros_like(bias)]
+    batches = [(rng.random(given), rng.normal(size=made)) for _ in range(BATCHES)]
+    return [weight, bias, *results], batches
 
 
 def eager(start: list[Array], wrap: Callable[[Any], Any] = lambda run: run) -> Trained:

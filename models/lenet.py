@@ -12,7 +12,7 @@ import tinygrad_np as tg
 from tinygrad_np import Tensor, nn
 
 from . import trained
-from .trained import Array, Trained
+from .trained import Array, Arrays, Trained
 from .updates import Update
 
 
@@ -77,6 +77,12 @@ class LeNet(nn.Module):
     def loss(self, x: Any, labels: Any) -> Tensor:
         """The mean cross-entropy of the softmax of the logits; labels are class numbers (n,)."""
         return tg.softmax_cross_entropy(self(x), labels)
+
+
+def arrays(rng: np.random.Generator, batch: int) -> Arrays:
+    """The parameters as the network starts, and batches."""
+    start = [p.data for p in LeNet(rng, np.float64).parameters()]
+    return start, trained.digits(rng, batch, 784, 10)
 
 
 def eager(

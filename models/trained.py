@@ -1,4 +1,4 @@
-"""A network that some library trains, in a form that all libraries share; and ours."""
+"""A network that some library trains, in a form that all libraries share: ours, and by hand."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from .updates import Update
 Array = NDArray[Any]
 Loss = Callable[[list[Any], Any, Any], Any]
 """A network's loss as a function of its parameters and a batch, in a library's own arrays."""
+Arrays = tuple[list[Array], list[tuple[Array, Array]]]
+"""The initial parameters, and batches of inputs and labels."""
+BATCHES = 4
+"""The number of batches that take turns, so that no library trains on inputs that never change."""
 
 
 class Trained(NamedTuple):
@@ -75,3 +79,12 @@ def by_hand(
         return loss
 
     return Trained(step, lambda: parameters)
+
+
+def digits(
+    rng: np.random.Generator, batch: int, pixels: int, classes: int
+) -> list[tuple[Array, Array]]:
+    """Batches of images (batch, pixels), mostly dark, and labels."""
+    return [
+        (rng.random((batch, pixels)) ** 4, rng.integers(0, classes, batch)) for _ in range(BATCHES)
+    ]

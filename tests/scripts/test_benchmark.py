@@ -1,6 +1,7 @@
 """The benchmark: equal work for all, wrong results caught, the report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,18 @@ from scripts import benchmark
 from scripts.bench import growth, overhead, report, start
 from scripts.bench.libraries import LIBRARIES, Library
 from scripts.bench.rounds import BenchmarkError, Plan, Runner, Timing, check, compare
-from scripts.bench.workloads import (
-    LEARNING_RATE,
-    MLP,
-    WORKLOADS,
-    Convolution,
-    LeNet,
-    Workload,
-    make_problem,
-)
+from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem, mlp
 
 OURS = [library for library in LIBRARIES.values() if library.package == "numpy"]
 TRAINED = [library for library in OURS if library.module != "gemms" and library.version()]
 SMALL = {
-    "sigmoid": MLP("S1", (12, 7, 5, 4), 6, "sigmoid"),
-    "relu": MLP("S2", (12, 7, 4), 1, "relu"),
+    "sigmoid": mlp("S1", (12, 7, 5, 4), 6, "sigmoid"),
+    "relu": mlp("S2", (12, 7, 4), 1, "relu"),
 }
 
 
 @pytest.mark.parametrize("workload", SMALL.values(), ids=SMALL)
-def test_a_step_by_hand_descends_the_gradient(workload: MLP) -> None:
+def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
     problem = make_problem(workload, "float64")
     training = LIBRARIES["by_hand"].training(problem)
     x, labels = problem.batches[0]
@@ -39,7 +32,7 @@ def test_a_step_by_hand_descends_the_gradient(workload: MLP) -> None:
     found = float(training.step(x, labels))
 
     parameters = [tg.Tensor(array, requires_grad=True) for array in start]
-    activation = {"sigmoid": tg.sigmoid, "relu": tg.relu}[workload.activation]
+    activation = {"sigmoid": tg.sigmoid, "relu": tg.relu}[workload.settings["activation"]]
     z: tg.Tensor = tg.Tensor(x)
     for i in range(0, len(parameters), 2):
         z = (activation(z) if i else z) @ parameters[i] + parameters[i + 1]
@@ -58,8 +51,12 @@ def test_a_step_by_hand_descends_the_gradient(workload: MLP) -> None:
 @pytest.mark.parametrize(
     "workload",
     [
-        *SMALL.values(), LeNet("S3", 3, SGD(0.01, momentum=0.9)), LeNet("S4", 2, SGD(0.01)),
-        Convolution("S5", 2, 3, 5, 4),
+        *SMALL.values(),
+        Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
+        Workload("S4", "small", "lenet", {"batch": 2}, {"update": SGD(0.01)}),
+        replace(
+            WORKLOADS["W6"], name="S5", sizes={"channels": 2, "filters": 3, "side": 5, "batch": 4}
+        ),
     ],
     ids=lambda workload: workload.name,
 )  # fmt: skip
@@ -195,7 +192,7 @@ def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
 @pytest.fixture
 def without_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "installed", lambda: [LIBRARIES["eager"]])
-    monkeypatch.setitem(WORKLOADS, "W2", MLP("W2", (20, 6, 4), 2, "relu"))
+    monkeypatch.setitem(WORKLOADS, "W2", mlp("W2", (20, 6, 4), 2, "relu"))
 
 
 @pytest.mark.usefixtures("without_peers")
