@@ -75,3 +75,8 @@ trained on for 20 epochs (seeds 1 and 2); the test set was not looked at. Accura
 with a peak rate of 0.003: 98.3%, 0.006: 98.5%, 0.01: 98.3%; Nesterov at 0.05: 98.4%, 0.1 and 0.2:
 98.3%. Batches of 50 are as good as batches of 100. Dropout of 0.1 before the last layer changes
 nothing; more dropout, or dropout before the middle layer, is worse. So the recipe has none."""
+
+
+def default_recipe(model: str) -> str:
+    """The recipe of a network's name, where there is one; otherwise ``seed``."""
+    return model if model in RECIPES else "seed"

@@ -12,7 +12,7 @@ from typing import Any
 
 import models
 from scripts.command import failed, natural, parser_of, positive
-from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
+from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe, default_recipe
 from scripts.run import LENGTH, RECIPE, run
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
@@ -27,6 +27,7 @@ covers its arrays and random generators, but not its Python numbers.
 examples:
   python -m scripts.train three_layer
   python -m scripts.train three_layer --recipe best
+  python -m scripts.train lenet
   python -m scripts.train three_layer --iterations 400 --out runs/short
   python -m scripts.train three_layer --optimizer adam --epochs 5 --batch-size 100
   python -m scripts.train three_layer --dataset fashion --recipe best --resume
@@ -34,17 +35,18 @@ examples:
   python -m scripts.train my_models:Net --dataset my_images/
 """
 
-DEFAULTS = {"recipe": "seed", "seed": 0, "dtype": "float32", "dataset": "mnist"}
+DEFAULTS = {"seed": 0, "dtype": "float32", "dataset": "mnist"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    names = ("model", *DEFAULTS, *RECIPE)
+    defaults = {"recipe": default_recipe(options.model), **DEFAULTS}
+    names = ("model", *defaults, *RECIPE)
     given = {n: v for n in names if (v := getattr(options, n, None)) is not None}
     if given.get("dataset", "mnist") not in ("mnist", "fashion"):
         given["dataset"] = os.path.abspath(given["dataset"])
-    rest = {name: given.get(name, default) for name, default in DEFAULTS.items()}
+    rest = {name: given.get(name, default) for name, default in defaults.items()}
     recipe = _recipe(rest["recipe"], given)
     settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
     out = options.out = options.out or _default_folder(options.model, rest)
@@ -65,7 +67,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     seed, add, switch = RECIPES["seed"], parser.add_argument, argparse.BooleanOptionalAction
     add("model", help="the network (see below)")
     add("--recipe", choices=list(RECIPES), help="the settings to start from: the first seed "
-        "document's (default), or the best ones found, with relu and shifted images")  # fmt: skip
+        "document's, the best ones found for its network, with relu and shifted images, or those "
+        "for LeNet (default: lenet for the model lenet, otherwise seed)")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=positive, metavar="N",
                         help=f"number of updates (default: {seed.iterations})")  # fmt: skip
@@ -100,7 +103,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _default_folder(model: str, rest: dict[str, Any]) -> Path:
     parts = [model.replace(":", ".")]
-    if rest["recipe"] != DEFAULTS["recipe"]:
+    if rest["recipe"] != default_recipe(model):
         parts.append(rest["recipe"])
     if rest["dataset"] != DEFAULTS["dataset"]:
         parts.append(Path(rest["dataset"]).name)
