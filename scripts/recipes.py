@@ -69,6 +69,10 @@ RECIPES: dict[str, Recipe] = {
         optimizer="adamw", lr=0.006, batch_size=100, iterations=None, epochs=20,
         replacement=False, one_cycle=True, shifts=True, relu=True,
     ),
+    "lenet": Recipe(
+        optimizer="nesterov", lr=0.05, batch_size=100, iterations=None, epochs=10,
+        replacement=False, one_cycle=True, shifts=True,
+    ),
 }  # fmt: skip
 """``best`` was chosen on the last 10,000 training images, held out while the other 50,000 were
 trained on for 20 epochs (seeds 1 and 2); the test set was not looked at. Accuracies there: AdamW
