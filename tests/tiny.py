@@ -26,6 +26,18 @@ def write_images(folder: Path, images: int = IMAGES) -> Path:
     return folder
 
 
+SIZES = {"vocabulary": 7, "width": 8, "heads": 2, "context": 5}
+"""Of a small GPT; the other networks of ``models`` take none."""
+
+
+def samples(name: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """What a network of ``models`` takes: images and classes, or a text and what follows."""
+    if name == "gpt":
+        tokens = rng.integers(SIZES["vocabulary"], size=(n, SIZES["context"] + 1))
+        return tokens[:, :-1], tokens[:, 1:]
+    return rng.normal(size=(n, 784)), rng.integers(0, 10, n)
+
+
 class Net(nn.Module):
     """Layers with dropout, whose masks are drawn from the default generator."""
 
