@@ -48,7 +48,7 @@ IMAGES = 20
 """The first seed's batch; the other networks have batches of their own."""
 LENGTH = 8
 """The number of characters that a language model sees here; it has fewer features, too."""
-TWINS = {
+TWINS: dict[str, Callable[..., Any]] = {
     "three_layer": three_layer_by_hand.loss_and_gradients,
     "lenet": lenet_by_hand.loss_and_gradients,
     "gpt": partial(gpt_by_hand.loss_and_gradients, heads=4),

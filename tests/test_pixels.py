@@ -218,7 +218,8 @@ def test_settings_whose_pixels_are_damaged(tmp_path: Path, capsys: Any) -> None:
     folder, out = tiny.write_images(tmp_path / "images"), tmp_path / "run"
     assert tiny.run(folder, out, "--iterations", "2") == 0
     config = json.loads((out / "config.json").read_text())
-    for pixels in ({**config["pixels"], "more": 1}, 3, []):
+    damaged: list[Any] = [{**config["pixels"], "more": 1}, 3, []]
+    for pixels in damaged:
         (out / "config.json").write_text(json.dumps({**config, "pixels": pixels}))
         assert predict.main([str(out), str(folder / "t10k-images-idx3-ubyte")]) == 1
         assert "its pixels are not those of a run" in capsys.readouterr().err

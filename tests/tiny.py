@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 import tinygrad_np as tg
+from models.gpt import GPT
 from scripts import train
 from tinygrad_np import nn
 from tinygrad_np.data import write_idx
@@ -36,6 +37,11 @@ def samples(name: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
         tokens = rng.integers(SIZES["vocabulary"], size=(n, SIZES["context"] + 1))
         return tokens[:, :-1], tokens[:, 1:]
     return rng.normal(size=(n, 784)), rng.integers(0, 10, n)
+
+
+def small_gpt(vocabulary: int, context: int, rng: Any = None) -> GPT:
+    """A language model that ``scripts.train`` trains in a moment."""
+    return GPT(vocabulary, depth=1, width=8, heads=2, context=context, rng=rng)
 
 
 class Net(nn.Module):
