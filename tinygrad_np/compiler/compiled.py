@@ -63,7 +63,7 @@ class Compiled(CompiledFunction):
             for i, traced in enumerate(self.traced):
                 if traced.mode is not mode:
                     continue
-                if traced.is_due(self.verify) and traced.plan.holds(args, kwargs):
+                if traced.is_due(self.verify) and traced.plan.call(args, kwargs, True) is True:
                     traced.repeat(self.function, args, kwargs)
                 result = traced.plan.call(args, kwargs)
                 if result is MISS or result is CLASH:
