@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_np as tg
 from tinygrad_np import optim
-from tinygrad_np.compiler.passes import cse, dce, factor, gemm, rows
+from tinygrad_np.compiler.passes import cse, dce, factor, gemm, ones, rows
 from tinygrad_np.compiler.program import Call, Program, Value
 
 
@@ -93,6 +93,30 @@ def test_updates_with_a_common_factor_need_one_product() -> None:
     dce.run(found)
     sums = [np.multiply, np.multiply, np.add]
     assert functions(found) == [*sums, np.matmul, np.subtract]
+
+
+def test_the_smaller_matrix_is_scaled() -> None:
+    for n, calls in ((3, [np.multiply, np.matmul, np.subtract]), (5, None)):
+        found, _ = program(n, 4, 3)
+        before = functions(found)
+        factor.run(found, alone=True)
+        dce.run(found)
+        assert functions(found) == (calls or before)
+
+
+def test_sums_of_rows_become_products_with_ones() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    for array, axis, kwargs, expected in (
+        (x, (0,), {"keepdims": False}, True), (x, 0, {"keepdims": False}, True),
+        (x, 1, {"keepdims": False}, False), (x, 0, {"keepdims": True}, False),
+        (x.astype(np.float16), 0, {"keepdims": False}, False), (x[:, ::2], 0, {}, False),
+    ):  # fmt: skip
+        out: Any = np.add.reduce(array, axis, **kwargs)  # type: ignore[call-overload]
+        call = Call(np.add.reduce, (Value(array, "input"), axis), kwargs, Value(out))
+        ones.run(Program([], [], [call], [], []))
+        assert (call.function is np.dot) is expected
+        if expected:
+            np.testing.assert_allclose(np.dot(call.args[0].array, array), out, rtol=1e-14)
 
 
 @pytest.mark.parametrize("other", [True, False])

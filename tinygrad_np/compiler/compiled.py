@@ -17,7 +17,7 @@ from .compare import difference, entries
 from .given import CompiledFunction
 from .native_executor import NativeExecutor, NoLibraryError
 from .numpy_executor import NumpyExecutor
-from .passes import EXACT, REORDERING
+from .passes import EXACT, REORDERING, REORDERING_NUMPY
 from .plan import CLASH, MISS, Executor, Plan
 from .program import Program
 from .trace import Trace
@@ -178,4 +178,6 @@ def _executor(program: Program, exact: bool, backend: Backend | None) -> Executo
             return NativeExecutor(program)
         except NoLibraryError:  # of which a warning has told
             program.inputs, program.numbers, program.calls = before
+    for run in () if exact else REORDERING_NUMPY:
+        run(program)
     return NumpyExecutor(program)

@@ -14,8 +14,11 @@ from .gemm import update_of
 from .use_def import UseDef
 
 
-def run(program: Program) -> None:
-    """Add up the right factors of updates of which the next update is the only reader."""
+def run(program: Program, alone: bool = False) -> None:
+    """Add up the right factors of updates of which the next update is the only reader.
+
+    ``alone``: also scale the right factor of a single update, where the product is larger.
+    """
     use_def = UseDef(program)
     updates = {call.out: u for call in program.calls if (u := update_of(call, use_def))}
     followed = {
@@ -33,7 +36,10 @@ def run(program: Program) -> None:
 
     for call in program.calls:
         update = updates.get(call.out)
-        if update is None or not ({call.out, update.start} & followed):
+        wanted = update and (
+            {call.out, update.start} & followed or (alone and update.right.size < call.out.size)
+        )
+        if not (update and wanted):
             calls.append(call)
             continue
         start, so_far = sums.get(update.start, (update.start, None))
