@@ -52,6 +52,10 @@ class Names(Protocol):
         """The name of a number that the program is given."""
         ...
 
+    def head(self, text: str) -> None:
+        """C text that is to stand before the functions, once."""
+        ...
+
 
 Emit = Callable[[Names], list[str]]
 """Writes the C text of a kernel."""

@@ -13,5 +13,12 @@ from .numpy_loops import loop as loop
 from .order import sums_alike as sums_alike
 from .report import describe as describe
 
-RUNTIME = Path(__file__).with_name("runtime.h").read_text(encoding="utf-8")
+
+def _text(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+RUNTIME = _text("runtime.h")
 """C text that generated source begins with, after ``#define BLAS_INT`` (see ``blas_integer``)."""
+PARALLEL, CONVOLUTION = _text("parallel.h"), _text("convolution.h")
+"""What programs with convolutions have besides; in CONVOLUTION, REAL stands for float or double."""

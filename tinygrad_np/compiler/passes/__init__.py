@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..program import Program
-from . import cse, dce, gemm, rows, simplify
+from . import cse, dce, direct, gemm, rows, simplify
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -11,7 +11,7 @@ Pass = Callable[[Program], None]
 EXACT: tuple[Pass, ...] = (dce.run, simplify.run, cse.run, dce.run)
 """Passes after which every result is the same to the last bit."""
 
-REORDERING: tuple[Pass, ...] = (gemm.run, rows.run, dce.run)
+REORDERING: tuple[Pass, ...] = (gemm.run, rows.run, direct.run, dce.run)
 """Passes that change the order of additions and multiplications, and so the last digits.
 
 They pay in native code only."""
