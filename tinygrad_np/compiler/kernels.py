@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import convolutions, moves, products, sums
+from . import convolutions, moves, pools, products, sums
 from .c_code import c_type
 from .fusion import Emit
 from .passes.gemm import gemm
@@ -39,6 +39,7 @@ def single(call: Call) -> Single | None:
         products.accumulated,
         products.by_loops,
         convolutions.convolved,
+        pools.pooled,
         moves.reshaped,
         moves.joined,
     ):

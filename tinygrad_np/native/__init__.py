@@ -20,5 +20,5 @@ def _text(name: str) -> str:
 
 RUNTIME = _text("runtime.h")
 """C text that generated source begins with, after ``#define BLAS_INT`` (see ``blas_integer``)."""
-PARALLEL, CONVOLUTION = _text("parallel.h"), _text("convolution.h")
-"""What programs with convolutions have besides; in CONVOLUTION, REAL stands for float or double."""
+PARALLEL, CONVOLUTION, POOLING = map(_text, ("parallel.h", "convolution.h", "pooling.h"))
+"""What some programs have besides. REAL in it stands for float or double."""

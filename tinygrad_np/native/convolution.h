@@ -28,8 +28,6 @@
 #define FUSED _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=fast\")")
 #define FUSED_END _Pragma("GCC pop_options")
 #endif
-#define INSIDE static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 16")
 
 /* Filters of one tile, all tiles about equally tall; and vectors of outputs. */
 #define MOST (REGISTERS / 4)
