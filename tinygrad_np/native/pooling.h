@@ -67,19 +67,20 @@ INSIDE int window_of(const Pooling *p, int axis, isize i, isize t, isize *o)
 
 INSIDE REAL REAL_fold(const int sums, REAL a, REAL b)
 {
-    return sums ? a + b : a > b || a != a ? a : b;
+    const REAL larger = a > b ? a : b;
+    return sums ? a + b : a != a ? a : larger;
 }
 
-/* A window, axis after axis; what lies outside is 0, or -inf. */
-INSIDE REAL REAL_window(const Pooling *p, const int sums, const REAL *x, const isize *low,
-                        const isize *high)
+/* A window, axis after axis; what lies outside, where it is not whole, is 0 or -inf. */
+INSIDE REAL REAL_window(const Pooling *p, const int sums, const int whole, const REAL *x,
+                        const isize *low, const isize *high)
 {
     REAL plane = 0, row = 0, sum = 0;
     UNROLLED for (isize v = 0; v < p->kernel[2]; v++) {
         UNROLLED for (isize u = 0; u < p->kernel[1]; u++) {
             UNROLLED for (isize t = 0; t < p->kernel[0]; t++) {
-                const int inside = t >= low[0] && t < high[0] && u >= low[1] && u < high[1]
-                    && v >= low[2] && v < high[2];
+                const int inside = whole || (t >= low[0] && t < high[0] && u >= low[1]
+                    && u < high[1] && v >= low[2] && v < high[2]);
                 const REAL one = inside ? x[element(p, t, u, v)] : sums ? 0 : -INFINITY;
                 sum = t ? REAL_fold(sums, sum, one) : one;
             }
@@ -93,7 +94,7 @@ INSIDE REAL REAL_window(const Pooling *p, const int sums, const REAL *x, const i
 /* The largest element, or the sum, of each window. */
 INSIDE void REAL_pool(const Pooling *p, const int sums, const REAL *x, REAL *y)
 {
-    const isize none[3] = {0, 0, 0}, along = p->stride[2] * p->x[4];
+    const isize along = p->stride[2] * p->x[4];
     ROWS_OF(p) {
         const REAL *from = x + corner(p, n, c, i, j);
         REAL *to = y + windows(p, n, c, i, j);
@@ -103,14 +104,14 @@ INSIDE void REAL_pool(const Pooling *p, const int sums, const REAL *x, REAL *y)
         const isize start = whole ? whole_from(p) : 0, end = whole ? whole_to(p) : 0;
         INDEPENDENT
         for (isize k = start; k < end; k++)
-            to[k * p->y[4]] = REAL_window(p, sums, from + k * along, none, p->kernel);
+            to[k * p->y[4]] = REAL_window(p, sums, 1, from + k * along, low, high);
         for (isize k = 0; k < p->out[2]; k++) {
             if (k == start && end > start) {
                 k = end - 1;
                 continue;
             }
             window_bounds(p, 2, k, low + 2, high + 2);
-            to[k * p->y[4]] = REAL_window(p, sums, from + k * along, low, high);
+            to[k * p->y[4]] = REAL_window(p, sums, 0, from + k * along, low, high);
         }
     }
 }
@@ -131,12 +132,12 @@ INSIDE void REAL_pool_back(const Pooling *p, const int apart, const REAL *x, con
         INDEPENDENT
         for (isize k = start; k < end; k++) {
             const REAL largest = y[at + k * p->y[4]], one = 0 + gs[k * steps[4]];
-            int met = 0;
+            REAL rest = one; /* 0 as soon as an element has got it */
             ELEMENTS_OF(p) {
                 const isize place = from + k * along + element(p, t, u, v);
-                const int here = !met & ((x[place] == largest) | (x[place] != x[place]));
-                out[place] = here ? one : 0;
-                met |= here;
+                const REAL got = (x[place] == largest) | (x[place] != x[place]) ? rest : 0;
+                out[place] = got;
+                rest = (x[place] == largest) | (x[place] != x[place]) ? 0 : rest;
             }
         }
         for (isize k = 0; k < p->out[2]; k++) {
