@@ -127,6 +127,7 @@ class CProgram:
         return Place(self._word(value), value.dtype, 0, value.dtype, value.shape, value.strides)
 
     def _word(self, value: Value) -> str:
+        value = self.memory.homes.get(value, value)
         if value not in self.words:
             word = re.sub(r"\W+", "_", value.name or repr(value)).strip("_")
             local = value.name and re.fullmatch(r"[a-z]\d*|\d.*", word)  # as loops' variables are

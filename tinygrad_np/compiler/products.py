@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from .c_code import assign, at, c_type, literal, loops, nest, numbered
+from .c_code import assign, at, c_type, expression, literal, loops, nest, numbered, substituted
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
@@ -97,13 +97,16 @@ def accumulated(call: Call) -> Emit | None:
             text += assign(target, old)
         if k == 1:
             x, y = at(left, ["i"], left.steps[:1]), at(right, ["j"], right.steps[1:])
-            inner = loops([(m, ())], ["j"], [f"{at(target, 'ij', target.steps)} += x * {y};"], True)
+            z = at(target, "ij", target.steps)
+            # Where x is 0, as most of an image is, nothing changes, unless y is inf or nan.
+            found = "finite &= " + (expression(np.isfinite, [dtype, dtype]) or "")
             return [
-                "{",
-                *text,
-                *loops([(n, ())], ["i"], [f"const {type_} x = alpha * {x};", *inner]),
-                "}",
-            ]
+                "{", *text, "int finite = 1;",
+                *loops([(m, ())], ["j"], [substituted(found, a=y) + ";"], True),
+                f"for (isize i = 0; i < {n}; i++) {{", f"const {type_} x = alpha * {x};",
+                "if (x != 0 || !finite) {", *loops([(m, ())], ["j"], [f"{z} += x * {y};"], True),
+                "}", "}", "}",
+            ]  # fmt: skip
         words = []
         for v, place in ((a, left), (b, right)):
             turned, leading = layout(v) or (False, 0)
