@@ -176,10 +176,10 @@ class _Text:
 
     def lines(self, names: Names) -> list[str]:
         """The functions of its own, and the calls."""
-        names.head(native.PARALLEL)
-        names.head(native.CONVOLUTION.replace("REAL", self.type or ""))
-        text = ["FUSED", *self._tables(), self._description(), *self._task(), "FUSED_END"]
-        names.head("\n".join(text))
+        for text in (native.PARALLEL, native.VECTORS, native.CONVOLUTION):
+            names.head(text.replace("REAL", self.type or ""))
+        own = ["FUSED", *self._tables(), self._description(), *self._task(), "FUSED_END"]
+        names.head("\n".join(own))
         x, weights, y = self.x.pointer, self.weights.pointer, self.y.pointer
         type_, sizes = self.type, f"&{self.name}, TALL({self.filters})"
         work = math.prod(self.count) * self.x.shape[0] * self.y.shape[1] * self.channels

@@ -38,6 +38,7 @@ def single(call: Call) -> Single | None:
         products.product,
         products.accumulated,
         products.by_loops,
+        products.by_tiles,
         convolutions.convolved,
         pools.pooled,
         moves.reshaped,

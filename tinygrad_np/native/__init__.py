@@ -20,5 +20,6 @@ def _text(name: str) -> str:
 
 RUNTIME = _text("runtime.h")
 """C text that generated source begins with, after ``#define BLAS_INT`` (see ``blas_integer``)."""
-PARALLEL, CONVOLUTION, POOLING = map(_text, ("parallel.h", "convolution.h", "pooling.h"))
+PARALLEL, VECTORS = _text("parallel.h"), _text("vectors.h")
+CONVOLUTION, POOLING, PRODUCT = map(_text, ("convolution.h", "pooling.h", "product.h"))
 """What some programs have besides. REAL in it stands for float or double."""

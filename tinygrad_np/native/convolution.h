@@ -7,28 +7,7 @@
  * runs at 200 GFLOP/s on one core where columns and BLAS, the copies not counted, run at 125.
  *
  * REAL stands for float or double. */
-#ifndef VECTOR
-#ifdef __AVX512F__
-#define VECTOR 64
-#elif defined(__AVX__)
-#define VECTOR 32
-#else
-#define VECTOR 16
-#endif
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define REGISTERS 32
-#else
-#define REGISTERS 16
-#endif
-/* In between, a product and a sum are one rounding. */
-#ifdef __clang__
-#define FUSED _Pragma("clang fp contract(fast)")
-#define FUSED_END _Pragma("clang fp contract(off)")
-#else
-#define FUSED _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=fast\")")
-#define FUSED_END _Pragma("GCC pop_options")
-#endif
-
+#ifndef MOST
 /* Filters of one tile, all tiles about equally tall; and vectors of outputs. */
 #define MOST (REGISTERS / 4)
 #define TILES(filters) (((filters) + MOST - 1) / MOST)
@@ -73,10 +52,6 @@ INSIDE void bounds(const Window *window, int axis, isize count, isize *low, isiz
 #endif
 
 FUSED
-typedef REAL REAL_vector __attribute__((vector_size(VECTOR), may_alias));
-typedef REAL REAL_loose __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
-enum { REAL_lanes = VECTOR / sizeof(REAL) };
-
 /* Copy a window of an array into a frame: zeros outside. */
 static void REAL_frame(const Window *window, const isize *shape, const REAL *x, REAL *out)
 {

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..program import Program
-from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, simplify
+from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, simplify, tiles
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -15,7 +15,9 @@ EXACT: tuple[Pass, ...] = (dce.run, simplify.run, cse.run, dce.run)
 EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
 """The same for native code."""
 
-REORDERING: tuple[Pass, ...] = (factor.run, dce.run, gemm.run, rows.run, direct.run, dce.run)
+REORDERING: tuple[Pass, ...] = (
+    factor.run, dce.run, gemm.run, rows.run, tiles.run, direct.run, dce.run,
+)  # fmt: skip
 """For native code: passes that change the order of additions, and so the last digits."""
 
 REORDERING_NUMPY: tuple[Pass, ...] = (partial(factor.run, alone=True), ones.run, dce.run)
