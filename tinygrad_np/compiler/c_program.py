@@ -28,6 +28,7 @@ class CProgram:
         self.words: dict[Value, str] = {}
         self.declared: dict[str, str] = {}
         self.heads: dict[str, None] = {}
+        self.named: dict[str, str] = {}
         self.parts: list[str | Segment] = []
         self.places: dict[Value, Place | None] = {}
         functions: list[str] = []
@@ -106,6 +107,13 @@ class CProgram:
     def head(self, text: str) -> None:
         """Text that stands before the functions, once."""
         self.heads[text] = None
+
+    def function(self, kind: str, text: str) -> str:
+        """The name of a function of its own, which stands before the others."""
+        if text not in self.named:
+            self.named[text] = f"{kind}{len(self.named)}"
+            self.head(text.replace("NAME", self.named[text]))
+        return self.named[text]
 
     def _place(self, value: Value) -> Place | None:
         call = self.use_def.producer(value)

@@ -62,7 +62,7 @@ class _Text:
         self.dilation = _three(dilation)
         self.filters = self.y.shape[1] // self.groups
         self.channels = self.x.shape[1] // self.groups
-        self.type, self.name = c_type(call.out.dtype), f"convolution{call.out.number}"
+        self.type, self.name = c_type(call.out.dtype), "NAME"
         self.taps = list(itertools.product(*map(range, self.kernel)))
         used = sorted({self._split(tap)[0] for tap in self.taps})
         self.phases = list(itertools.product(*map(range, self.stride))) if self.back else used
@@ -179,7 +179,7 @@ class _Text:
         for text in (native.PARALLEL, native.VECTORS, native.CONVOLUTION):
             names.head(text.replace("REAL", self.type or ""))
         own = ["FUSED", *self._tables(), self._description(), *self._task(), "FUSED_END"]
-        names.head("\n".join(own))
+        self.name = names.function("convolution", "\n".join(own))
         x, weights, y = self.x.pointer, self.weights.pointer, self.y.pointer
         type_, sizes = self.type, f"&{self.name}, TALL({self.filters})"
         work = math.prod(self.count) * self.x.shape[0] * self.y.shape[1] * self.channels

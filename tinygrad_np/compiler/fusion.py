@@ -56,6 +56,10 @@ class Names(Protocol):
         """C text that is to stand before the functions, once."""
         ...
 
+    def function(self, kind: str, text: str) -> str:
+        """The name of a function of this text, in which it is NAME; equal ones have one name."""
+        ...
+
 
 Emit = Callable[[Names], list[str]]
 """Writes the C text of a kernel."""

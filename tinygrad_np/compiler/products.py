@@ -169,7 +169,7 @@ def by_tiles(call: Call) -> Emit | None:
     if call.function is not tiled:
         return None
     (a, b), out = call.args, call.out
-    type_, name = c_type(out.dtype), f"product{out.number}"
+    type_ = c_type(out.dtype)
 
     def lines(names: Names) -> list[str]:
         for text in (native.PARALLEL, native.VECTORS, native.PRODUCT):
@@ -200,9 +200,10 @@ def by_tiles(call: Call) -> Emit | None:
         if axes:
             text[0] = (f"for (isize j0 = part * {axes[0][0]} / parts; "
                        f"j0 < (part + 1) * {axes[0][0]} / parts; j0++) {{")  # fmt: skip
-        head = f"static void {name}(void **operands, isize part, isize parts)"
+        head = "static void NAME(void **operands, isize part, isize parts)"
         memory = f"static _Alignas(64) {type_} copy[THREADS][{k} * {width}];"
-        names.head("\n".join(["FUSED", head, "{", memory, *text, "}", "FUSED_END"]))
+        text = ["FUSED", head, "{", memory, *text, "}", "FUSED_END"]
+        name = names.function("product", "\n".join(text))
         most = math.prod((*out.shape, k)) // _ALONE + 1
         threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
         words = ", ".join(f"(void *){p.pointer}" for p in places)

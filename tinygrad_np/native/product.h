@@ -37,18 +37,20 @@ INSIDE void REAL_block(const int tall, const int wide, const isize k, const REAL
         }
 }
 
-/* The strips from first to end of all rows, each about as tall. */
-INSIDE void REAL_strips(const int wide, isize first, isize end, const isize n, const isize k,
-                        const REAL *a, const isize a_row, const isize a_step, const REAL *b,
-                        const isize b_row, REAL *out, const isize row, const int adds,
-                        const REAL alpha, const int lanes)
+/* Some vectors of columns, of a part of the rows: strips, each about as tall. */
+INSIDE void REAL_strips(const int wide, const isize n, const isize k, const REAL *a,
+                        const isize a_row, const isize a_step, const REAL *b, const isize b_row,
+                        REAL *out, const isize row, const int adds, const REAL alpha,
+                        const int lanes, isize part, isize parts)
 {
     const isize strips = (n + HEIGHT(wide) - 1) / HEIGHT(wide);
     const int tall = (n + strips - 1) / strips, rest = n - (strips - 1) * tall;
-    for (isize i = first; i < end && i < strips - 1; i++)
+    const isize full = rest == tall ? strips : strips - 1;
+    const isize first = part * strips / parts, end = (part + 1) * strips / parts;
+    for (isize i = first; i < end && i < full; i++)
         REAL_block(tall, wide, k, a + i * tall * a_row, a_row, a_step, b, b_row,
                    out + i * tall * row, row, adds, alpha, lanes);
-    if (end == strips)
+    if (full < strips && end == strips)
         REAL_block(rest, wide, k, a + (n - rest) * a_row, a_row, a_step, b, b_row,
                    out + (n - rest) * row, row, adds, alpha, lanes);
 }
@@ -71,18 +73,12 @@ INSIDE void REAL_multiply(const isize n, const isize k, const isize m, const REA
                           isize part, isize parts)
 {
     const isize vectors = VECTORS(m, REAL_lanes), wide = COLUMNS(vectors);
-    const isize whole = vectors % wide ? vectors - vectors % wide : vectors - wide;
-    const int rest = m - (vectors - 1) * REAL_lanes;
-    const isize strips = (n + HEIGHT(wide) - 1) / HEIGHT(wide);
-    const isize first = part * strips / parts, end = (part + 1) * strips / parts;
-    isize v = 0;
-    for (; v < whole; v += wide)
-        REAL_strips(wide, first, end, n, k, a, a_row, a_step, b + v * REAL_lanes, b_row,
-                    out + v * REAL_lanes, row, adds, alpha, REAL_lanes);
-    if (vectors % wide == 0)
-        REAL_strips(wide, first, end, n, k, a, a_row, a_step, b + v * REAL_lanes, b_row,
-                    out + v * REAL_lanes, row, adds, alpha, rest);
-    else
-        REAL_strips(vectors % wide, first, end, n, k, a, a_row, a_step, b + v * REAL_lanes, b_row,
-                    out + v * REAL_lanes, row, adds, alpha, rest);
+    const int rest = m - (vectors - 1) * REAL_lanes; /* of the last vector */
+    const isize full = rest == REAL_lanes ? vectors : vectors - 1, whole = full - full % wide;
+    for (isize v = 0; v < whole; v += wide)
+        REAL_strips(wide, n, k, a, a_row, a_step, b + v * REAL_lanes, b_row, out + v * REAL_lanes,
+                    row, adds, alpha, REAL_lanes, part, parts);
+    if (whole < vectors)
+        REAL_strips(vectors - whole, n, k, a, a_row, a_step, b + whole * REAL_lanes, b_row,
+                    out + whole * REAL_lanes, row, adds, alpha, rest, part, parts);
 }

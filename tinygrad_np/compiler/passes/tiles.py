@@ -10,8 +10,8 @@ import numpy as np
 
 from ..program import Program, Value
 
-_MOST = 1 << 19
-"""Bytes of the second matrix that stay in the cache; beyond them BLAS is faster."""
+_MOST, _DEEPEST = 1 << 21, 2048
+"""Bytes of the second matrix, and rows of it, up to which its columns stay in the cache."""
 
 
 def tiled(a: Any, b: Any) -> Any:
@@ -37,4 +37,4 @@ def _fits(a: Any, b: Any, out: Value, batched: bool) -> bool:
     if (not batched and ranks != {2}) or out.strides[-1] != out.dtype.itemsize:
         return False
     n, (k, m) = a.shape[-2], b.shape[-2:]
-    return n > 1 and m > 4 and k * m * out.dtype.itemsize <= _MOST
+    return n > 1 and m > 4 and k <= _DEEPEST and k * m * out.dtype.itemsize <= _MOST
