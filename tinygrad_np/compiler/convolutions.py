@@ -126,11 +126,11 @@ class _Text:
             results = {_ZEROS: _window(_ZEROS, _ONES, self.out, _three(self.y.steps[2:], 0))}
         text, phases = [], []
         for k, (phase, window) in enumerate(results.items()):
-            met, weights = zip(*places.get(phase, [(0, 0)]), strict=True)
-            taps = len(places.get(phase, ()))
-            text += [f"static const isize {self.name}_at{k}[] = {_braces(met)};",
-                     f"static const isize {self.name}_weight{k}[] = {_braces(weights)};"]  # fmt: skip
-            phases.append(f"{{{taps}, {self.name}_at{k}, {self.name}_weight{k}, {window}}}")
+            pairs = places.get(phase, [])
+            names = f"{self.name}_at{k}", f"{self.name}_weight{k}"
+            for name, found in zip(names, zip(*(pairs or [(0, 0)]), strict=True), strict=True):
+                text.append(f"static const isize {name}[] = {_braces(found)};")
+            phases.append(_braces([len(pairs), *names, window]))
         self.most = max(map(len, places.values()))
         return [*text, f"static const Window {self.name}_view[] = {_braces(views)};",
                 f"static const Phase {self.name}_phase[] = {_braces(phases)};"]  # fmt: skip

@@ -76,8 +76,8 @@ def _pool(names: Names, sums: int, x: Place, y: Place, *sizes: Any) -> list[str]
 
 def _spread(names: Names, x: Place, y: Place, *sizes: Any) -> list[str]:
     text, apart = _text(names, x, y, *sizes)
-    return [*(assign(x, "0") if apart else []),
-            f"{c_type(x.dtype)}_spread({text}, {int(apart)}, {y.pointer}, {x.pointer});"]  # fmt: skip
+    zeros = assign(x, "0") if apart else []
+    return [*zeros, f"{c_type(x.dtype)}_spread({text}, {int(apart)}, {y.pointer}, {x.pointer});"]
 
 
 def _back(names: Names, g: Place, x: Place, y: Place, out: Place, *sizes: Any) -> list[str]:
@@ -87,8 +87,9 @@ def _back(names: Names, g: Place, x: Place, y: Place, out: Place, *sizes: Any) -
     kernel, stride = sizes[:2]
     tiled = [n * s for n, s in zip(y.shape[2:], stride, strict=True)]
     covers = apart and kernel == stride and tuple(tiled) == x.shape[2:] and not any(sizes[2])
+    size = x.dtype.itemsize * math.prod(x.shape)
     return [
-        *([] if covers else [f"memset({out.pointer}, 0, {x.dtype.itemsize * math.prod(x.shape)});"]),
+        *([] if covers else [f"memset({out.pointer}, 0, {size});"]),
         f"{c_type(x.dtype)}_pool_back({text}, {int(apart)}, {x.pointer}, {y.pointer}, {g.pointer}, "
         f"(const isize[]){{{', '.join(map(str, five))}}}, {out.pointer});",
     ]  # fmt: skip

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from .c_code import assign, at, c_type, expression, index, literal, loops, nest, numbered, substituted
+from .c_code import (
+    assign,
+    at,
+    c_type,
+    expression,
+    index,
+    literal,
+    loops,
+    nest,
+    numbered,
+    substituted,
+)
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
@@ -172,8 +183,8 @@ def by_tiles(call: Call) -> Emit | None:
     type_ = c_type(out.dtype)
 
     def lines(names: Names) -> list[str]:
-        for text in (native.PARALLEL, native.VECTORS, native.PRODUCT):
-            names.head(text.replace("REAL", type_ or ""))
+        for part in (native.PARALLEL, native.VECTORS, native.PRODUCT):
+            names.head(part.replace("REAL", type_ or ""))
         places = placed(names, a, b, out)
         (n, m), k, batch = out.shape[-2:], a.shape[-1], out.shape[:-2]
         (a_row, a_step), (b_row, b_step), (row, _) = [p.steps[-2:] for p in places]
@@ -190,9 +201,12 @@ def by_tiles(call: Call) -> Emit | None:
         copied = f"{int(b_step != 1)} || {m} % {type_}_lanes"
         share = "0, 1" if axes else "part, parts"
         work = [
-            f"const {type_} *from = {at_b};", f"isize step = {b_row};",
-            f"if ({copied}) {{", f"{type_}_packed({k}, {m}, from, {b_row}, {b_step}, copy[part]);",
-            f"from = copy[part], step = {width};", "}",
+            f"const {type_} *from = {at_b};",
+            f"isize step = {b_row};",
+            f"if ({copied}) {{",
+            f"{type_}_packed({k}, {m}, from, {b_row}, {b_step}, copy[part]);",
+            f"from = copy[part], step = {width};",
+            "}",
             f"{type_}_multiply({n}, {k}, {m}, {at_a}, {a_row}, {a_step}, from, "
             f"{copied} ? {width} : {b_row}, {at_out}, {row}, 0, 0, {share});",
         ]
