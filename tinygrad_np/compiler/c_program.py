@@ -27,6 +27,8 @@ class CProgram:
         self.loops: dict[str, tuple[int, int]] = {}
         self.words: dict[Value, str] = {}
         self.declared: dict[str, str] = {}
+        self.heads: dict[str, None] = {}
+        self.named: dict[str, str] = {}
         self.parts: list[str | Segment] = []
         self.places: dict[Value, Place | None] = {}
         functions: list[str] = []
@@ -66,7 +68,7 @@ class CProgram:
                 body += lines
         close(self._ending())
         tables = [f"Loop {name};" for name in self.loops]
-        self.text = "\n".join([*tables, "", *functions, ""])
+        self.text = "\n".join([*tables, "", *self.heads, *functions, ""])
 
     def addresses(self) -> list[tuple[str, tuple[int, int]]]:
         """The names of the loops, and what they are to hold."""
@@ -101,6 +103,17 @@ class CProgram:
         i = self.program.numbers.index(value)
         self.declared[f"n{i}"] = f"const double n{i} = NUMBER(numbers, {i});"
         return f"n{i}"
+
+    def head(self, text: str) -> None:
+        """Text that stands before the functions, once."""
+        self.heads[text] = None
+
+    def function(self, kind: str, text: str) -> str:
+        """The name of a function of its own, which stands before the others."""
+        if text not in self.named:
+            self.named[text] = f"{kind}{len(self.named)}"
+            self.head(text.replace("NAME", self.named[text]))
+        return self.named[text]
 
     def _place(self, value: Value) -> Place | None:
         call = self.use_def.producer(value)

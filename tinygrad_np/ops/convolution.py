@@ -36,7 +36,7 @@ __all__ = [
 
 
 @pure
-def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
+def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
     kernel = weight.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, pads, dilation)
     dtype = np.result_type(wide(x), weight)
@@ -51,7 +51,7 @@ def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, g
 
 
 @pure
-def _transposed(
+def transpose_convolve(
     y: Any, weight: Any, size: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
     kernel = weight.shape[2:]
@@ -74,7 +74,7 @@ def _transposed(
 
 
 @pure
-def _correlate(
+def correlate(
     y: Any, x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int,
 ) -> Any:  # fmt: skip
     dtype = np.result_type(wide(y), x)
@@ -139,7 +139,7 @@ def convolution(
     ``padding`` is a pair (before, after) for each spatial axis. See ``conv2d``. Gradients:
     dx is ``convolution_input``, dweight ``convolution_weight``, dbias the sum of g over all else.
     """
-    y = _convolve(x, weight, stride, padding, dilation, groups)
+    y = convolve(x, weight, stride, padding, dilation, groups)
     if bias is None:
         return y
     return y + like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
@@ -167,7 +167,7 @@ def convolution_input(
     The result has the spatial ``size``. Gradients: dy is ``convolution`` of g, dweight is
     ``convolution_weight`` of y and g.
     """
-    return _transposed(y, weight, size, stride, padding, dilation, groups)
+    return transpose_convolve(y, weight, size, stride, padding, dilation, groups)
 
 
 @op(
@@ -192,7 +192,7 @@ def convolution_weight(
     The result (O, C / groups, *kernel) has a filter's shape for each channel of y. Gradients:
     dy is ``convolution`` of x by g, dx is ``convolution_input`` of y by g.
     """
-    return _correlate(y, x, kernel, stride, padding, dilation, groups)
+    return correlate(y, x, kernel, stride, padding, dilation, groups)
 
 
 # What people call

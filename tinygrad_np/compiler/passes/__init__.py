@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..program import Program
-from . import cse, dce, factor, gemm, ones, rows, simplify
+from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, simplify, tiles
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -12,7 +12,12 @@ Pass = Callable[[Program], None]
 EXACT: tuple[Pass, ...] = (dce.run, simplify.run, cse.run, dce.run)
 """Passes after which every result is the same to the last bit."""
 
-REORDERING: tuple[Pass, ...] = (factor.run, dce.run, gemm.run, rows.run, dce.run)
+EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
+"""The same for native code."""
+
+REORDERING: tuple[Pass, ...] = (
+    factor.run, dce.run, gemm.run, rows.run, tiles.run, direct.run, dce.run,
+)  # fmt: skip
 """For native code: passes that change the order of additions, and so the last digits."""
 
 REORDERING_NUMPY: tuple[Pass, ...] = (partial(factor.run, alone=True), ones.run, dce.run)
