@@ -237,7 +237,14 @@ def no_grad() -> Recording:
 
 
 def enable_grad() -> Recording:
-    """Context manager (and decorator) that turns recording on again inside ``no_grad``."""
+    """Context manager (and decorator) that turns recording on again inside ``no_grad``.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     (w * w).requires_grad
+    True
+    """
     return Recording(lambda mode: True if mode is False else mode)  # an observer stays
 
 
@@ -251,7 +258,13 @@ INPUTS = weakref.WeakSet[Node]()
 
 
 def is_recording() -> bool:
-    """Whether ops are recorded here and now: False inside ``no_grad``."""
+    """Whether ops are recorded here and now: False inside ``no_grad``.
+
+    >>> import tinygrad_np as tg
+    >>> with tg.no_grad():
+    ...     tg.is_recording()
+    False
+    """
     return recording.get() is not False
 
 

@@ -85,6 +85,13 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 
     Raises TypeError where the array is of none of the six types of ``read_idx`` (in any byte
     order), ValueError where it has no dimension.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.data.write_idx(f"{folder}/labels.gz", np.array([3, 1, 2], np.uint8))
+    ...     tg.data.read_idx(f"{folder}/labels.gz")
+    array([3, 1, 2], dtype=uint8)
     """
     import gzip
 

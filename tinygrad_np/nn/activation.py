@@ -39,7 +39,12 @@ Threshold = as_module(__name__, "Threshold", rectifier.threshold)
 
 
 class PReLU(Module):
-    """``tg.prelu`` with a trained ``weight``: one, or one for each feature."""
+    """``tg.prelu`` with a trained ``weight``: one, or one for each feature.
+
+    >>> import tinygrad_np as tg
+    >>> tg.nn.PReLU()([-2.0, 3.0]).tolist()
+    [-0.5, 3.0]
+    """
 
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float32
