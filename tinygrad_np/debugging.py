@@ -101,7 +101,7 @@ def debug() -> Iterator[None]:
     since the forward pass (not for a checkpoint, which runs on what is there). Both passes have to
     run inside.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 0.0], requires_grad=True)
     >>> with np.errstate(divide="ignore"), tg.debug():  # doctest: +IGNORE_EXCEPTION_DETAIL
     ...     tg.log(x)

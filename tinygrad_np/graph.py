@@ -52,7 +52,17 @@ class Observer(Protocol):
 
 
 class GraphReleasedError(RuntimeError):
-    """A backward pass reached nodes whose saved arrays an earlier pass has already released."""
+    """A backward pass reached nodes whose saved arrays an earlier pass has already released.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> loss = w * w
+    >>> loss.backward()
+    >>> loss.backward()
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.graph.GraphReleasedError: the graph was already consumed: ...
+    """
 
 
 _ndarray = np.ndarray

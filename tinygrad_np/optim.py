@@ -334,7 +334,8 @@ def _constant(lr: float, update: int) -> float:
 def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """``lr`` times ``factor`` once more after every ``every`` updates.
 
-    >>> [step_decay(1.0, 2, 0.5)(i) for i in range(5)]
+    >>> import tinygrad_np as tg
+    >>> [tg.optim.step_decay(1.0, 2, 0.5)(i) for i in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
     _check(lr=lr, factor=factor)

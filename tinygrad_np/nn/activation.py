@@ -35,7 +35,7 @@ Softshrink = as_module(__name__, "Softshrink", rectifier.softshrink)
 Softsign = as_module(__name__, "Softsign", activation.softsign)
 Tanh = as_module(__name__, "Tanh", tanh)
 Tanhshrink = as_module(__name__, "Tanhshrink", activation.tanhshrink)
-Threshold = as_module(__name__, "Threshold", rectifier.threshold)
+Threshold = as_module(__name__, "Threshold", rectifier.threshold, given="1.0, 0.0")
 
 
 class PReLU(Module):

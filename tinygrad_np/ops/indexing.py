@@ -54,7 +54,12 @@ def getitem(x: Value, index: Any) -> Value:
     g=lambda g, index: g[index],
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
-    """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index]."""
+    """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index].
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.scatter([5.0, 6.0, 7.0], np.array([2, 0, 2]), (4,)).tolist()
+    [6.0, 0.0, 12.0, 0.0]
+    """
     return scattered(g, index, shape)
 
 

@@ -451,11 +451,21 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
 
 @op(cases=_MASKS, numpy=np.all, constant=True)
 def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether all elements along ``axis`` are true. No gradient."""
+    """Whether all elements along ``axis`` are true. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.all(tg.Tensor([[True, False], [True, True]]), axis=1).tolist()
+    [False, True]
+    """
     return x.all(axis=axis, keepdims=keepdims)
 
 
 @op(cases=_MASKS, numpy=np.any, constant=True)
 def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether any element along ``axis`` is true. No gradient."""
+    """Whether any element along ``axis`` is true. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.any(tg.Tensor([[True, False], [False, False]]), axis=1).tolist()
+    [True, False]
+    """
     return x.any(axis=axis, keepdims=keepdims)
