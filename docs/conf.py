@@ -58,6 +58,9 @@ PROFILE.mkdir(parents=True, exist_ok=True)
     encoding="utf-8",
 )
 os.environ["IPYTHONDIR"] = str(PROFILE.parent)
+os.environ["PYTHONPATH"] = str(HERE.parent)  # models/ is no part of the package
+# Two notebooks run at a time: threads of BLAS would get in each other's way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def setup(app: Any) -> None:
