@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,10 @@ copybutton_prompt_is_regexp = True
 # starts inherit the environment.
 PROFILE = HERE / "_build" / "ipython" / "profile_default"
 PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text(
+    "c.IPKernelApp.log_level = 40\n", encoding="utf-8"
+)
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # it tells of every notebook
 (PROFILE / "ipython_config.py").write_text(
     'c.InteractiveShell.xmode = "Minimal"\n'
     'c.InteractiveShellApp.matplotlib = "inline"\n'

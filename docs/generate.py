@@ -45,7 +45,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "compile": ("Compile", "", ("compile", "CompileError", "show_config")),
     "files": ("Files and data", "", (
         "save", "load", "data.load_mnist", "data.batches", "data.load_idx_folder", "data.read_idx",
-        "data.write_idx", "data.IDXError",
+        "data.write_idx", "data.IDXError", "data.read_text", "data.encode", "data.windows",
     )),
     "random": ("Random numbers and dropout", "", (
         "manual_seed", "random.default_generator", "random.set_default_generator", "dropout",
