@@ -302,7 +302,12 @@ def conv3d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW)."""
+    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.conv3d(np.ones((1, 1, 4, 4, 4)), np.ones((2, 1, 3, 3, 3))).shape
+    (1, 2, 2, 2, 2)
+    """
     return _conv(3, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -341,7 +346,12 @@ def conv_transpose1d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW)."""
+    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW).
+
+    >>> import tinygrad_np as tg
+    >>> tg.conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0]]], stride=2).tolist()
+    [[[1.0, 10.0, 2.0, 20.0]]]
+    """
     return _conv_transpose(
         1, x, weight, bias, stride, padding, output_padding, groups, dilation
     )  # fmt: skip

@@ -224,7 +224,12 @@ def max_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
-    """``max_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``max_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.max_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[2.0, 6.0]]]
+    """
     return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -290,7 +295,12 @@ def avg_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """``avg_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``avg_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.avg_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[1.5, 4.5]]]
+    """
     return _avg_pool(1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -338,7 +348,12 @@ def _adaptive(axes: int, x: Operand, output_size: Any) -> Tensor:
 
 @composite(cases=[case(normal(2, 2, 6), 3), case(normal(2, 5), 3)])
 def adaptive_avg_pool1d(x: Operand, output_size: Any) -> Tensor:
-    """``adaptive_avg_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``adaptive_avg_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.adaptive_avg_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[1.5, 4.5]]]
+    """
     return _adaptive(1, x, output_size)
 
 
