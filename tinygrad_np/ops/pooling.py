@@ -124,8 +124,10 @@ def _places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dila
 
 
 def _max_pool_x(
-    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-) -> Any:
+    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+    ceil_mode: bool,
+) -> Any:  # fmt: skip
+    # ceil_mode is read so that the graph keeps it: a derivation calls the op again.
     places = _places(plain(x), plain(out), kernel, stride, padding, dilation)
     size = math.prod(x.shape)
     return OPS["scatter"](g.reshape(-1), places.reshape(-1), (size,)).reshape(x.shape)

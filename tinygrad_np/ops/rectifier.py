@@ -135,7 +135,7 @@ def softshrink(x: Value, lambd: float = 0.5) -> Value:
 
 @op(
     cases=[case(distinct(3, 8), 0.2, -1.0), case(distinct(8), -0.3, 5.0)], analytic=False,
-    x=lambda g, x, threshold: kept(g, ~(x <= threshold)),
+    x=lambda g, x, threshold, value: kept(g, ~(x <= threshold)),
 )  # fmt: skip
 def threshold(x: Value, threshold: float, value: float) -> Value:
     """x where it is above ``threshold``, else ``value``. Gradient: g, or 0."""

@@ -254,7 +254,8 @@ def tile(x: Value, reps: Any) -> Value:
     return np.tile(x, reps)
 
 
-def _unpadded(g: Any, x_shape: Shape, pad_width: Any) -> Any:
+def _unpadded(g: Any, x_shape: Shape, pad_width: Any, constant_values: float) -> Any:
+    # constant_values is read so that the graph keeps it: a derivation calls the op again.
     starts = np.broadcast_to(pad_width, (len(x_shape), 2))[:, 0].tolist()
     return g[tuple([slice(start, start + n) for start, n in zip(starts, x_shape, strict=True)])]
 

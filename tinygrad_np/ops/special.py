@@ -150,12 +150,12 @@ _REAL = [*REAL, case(uniform(-6.0, 6.0, 7))]
 
 def density(x: Any) -> Any:
     """The standard normal density, exp(-x² / 2) / √(2π)."""
-    near = np.clip(x, -40, 40)  # beyond it is 0, and the square might overflow
+    near = np.clip(x, -40.0, 40.0)  # beyond it is 0, and the square might overflow
     return np.exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi))
 
 
 def _erf_slope(x: Any) -> Any:
-    near = np.clip(x, -30, 30)
+    near = np.clip(x, -30.0, 30.0)
     return np.exp(-near * near) * (2 / math.sqrt(math.pi))
 
 
