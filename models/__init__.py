@@ -1,4 +1,4 @@
-"""The seed documents' networks, as tensor expressions and by hand. Looked up by name, lazily."""
+"""Networks as tensor expressions and by hand: the seed documents' and others, looked up by name."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Factory = Callable[..., Any]
 MODELS: dict[str, str] = {
     "three_layer": "models.three_layer:ThreeLayer",
     "three_layer_relu": "models.three_layer_relu:three_layer_relu",
+    "lenet": "models.lenet:LeNet",
     "relu_sgd": "models.two_layer:ReluNetwork",
     "dropout_sgd": "models.two_layer:DropoutNetwork",
     "dropout_minibatch": "models.two_layer:DropoutNetwork",

@@ -1,4 +1,4 @@
-"""Check all gradients: every op on every sample call, and the seed documents' networks.
+"""Check all gradients: every op on every sample call, and the networks.
 
 Autograd is compared with the complex step where the function is analytic, and with extrapolated
 finite differences elsewhere; second derivatives are compared with differences of the first. The
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
-from models import three_layer_by_hand
+from models import lenet_by_hand, three_layer_by_hand
 from models.experiments import EXPERIMENTS
 from scripts import audit_seeds
 from scripts.command import failed, natural, parser_of
@@ -45,6 +45,11 @@ DIRECTIONS = 5
 """Random directions along which networks are checked."""
 IMAGES = 20
 """The first seed's batch; the other networks have batches of their own."""
+TWINS = {
+    "three_layer": three_layer_by_hand.loss_and_gradients,
+    "lenet": lenet_by_hand.loss_and_gradients,
+}
+"""The networks' gradients by hand; the second seed's are those of ``scripts.audit_seeds``."""
 COLUMNS = ("complex step", "differences", "second order", "by hand")
 
 
@@ -102,9 +107,10 @@ def network(name: str, images: Array, labels: Array) -> Network:
         return net, lambda: case.objective(net.W1, net.W2), twin
     x, t = images[:IMAGES], labels[:IMAGES]
     made = models.make(name, np.random.default_rng(0), np.float64)
-    by_hand = lambda: three_layer_by_hand.loss_and_gradients(made.state_dict(), x, t)[1]  # noqa: E731
     loss = lambda: tg.softmax_cross_entropy(made(x), t)  # noqa: E731
-    return made, loss, by_hand if name == "three_layer" else None
+    if name not in TWINS:
+        return made, loss, None
+    return made, loss, lambda: TWINS[name](made.state_dict(), x, t)[1]
 
 
 def check_network(name: str, images: Array, labels: Array, seed: int) -> Result:
