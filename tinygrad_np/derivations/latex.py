@@ -85,12 +85,12 @@ class Equations:
         if not line.calls:
             return left, self._operand(line.value, own=False).text
         call = line.calls[-1]
-        if call.function is np.einsum and (below := _subscripts(call)):
-            return f"({left})_{{{below[-1]}}}", self._operand(line.value, own=False).text
+        if call.function is np.einsum and (axes := _subscripts(call)):
+            return f"({left})_{{{axes[-1]}}}", self._operand(line.value, own=False).text
         if call.function is added_up:
-            below, each = _taps(call)
+            place, each = _taps(call)
             taps, pieces = ", ".join(KERNEL[len(call.args[1])]), self._operand(call.args[0]).text
-            return f"({left})_{{{below}}}", rf"\sum_{{{taps}}} ({pieces})_{{{each}}}"
+            return f"({left})_{{{place}}}", rf"\sum_{{{taps}}} ({pieces})_{{{each}}}"
         if scatters(call):
             value = call.args[2 if call.function is with_item else 0]
             return f"({left}){self._index(call.args[1])}", self._operand(value).text
@@ -167,7 +167,7 @@ def number(value: Any) -> Text:
         return Text(rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}", PRODUCT)
     if isinstance(value, int | float | Fraction) and not isinstance(value, bool):
         if value in ROOTS:
-            return Text(ROOTS[value][1], PRODUCT)
+            return Text(ROOTS[float(value)][1], PRODUCT)
         if value in (np.inf, -np.inf):
             return Text(r"\infty" if value > 0 else r"-\infty", 100 if value > 0 else SUM)
         text = f"{float(value):.6g}"
@@ -268,11 +268,9 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is np.where:
         condition, x, y = [operand(arg).text for arg in args]
         return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
-    if function is np.einsum and (below := _subscripts(call)):
-        factors = [
-            f"({operand(arg).text})_{{{b}}}" for arg, b in zip(args[1:], below, strict=False)
-        ]
-        summed = ", ".join(sorted(set("".join(below[:-1])) - set(below[-1])))
+    if function is np.einsum and (axes := _subscripts(call)):
+        factors = [f"({operand(arg).text})_{{{b}}}" for arg, b in zip(args[1:], axes, strict=False)]
+        summed = ", ".join(sorted(set("".join(axes[:-1])) - set(axes[-1])))
         big = rf"\sum_{{{summed}}} " if summed else ""
         return Text(big + r" \, ".join(factors), PRODUCT - 1)
     if function is sliding_window_view:

@@ -60,7 +60,7 @@ def _normal_distribution(x: Any) -> Any:
 def _framed(x: Any, pads: Any, value: float = 0) -> Any:
     if not any(map(any, pads)):
         return x
-    filled = {"constant_values": value} if value else {}
+    filled: Any = {"constant_values": value} if value else {}
     return np.pad(x, ((0, 0), (0, 0), *pads), **filled)
 
 
