@@ -30,13 +30,7 @@ def rendered(equations: list[str]) -> None:
         PARSER.parse(f"${equation}$")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(name for name in models.MODELS if name != "lenet"),
-        pytest.param("lenet", marks=pytest.mark.xfail(reason="convolution is not derived yet")),
-    ],
-)
+@pytest.mark.parametrize("name", models.MODELS)
 def test_the_equations_of_every_network_render(name: str) -> None:
     found = derived(name)
     rendered(found.equations())

@@ -41,7 +41,7 @@ def draw(
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
     >>> drawing = tg.draw(tg.tanh(W).sum(), show=("shape", "rule"))
-    >>> "g * (1 - out * out)" in drawing.source
+    >>> "dW = g * (1 - out²)" in drawing.source
     True
     """
     show = (show,) if isinstance(show, str) else tuple(show)

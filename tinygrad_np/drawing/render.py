@@ -14,7 +14,7 @@ import graphviz
 import numpy as np
 
 from ..tensor import Array
-from .text import facts, number_text, time_text, title_text
+from .text import facts, number_text, rule_text, time_text, title_text
 from .walk import Vertex
 
 FilePath = str | PathLike[str]
@@ -129,14 +129,15 @@ def _data(vertex: Vertex) -> dict[str, Any]:
         **facts(vertex),
         "time": time_text(vertex.seconds),
     }
+    inputs = [{"key": e.source.key, "rule": rule_text(vertex, e)} for e in vertex.inputs]
     histograms = _histogram("Values", vertex.values) + _histogram("Gradient", vertex.gradients)
     return {
         "title": title,
         "kind": vertex.kind,
-        "words": " ".join([title, vertex.kind, *vertex.scope, *(e.rule for e in vertex.inputs)]),
+        "words": " ".join([title, vertex.kind, *vertex.scope, *(e["rule"] for e in inputs)]),
         "facts": [item for item in told.items() if item[1]],
         "histograms": histograms,
-        "inputs": [{"key": e.source.key, "input": e.input, "rule": e.rule} for e in vertex.inputs],
+        "inputs": inputs,
     }
 
 

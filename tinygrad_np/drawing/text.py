@@ -9,7 +9,8 @@ import numpy as np
 from ..shapes import Shape
 from ..tables import aligned
 from ..tensor import Array
-from .walk import Vertex
+from .formulas import equation, variables
+from .walk import Edge, Vertex
 
 
 def table(vertices: list[Vertex]) -> str:
@@ -69,6 +70,16 @@ def range_text(first: str, last: str) -> str:
     if a[::2] != b[::2]:
         return f"{first} … {last}"
     return "".join(x if x == y else f"{x}…{y}" for x, y in zip(a, b, strict=True))
+
+
+def rule_text(vertex: Vertex, edge: Edge) -> str:
+    """How the gradient of a vertex becomes that of an input; nothing for a constant."""
+    if not edge.rule:
+        return ""
+    named = [(e.input, "" if e.source.last else e.source.name) for e in vertex.inputs]
+    if vertex.name and not vertex.last:
+        named.append(("out", vertex.name))
+    return equation(edge.rule, edge.input, edge.axes, tuple(variables(named).items()))
 
 
 def facts(vertex: Vertex) -> dict[str, str]:
