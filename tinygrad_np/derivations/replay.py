@@ -58,7 +58,7 @@ class Replay:
 
     def __init__(self, output: Tensor, names: Names = None) -> None:
         assert output._node is not None
-        self.output: Node = output._node
+        self.tensor, self.output = output, output._node
         self.namer = Namer()
         self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}

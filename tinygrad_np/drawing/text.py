@@ -57,7 +57,8 @@ def time_text(seconds: float | None) -> str:
 def title_text(vertex: Vertex) -> str:
     """What a vertex is called: an op by its own name, if it has one, and its op's."""
     title = range_text(vertex.title, vertex.last or vertex.title)
-    return f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
+    named = f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
+    return named if vertex.line is None else f"({vertex.line}) {named}"
 
 
 def range_text(first: str, last: str) -> str:
@@ -79,7 +80,8 @@ def rule_text(vertex: Vertex, edge: Edge) -> str:
     named = [(e.input, "" if e.source.last else e.source.name) for e in vertex.inputs]
     if vertex.name and not vertex.last:
         named.append(("out", vertex.name))
-    return equation(edge.rule, edge.input, edge.axes, tuple(variables(named).items()))
+    text = equation(edge.rule, edge.input, edge.axes, tuple(variables(named).items()))
+    return text if edge.line is None else f"({edge.line}) {text}"
 
 
 def facts(vertex: Vertex) -> dict[str, str]:

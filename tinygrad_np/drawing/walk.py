@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,18 +22,27 @@ from .names import Names, named, printable
 FOLDED = ("collapsed scope", "left out")
 
 
+class Lines(Protocol):
+    """A graph's forward and backward pass, written out in numbered lines (a ``Derivation``)."""
+
+    def numpy(self) -> str: ...
+    def line_of(self, tensor: Node, gradient: bool = False) -> int | None: ...
+    def name_of(self, node: Node) -> str: ...
+
+
 @dataclass(eq=False)
 class Edge:
     """A use of ``source`` as an op's input, and the rule by which its gradient comes back.
 
     The rule is in terms of the op's own names; ``axes`` are those along which the input was
-    broadcast, over which its gradient is summed.
+    broadcast, over which its gradient is summed; ``line`` is that of a derivation.
     """
 
     source: Vertex
     input: str = ""
     rule: str = ""
     axes: tuple[int, ...] = ()
+    line: int | None = None
 
 
 @dataclass(eq=False)
@@ -42,7 +51,8 @@ class Vertex:
 
     ``kind`` is parameter, input, constant, op, output or loss, or one of ``FOLDED``. ``values`` and
     ``gradients`` are the arrays that are known, ``kept`` the bytes that the graph keeps for the
-    op's rules; ``bad``: nan or inf is among the arrays; ``trouble``: and it came up here.
+    op's rules; ``bad``: nan or inf is among the arrays; ``trouble``: and it came up here; ``line``
+    is the line of a derivation that computes it.
     """
 
     kind: str
@@ -62,6 +72,7 @@ class Vertex:
     bad: bool = False
     trouble: str = ""
     key: str = ""
+    line: int | None = None
 
     @property
     def is_op(self) -> bool:
@@ -69,7 +80,9 @@ class Vertex:
         return self.kind not in ("parameter", "input", "constant")
 
 
-def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex]:
+def walk(
+    tensors: Tensor | Iterable[Tensor], names: Names = None, lines: Lines | None = None
+) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
 
     Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
@@ -84,7 +97,7 @@ def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex
         roots.setdefault(tensor._node, tensor)
     if not roots:
         raise ValueError("there is no Tensor to draw")
-    walker = _Walker(names)
+    walker = _Walker(names, lines)
     vertices = [walker.visit(node) for node in reversed(graph.reachable(roots))]
     for node, tensor in roots.items():
         vertex = walker.vertices[node]
@@ -116,7 +129,8 @@ def _listed(tensors: Any) -> list[Tensor]:
 class _Walker:
     """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, lines: Lines | None) -> None:
+        self.lines = lines
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
         self.left: dict[Any, int] = {}  # bytes not counted yet: of arrays' owners, and of views
@@ -131,6 +145,9 @@ class _Walker:
         """Make the node's vertex, and those of the constants it used."""
         vertex, seen = self.vertices.setdefault(node, Vertex("parameter", "")), record_of(node)
         vertex.name = vertex.name or printable(node.name or "")
+        if self.lines is not None:
+            vertex.name = vertex.name or self.lines.name_of(node)
+            vertex.line = self.lines.line_of(node)
         vertex.title = vertex.name or "parameter"
         vertex.shape, vertex.dtype = node.shape, str(node.dtype)
         _learn(vertex.gradients, seen.gradient if node.op else node.grad)
@@ -159,6 +176,8 @@ class _Walker:
                 if op is not None:
                     edge.rule = op.formula(op.variadic or name)
                     edge.axes = summed_axes(op, edge.rule, parent.shape, node.shape)
+                if self.lines is not None:
+                    edge.line = self.lines.line_of(parent, gradient=True)
                 vertex.inputs.append(edge)
                 if parent.op is None:  # a parameter: it is not the graph that keeps it
                     self.left[id(_owner(operand))] = 0
