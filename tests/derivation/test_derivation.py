@@ -296,6 +296,45 @@ def test_attention_layer_norm_and_embedding() -> None:
         assert_near(gradient, leaves[name].grad, name)
 
 
+def test_convolutions_and_pooling_read_as_windows_and_loops() -> None:
+    K, b = leaf(2, 1, 3, 3, name="K"), leaf(2, name="b")
+
+    def loss(x: Any) -> tg.Tensor:
+        z = tg.relu(tg.conv2d(x, K, b, padding=1))
+        return (tg.max_pool2d(z, 2) ** 2).sum()
+
+    x = RNG.normal(size=(5, 1, 6, 6))
+    derived = tg.derivation(loss, x)
+    lines = body(derived.numpy())
+    for expected in (
+        "padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))",
+        "windows = sliding_window_view(padded, (3, 3), axis=(2, 3))",
+        'a1 = np.einsum("nchwij,ocij->nohw", windows, K) + b[:, None, None]',
+        "windows2 = sliding_window_view(z1, (2, 2), axis=(2, 3))[:, :, ::2, ::2]",
+        "hits = np.arange(4) == windows2.reshape(n, 2, 3, 3, 4).argmax(axis=-1)[..., None]",
+        "for row, col in np.ndindex(2, 2):",
+        "dz1[:, :, row:row + 6:2, col:col + 6:2] += pieces[..., row, col]",
+        'dK = np.einsum("nohw,nchwij->ocij", delta1, windows)',
+        "db = np.sum(delta1, axis=(0, 2, 3))",
+    ):
+        assert expected in lines
+    loss(x).backward()
+    found = run(derived.numpy(), derived.inputs)[1]
+    assert_near(found["K"], K.grad, "K")
+    assert_near(found["b"], b.grad, "b")
+    equation = r"(a_{1})_{nohw} = \sum_{c, i, j} (x)_{nchwij} \, (K)_{ocij}".replace(
+        "x", r"\mathrm{windows}"
+    )
+    assert equation in tg.derivation(lambda x: tg.conv2d(x, K).sum(), x).equations()
+
+
+def test_numbers_known_as_roots_keep_float32() -> None:
+    W = leaf(4, 3, name="W", dtype=np.float32)
+    derived = tg.derivation(lambda x: tg.gelu(x @ W).sum(), X.astype(np.float32))
+    assert "(1 + erf(a1 / math.sqrt(2)).astype(np.float32)) / 2" in derived.numpy()
+    assert run(derived.numpy(), derived.inputs)[1]["W"].dtype == np.float32
+
+
 def test_the_size_of_the_batch_is_n_where_it_is_any_size() -> None:
     W = leaf(4, 3, name="W")
 

@@ -23,6 +23,7 @@ from .numpy_text import (
     scatters,
     statements,
 )
+from .textbook import added_up
 from .value_names import ValueNames
 from .writer import Written
 
@@ -156,6 +157,9 @@ class Lines:
     def _emit(self, call: Call) -> None:
         if not scatters(call):
             self._within(call)
+        elif call.function is added_up and call.args[0] in self._texts:  # it is read in a loop
+            self._emit(self._made[call.args[0]])
+            self._parts[call.out] = [call]
         self._texts.pop(call.out, None)
         name = self.value_names.name(call, self._made, self.names)
         text = statements(call, name, self._operand)

@@ -6,12 +6,17 @@ import builtins
 import keyword
 import re
 
+RESERVED = (
+    "np", "n", "loss", "gradients", "math", "erf", "sliding_window_view", "depth", "row", "col",
+)  # fmt: skip
+"""What the source of a derivation calls things of its own."""
+
 
 class Namer:
     """Gives each value a name of its own that Python takes."""
 
     def __init__(self) -> None:
-        self.used = {"np", "n", "loss", "gradients", *keyword.kwlist, *dir(builtins)}
+        self.used = {*RESERVED, *keyword.kwlist, *dir(builtins)}
 
     def free(self, name: str, numbered: bool = False) -> str:
         """The name, or the first like it that is free; with ``numbered`` the count starts at 1.

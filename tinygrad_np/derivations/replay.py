@@ -58,7 +58,7 @@ class Replay:
 
     def __init__(self, output: Tensor, names: Names = None) -> None:
         assert output._node is not None
-        self.output: Node = output._node
+        self.tensor, self.output = output, output._node
         self.namer = Namer()
         self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}
@@ -227,6 +227,8 @@ class Replay:
         """An argument that no rule reads: told by the output, or a default that can be checked."""
         if name in ("shape", "dtype"):
             return getattr(node, name)
+        if _SIZES.get(op.name) == name:
+            return node.shape[2:]
         if name == "keepdims":
             [parent] = [parent for parent in node.parents if parent is not None]
             return 0 < len(parent.shape) == len(node.shape)
@@ -242,11 +244,14 @@ class Replay:
                     else "run the forward pass inside `with tg.record():`"
                 )
             )
-        if op.name == "padded" and output.size:
-            [parent] = [parent for parent in node.parents if parent is not None]
-            inside = np.pad(np.ones(parent.shape, bool), kept["pad_width"])
-            return output[~inside][0].item() if not inside.all() else default
         return default
+
+
+_SIZES = {
+    "window_sum": "out", "window_spread": "size", "windows_folded": "size",
+    "convolution_input": "size", "convolution_weight": "kernel",
+}  # fmt: skip
+"""The parameters that say how large the result is."""
 
 
 def _index_of(part: Any, whole: Any) -> tuple[Any, ...] | None:

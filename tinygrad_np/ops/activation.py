@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import REAL, case, distinct, normal, uniform
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from .elementwise import floats, like, multiply, negative, tanh, wide
 from .shape import split
@@ -33,7 +34,7 @@ def sigmoid(x: Value) -> Value:
         return 1 / (1 + np.exp(-floats(x)))
 
 
-@op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](0.0 - x))
+@op(cases=REAL, analytic=False, x=said("g * sigmoid(-x)", lambda g, x: g * OPS["sigmoid"](0.0 - x)))
 def log_sigmoid(x: Value) -> Value:
     """log(sigmoid(x)), precise for large negative x. Gradient: g sigmoid(-x).
 
@@ -47,9 +48,9 @@ def log_sigmoid(x: Value) -> Value:
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: (
+    x=said("where(x > 0, g, g * alpha * exp(x))", lambda g, x, alpha: (
         g * np.where(x > 0, 1, alpha * np.exp(np.where(x > 0, 0, x))).astype(g.dtype)
-    ),
+    )),
 )  # fmt: skip
 def elu(x: Value, alpha: float = 1.0) -> Value:
     """x where positive, else alpha (exp(x) - 1). (Clevert, Unterthiner, Hochreiter 2016.)
@@ -73,6 +74,7 @@ def _gate(x: Any, approximate: str) -> Any:
 
 
 def _gelu_x(g: Any, x: Any, gate: Any, approximate: str) -> Any:
+    """g * (gate + x * slope of the gate)"""
     if approximate == "none":
         return g * (gate + np.clip(x, -40.0, 40.0) * density(x))
     near = np.clip(x, -10.0, 10.0)
@@ -114,6 +116,7 @@ def silu(x: Operand) -> Tensor:
 
 
 def _softplus_x(g: Any, x: Any, beta: float, threshold: float) -> Any:
+    """g * sigmoid(beta * x)"""
     steep = x * beta > threshold
     return g * np.where(steep, 1, OPS["sigmoid"](beta * np.where(steep, 0, x))).astype(g.dtype)
 
@@ -162,9 +165,9 @@ def selu(x: Operand) -> Tensor:
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(
-        g.dtype
-    ),
+    x=said("where(x > 0, g, g * exp(x / alpha))", lambda g, x, alpha: (
+        g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(g.dtype)
+    )),
 )  # fmt: skip
 def celu(x: Value, alpha: float = 1.0) -> Value:
     """x where positive, else alpha (exp(x / alpha) - 1). (Barron 2017.)

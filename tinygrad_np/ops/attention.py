@@ -34,6 +34,7 @@ def _check_indices(index: Any, count: int, name: str) -> None:
 
 
 def _embedding_weight(g: Any, index: Any, weight_shape: Shape, padding_idx: int | None) -> Any:
+    """g, added up for each row of index"""
     if padding_idx is not None:
         index = tracing.as_array(index)
         g = np.where((index == padding_idx % weight_shape[0])[..., None], 0, g)

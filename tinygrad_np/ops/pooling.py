@@ -16,6 +16,7 @@ import numpy as np
 from ..cases import case, distinct, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from ..tracing import pure
 from .elementwise import divide, like, wide
@@ -124,8 +125,11 @@ def places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilat
 
 
 def _max_pool_x(
-    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-) -> Any:
+    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+    ceil_mode: bool,
+) -> Any:  # fmt: skip
+    """g at the largest of its window"""
+    # ceil_mode is read so that the graph keeps it: a derivation calls the op again.
     at = places(plain(x), plain(out), kernel, stride, padding, dilation)
     size = math.prod(x.shape)
     return OPS["scatter"](g.reshape(-1), at.reshape(-1), (size,)).reshape(x.shape)
@@ -182,8 +186,11 @@ def spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shap
     cases=[case(normal(2, 2, 5), (2,), (2,), (0,), (2,)),
            case(normal(2, 1, 4, 5), (2, 3), (1, 2), (1, 1), (5, 3)),
            case(normal(1, 2, 3, 3), (1, 2), (2, 1), (0, 0), (2, 2))],
-    x=lambda g, x_shape, kernel, stride, padding: OPS["window_spread"](
-        g, kernel, stride, padding, x_shape[2:]
+    x=said(
+        "g at each element of its window",
+        lambda g, x_shape, kernel, stride, padding: OPS["window_spread"](
+            g, kernel, stride, padding, x_shape[2:]
+        ),
     ),
 )  # fmt: skip
 def window_sum(x: Value, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Value:
@@ -195,8 +202,11 @@ def window_sum(x: Value, kernel: Shape, stride: Shape, padding: Shape, out: Shap
     cases=[case(normal(2, 2, 2), (2,), (2,), (0,), (5,)),
            case(normal(2, 1, 5, 3), (2, 3), (1, 2), (1, 1), (4, 5)),
            case(normal(1, 2, 2, 2), (1, 2), (2, 1), (0, 0), (3, 3))],
-    y=lambda g, y_shape, kernel, stride, padding: OPS["window_sum"](
-        g, kernel, stride, padding, y_shape[2:]
+    y=said(
+        "the sum of g over each window",
+        lambda g, y_shape, kernel, stride, padding: OPS["window_sum"](
+            g, kernel, stride, padding, y_shape[2:]
+        ),
     ),
 )  # fmt: skip
 def window_spread(y: Value, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Value:
