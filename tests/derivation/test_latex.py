@@ -10,7 +10,6 @@ import models
 import tinygrad_np as tg
 from scripts.training import loss_of
 from tests import tiny
-from tests.derivation.test_ops import derivation_of
 from tests.registry import CALLS, drawn, listed
 from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
