@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained. The first seed document's, and the best one found here."""
+"""Recipes: how a network is trained. The first seed document's, and the best ones found here."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ RECIPES: dict[str, Recipe] = {
     "best": Recipe(
         optimizer="adamw", lr=0.006, batch_size=100, iterations=None, epochs=20,
         replacement=False, one_cycle=True, shifts=True, relu=True,
+    ),
+    "text": Recipe(
+        optimizer="adamw", lr=0.003, batch_size=32, iterations=None, epochs=20, one_cycle=True
     ),
 }  # fmt: skip
 """``best`` was chosen on the last 10,000 training images, held out while the other 50,000 were

@@ -9,6 +9,7 @@ from matplotlib.mathtext import MathTextParser
 import models
 import tinygrad_np as tg
 from scripts.training import loss_of
+from tests import tiny
 from tests.registry import CALLS, drawn, listed
 from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
@@ -19,8 +20,8 @@ PARSER = MathTextParser("path")
 
 def derived(name: str) -> Derivation:
     rng = np.random.default_rng(0)
-    model = models.make(name, rng, np.float64)
-    x, t = rng.random((5, 784)), rng.integers(0, 10, 5)
+    model = models.make(name, rng, np.float64, **tiny.SIZES)
+    x, t = tiny.samples(name, 5, rng)
     return tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
 
 

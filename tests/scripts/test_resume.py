@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from scripts import predict, run_folder, training
+from scripts import run_folder, training
 from scripts.checkpoints import Checkpoints, open_checkpoint
 from tests import tiny
 from tinygrad_np.serialization import PARTIAL, read
@@ -180,7 +180,7 @@ def test_weights_of_before_are_not_taken_for_a_new_runs(
 ) -> None:
     assert tiny.run(images, tmp_path, "--iterations", "40") == 0
     broken_off(images, tmp_path, 70, *how)
-    model = predict.load_model(tmp_path, run_folder.read_config(tmp_path))
+    model = run_folder.load_model(tmp_path, run_folder.read_config(tmp_path))
     kept = open_checkpoint(last(tmp_path))
     assert kept.updates == 60
     for name, array in model.state_dict().items():
@@ -194,7 +194,7 @@ def test_predictions_are_made_with_all_arrays_of_a_model(
     assert tiny.run(images, tmp_path, "--no-compiled", model="Noisy") == 0
     if not finished:
         (tmp_path / run_folder.MODEL).unlink()
-    model = predict.load_model(tmp_path, run_folder.read_config(tmp_path))
+    model = run_folder.load_model(tmp_path, run_folder.read_config(tmp_path))
     kept = open_checkpoint(last(tmp_path)).arrays
     np.testing.assert_array_equal(vars(model)["mean"], kept["model.mean"])
     np.testing.assert_array_equal(model.state_dict()["out.bias"], kept["model.out.bias"])

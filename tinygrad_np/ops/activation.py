@@ -189,6 +189,13 @@ def by_rows(x: Value, axis: int = -1) -> Value:
     return x if order == "K" else np.positive(x, order=order)
 
 
+def largest(x: Value, axis: int = -1) -> Value:
+    """The largest elements along ``axis``, which is kept; -inf where there are none."""
+    if x.shape[axis]:
+        return x.max(axis=axis, keepdims=True)
+    return x.max(axis=axis, keepdims=True, initial=-np.inf)
+
+
 _ROWS = [
     case(normal(3, 4)),
     case(normal(3, 4), axis=0),
@@ -207,7 +214,7 @@ def softmax(x: Value, axis: int = -1) -> Value:
     [0.5, 0.5]
     """
     rows = by_rows(x, axis)
-    powers = np.exp(rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf))
+    powers = np.exp(rows - largest(rows.real, axis))
     return like(powers / powers.sum(axis=axis, keepdims=True), x)
 
 
@@ -215,7 +222,7 @@ def softmax(x: Value, axis: int = -1) -> Value:
 def log_softmax(x: Value, axis: int = -1) -> Value:
     """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
     rows = by_rows(x, axis)
-    shifted = rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf)
+    shifted = rows - largest(rows.real, axis)
     if not x.size:  # the log of no shares
         return like(shifted, x)
     return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)
