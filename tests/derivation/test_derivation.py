@@ -103,6 +103,18 @@ def test_frozen_parameters_are_inputs() -> None:
     assert "V" in derived.inputs
 
 
+def test_a_causal_mask_is_written_out_and_labels_are_inputs() -> None:
+    W = leaf(4, 4, name="W")
+    mask, labels = np.tri(4, 4, dtype=bool), np.arange(4)
+
+    def loss(x: Any) -> tg.Tensor:
+        return tg.softmax_cross_entropy(tg.where(mask, x @ W, 0.0), labels)
+
+    source = tg.derivation(loss, RNG.normal(size=(4, 4))).numpy()
+    assert "def loss_and_gradients(x, labels, W):" in source
+    assert "np.where(np.tri(4, 4, dtype=bool), " in source
+
+
 def test_float32_stays() -> None:
     W = leaf(4, 3, name="W", dtype=np.float32)
     derived = tg.derivation(
@@ -191,7 +203,7 @@ def test_names_are_the_users() -> None:
     lines = body(source)
     assert "hidden = np.tanh(a1)" in lines
     assert any(line.startswith("dhidden = ") for line in lines)
-    assert "def loss_and_gradients(images, encoder_0_weight, lambda2):" in source
+    assert "def loss_and_gradients(images, weight_0, lambda2):" in source
 
 
 def test_names_that_python_does_not_take() -> None:

@@ -182,6 +182,11 @@ def confirmed(op: Op, case: Case) -> dict[str, bool]:
             value = value.sum(axis=edge.axes) if edge.axes else value
             same = value.size == gradient.size
             value = value.reshape(gradient.shape) if same else value + np.zeros(gradient.shape)
+        except NameError as error:
+            pytest.fail(
+                f"op {op.name!r}: d{edge.input} = {edge.rule} is no formula ({error}). Say in the "
+                "rule's docstring what it computes"
+            )
         except (ValueError, TypeError, AttributeError, np.linalg.LinAlgError):
             continue  # vectors, or axes that are not the last
         found[edge.input] = bool(np.allclose(value, gradient.data))

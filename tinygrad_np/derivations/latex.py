@@ -38,14 +38,16 @@ _GREEK = frozenset(
 def symbol(name: str) -> str:
     r"""A name as mathematics has it.
 
-    >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("weight_0"))
-    W_{1} W_{q} \delta_{2} \mathrm{logits} \mathrm{weight}_{0}
+    >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("W_out_0"))
+    W_{1} W_{q} \delta_{2} \mathrm{logits} W_{\mathrm{out}, 0}
     """
     word, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
     if word in _GREEK:
         word = f"\\{word}"
     elif re.fullmatch("[A-Z][a-z]", word) and not index:
         word, index = word[0], word[1]
+    elif found := re.fullmatch("([A-Za-z])_([a-z]+)", word):
+        word, index = found[1], rf"\mathrm{{{found[2]}}}" + (f", {index}" if index else "")
     elif len(word) > 1:
         word = r"\mathrm{" + word.replace("_", r"\_") + "}"
     return f"{word}_{{{index}}}" if index else word

@@ -27,6 +27,8 @@ from .textbook import added_up
 from .value_names import ValueNames
 from .writer import Written
 
+_SPREAD = ("max_pooling", "convolution")
+"""Ops whose gradients go back by several lines, so that it has one of its own."""
 WIDTH = 78
 """The longest expression; of longer ones a part gets a line of its own."""
 
@@ -118,7 +120,7 @@ class Lines:
             return not self.value_names.merges(node)
         node = self.value_names.gradients.get(value)
         if node is not None and node.op is not None:
-            return bool(node.name) or node in self.value_names.layers
+            return bool(node.name) or node in self.value_names.layers or node.op.name in _SPREAD
         return False
 
     def _within(self, call: Call) -> Text:

@@ -283,9 +283,11 @@ def _index_part(part: Any, operand: Operand) -> str:
     return "..." if part is Ellipsis else _argument(part, operand)
 
 
-ROOTS = {
+ROOTS: dict[float, tuple[str, str]] = {
+    -np.finfo(float).max.item(): ("np.finfo(float).min", r"-\infty"),
     math.sqrt(2): ("math.sqrt(2)", r"\sqrt{2}"),
     math.sqrt(2 / math.pi): ("math.sqrt(2 / math.pi)", r"\sqrt{2 / \pi}"),
+    2 * math.sqrt(2 / math.pi): ("2 * math.sqrt(2 / math.pi)", r"2 \sqrt{2 / \pi}"),
     2 / math.sqrt(math.pi): ("2 / math.sqrt(math.pi)", r"\frac{2}{\sqrt{\pi}}"),
     1 / math.sqrt(2 * math.pi): ("1 / math.sqrt(2 * math.pi)", r"\frac{1}{\sqrt{2 \pi}}"),
 }  # fmt: skip
@@ -347,23 +349,26 @@ LARGEST = 64
 """Elements of a constant that is written out; larger ones are arguments."""
 
 
-def array_text(array: Any) -> str:
+def array_text(array: Any, largest: int = LARGEST) -> str:
     """A constant array as an expression; nothing where it is too large to be written out."""
     size, dtype = array.size, array.dtype
     word = "" if dtype == np.float64 else f", np.{dtype}"
+    shape = literal(array.shape)
     if dtype.kind == "i" and size > 1 and (array.ravel() == np.arange(size)).all():
-        shape = "" if array.ndim == 1 else f".reshape({literal(array.shape)[1:-1].rstrip(',')})"
-        return f"np.arange({size}){shape}"
-    if size and (array == array.flat[0]).all() and array.flat[0] in (0, 1) and dtype.kind == "f":
-        return f"np.{'ones' if array.flat[0] else 'zeros'}({literal(array.shape)}{word})"
+        return f"np.arange({size})" + (f".reshape{shape}" if array.ndim > 1 else "")
+    several = array.ndim == 2 and len(array) > 1
+    if several and dtype.kind == "b" and (array == np.tri(*array.shape, dtype=bool)).all():
+        return f"np.tri({shape[1:-1]}, dtype=bool)"
+    if size and dtype.kind == "f" and (array == array.flat[0]).all() and array.flat[0] in (0, 1):
+        return f"np.{'ones' if array.flat[0] else 'zeros'}({shape}{word})"
+    if size > largest:
+        return ""
     square = array.ndim == 2 and array.shape[0] == array.shape[1]
     if square and dtype.kind == "f" and (array == np.eye(len(array))).all():
         return f"np.eye({len(array)}{', dtype=np.' + str(dtype) if word else ''})"
-    if size <= LARGEST:
-        if not size:
-            return f"np.zeros({literal(array.shape)}{word})"
-        return f"np.array({array.tolist()!r}{word if dtype.kind not in 'ib' else ''})"
-    return ""
+    if not size:
+        return f"np.zeros({shape}{word})"
+    return f"np.array({array.tolist()!r}{word if dtype.kind not in 'ib' else ''})"
 
 
 def _axis(args: tuple[Any, ...]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from ..drawing.names import Names, named
 from ..graph import Node
 from ..recorder import array_name, record_of
 from ..tensor import Tensor
-from .naming import Namer
+from .naming import Namer, shortened
+from .numpy_text import array_text
 from .problem import DerivationError
 
 
@@ -68,7 +69,10 @@ class Replay:
         self._given: dict[int, str] = {}
         self._leaves: dict[Node, Any] = {}
         self._constants: dict[int, tuple[Input, Any]] = {}
-        for name, value in named(names):
+        pairs = list(named(names))
+        short = shortened([name for name, _ in pairs])
+        for long, value in pairs:
+            name = short[long]
             if isinstance(value, Tensor) and value._node is not None:
                 self._leaves[value._node] = name, value.data
             else:
@@ -181,8 +185,8 @@ class Replay:
         if not isinstance(value, np.ndarray) or not value.ndim:
             return value.item() if isinstance(value, np.ndarray) else value
         told = self._given.get(id(value)) or array_name(value)
-        if not told and value.size and (value == value.flat[0]).all() and value.flat[0] in (0, 1):
-            return value  # zeros or ones, such as a first state
+        if not told and value.dtype.kind in "fb" and array_text(value, 0):
+            return value  # zeros or ones, such as a first state, or the triangle of a causal mask
         if not told and (view := self._view(value)) is not None:
             return view
         if id(value) not in self._constants:

@@ -91,8 +91,8 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     def to_html(self, path: FilePath | None = None) -> EmbeddedPage | None:
         """Write one self-contained page: pan, zoom, search, and click a node for all about it.
 
-        The derivation that the drawing was made with stands beside it, with its lines' numbers.
-        Without a path it returns the page, which notebooks show.
+        Without a path it returns the page, which notebooks show. The derivation that the drawing
+        was made with stands beside it, with its lines' numbers.
         """
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
         svg = self.pipe("svg", encoding="utf-8")

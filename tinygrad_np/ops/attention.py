@@ -90,6 +90,7 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
 
 
 def _masked_softmax_x(g: Any, out: Any, mask: Any) -> Any:
+    """out * (g - (g * out).sum(axis=-1, keepdims=True))"""
     # The mask is named, and so kept, for derivations; where it does not hold, out is 0.
     return out * (g - (wide(g) * out).sum(axis=-1, keepdims=True))
 
