@@ -60,7 +60,7 @@ def test_a_text_is_learned_and_measured_in_bits(whole: Path) -> None:
 def test_the_measure_is_that_of_the_windows_that_do_not_overlap(text: Path, whole: Path) -> None:
     data = datasets.load(str(text))
     x, t = data.sets[1]
-    assert x.shape == (140 - 64, 64) and data.stride == 64
+    assert x.shape == (140 - 64, 64) and data.strides == (15 * 64, 64)
     from scripts.run_folder import load_model, read_config
 
     model = load_model(whole, read_config(whole))
