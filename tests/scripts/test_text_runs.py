@@ -131,7 +131,7 @@ def test_alice_is_what_a_gpt_is_trained_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train.main(["gpt", "--iterations", "2", "--out", str(out), "--no-pictures"]) == 0
     config = json.loads((out / "config.json").read_text())
-    assert (config["dataset"], config["recipe"], len(config["classes"])) == ("alice", "text", 73)
+    assert (config["dataset"], config["recipe"], len(config["classes"])) == ("alice", "gpt", 73)
 
 
 # Sampling
