@@ -9,9 +9,9 @@ from matplotlib.mathtext import MathTextParser
 import models
 import tinygrad_np as tg
 from scripts.training import loss_of
+from tests.compile.test_compile_ops import drawn
 from tests.derivation.test_ops import derivation_of
 from tests.registry import CALLS, listed
-from tests.test_compile_ops import drawn
 from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
 from tinygrad_np.derivations.derived import Derivation

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.compile.test_compile_ops import drawn
 from tests.registry import CALLS, listed, weights_for
-from tests.test_compile_ops import drawn
 from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
 

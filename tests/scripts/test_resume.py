@@ -22,7 +22,7 @@ from scripts.checkpoints import Checkpoints, open_checkpoint
 from tests import tiny
 from tinygrad_np.serialization import PARTIAL, read
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

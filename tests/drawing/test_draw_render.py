@@ -295,7 +295,7 @@ def test_the_command_says_what_is_wrong(
 ) -> None:
     assert main(["four_layer", "--out", str(tmp_path / "g.svg")]) == 1
     assert "there is no model called 'four_layer'" in capsys.readouterr().err
-    assert main(["tests.test_train:no_module", "--out", str(tmp_path / "g.svg")]) == 1
+    assert main(["tests.scripts.test_train:no_module", "--out", str(tmp_path / "g.svg")]) == 1
     assert "made a int, not a tinygrad_np.nn.Module" in capsys.readouterr().err
     monkeypatch.setenv("PATH", "")
     assert main(["three_layer", "--out", str(tmp_path / "g.png")]) == 1

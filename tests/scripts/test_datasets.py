@@ -10,7 +10,7 @@ from scripts import datasets
 from tests import tiny
 from tinygrad_np.data import IDXError, load_mnist, write_idx
 
-BUNDLED = Path(__file__).parents[1] / "data" / "mnist"
+BUNDLED = Path(__file__).parents[2] / "data" / "mnist"
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from tests import tiny
 from tinygrad_np.data import load_mnist, read_idx, write_idx
 
 Array = NDArray[Any]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

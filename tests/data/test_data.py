@@ -547,7 +547,7 @@ def test_a_set_without_images(folder: Path) -> None:
 
 # MNIST
 
-BUNDLED = Path(__file__).resolve().parents[1] / "data" / "mnist"
+BUNDLED = Path(__file__).resolve().parents[2] / "data" / "mnist"
 MD5 = {
     TRAIN_IMAGES: "6bbc9ace898e44ae57da46a324031adb",
     TRAIN_LABELS: "a25bea736e30d166cdddb491f175f624",
