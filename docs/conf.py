@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # generate.py beside this file, scripts/ and models/
 
 import generate  # noqa: E402
+import mathml  # noqa: E402
 
 import tinygrad_np  # noqa: E402
 
@@ -22,6 +23,7 @@ release = tinygrad_np.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "tinygrad_np"
 html_static_path = ["_static"]
@@ -69,6 +71,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def setup(app: Any) -> None:
-    """Write the generated pages before anything is read, and check the cells afterwards."""
+    """Write the generated pages before anything is read, and look at the cells afterwards."""
+    block, inline = (mathml.show_block, None), (mathml.show_inline, None)
+    app.add_html_math_renderer("mathml", inline_renderers=inline, block_renderers=block)
+    app.connect("doctree-read", mathml.convert_outputs)
     app.connect("builder-inited", lambda app: generate.write(HERE / "reference"))
     app.connect("doctree-read", generate.check_errors)

@@ -126,6 +126,8 @@ def _entry(name: str) -> str:
     value = pkgutil.resolve_name(f"tinygrad_np.{name}")
     if isinstance(value, type):
         options = "" if issubclass(value, Exception | Function) else "\n   :members:"
+        if fields := getattr(value, "_fields", ()):  # of a NamedTuple; the class tells of them
+            options += f"\n   :exclude-members: {', '.join(fields)}"
         return f".. autoclass:: tinygrad_np.{name}{options}\n"
     op = tg.OPS.get(name)
     if op is None or op.composite:
@@ -163,8 +165,8 @@ def _table() -> str:
     for result in found:
         op, worst = tg.OPS[result.name], result.worst()
         name = result.name if result.name in documented() else f"``{result.name}``"
-        link = f":func:`~tinygrad_np.{name}`" if name == result.name else name
-        rules = ", ".join(_rules(op)) or "from other ops"
+        link = f":py:func:`{name} <tinygrad_np.{name}>`" if name == result.name else name
+        rules = "\n       ".join(f"| {rule}" for rule in _rules(op)) or "from other ops"
         errors = [f"{worst[column]:.0e}" if column in worst else "" for column in COLUMNS[:3]]
         rows.append((link, rules, str(result.calls), *errors))
     table = [".. list-table::", "   :header-rows: 1", "   :class: ops", ""]
