@@ -83,7 +83,7 @@ class Conv1d(_Conv):
     """``tg.conv1d`` with a trained ``weight`` (O, C / groups, K) and ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.Conv1d(3, 8, kernel_size=5)(np.ones((2, 3, 20))).shape
+    >>> tg.nn.Conv1d(3, 8, kernel_size=5)(np.ones((2, 3, 20), np.float32)).shape
     (2, 8, 16)
     """
 
@@ -111,7 +111,7 @@ class Conv3d(_Conv):
     """``tg.conv3d`` with a trained ``weight`` (O, C / groups, KD, KH, KW) and ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.Conv3d(1, 4, kernel_size=3)(np.ones((2, 1, 5, 5, 5))).shape
+    >>> tg.nn.Conv3d(1, 4, kernel_size=3)(np.ones((2, 1, 5, 5, 5), np.float32)).shape
     (2, 4, 3, 3, 3)
     """
 
@@ -154,7 +154,7 @@ class ConvTranspose1d(_ConvTranspose):
     """``tg.conv_transpose1d`` with a trained ``weight`` (C, O / groups, K) and ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.ConvTranspose1d(3, 2, kernel_size=4, stride=2)(np.ones((1, 3, 5))).shape
+    >>> tg.nn.ConvTranspose1d(3, 2, kernel_size=4, stride=2)(np.ones((1, 3, 5), np.float32)).shape
     (1, 2, 12)
     """
 
@@ -165,7 +165,7 @@ class ConvTranspose2d(_ConvTranspose):
     """``tg.conv_transpose2d`` with a trained ``weight`` (C, O / groups, KH, KW), ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.ConvTranspose2d(3, 2, kernel_size=2, stride=2)(np.ones((1, 3, 4, 4))).shape
+    >>> tg.nn.ConvTranspose2d(3, 2, kernel_size=2, stride=2)(np.ones((1, 3, 4, 4), np.float32)).shape
     (1, 2, 8, 8)
     """
 
