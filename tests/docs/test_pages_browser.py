@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 pytest.importorskip("selenium")
-from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait
 
 pytestmark = pytest.mark.browser
 
