@@ -70,7 +70,7 @@ def by_hand(
     parameters: list[Array], update: Update,
 ) -> Trained:  # fmt: skip
     """Plain NumPy, from a function that returns the loss and the gradients, in order."""
-    buffers = [[np.zeros_like(p) for _ in range(update.buffers)] for p in parameters]
+    buffers = [update.buffers(p) for p in parameters]
 
     def step(x: Array, labels: Array) -> Any:
         loss, gradients = loss_and_gradients(parameters, x, labels)

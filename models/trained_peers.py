@@ -40,7 +40,7 @@ def torch_compile(loss_of: Loss, start: list[Array], update: Update) -> Trained:
     import torch
 
     parameters = [torch.from_numpy(array) for array in start]
-    buffers = [[torch.zeros_like(p) for _ in range(update.buffers)] for p in parameters]
+    buffers = [update.buffers(p) for p in parameters]
     gradients_and_loss = torch.func.grad_and_value(loss_of)
 
     def whole(parameters: list[Any], buffers: list[list[Any]], x: Any, labels: Any) -> Any:
@@ -64,7 +64,7 @@ def jax_jit(loss_of: Loss, start: list[Array], update: Update) -> Trained:
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", start[0].dtype == np.float64)
-    state = [[jnp.array(p), *(jnp.zeros_like(p) for _ in range(update.buffers))] for p in start]
+    state = [[p, *update.buffers(p)] for p in map(jnp.array, start)]
 
     def whole(state: list[list[Any]], x: Any, labels: Any) -> Any:
         loss, gradients = jax.value_and_grad(loss_of)([own[0] for own in state], x, labels)

@@ -12,9 +12,8 @@ import tinygrad_np as tg
 class Update(Protocol):
     """The rule of an optimiser, and the optimiser itself in ours and in PyTorch."""
 
-    @property
-    def buffers(self) -> int:
-        """How many arrays of its shape, zeros at first, a parameter needs beside it."""
+    def buffers(self, p: Any) -> list[Any]:
+        """The arrays that a parameter needs beside it, as they are at first."""
 
     def __call__(self, p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         """The new parameter and buffers, by arithmetic alone; ``g`` is the gradient."""
@@ -33,9 +32,8 @@ class SGD:
     rate: float
     momentum: float = 0.0
 
-    @property
-    def buffers(self) -> int:
-        return 1 if self.momentum else 0
+    def buffers(self, p: Any) -> list[Any]:
+        return [0 * p] if self.momentum else []
 
     def __call__(self, p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
         if not buffers:
@@ -57,5 +55,48 @@ class SGD:
                 for p, g, v in zip(parameters, gradients, velocities, strict=True):
                     step = g if v is None else v.mul_(self.momentum).add_(g)
                     p.sub_(step, alpha=self.rate)
+
+        return update
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Means of the gradients and of their squares, corrected; decoupled weight decay.
+
+    (Loshchilov, Hutter 2019.) A mean that starts at 0 is too small by 1 - betaᵗ after t updates.
+    This is the same mean over ones in the place of gradients, and is kept like it.
+    """
+
+    rate: float
+    decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def buffers(self, p: Any) -> list[Any]:
+        one = p.reshape(-1)[0]
+        return [0 * p, 0 * p, 0 * one, 0 * one]
+
+    def __call__(self, p: Any, g: Any, *buffers: Any) -> tuple[Any, ...]:
+        (a, b), (m, v, of_m, of_v) = self.betas, buffers
+        m, v = a * m + (1 - a) * g, b * v + (1 - b) * (g * g)
+        of_m, of_v = a * of_m + (1 - a), b * of_v + (1 - b)
+        change = self.rate / of_m * m / ((v / of_v) ** 0.5 + self.eps)
+        return p - change - self.rate * self.decay * p, m, v, of_m, of_v
+
+    def ours(self, parameters: Iterable[tg.Tensor]) -> tg.optim.Optimizer:
+        return tg.optim.AdamW(parameters, self.rate, self.betas, self.eps, self.decay)
+
+    def torch(self, parameters: list[Any]) -> Callable[[Iterable[Any]], None]:
+        """``torch.optim.AdamW``, all parameters in one call."""
+        import torch
+
+        optimizer = torch.optim.AdamW(
+            parameters, self.rate, self.betas, self.eps, self.decay, fused=True
+        )
+
+        def update(gradients: Iterable[Any]) -> None:
+            for p, g in zip(parameters, gradients, strict=True):
+                p.grad = g
+            optimizer.step()
 
         return update

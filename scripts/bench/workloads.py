@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.trained import Array
-from models.updates import SGD
+from models.updates import SGD, AdamW
 
 LEARNING_RATE = 0.01
 
@@ -56,6 +56,10 @@ WORKLOADS = {
         Workload(
             "W6", "conv2d 32→64, 3×3, 28×28, batch 64, forward and backward", "convolution",
             {"channels": 32, "filters": 64, "side": 28, "batch": 64}, {},
+        ),
+        Workload(
+            "W7", "GPT, 2 layers, width 64, 4 heads, 64 tokens, batch 16, AdamW", "gpt",
+            {"batch": 16}, {"update": AdamW(0.001)},
         ),
     )
 }  # fmt: skip

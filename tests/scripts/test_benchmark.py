@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from models.updates import SGD
+from models.updates import SGD, AdamW
 from scripts import benchmark
 from scripts.bench import growth, overhead, report, start
 from scripts.bench.libraries import LIBRARIES, Library
@@ -54,6 +54,10 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
         *SMALL.values(),
         Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
         Workload("S4", "small", "lenet", {"batch": 2}, {"update": SGD(0.01)}),
+        Workload(
+            "S6", "small", "gpt", {"batch": 3, "vocabulary": 7, "width": 8, "context": 5},
+            {"update": AdamW(0.001)},
+        ),
         replace(
             WORKLOADS["W6"], name="S5", sizes={"channels": 2, "filters": 3, "side": 5, "batch": 4}
         ),

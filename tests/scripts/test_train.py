@@ -14,6 +14,7 @@ import tinygrad_np as tg
 from models.three_layer import ThreeLayer
 from scripts import draw_graph, gradcheck, show_digits, train, training
 from scripts.augmentation import shifted
+from scripts.measures import ACCURACY
 from scripts.recipes import RECIPES
 from tests import tiny
 from tinygrad_np import nn
@@ -160,7 +161,7 @@ def trained(data: DataSet, seed: int, updates: int, **options: Any) -> Any:
         losses.append(run.update())
         if run.row_due:
             run.evaluate()
-    return net.state_dict(), [(r.epoch, r.train_loss, r.test_accuracy) for r in run.rows], losses
+    return net.state_dict(), [(r.epoch, r.train_loss, r.test) for r in run.rows], losses
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(digits: DataSet) -> None:
@@ -286,15 +287,15 @@ def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: Dat
     net = Small()
     x, labels = digits[1]
     hits = np.argmax(x @ net.layer.weight.data.T, axis=1) == labels
-    assert training.accuracy(net, x, labels) == hits.mean()
-    assert training.accuracy(net, x[:1], labels[:1]) == hits[0]
+    assert training.measured(ACCURACY, net, x, labels) == hits.mean()
+    assert training.measured(ACCURACY, net, x[:1], labels[:1]) == hits[0]
     assert net.training
 
 
 def test_accuracy_leaves_parts_in_the_mode_they_were_in(digits: DataSet) -> None:
     net = Small()
     net.layer.eval()  # frozen, as dropout or running means may be
-    training.accuracy(net, *digits[1])
+    training.measured(ACCURACY, net, *digits[1])
     assert net.training
     assert not net.layer.training
 
