@@ -21,6 +21,7 @@ EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory
 examples:
   python -m scripts.derive three_layer > by_hand.py
   python -m scripts.derive relu_sgd --latex
+  python -m scripts.derive gpt
 """
 
 

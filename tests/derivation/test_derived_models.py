@@ -53,13 +53,7 @@ def derived(name: str, seed: int) -> tuple[Derivation, dict[str, Any]]:
     return found, {"loss": losses[0].data} | true
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(name for name in models.MODELS if name != "lenet"),
-        pytest.param("lenet", marks=pytest.mark.xfail(reason="convolution is not derived yet")),
-    ],
-)
+@pytest.mark.parametrize("name", models.MODELS)
 def test_the_source_runs_alone_and_is_backward(name: str, tmp_path: Path) -> None:
     source = ""
     given: dict[str, Any] = {}

@@ -35,6 +35,7 @@ def _check_indices(index: Any, count: int, name: str) -> None:
 
 
 def _embedding_weight(g: Any, index: Any, weight_shape: Shape, padding_idx: int | None) -> Any:
+    """g, added up for each row of index"""
     if padding_idx is not None:
         index = tracing.as_array(index)
         g = np.where((index == padding_idx % weight_shape[0])[..., None], 0, g)
@@ -90,6 +91,7 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
 
 
 def _masked_softmax_x(g: Any, out: Any, mask: Any) -> Any:
+    """out * (g - (g * out).sum(axis=-1, keepdims=True))"""
     # The mask is named, and so kept, for derivations; where it does not hold, out is 0.
     return out * (g - (wide(g) * out).sum(axis=-1, keepdims=True))
 
@@ -138,6 +140,11 @@ def attention_weights(
     ``attn_mask`` broadcasts to (..., L, S): booleans, where True means to take part, or numbers to
     be added. ``is_causal``: query i sees keys 0..i. ``scale`` is 1 / √E by default. The weights of
     a query that sees nothing are 0.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> weights = tg.attention_weights(np.eye(2), np.eye(2), is_causal=True)
+    >>> weights.data.round(2).tolist()
+    [[1.0, 0.0], [0.33, 0.67]]
     """
     size = np.shape(query)[-1]
     factor = (1 / math.sqrt(size) if size else 1.0) if scale is None else scale
