@@ -41,7 +41,7 @@ class Sequential(_Listed):
 
     >>> import numpy as np, tinygrad_np as tg
     >>> net = tg.nn.Sequential(tg.nn.Linear(4, 3), tg.nn.ReLU(), tg.nn.Linear(3, 2))
-    >>> net(np.ones((5, 4))).shape
+    >>> net(np.ones((5, 4), np.float32)).shape
     (5, 2)
     """
 

@@ -83,7 +83,7 @@ class Conv1d(_Conv):
     """``tg.conv1d`` with a trained ``weight`` (O, C / groups, K) and ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.Conv1d(3, 8, kernel_size=5)(np.ones((2, 3, 20))).shape
+    >>> tg.nn.Conv1d(3, 8, kernel_size=5)(np.ones((2, 3, 20), np.float32)).shape
     (2, 8, 16)
     """
 
@@ -111,7 +111,7 @@ class Conv3d(_Conv):
     """``tg.conv3d`` with a trained ``weight`` (O, C / groups, KD, KH, KW) and ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.Conv3d(1, 4, kernel_size=3)(np.ones((2, 1, 5, 5, 5))).shape
+    >>> tg.nn.Conv3d(1, 4, kernel_size=3)(np.ones((2, 1, 5, 5, 5), np.float32)).shape
     (2, 4, 3, 3, 3)
     """
 
