@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show by themselves: pages need neither scripts nor a network."""
+"""Formulas as MathML, which browsers show by themselves, without scripts and a network."""
 
 from __future__ import annotations
 

@@ -159,11 +159,11 @@ def sample_of(place: int, array: Array) -> Sample:
 
 
 def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
-    """The saved values, with constants themselves in place of their copies: for drawings."""
+    """The saved values, with constants themselves, where they are alive, in place of copies."""
     values = list(saved)
     for place, constant in constants:
         found = constant() if isinstance(constant, weakref.ref) else constant
-        if found is not None and values[place] is not None:
+        if found is not None:
             values[place] = found
     return tuple(values)
 

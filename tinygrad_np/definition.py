@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -91,16 +91,14 @@ class Op:
         """Whether gradients flow through this op."""
         return self.composite or bool(self.gradients)
 
-    def formula(self, name: str, values: Mapping[str, Any] | None = None) -> str:
+    def formula(self, name: str) -> str:
         """The gradient rule of one input in its own words, read from its definition.
-
-        Of a rule with several cases, the one that ``values`` (of what it reads) lead to.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
         'g * y'
         """
-        return expression(self.gradients[name], values)
+        return expression(self.gradients[name])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""

@@ -75,7 +75,7 @@ class Node:
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
     ``samples`` are of large constants among ``saved``, released with these.
-    ``originals`` are what constants were copied from, for drawings. A leaf has two more:
+    ``originals`` are the constants themselves, for drawings. A leaf has two more:
     ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
     change of it by an optimiser.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.

@@ -21,7 +21,8 @@ class LiveChart:
 
     Raises TypeError for a value that is no number.
 
-    >>> import io, tinygrad_np as tg
+    >>> import tinygrad_np as tg
+    >>> import io
     >>> chart = tg.LiveChart(total=2, file=io.StringIO())
     >>> for loss in (0.5, 0.25):
     ...     chart(loss=loss)

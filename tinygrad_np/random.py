@@ -9,6 +9,7 @@ import numpy as np
 from . import tracing
 from .cases import booleans, case, normal
 from .definition import Value, composite, op
+from .source import said
 from .tensor import Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
@@ -57,7 +58,9 @@ def is_default(rng: object) -> bool:
 @op(
     cases=[case(normal(3, 4), booleans(3, 4), 0.5), case(normal(3), booleans(3), 0.2),
            case(normal(2, 3, 2), booleans(2, 3, 1), 0.5)],
-    x=lambda g, mask, p: g * (mask / ((1 - p) or 1)).astype(g.dtype),
+    x=said(
+        "g * mask / (1 - p)", lambda g, mask, p: g * (mask / ((1 - p) or 1)).astype(g.dtype)
+    ),
 )  # fmt: skip
 def masked(x: Value, mask: Value, p: float) -> Value:
     """x mask / (1 - p): where p is 1, all is masked."""

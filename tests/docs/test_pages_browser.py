@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 pytest.importorskip("selenium")
-from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait
 
 pytestmark = pytest.mark.browser
 
@@ -73,7 +73,9 @@ def test_a_page_fits_the_screen_and_its_pictures_load(
     browser: Any, address: str, page: str
 ) -> None:
     browser.get(f"{address}/{page}")
-    WebDriverWait(browser, 20).until(lambda b: b.find_elements("css selector", "h1, #search-results"))
+    WebDriverWait(browser, 20).until(
+        lambda b: b.find_elements("css selector", "h1, #search-results")
+    )
     assert excess(browser, 1280) == 0
     assert excess(browser, 390) == 0
     sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")

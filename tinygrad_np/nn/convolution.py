@@ -154,7 +154,7 @@ class ConvTranspose1d(_ConvTranspose):
     """``tg.conv_transpose1d`` with a trained ``weight`` (C, O / groups, K) and ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.ConvTranspose1d(3, 2, kernel_size=4, stride=2)(np.ones((1, 3, 5))).shape
+    >>> tg.nn.ConvTranspose1d(3, 2, kernel_size=4, stride=2)(np.ones((1, 3, 5), np.float32)).shape
     (1, 2, 12)
     """
 
@@ -165,7 +165,8 @@ class ConvTranspose2d(_ConvTranspose):
     """``tg.conv_transpose2d`` with a trained ``weight`` (C, O / groups, KH, KW), ``bias`` (O,).
 
     >>> import numpy as np, tinygrad_np as tg
-    >>> tg.nn.ConvTranspose2d(3, 2, kernel_size=2, stride=2)(np.ones((1, 3, 4, 4))).shape
+    >>> layer = tg.nn.ConvTranspose2d(3, 2, kernel_size=2, stride=2)
+    >>> layer(np.ones((1, 3, 4, 4), np.float32)).shape
     (1, 2, 8, 8)
     """
 

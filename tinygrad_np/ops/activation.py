@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import REAL, case, distinct, normal, uniform
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from .elementwise import floats, like, multiply, negative, tanh, wide
 from .shape import split
@@ -33,7 +34,7 @@ def sigmoid(x: Value) -> Value:
         return 1 / (1 + np.exp(-floats(x)))
 
 
-@op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](0.0 - x))
+@op(cases=REAL, analytic=False, x=said("g * sigmoid(-x)", lambda g, x: g * OPS["sigmoid"](0.0 - x)))
 def log_sigmoid(x: Value) -> Value:
     """log(sigmoid(x)), precise for large negative x. Gradient: g sigmoid(-x).
 
@@ -47,9 +48,9 @@ def log_sigmoid(x: Value) -> Value:
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: (
+    x=said("where(x > 0, g, g * alpha * exp(x))", lambda g, x, alpha: (
         g * np.where(x > 0, 1, alpha * np.exp(np.where(x > 0, 0, x))).astype(g.dtype)
-    ),
+    )),
 )  # fmt: skip
 def elu(x: Value, alpha: float = 1.0) -> Value:
     """x where positive, else alpha (exp(x) - 1). (Clevert, Unterthiner, Hochreiter 2016.)
@@ -73,6 +74,7 @@ def _gate(x: Any, approximate: str) -> Any:
 
 
 def _gelu_x(g: Any, x: Any, gate: Any, approximate: str) -> Any:
+    """g * (gate + x * slope of the gate)"""
     if approximate == "none":
         return g * (gate + np.clip(x, -40.0, 40.0) * density(x))
     near = np.clip(x, -10.0, 10.0)
@@ -114,6 +116,7 @@ def silu(x: Operand) -> Tensor:
 
 
 def _softplus_x(g: Any, x: Any, beta: float, threshold: float) -> Any:
+    """g * sigmoid(beta * x)"""
     steep = x * beta > threshold
     return g * np.where(steep, 1, OPS["sigmoid"](beta * np.where(steep, 0, x))).astype(g.dtype)
 
@@ -162,9 +165,9 @@ def selu(x: Operand) -> Tensor:
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(
-        g.dtype
-    ),
+    x=said("where(x > 0, g, g * exp(x / alpha))", lambda g, x, alpha: (
+        g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(g.dtype)
+    )),
 )  # fmt: skip
 def celu(x: Value, alpha: float = 1.0) -> Value:
     """x where positive, else alpha (exp(x / alpha) - 1). (Barron 2017.)
@@ -234,6 +237,13 @@ def by_rows(x: Value, axis: int = -1) -> Value:
     return x if order == "K" else np.positive(x, order=order)
 
 
+def largest(x: Value, axis: int = -1) -> Value:
+    """The largest elements along ``axis``, which is kept; -inf where there are none."""
+    if x.shape[axis]:
+        return x.max(axis=axis, keepdims=True)
+    return x.max(axis=axis, keepdims=True, initial=-np.inf)
+
+
 _ROWS = [
     case(normal(3, 4)),
     case(normal(3, 4), axis=0),
@@ -252,7 +262,7 @@ def softmax(x: Value, axis: int = -1) -> Value:
     [0.5, 0.5]
     """
     rows = by_rows(x, axis)
-    powers = np.exp(rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf))
+    powers = np.exp(rows - largest(rows.real, axis))
     return like(powers / powers.sum(axis=axis, keepdims=True), x)
 
 
@@ -265,7 +275,7 @@ def log_softmax(x: Value, axis: int = -1) -> Value:
     [-1000.0, 0.0]
     """
     rows = by_rows(x, axis)
-    shifted = rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf)
+    shifted = rows - largest(rows.real, axis)
     if not x.size:  # the log of no shares
         return like(shifted, x)
     return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)

@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import case, distinct, integers, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from ..tracing import as_array, pure
 from .elementwise import like, wide
@@ -33,7 +34,10 @@ _CASES = [
 ]
 
 
-@op(cases=_CASES, x=lambda g, x_shape, index: OPS["scatter"](g, index, x_shape))
+@op(
+    cases=_CASES,
+    x=said("g at the index, else 0", lambda g, x_shape, index: OPS["scatter"](g, index, x_shape)),
+)
 def getitem(x: Value, index: Any) -> Value:
     """``x[index]``: slices, None, Ellipsis, integer and boolean arrays, as in NumPy.
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..cases import case, normal, regular
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
+from ..source import said
 from ..tensor import NUMPY, Operand, Tensor
 from ..tracing import pure
 from .elementwise import multiply, wide
@@ -40,6 +41,7 @@ MATRICES = [
 
 
 def _matmul_x(g: Any, x_shape: Shape, y: Any) -> Any:
+    """g @ y.mT"""
     if y.ndim == 1:
         return g[..., None] * y
     if len(x_shape) == 1:
@@ -48,6 +50,7 @@ def _matmul_x(g: Any, x_shape: Shape, y: Any) -> Any:
 
 
 def _matmul_y(g: Any, x: Any, y_shape: Shape) -> Any:
+    """x.mT @ g"""
     if x.ndim == 1:
         return x[:, None] * g[..., None, :] if len(y_shape) > 1 else x * g
     if len(y_shape) == 1:
@@ -172,7 +175,7 @@ def _flat(x: Any) -> Any:
            case(normal(4), normal(2, 4), normal(2)),
            case(normal(2, 3, 4), normal(2, 4), normal(2))],
     x=lambda g, weight: g @ weight,
-    weight=lambda g, x: _flat(g).mT @ _flat(x),
+    weight=said("g.mT @ x", lambda g, x: _flat(g).mT @ _flat(x)),
     bias=lambda g: g,
 )  # fmt: skip
 def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
@@ -214,7 +217,9 @@ def _misfit(x: Any, weight: Any) -> str:
 def _einsum_operand(
     g: Any, i: int, operands: tuple[Any, ...], operands_shape: tuple[Shape, ...], subscripts: str
 ) -> Any:
-    """The gradient of one operand, itself an Einstein sum: output and operand change places.
+    """einsum of g and the other operands
+
+    Itself an Einstein sum: output and operand change places.
 
     An index that only this operand has is spread by a vector of ones, and one that it has twice
     is put on the diagonal by an identity matrix.
@@ -400,12 +405,14 @@ def inv(x: Value) -> Value:
 
 
 def _solve_b(g: Any, a: Any, b_shape: Shape) -> Any:
+    """solve(a.mT, g)"""
     if len(b_shape) > 1:
         return np.linalg.solve(a.mT, g)
     return np.linalg.solve(a.mT, g[..., None])[..., 0]
 
 
 def _solve_a(g: Any, a: Any, b_shape: Shape, out: Any) -> Any:
+    """-solve(a.mT, g) @ out.mT"""
     back = _solve_b(g, a, b_shape)
     return -back[..., None] * out[..., None, :] if len(b_shape) == 1 else -back @ out.mT
 
@@ -488,6 +495,7 @@ def cofactors(x: Value) -> Value:
 
 
 def _minors_x(g: Any, x: Any, w: Any) -> Any:
+    """the derivative of minors(x, w), times g"""
     c = np.linalg.inv(x).mT
     cw = c @ w.mT @ c
     cg = c @ g.mT @ c

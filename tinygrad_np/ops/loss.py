@@ -13,6 +13,7 @@ import numpy as np
 from .. import tracing
 from ..cases import Case, above_zero, case, normal, uniform
 from ..definition import OPS, Value, composite, op
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from .activation import log_sigmoid
 from .elementwise import (
@@ -106,11 +107,17 @@ def _fit(name: str, x: Any, y: Any) -> None:
 @op(
     cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), "sum"),
            case(normal(3), normal(3), "none")],
-    predictions=lambda g, predictions, targets, reduction: (
-        2 * (predictions - targets) * share(g, predictions.size, reduction)
+    predictions=said(
+        "2 * (predictions - targets) * g / n",
+        lambda g, predictions, targets, reduction: (
+            2 * (predictions - targets) * share(g, predictions.size, reduction)
+        ),
     ),
-    targets=lambda g, predictions, targets, reduction: (
-        2 * (targets - predictions) * share(g, predictions.size, reduction)
+    targets=said(
+        "2 * (targets - predictions) * g / n",
+        lambda g, predictions, targets, reduction: (
+            2 * (targets - predictions) * share(g, predictions.size, reduction)
+        ),
     ),
 )  # fmt: skip
 def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Value:
@@ -285,7 +292,10 @@ def _bounded(x: Any) -> Any:
 
 @op(
     cases=[case(uniform(0.1, 0.9, 3, 4)), case(uniform(0.1, 0.9))],
-    x=lambda g, x, out: g * np.where(out > -100, 1, 0).astype(g.dtype) / np.where(x == 0, 1, x),
+    x=said(
+        "where(out > -100, g / x, 0)",
+        lambda g, x, out: g * np.where(out > -100, 1, 0).astype(g.dtype) / np.where(x == 0, 1, x),
+    ),
 )  # fmt: skip
 def bounded_log(x: Value) -> Value:
     """log x, and at least -100."""
@@ -340,11 +350,17 @@ def _targets_slope(logits: Any, weight: Any, pos_weight: Any) -> Any:
 
 @op(
     cases=_BINARY, analytic=False,
-    logits=lambda g, logits, targets, reduction, weight, pos_weight: (
-        _logits_slope(logits, targets, weight, pos_weight) * share(g, logits.size, reduction)
+    logits=said(
+        "weighted(sigmoid(logits) - targets) * g / n",
+        lambda g, logits, targets, reduction, weight, pos_weight: (
+            _logits_slope(logits, targets, weight, pos_weight) * share(g, logits.size, reduction)
+        ),
     ),
-    targets=lambda g, logits, reduction, weight, pos_weight: (
-        _targets_slope(logits, weight, pos_weight) * share(g, logits.size, reduction)
+    targets=said(
+        "-weighted(logits) * g / n",
+        lambda g, logits, reduction, weight, pos_weight: (
+            _targets_slope(logits, weight, pos_weight) * share(g, logits.size, reduction)
+        ),
     ),
 )  # fmt: skip
 def binary_cross_entropy_with_logits(

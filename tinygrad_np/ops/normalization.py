@@ -27,6 +27,7 @@ __all__ = [
 
 
 def _standardize_x(g: Any, x: Any, out: Any, scale: Any, axis: Axis) -> Any:
+    """(g - mean(g) - out * mean(g * out)) * scale"""
     g = wide(g)  # x is named, and so kept, for the scale's own derivative
     shared = (g * out).mean(axis=axis, keepdims=True)
     return (g - g.mean(axis=axis, keepdims=True) - out * shared) * scale

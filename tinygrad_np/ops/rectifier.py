@@ -9,6 +9,7 @@ import numpy as np
 
 from ..cases import REAL, case, distinct, normal
 from ..definition import Value, composite, op
+from ..source import said
 from ..tensor import Operand, Tensor
 from .elementwise import kept, wide
 
@@ -53,6 +54,7 @@ def _by_feature(weight: Any, ndim: int) -> Any:
 
 
 def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
+    """sum of g * x where x < 0"""
     part = wide(np.where(x > 0, 0, g)) * np.minimum(x, 0)
     if math.prod(weight_shape) == 1:
         return part.sum().reshape(weight_shape)
@@ -63,7 +65,10 @@ def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
     cases=[case(normal(3, 4), normal(1)), case(normal(2, 3, 2), normal(3)),
            case(normal(4), normal(1))],
     analytic=False,
-    x=lambda g, x, weight: np.where(x > 0, g, g * _by_feature(weight, x.ndim)),
+    x=said(
+        "where(x > 0, g, g * weight)",
+        lambda g, x, weight: np.where(x > 0, g, g * _by_feature(weight, x.ndim)),
+    ),
     weight=_prelu_weight,
 )  # fmt: skip
 def prelu(x: Value, weight: Value) -> Value:
@@ -87,7 +92,10 @@ def prelu(x: Value, weight: Value) -> Value:
     cases=[case(distinct(3, 8)), case(distinct(8), -0.2, 0.3), case(distinct()),
            case(distinct(0, 2))],
     analytic=False,
-    x=lambda g, x, min_val, max_val: kept(g, ~((x <= min_val) | (x >= max_val))),
+    x=said(
+        "where((min_val < x) & (x < max_val), g, 0)",
+        lambda g, x, min_val, max_val: kept(g, ~((x <= min_val) | (x >= max_val))),
+    ),
 )  # fmt: skip
 def hardtanh(x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
     """x limited to the range from ``min_val`` to ``max_val``. Gradient: g inside, else 0.
@@ -113,7 +121,11 @@ def relu6(x: Operand) -> Tensor:
 _WIDE = [case(distinct(90)), case(distinct(3, 4)), case(distinct()), case(distinct(0, 2))]
 
 
-@op(cases=_WIDE, analytic=False, x=lambda g, x: kept(g / 6, ~((x <= -3) | (x >= 3))))
+@op(
+    cases=_WIDE,
+    analytic=False,
+    x=said("where(abs(x) < 3, g / 6, 0)", lambda g, x: kept(g / 6, ~((x <= -3) | (x >= 3)))),
+)
 def hardsigmoid(x: Value) -> Value:
     """min(max(x + 3, 0), 6) / 6. Gradient: g / 6 where -3 < x < 3, else 0.
 
@@ -125,6 +137,7 @@ def hardsigmoid(x: Value) -> Value:
 
 
 def _hardswish_x(g: Any, x: Any) -> Any:
+    """where(x < 3, where(x > -3, g * (x / 3 + 1 / 2), 0), g)"""
     return kept(g * (np.clip(x, -3, 3) / 3 + 0.5), ~((x <= -3) | (x >= 3))) + kept(g, x >= 3)
 
 
@@ -143,7 +156,10 @@ def hardswish(x: Value) -> Value:
 
 @op(
     cases=[case(distinct(3, 8)), case(distinct(8), 0.2), case(distinct()), case(distinct(0, 2))],
-    analytic=False, x=lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    analytic=False, x=said(
+        "where(abs(x) > lambd, g, 0)",
+        lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    ),
 )  # fmt: skip
 def hardshrink(x: Value, lambd: float = 0.5) -> Value:
     """x, but 0 where ``|x| <= lambd``. Gradient: g, or 0.
@@ -157,7 +173,10 @@ def hardshrink(x: Value, lambd: float = 0.5) -> Value:
 
 @op(
     cases=[case(distinct(3, 8)), case(distinct(8), 0.2), case(distinct()), case(distinct(0, 2))],
-    analytic=False, x=lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    analytic=False, x=said(
+        "where(abs(x) > lambd, g, 0)",
+        lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    ),
 )  # fmt: skip
 def softshrink(x: Value, lambd: float = 0.5) -> Value:
     """x moved by ``lambd`` towards 0, and 0 where ``|x| <= lambd``. Gradient: g, or 0.
@@ -173,7 +192,10 @@ def softshrink(x: Value, lambd: float = 0.5) -> Value:
 
 @op(
     cases=[case(distinct(3, 8), 0.2, -1.0), case(distinct(8), -0.3, 5.0)], analytic=False,
-    x=lambda g, x, threshold: kept(g, ~(x <= threshold)),
+    # value is read so that the graph keeps it: a derivation calls the op again.
+    x=said(
+        "where(x > threshold, g, 0)", lambda g, x, threshold, value: kept(g, ~(x <= threshold))
+    ),
 )  # fmt: skip
 def threshold(x: Value, threshold: float, value: float) -> Value:
     """x where it is above ``threshold``, else ``value``. Gradient: g, or 0.

@@ -20,6 +20,7 @@ from ..cases import (
 )  # fmt: skip
 from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+from ..source import said
 from ..tensor import Tensor, plain
 from ..tracing import Traced
 from .elementwise import floats, kept, like, unless_zero, wide
@@ -56,7 +57,10 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 @op(
     cases=reductions(normal), numpy=np.mean,
-    x=lambda g, x_shape, axis: spread(wide(g) / _count(x_shape, axis), x_shape, axis),
+    x=said(
+        "g / n",
+        lambda g, x_shape, axis: spread(wide(g) / _count(x_shape, axis), x_shape, axis),
+    ),
 )  # fmt: skip
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged.
@@ -80,9 +84,9 @@ _SPREADS = [
 
 @op(
     cases=_SPREADS, numpy=np.var,
-    x=lambda g, x, axis, ddof: (
+    x=said("g * 2 * (x - mean(x)) / (n - ddof)", lambda g, x, axis, ddof: (
         spread(wide(g) * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
-    ),
+    )),
 )  # fmt: skip
 def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
     """The variance along ``axis``, divided by n - ``ddof``. Gradient: 2 g (x - mean) / (n - ddof).
@@ -98,6 +102,7 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
 
 def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
+    """g * (x - mean(x)) / ((n - ddof) * out)"""
     count = _count(x.shape, axis) - ddof
     part = spread(wide(g) / unless_zero(out) / count, x.shape, axis) * _centered(x, axis)
     if (slope := slope_at_zero(g, out)) is not None:
@@ -159,6 +164,7 @@ def _scale(x: Any, axis: Axis) -> Any:
 
 
 def _extreme_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    """where(x == out, g, 0)"""
     hits = x == out.reshape(kept_shape(x.shape, axis))
     g = wide(g)
     share = g / hits.sum(axis=axis).reshape(g.shape).astype(g.dtype)
@@ -193,6 +199,7 @@ def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    """g * exp(x - out)"""
     # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
     shares = _shares(wide(x), wide(out).reshape(kept_shape(x.shape, axis)))
     total = shares.sum(axis=axis, keepdims=True)
@@ -229,6 +236,7 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
+    """g * the product of the others"""
     # The product of all the others, from the left and from the right: right with zeros, too.
     axes = axes_of(axis, x.ndim)
     order = sorted(range(x.ndim), key=axes.__contains__)
@@ -276,8 +284,8 @@ _RUNNING: list[Case] = [
 @op(
     cases=[case(normal(2, 4), normal(2, 4)), case(normal(3), normal(3)),
            case(normal(2, 0), normal(2, 0))],
-    a=lambda g, a, out: _recurrence_b(g, a) * _shifted(out),
-    b=lambda g, a: _recurrence_b(g, a),
+    a=said("db * out of the step before", lambda g, a, out: _recurrence_b(g, a) * _shifted(out)),
+    b=said("linear_recurrence(a, g) from the end", lambda g, a: _recurrence_b(g, a)),
 )  # fmt: skip
 def linear_recurrence(a: Value, b: Value) -> Value:
     """y[k] = a[k] y[k-1] + b[k] along the last axis, from y[-1] = 0. Both of one shape.
@@ -308,9 +316,9 @@ def _recurrence_b(g: Any, a: Any) -> Any:
 
 @op(
     cases=_RUNNING, numpy=np.cumsum,
-    x=lambda g, x_shape, axis: (
+    x=said("cumsum(g) from the end", lambda g, x_shape, axis: (
         np.flip(np.cumsum(np.flip(wide(g), axis), axis), axis).reshape(x_shape)
-    ),
+    )),
 )  # fmt: skip
 def cumsum(x: Value, axis: int | None = None) -> Value:
     """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end.
@@ -323,6 +331,7 @@ def cumsum(x: Value, axis: int | None = None) -> Value:
 
 
 def _cumprod_x(g: Any, x: Any, axis: int | None) -> Any:
+    """the sum of g * out / x, from the end"""
     along = 0 if axis is None else axis
     lanes = np.moveaxis(wide(x).reshape(g.shape), along, -1)
     back = products_before(lanes) * _recurrence_b(np.moveaxis(wide(g), along, -1), lanes)
@@ -347,6 +356,7 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 
 
 def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
+    """g * sign(x) * (abs(x) / out) ** (ord - 1)"""
     size = out.reshape(kept_shape(x.shape, axis))
     if isinstance(g, Tensor) and some(plain(x) == 0):
         return _norm_part(g, x, size, ord, axis) + still(x, _norm_slope(g, x, out, ord, axis))

@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Axis, Shape
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 
 __all__ = [
@@ -54,7 +55,10 @@ def ravel(x: Value) -> Value:
 @op(
     cases=[case(normal(2, 3, 4)), case(normal(2, 3, 4), (1, 2, 0)), case(normal(2, 3), (-1, 0))],
     numpy=(np.transpose, np.permute_dims),
-    x=lambda g, axes: g.transpose(None if axes is None or g.ndim < 2 else _inverse(axes)),
+    x=said(
+        "g, transposed back",
+        lambda g, axes: g.transpose(None if axes is None or g.ndim < 2 else _inverse(axes)),
+    ),
 )  # fmt: skip
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
     """The axes in another order; None reverses them. Gradient: g with the order undone.
@@ -158,7 +162,7 @@ def flip(x: Value, axis: Axis = None) -> Value:
 @op(
     cases=[case(normal(5), 2), case(normal(3, 4), 1, 0), case(normal(3, 4), (1, -2), (0, 1))],
     numpy=np.roll,
-    x=lambda g, shift, axis: np.roll(g, -np.asarray(shift, int), axis),
+    x=said("roll(g, -shift)", lambda g, shift, axis: np.roll(g, -np.asarray(shift, int), axis)),
 )  # fmt: skip
 def roll(x: Value, shift: Any, axis: Any = None) -> Value:
     """The elements shifted along ``axis``; those pushed out at the end come in at the front.
@@ -174,6 +178,7 @@ def roll(x: Value, shift: Any, axis: Any = None) -> Value:
 
 
 def _part(g: Any, i: int, arrays_shape: tuple[Shape, ...], axis: int) -> Any:
+    """the part of g where this array went"""
     start = sum([shape[axis] for shape in arrays_shape[:i]])
     along = slice(start, start + arrays_shape[i][axis])
     return g[(slice(None),) * (axis % g.ndim) + (along,)]
@@ -306,6 +311,7 @@ def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
 
 
 def _tile_x(g: Any, x_shape: Shape, reps: Any) -> Any:
+    """the sum of g over the copies"""
     times = (reps,) if np.ndim(reps) == 0 else tuple(reps)
     times = (1,) * (len(x_shape) - len(times)) + times
     shape = (1,) * (len(times) - len(x_shape)) + x_shape
@@ -328,7 +334,9 @@ def tile(x: Value, reps: Any) -> Value:
     return np.tile(x, reps)
 
 
-def _unpadded(g: Any, x_shape: Shape, pad_width: Any) -> Any:
+def _unpadded(g: Any, x_shape: Shape, pad_width: Any, constant_values: float) -> Any:
+    """g without the frame"""
+    # constant_values is read so that the graph keeps it: a derivation calls the op again.
     starts = np.broadcast_to(pad_width, (len(x_shape), 2))[:, 0].tolist()
     return g[tuple([slice(start, start + n) for start, n in zip(starts, x_shape, strict=True)])]
 

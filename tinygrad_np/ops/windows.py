@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from ..tracing import pure
 from .elementwise import like, wide
@@ -195,9 +196,9 @@ def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilat
 @op(
     cases=[case(normal(2, 2, 3, 4), (2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1)),
            case(normal(1, 2, 4, 3), (2, 2), (2, 1), ((1, 1), (0, 0)), (2, 1))],
-    x=lambda g, x_shape, kernel, stride, padding, dilation: OPS["windows_folded"](
+    x=said("fold(g)", lambda g, x_shape, kernel, stride, padding, dilation: OPS["windows_folded"](
         g, x_shape[2:], kernel, stride, padding, dilation
-    ),
+    )),
 )  # fmt: skip
 def windows_unfolded(
     x: Value, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape
@@ -209,9 +210,9 @@ def windows_unfolded(
 @op(
     cases=[case(normal(2, 12, 4), (3, 4), (2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1)),
            case(normal(1, 8, 4), (4, 3), (2, 2), (2, 1), ((1, 1), (0, 0)), (2, 1))],
-    y=lambda g, kernel, stride, padding, dilation: OPS["windows_unfolded"](
+    y=said("unfold(g)", lambda g, kernel, stride, padding, dilation: OPS["windows_unfolded"](
         g, kernel, stride, padding, dilation
-    ),
+    )),
 )  # fmt: skip
 def windows_folded(
     y: Value, size: Shape, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape
