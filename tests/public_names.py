@@ -6,7 +6,7 @@ from typing import Any
 
 import tinygrad_np as tg
 
-INTERNAL = {"random.is_default", "random.masked"}
+INTERNAL = {"nn.of_name", "of_name", "random.is_default", "random.masked"}
 """What other files of the package use and nobody else calls."""
 
 
