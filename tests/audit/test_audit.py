@@ -262,7 +262,7 @@ def test_sums() -> None:
     delta = 2 * (h - T) / T.size * (1 - h**2)
     rows = tg.audit(layer, WEIGHTS, {"b": delta})
     assert kinds(rows) == ["sum"]
-    assert "a sum over axis 0 is missing: shape (6, 5), not (5,)" in rows.mistakes[0].words
+    assert "lacks a sum over axis 0: shape (6, 5), not (5,)" in rows.mistakes[0].words
     mean = tg.audit(layer, WEIGHTS, {"b": delta * 6})
     assert kinds(mean) == ["sum"] and "a mean over axis 0" in mean.mistakes[0].words
     assert kinds(tg.audit(layer, WEIGHTS, {"b": delta[0]})) == ["sum"]

@@ -13,12 +13,12 @@ from ..gradient_check import GradcheckReport, gradcheck, listed, scalar
 from ..gradient_check import names as names_of
 from ..graph import Node
 from ..tensor import Array, Tensor, plain
-from . import kinks
 from .mistakes import Mistake
+from .problem import Problem
 from .recording import Recorded, bare, recording
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search, State
-from .trace import Gradients, Trace, parts
+from .trace import Trace, parts
 
 TINY = 1e-50
 """Differences from the numerical derivative below this are none."""
@@ -191,15 +191,13 @@ class Judgement:
         self.trace, self.numerical = trace, numerical
         self.given = {n: a.astype(np.float64) for n, a in given.items()}
         self.found: dict[str, Diagnosis] = {}
-        fitted: Gradients = {}
-        misshapen: Gradients = {}
-        for name, array in self.given.items():
-            node = trace.targets[name]
-            if not self._faulty(name, array):
-                (fitted if array.shape == node.shape else misshapen)[node] = array
-        self.search, self.notes = kinks.best_convention(
-            trace, lambda true: Search(trace, fitted, misshapen, rtol, true)
-        )
+        sound = {
+            trace.targets[name]: array
+            for name, array in self.given.items()
+            if not self._faulty(name, array)
+        }
+        self.problem = Problem(trace, sound, rtol)
+        self.search, self.notes = Search(self.problem), self.problem.notes
 
     def _faulty(self, name: str, array: Array) -> bool:
         """Whether a gradient is nan, or autograd's own is in doubt."""
@@ -232,7 +230,7 @@ class Judgement:
         state = search.run()
         made: dict[Mistake, list[str]] = {}
         for name, node in trace.targets.items():
-            for mistake in search.explanation(state, node) if node in search.targets else ():
+            for mistake in search.explanation(state, node) if node in self.problem.targets else ():
                 made.setdefault(mistake, []).append(name)
         notes = [n for n in made if n.key == "epsilon"]
         for mistake in notes:
@@ -264,31 +262,31 @@ class Judgement:
 
     def _apart(self, name: str) -> tuple[float, Array]:
         node = self.trace.targets[name]
-        given, true = self.search.given[node], self.search.true[node]
+        given, true = self.problem.given[node], self.problem.true[node]
         largest = max(float(np.abs(true).max()), float(np.finfo(float).tiny))
         apart = np.abs(given - true)
         return float(apart.max()) / largest, apart
 
     def _diagnosis(self, state: State, mistake: Mistake, names: tuple[str, ...]) -> Diagnosis:
         """A mistake, with the evidence: what the gradients are with it, and without it."""
-        search, trace, after, before = self.search, self.trace, 0.0, 0.0
+        search, problem, trace, after, before = self.search, self.problem, self.trace, 0.0, 0.0
         for name in names:
             node = trace.targets[name]
             whole = search.explanation(state, node)
             rest = tuple([m for m in whole if m is not mistake])
-            if node in search.given:
-                pair = [search.gradients(whole), search.gradients(rest) or search.true]
-                size = [float(search.apart(node, g[node]).max()) if g else np.inf for g in pair]
+            if node in problem.given:
+                pair = [problem.gradients(whole), problem.gradients(rest) or problem.true]
+                size = [float(problem.apart(node, g[node]).max()) if g else np.inf for g in pair]
                 after, before = max(after, size[0]), max(before, size[1])
         words, evidence = mistake.words, "the shape alone shows it"
-        if mistake.edits and before:
+        if mistake.changes and before:
             evidence = (
                 f"as given, to {after:.1e}, with this mistake; off by {before:.1e} without it"
             )
-        if mistake.kind in ("elements", "unknown") and mistake.edits:
+        if mistake.kind in ("elements", "unknown") and mistake.changes:
             evidence = f"off by {before:.1e} of the largest element"
-        node, slot = mistake.use
-        if mistake.edits and self._is_alone(state, mistake, names):
+        node, slot = mistake.at
+        if mistake.changes and self._is_alone(state, mistake, names):
             words += f", in the gradient of {' and '.join(names)} alone"
         also = {  # one of each kind, if it is not much harder to believe
             m.kind: m.words
@@ -305,16 +303,16 @@ class Judgement:
         """Whether a mistake would change gradients that do not show it."""
         if mistake in state.joint:
             return False
-        gradients = self.search.gradients((mistake,))
-        true = self.search.true
-        others = [n for n in self.search.given if n not in [self.trace.targets[x] for x in names]]
+        gradients = self.problem.gradients((mistake,))
+        true = self.problem.true
+        others = [n for n in self.problem.given if n not in [self.trace.targets[x] for x in names]]
         return gradients is not None and any(
             not np.allclose(gradients[n], true[n], 1e-6, 1e-12) for n in others
         )
 
     def _verdict(self, name: str, mistakes: tuple[Diagnosis, ...]) -> Verdict:
         node = self.trace.targets[name]
-        true, given = self.search.true[node], self.search.given.get(node)
+        true, given = self.problem.true[node], self.problem.given.get(node)
         if given is None:
             return Verdict(name, true.shape, False, np.inf, np.inf, (), np.nan, np.nan, mistakes)
         relative, apart = self._apart(name)
