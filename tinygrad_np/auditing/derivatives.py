@@ -2,72 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..definition import OPS
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip
 from .trace import Trace, parent_of
 from .units import Unit, units
 
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def _density(x: Array) -> Array:
-    return np.asarray(np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
-
-
-def _normal(x: Array) -> Array:
-    return np.asarray([math.erf(v / math.sqrt(2)) / 2 + 0.5 for v in x.flat]).reshape(x.shape)
-
-
+FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
+"""Functions that people mix up."""
 FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
     "its result, the function itself,": lambda x, out: out,
     "its input": lambda x, out: x,
-    "out (1 − out)": lambda x, out: out * (1 - out),
-    "1 − out²": lambda x, out: 1 - out * out,
     "1 − out": lambda x, out: 1 - out,
     "1 + out": lambda x, out: 1 + out,
     "out²": lambda x, out: out * out,
     "out (1 + out)": lambda x, out: out * (1 + out),
     "(1 − out)²": lambda x, out: (1 - out) ** 2,
-    "1 − x²": lambda x, out: 1 - x * x,
     "1 + x²": lambda x, out: 1 + x * x,
-    "x (1 − x)": lambda x, out: x * (1 - x),
-    "1 / x": lambda x, out: 1 / x,
-    "1 / out": lambda x, out: 1 / out,
-    "exp(x)": lambda x, out: np.exp(x),
-    "exp(−x)": lambda x, out: np.exp(-x),
-    "sigmoid(x)": lambda x, out: _sigmoid(x),
-    "sigmoid's derivative": lambda x, out: _sigmoid(x) * (1 - _sigmoid(x)),
-    "tanh's derivative": lambda x, out: 1 - np.tanh(x) ** 2,
-    "tanh's derivative at its result": lambda x, out: 1 - np.tanh(out) ** 2,
-    "sigmoid's derivative at its result": lambda x, out: _sigmoid(out) * (1 - _sigmoid(out)),
-    "swish's derivative for α = 1": lambda x, out: out + _sigmoid(x) * (1 - out),
-    "swish's own derivative for α = 1": lambda x, out: (
-        _sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))
-    ),
-    "the exact GELU's derivative": lambda x, out: _normal(x) + x * _density(x),
-    "out / x + x · (the density of the exact GELU)": lambda x, out: out / x + x * _density(x),
-    "GELU's derivative without the cube's": lambda x, out: (
-        out / x + x / 2 * (1 - (2 * out / x - 1) ** 2) * math.sqrt(2 / math.pi)
-    ),
-    "GELU's derivative without the inner one": lambda x, out: (
-        out / x + x / 2 * (1 - (2 * out / x - 1) ** 2)
-    ),
     "its result below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, out),
-    "the step x > 0": lambda x, out: (x > 0) * 1.0,
+    "swish's derivative for α = 1": lambda x, out: out + OPS["sigmoid"](x) * (1 - out),
+    "the exact GELU's derivative": lambda x, out: (
+        OPS["normal_cdf"](x) + x * _slope("normal_cdf", x, None)
+    ),
+    "out / x + x · (the density of the exact GELU)": lambda x, out: (
+        out / x + x * _slope("normal_cdf", x, None)
+    ),
 }
-"""What people write for the derivative of one function or another."""
-
-
+"""What else they write for a derivative."""
 OTHER = 0.2
 """How much harder it is to believe in another function's derivative; never without the gradient."""
 
@@ -89,14 +57,6 @@ def _of_operand(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
     if factor is None:
         words = f"the derivative of {trace.labels[node]} is missing"
         yield slip(trace, "derivative", words, use, handed_on, "missing", 1.05)
-    elif len(np.unique(factor)) > 2:
-        of = f"the derivative of {trace.labels[node]} by {trace.labels[parent_of(node, slot)]}"
-        for words, new, cost in (
-            ("missing", handed_on, 1.0),
-            ("multiplied twice", lambda g, rule: rule(rule(g)), 1.0),
-            ("not multiplied by the incoming gradient", lambda g, rule: 0 * g + factor, 1.2),
-        ):
-            yield slip(trace, "derivative", f"{of} is {words}", use, new, words, cost)
 
 
 def _of(unit: Unit) -> Iterator[Mistake]:
@@ -104,7 +64,7 @@ def _of(unit: Unit) -> Iterator[Mistake]:
     of, alone = f"the derivative of {unit.label}", "is not multiplied by the incoming gradient"
     yield unit.slip("derivative", f"{of} {alone}", lambda g: unit.slope, "alone", unit.cost + 0.1)
     for kind, words, factor, more in _factors(unit, of):
-        key, cost = words.replace(of, "").replace(unit.trace.labels[unit.end], ""), unit.cost + more
+        key, cost = words.replace(of, ""), unit.cost + more
         yield unit.slip(kind, words, partial(_times, factor), key, cost)
         if more != OTHER:
             yield unit.slip(kind, f"{words}, and {alone}", factor, (key, 0), cost + 0.15)
@@ -127,29 +87,46 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
         yield "sum", f"{what} the first term is there", lambda g: out, 0.0
     if x is None:
         return
-    for formula, function in FORMULAS.items() if plain else ():
-        factor = function(x, out)
+    own = unit.end.op.name if unit.end.op and unit.single else ""
+    for formula, factor in _formulas(x, out, own) if plain else ():
         if factor.shape == slope.shape and np.isfinite(factor).all():
             words, cost = f"{formula} is used in place of {of}", 0.1 if factor is out else OTHER
             yield "derivative", words, partial(_constant, factor), cost
     if not unit.single or (there := unit.at(out)) is None:
         return
-    end = unit.trace.labels[unit.end]
     diagonal, kind = ("", "value") if plain else ("the diagonal of ", "sum")
-    words = f"{diagonal}{of} is taken at {end} in place of its input"
+    words = f"{diagonal}{of} is taken at its result, not at its input"
     yield kind, words, lambda g: there[1], 0.0
-    yield kind, f"the function itself at {end} is used in place of {of}", lambda g: there[0], 0.1
+    words = f"the function itself, at its result, is used in place of {of}"
+    yield kind, words, lambda g: there[0], 0.1
     if plain:
 
         def at(g: Array, what: int) -> Array:
             found = unit.at(g)
             return np.full(g.shape, np.nan) if found is None else found[what]
 
-        words = f"{of} is taken at the incoming gradient in place of its input"
+        words = f"{of} is taken at the incoming gradient, not at its input"
         yield "value", words, lambda g: at(g, 1), 0.1
-        name = end.partition(" ")[0]
+        name = unit.trace.labels[unit.end].partition(" ")[0]
         words = f"{name}(1 − {name}(g)) is used in place of {of}"
         yield "value", words, lambda g: at(1 - at(g, 0), 0), 0.3
+
+
+def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
+    for words, formula in FORMULAS.items():
+        yield words, formula(x, out)
+    for name in [name for name in FUNCTIONS if name != own]:
+        yield f"{name} of its input", OPS[name](x)
+        yield f"{name}'s derivative", _slope(name, x, OPS[name](x))
+        yield f"{name}'s derivative at its result", _slope(name, out, OPS[name](out))
+        yield f"{name}'s derivative, as if this were its result,", _slope(name, x, out)
+        yield f"{name}'s derivative, as if the input were its result,", _slope(name, x, x)
+
+
+def _slope(name: str, x: Array, out: Any) -> Array:
+    """A function's derivative, from its input and its result, of which it may read one."""
+    [rule] = OPS[name].rules
+    return np.asarray(rule(np.ones_like(x), (x, out)))
 
 
 def _constant(value: Array, g: Array) -> Array:

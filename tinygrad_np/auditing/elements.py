@@ -21,11 +21,6 @@ def as_given(trace: Trace, node: Node, given: Array, expected: Array, bad: Array
     elif bad.ndim and not bad.all() and not given[bad].any():
         kind, cost = "elements", 1.7
         words = f"the gradient of {label} is right in {_where_right(bad)} and 0 in the rest"
-    elif (edge := float(np.abs(given).max())) and np.allclose(
-        np.clip(expected, -edge, edge), given, 1e-9, 1e-9 * edge
-    ):
-        kind, cost = "mask", 1.5
-        words = f"the gradient of {label} is cut off at ±{edge:.6g}"
     elif _are_few(bad):
         kind, cost = "elements", 1.7
         where = ", ".join([str(tuple(place)) for place in places[:5].tolist()])

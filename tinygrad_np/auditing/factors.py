@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..graph import Node
 from .mistakes import Mistake, open_
+from .paths import missing
 from .trace import Gradients, Trace, Use
 
 PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
@@ -47,6 +49,8 @@ def _scaled(trace: Trace, known: list[Known], node: Node, slots: tuple[Use, ...]
 
     def made(more: float) -> Mistake:
         kind, words, cost = "path", f"{what} is missing", 1.0
+        if slots:
+            words = missing(trace, node, at[0])
         if abs(1 + more) > 1e-6:
             value, name, cost = name_factor(1 + more, at[0], known)
             kind, words = "factor", f"{what} is {name} times the true one"
@@ -87,9 +91,6 @@ def known_numbers(trace: Trace) -> list[Known]:
         for root, name in ((math.sqrt(length), f"√{length}"), (length**-0.5, f"1/√{length}")):
             if root not in PLAIN or constants & {root, 1 / root}:
                 found.append(Known(root, words, name=name, likely=likely))
-        if length > 2:
-            found.append(Known((length - 1) / length, f"(n − 1)/n for {words}"))
-            found.append(Known(length / (length - 1), f"n/(n − 1) for {words}"))
     for number in sorted(constants - lengths - {0, 1} - PLAIN.keys()):
         found.append(Known(number, f"the constant {number:.6g} of f"))
         found.append(Known(1 / number, f"the inverse of the constant {number:.6g} of f"))
@@ -117,43 +118,44 @@ def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, s
     """A factor as people would write it: its exact value, its words, and what it costs to believe.
 
     That is 1 for a number that can be named, a little less for a mask's factor at its own node,
-    more for a product of two, most for any other. Of several masks the one nearest to ``site`` is
-    meant. All that a number happens to be is said.
+    more for others. Of several masks the one nearest to ``site`` is meant. All that a number
+    happens to be is said.
     """
-
-    def same(value: float) -> bool:
-        return math.isclose(number, value, rel_tol=1e-6)
-
-    def told(value: float, name: str, found: list[Known], cost: float) -> tuple[float, str, float]:
-        masks = sorted([hit for hit in found if hit.node], key=lambda hit: distance(hit.node))[:1]
-        words = [
-            f"{hit.name}: {hit.words}" if hit.name and hit.name != name else hit.words
-            for hit in [*masks, *(hit for hit in found if not hit.node)]
-            if hit.node or hit.likely or not masks
+    found = [hit for hit in known if _same(number, hit.number)]
+    if plain := [value for value in PLAIN if _same(number, value)]:
+        value, name = plain[0], PLAIN[plain[0]]
+        found = [hit for hit in found if hit.node or hit.likely]
+    elif found:
+        value, name = found[0].number, found[0].name or f"{found[0].number:.6g}"
+    else:
+        return number, *_composed(number, known)
+    masks = [(abs(hit.node.tick - site.tick), hit) for hit in found if hit.node]
+    nearest = [min(masks, key=lambda pair: pair[0])[1]] if masks else []
+    others = [hit for hit in found if not hit.node and (hit.likely or not masks)]
+    words = dict.fromkeys(
+        [
+            f"{hit.name}: {hit.words}" if hit.name not in ("", name) else hit.words
+            for hit in [*nearest, *others][:3]
         ]
-        own = bool(masks) and masks[0].node is site
-        told = " or ".join(dict.fromkeys(words[:3]))
-        told += "; possibly a coincidence" if words[1:] else ""
-        return value, f"{name} ({told})" if words else name, cost * (0.999 if own else 1.0)
+    )
+    told = " or ".join(words) + "; possibly a coincidence" * (len(words) > 1)
+    own = bool(nearest) and nearest[0].node is site
+    return value, f"{name} ({told})" if words else name, 0.999 if own else 1.0
 
-    def distance(node: Node | None) -> int:
-        return abs(node.tick - site.tick) if node else 0
 
-    found = [hit for hit in known if same(hit.number)]
-    for value, name in PLAIN.items():
-        if same(value):
-            return told(value, name, [hit for hit in found if hit.node or hit.likely], 1.0)
-    if found:
-        return told(found[0].number, found[0].name or f"{found[0].number:.6g}", found, 1.0)
-    sign, fraction = "−" * (number < 0), Fraction(number * number).limit_denominator(8)
-    if fraction and math.isclose(number * number, fraction, rel_tol=1e-9):
+def _composed(number: float, known: list[Known]) -> tuple[str, float]:
+    """A number as a root, a fraction, or a product of two that are known."""
+    sign, square = "−" * (number < 0), Fraction(number * number).limit_denominator(8)
+    if square and math.isclose(number * number, square, rel_tol=1e-9):
         root = Fraction(abs(number)).limit_denominator(8)
-        name = f"√{fraction}" if fraction.denominator == 1 else f"√({fraction})"
-        return number, sign + (str(root) if root * root == fraction else name), 1.3
+        name = f"√{square}" if square.denominator == 1 else f"√({square})"
+        return sign + (str(root) if root * root == square else name), 1.3
     others = [*(Known(value, words) for value, words in PLAIN.items())]
-    for a in known[:99]:
-        for b in [*others, *(hit for hit in known if hit.node)]:
-            if same(a.number * b.number):
-                both = Known(number, f"{b.words} × {a.name or a.words}", a.node)
-                return told(a.number * b.number, f"{number:.6g}", [both], 1.4)
-    return number, f"{number:.6g}", 1.6
+    for a, b in itertools.product(known[:99], [*others, *(hit for hit in known if hit.node)]):
+        if _same(number, a.number * b.number):
+            return f"{number:.6g} ({b.words} × {a.name or a.words})", 1.4
+    return f"{number:.6g}", 1.6
+
+
+def _same(number: float, value: float) -> bool:
+    return math.isclose(number, value, rel_tol=1e-6)

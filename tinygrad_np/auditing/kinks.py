@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node, Rule
+from .passes import run
 from .trace import Gradients, Trace, Use, fitted, parent_of
 
 SIDES = (0, 1, -1)
@@ -23,7 +24,7 @@ def best_convention(
     trace: Trace, fits: Any, given: Mapping[Node, Any]
 ) -> tuple[Gradients, list[str]]:
     """The true gradients, by the subgradients that agree with most of the given, and notes."""
-    usual = trace.run()
+    usual = run(trace)
     if all(fits(node, usual[node]) for node in given):
         return usual, []
     bent: dict[str, dict[int, dict[Use, Rule]]] = defaultdict(lambda: {1: {}, -1: {}})
@@ -36,7 +37,7 @@ def best_convention(
         trace.rules = dict(own)
         for name, side in zip(names, sides, strict=True):
             trace.rules |= bent[name].get(side, {})
-        found = trace.run()
+        found = run(trace)
         passes.append(([n for n in given if fits(n, found[n])], found, trace.rules))
     right, true, trace.rules = max(passes, key=lambda each: len(each[0]))
     true = dict(true)
@@ -49,8 +50,8 @@ def best_convention(
     labels = [trace.labels[node] for node in dict.fromkeys(nodes)]
     kinks = ", ".join(labels[:3]) + ", …" * (len(labels) > 3)
     return true, [
-        f"{', '.join(others)}: f has a kink here ({kinks}), where every value between the "
-        "derivatives of both sides is right; the one given is another than autograd's"
+        f"{', '.join(others)}: f has a kink here ({kinks}), where any value between the "
+        "slopes of both sides is right; yours is not the one that autograd takes"
     ]
 
 

@@ -41,8 +41,9 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
             masks[node] = factor
     for node in trace.order:
         yield from _extra(trace, node, masks)
-        if node.op is not None and node.op.name in ("max", "min"):
-            yield from _of_maximum(trace, *trace.slots(node)[0])
+        for use, parent in trace.slots(node):
+            if node.op is not None and node.op.name in ("max", "min"):
+                yield from _of_maximum(trace, use, parent)
 
 
 def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
@@ -52,13 +53,8 @@ def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[M
     if low == -high:
         found = [("sign", f"the sign in the rule of {label} is missing", lambda g, rule: g * high)]
     elif low:
-        small = abs(factor) == min(abs(low), abs(high))
-        found += [
-            ("sign", f"the smaller slope of {label} has the wrong sign",
-             times(np.where(small, -1, 1))),
-            ("mask", f"the smaller slope of {label} is missing: it is taken for 0",
-             times(~small)),
-        ]  # fmt: skip
+        new = times(np.where(abs(factor) == min(abs(low), abs(high)), -1, 1))
+        found.append(("sign", f"the smaller slope of {label} has the wrong sign", new))
     else:
         found += [
             ("mask", f"the mask of {label} is inverted", lambda g, rule: g * (high - factor)),

@@ -19,6 +19,7 @@ KINDS = (
 """The kinds of mistakes; of equally good explanations the first is reported."""
 Effect = Callable[[Gradients], Any]
 """What a mistake adds to a node's gradient, when the gradients above are as given."""
+Changes = tuple[tuple[Node, Effect], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Mistake:
     kind: str
     words: str
     at: tuple[Node, int | None]
-    changes: tuple[tuple[Node, Effect], ...] = ()
+    changes: Changes = ()
     key: Hashable = None
     cost: float = 1.0
     solved: Callable[[float], Mistake | None] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, dropped, open_, slip
+from .passes import run
 from .trace import Gradients, Trace, Use, parent_of
 
-MOST_STEPS = 40
-"""In loops of more steps it is not tried how far a gradient goes back."""
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 
 
@@ -26,25 +26,27 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
         if leaf in given:
             yield from _turns_left_out(trace, leaf, given[leaf])
     for node in trace.order:
-        uses, what = trace.uses_of(node), f"the gradient of {trace.labels[node]}"
+        uses = trace.uses_of(node)
         sites: dict[object, list[Any]] = defaultdict(list)
         for slots in uses if len(uses) > 1 else ():
-            user = slots[0][0]
-            sites[trace.sites.get(user)].append(slots)
-            words = f"{what} that comes from {trace.labels[user]} is missing"
-            if user.op and user.op.name in STATISTICS:
-                words += f": {trace.labels[user]} is treated as a constant"
-            yield dropped(trace, node, [slots], words)
-        for group in sites.values():
-            if 1 < len(group) < len(uses):
-                names = [trace.labels[slots[0][0]] for slots in (group[0], group[-1])]
-                words = f"{what} that comes from {' to '.join(dict.fromkeys(names))} is missing"
+            sites[trace.sites.get(slots[0][0])].append(slots)
+            yield dropped(trace, node, [slots], missing(trace, node, slots[0][0]))
+        for group in [group for group in sites.values() if len(group) > 1]:
+            if len(group) < len(uses):
+                words = missing(trace, node, group[0][0][0], group[-1][0][0])
                 yield dropped(trace, node, group, f"{words}, at every turn")
             for turn, rest in (("first", group[1:]), ("last", group[:-1])):
-                if rest:
-                    words = f"{what}: the {turn} turn of the loop alone is there, of {len(group)}"
-                    yield dropped(trace, node, rest, words)
+                words = f"the {turn} turn of the loop alone is there, of {len(group)}"
+                yield dropped(trace, node, rest, f"the gradient of {trace.labels[node]}: {words}")
         yield from _overwritten(trace, node)
+
+
+def missing(trace: Trace, node: Node, *users: Node) -> str:
+    """What a use of a node that is left out is called."""
+    names = " to ".join(dict.fromkeys([trace.labels[user] for user in users]))
+    words = f"the gradient of {trace.labels[node]} that comes from {names} is missing"
+    is_statistic = users[0].op and users[0].op.name in STATISTICS
+    return words + (f": {names} is treated as a constant" if is_statistic else "")
 
 
 def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
@@ -61,7 +63,7 @@ def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
 
 def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
     """Those turns of a loop left out that explain a gradient: of a loop in a loop, say."""
-    uses, true = trace.uses_of(leaf), trace.run()
+    uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
         return
     parts = [sum(trace.part(u, true[u[0]]).ravel() for u in slots) for slots in uses]
@@ -79,65 +81,45 @@ def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]
 
 # Parts that should add up: indices that occur more than once, and windows that overlap
 
+WRITTEN = {
+    "last": "{} overwrite each other where they should add up: the last one stays",
+    "rows": "{} do not add up within a row: += counts each index once",
+}
+
 
 def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
+    """What is picked more than once by indices or windows of an array."""
     uses = sorted(trace.users[node], key=lambda use: use[0].tick)
     uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
-    places = np.arange(math.prod(node.shape)).reshape(node.shape)
-    picked = [places[(user.saved or (None,))[-1]] for user, _ in uses]
-    for use, pixels in zip(uses, picked, strict=True):
-        if len(np.unique(pixels)) < pixels.size:
-            yield from _repeated(trace, use, pixels, node)
-    flat = np.concatenate([p.ravel() for p in picked]) if picked else np.zeros(0)
-    if len(uses) < 2 or len(np.unique(flat)) == len(flat):
+    whole = np.arange(math.prod(node.shape)).reshape(node.shape)
+    rows = [row.ravel() for u, _ in uses for row in np.atleast_1d(whole[(u.saved or ((),))[-1]])]
+    places = np.concatenate(rows) if rows else np.zeros(0, int)
+    if len(np.unique(places)) == len(places):
         return
-    for way, which in ((1, "last"), (-1, "first")):
-        writer = np.full(node.shape, -1)
-        for i in range(len(uses))[::way]:
-            writer.flat[picked[i].ravel()] = i
-        words = f"windows of {trace.labels[node]} that overlap are overwritten, not added: the "
+    ends = np.cumsum([len(row) for row in rows])[:-1]
 
-        def effect(found: Gradients, writer: Array = writer) -> Any:
-            parts = [trace.part(use, found[use[0]]) for use in uses]
-            return sum(part * ((writer == i) - 1.0) for i, part in enumerate(parts))
+    def effect(found: Gradients, way: str) -> Array:
+        values = np.concatenate([found[user].ravel() for user, _ in uses])
+        total = np.bincount(places, values, whole.size)
+        written = np.zeros(whole.size)
+        if way == "last":
+            written[places] = values
+        for row, part in zip(rows, np.split(values, ends), strict=True) if way == "rows" else ():
+            written[row] += part
+        return np.reshape(written - total, node.shape)
 
-        words += f"{which} one stays"
-        yield Mistake("path", words, uses[0], ((node, effect),), ("overlap", way))
-
-
-def _repeated(trace: Trace, use: Use, picked: Array, parent: Node) -> Iterator[Mistake]:
-    label, size = trace.labels[use[0]], math.prod(parent.shape)
-    what = f"an index of {label} that occurs more than once is overwritten, not added"
-
-    def assigned(g: Any, rule: Any) -> Any:
-        out = np.zeros(parent.shape)
-        out[(use[0].saved or (None,))[-1]] = g
-        return out
-
-    def by_rows(g: Any, rule: Any) -> Any:
-        out = np.zeros(parent.shape)
-        for places, values in zip(picked, g, strict=True):
-            out.flat[places.ravel()] += values.ravel()
-        return out
-
-    def shared(g: Any, rule: Any) -> Any:
-        counts = np.bincount(picked.ravel(), minlength=size).reshape(parent.shape)
-        return rule(g) / np.maximum(counts, 1)
-
-    for words, new in (
-        (f"{what}: the last one stays", assigned),
-        (f"{what} within a row: += counts each index once", by_rows),
-        (f"the gradients of an index of {label} that occurs more than once are averaged, not added",
-         shared),
-    ):  # fmt: skip
-        yield slip(trace, "path", words, use, new, words.replace(label, ""))
+    what = f"the gradients of an index of {trace.labels[uses[0][0]]} that occurs more than once"
+    what = what if len(uses) == 1 else f"windows of {trace.labels[node]} that overlap"
+    for way, words in WRITTEN.items():
+        changes = ((node, partial(effect, way=way)),)
+        yield Mistake("path", words.format(what), uses[0], changes, ("overwritten", way))
 
 
 # Time
 
 
-def through_time(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
-    """What comes back from the next turn of a loop is left out, or goes back a few steps only."""
+def through_time(trace: Trace) -> Iterator[Mistake]:
+    """What comes back from the next turn of a loop is left out: of every state, or of one."""
     carried = []
     for node, slot in trace.rules:
         parent = parent_of(node, slot)
@@ -155,44 +137,9 @@ def through_time(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]
         names = trace.labels[group[0][0]], trace.labels[parent_of(*group[0])]
         words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
         yield _cut(trace, group, f"{words}missing, at every step")
-    yield from _truncated(trace, given, carried)
 
 
 def _cut(trace: Trace, uses: Sequence[Use], words: str) -> Mistake:
     """Some uses left out, at many nodes."""
     changes = [(parent_of(*use), lambda found, u=use: -trace.part(u, found[u[0]])) for use in uses]
     return Mistake("path", words, uses[0], tuple(changes))
-
-
-def _truncated(
-    trace: Trace, given: Mapping[Node, Array], carried: Sequence[Use]
-) -> Iterator[Mistake]:
-    """Each loss goes back through a few steps only.
-
-    What goes through at most m steps is what passes all windows of m steps, less what passes all
-    of m − 1: a way through fewer steps lies in one window more of these than of those.
-    """
-    turns = sorted({trace.turn[parent_of(*use)] for use in carried})
-    count = len(turns)
-    if not 2 < count < MOST_STEPS:
-        return
-
-    def through(width: int) -> Gradients:
-        total: Gradients = {}
-        for start in range(1 - width, count):
-            kept = turns[max(0, start) : max(0, start + width)]
-            shut = [use for use in carried if trace.turn[parent_of(*use)] not in kept]
-            found = trace.run([_cut(trace, shut, "")] if shut else ())
-            total = {n: total.get(n, 0) + found[n] for n in given}
-        return total
-
-    less = through(0)
-    for width in range(1, min(5, count)):
-        more = through(width)
-        change = {n: more[n] - less[n] for n in given}
-        effects = [(n, lambda found, n=n, only=change: only[n] - found[n]) for n in given]
-        less = more
-        words = f"the gradient goes back through {width} step{'s' * (width > 1)} only, of {count}: "
-        yield Mistake(
-            "path", f"{words}the path through time is cut off", carried[0], tuple(effects)
-        )

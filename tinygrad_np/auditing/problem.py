@@ -12,6 +12,7 @@ from ..graph import Node
 from ..tensor import Array
 from . import derivatives, factors, kinks, loops, masks, paths, sums, values
 from .mistakes import Mistake
+from .passes import run, tangent
 from .trace import Gradients, Trace
 
 DIRECTIONS = 2
@@ -35,7 +36,7 @@ class Problem:
         self.targets = [n for n in trace.targets.values() if n in given]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
         sizes = {
-            n: float(np.max(np.abs(g))) for n, g in trace.run().items() if n in rtol or n in given
+            n: float(np.max(np.abs(g))) for n, g in run(trace).items() if n in rtol or n in given
         }
         largest = max(sizes.values()) + 1e-300
         self.floor = {
@@ -66,7 +67,7 @@ class Problem:
         """The gradients with these mistakes; None where they make a rule fail."""
         if mistakes not in self.passes:
             try:
-                self.passes[mistakes] = self.trace.run(mistakes)
+                self.passes[mistakes] = run(self.trace, mistakes)
             except Exception:  # a rule that is given what it was not made for may raise anything
                 self.passes[mistakes] = None
         return self.passes[mistakes]
@@ -85,13 +86,12 @@ class Problem:
         found = [mistake for room in rooms for mistake in room.mistakes(self.trace)]
         for room in (paths, values):
             found += room.mistakes(self.trace, self.given)
-        return found
+        return [mistake for mistake in found if mistake.changes]
 
     @cached_property
     def groups(self) -> list[Mistake]:
         """All that could be made at many places alike."""
-        through = paths.through_time(self.trace, self.given)
-        return [*loops.mistakes(self.trace, self.singles), *through]
+        return [*loops.mistakes(self.trace, self.singles), *paths.through_time(self.trace)]
 
     @cached_property
     def weight(self) -> int:
@@ -120,9 +120,9 @@ class Problem:
             found = self.known[base] = {}
             rows = [(n, way) for n, ways in self.ways.items() for way in ways]
             for i, (target, way) in enumerate(rows):
-                for node, tangent in self.trace.tangent(target, way, base).items():
+                for node, part in tangent(self.trace, target, way, base).items():
                     all_ = found.setdefault(node, np.zeros((len(rows), math.prod(node.shape))))
-                    all_[i] = np.ravel(tangent)
+                    all_[i] = np.ravel(part)
         return self.known[base]
 
     def along(self, gradients: Mapping[Node, Array]) -> Array:

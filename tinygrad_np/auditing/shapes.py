@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -15,27 +15,8 @@ from .mistakes import KINDS, Mistake, reading, saved_arrays
 from .problem import Mistakes, Problem
 from .trace import Gradients, Trace
 
-
-def _inner(g: Array, v: Array) -> Any:
-    return np.einsum("i,i", g, v)
-
-
 Way = tuple[str, str, Array, Array]
 """A kind, its words, and two arrays that would be the same if that mistake had been made."""
-PRODUCTS: dict[str, tuple[str, Callable[[Array, Array], Any]]] = {
-    "an inner product of {g} and {v} stands in place of the outer one": (
-        "sum",
-        _inner,
-    ),
-    "it is the elementwise product of {g} and {v}, not summed": ("sum", np.multiply),
-    "it is the product {g} @ {v}": ("value", np.matmul),
-    "it is the product {g}ᵀ @ {v}": ("value", lambda g, v: g.T @ v),
-    "it is the product {v} @ {g}": ("value", lambda g, v: v @ g),
-    "it is the product {v}ᵀ @ {g}": ("value", lambda g, v: v.T @ g),
-    "it is the product {g} @ {v}ᵀ": ("value", lambda g, v: g @ v.T),
-    "it is the outer product of {v} and {g}": ("value", lambda g, v: np.outer(v, g)),
-}
-"""What people compute from the gradient that arrives at an op and an array of the forward pass."""
 
 
 def explained(
@@ -50,7 +31,7 @@ def explained(
     rtol = max(problem.rtol[target], 1e-7)
     what = f"the gradient of {trace.labels[target]}"
     for kind, how, ours, theirs in _ways(trace, target, gradients, given):
-        words = f"{what} {how}: shape {given.shape}, not {target.shape}"
+        words = f"{what} {how}; it has shape {given.shape}, not {target.shape}"
         made = Mistake(kind, words, (target, None))
         cost = 1.0 if kind == "shape" else 1 + 0.01 * KINDS.index(kind)
         allowed = rtol * max(float(np.max(np.abs(theirs), initial=0.0)), least, 1e-300)
@@ -69,68 +50,47 @@ def explained(
 
 def unexplained(problem: Problem, target: Node) -> Mistake:
     """A gradient of a shape that nothing explains."""
-    words = f"the gradient of {problem.trace.labels[target]} has shape "
-    words += (
-        f"{problem.misshapen[target].shape}, not {target.shape}, and nothing tried makes it fit"
-    )
-    return Mistake("unknown", words, (target, None))
+    given = problem.misshapen[target].shape
+    words = f"the gradient of {problem.trace.labels[target]} has shape {given}, not {target.shape}"
+    return Mistake("unknown", f"{words}, and nothing tried makes it fit", (target, None))
 
 
 def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
-    true = gradients[target]
+    true, size = gradients[target], given.size
     for words, total in _totals(given):
-        if total.size == true.size < given.size:
+        if total.size == true.size < size:
             yield "sum", f"lacks a {words}", total.reshape(true.shape), true
     if given.ndim >= 2 and given.mT.shape == true.shape:
         yield "transpose", "is transposed", given.mT, true
-    if given.size == true.size:
+    if size == true.size:
         words = "has the right numbers in the wrong shape"
         yield "shape", words, given.reshape(true.shape), true
-    for words, total in _totals(true):
-        if total.size == given.size < true.size:
-            yield (
-                "sum",
-                f"has one {words.replace(' ', ' too many, ', 1)}",
-                total.reshape(given.shape),
-                given,
-            )
-    for row in (0, -1) if true.ndim and true[0].shape == given.shape else ():
-        yield "sum", f"is its {'last' if row else 'first'} row alone", true[row], given
+    many = [(words.replace(" over", " too many, over"), total) for words, total in _totals(true)]
+    made = [("sum", f"has one {words}", total) for words, total in many]
     for node, slot in trace.users[target]:
-        g, of = gradients[node], f"the gradient of {trace.labels[node]}"
-        for words, total in _totals(g):
-            if total.size == given.size:
-                yield "sum", f"is the {words} of {of}", total.reshape(given.shape), given
-        if g.size == given.size:
-            yield (
-                "sum",
-                f"is that of {trace.labels[node]}, not summed",
-                g.reshape(given.shape),
-                given,
-            )
-        for row in (0, -1) if g.ndim > 1 and g[0].shape == given.shape else ():
-            yield "sum", f"is the {'last' if row else 'first'} row of {of} alone", g[row], given
-        for value, (place, array) in itertools.product(trace.values, saved_arrays(node)):
-            words = f"comes from the rule of {trace.labels[node]} with {value.label} in place of "
-            rule, saved = trace.rules[node, slot], reading(node, place, value.array)
-            if value.array is not array and value.array.ndim == array.ndim:
-                part = _tried(lambda g, _, rule=rule, saved=saved: rule(g, saved), g, array, given)
-                if part is not None:
-                    yield "value", words + trace.label_of(array), part, given
-        for value, (words, (kind, made)) in itertools.product(trace.values, PRODUCTS.items()):
-            fits = value.array.dtype.kind == "f" and value.array.ndim == g.ndim
-            if fits and (part := _tried(made, g, value.array, given)) is not None:
-                yield kind, "is wrong: " + words.format(g=of, v=value.label), part, given
+        of = f"the gradient of {trace.labels[node]}"
+        made += [("sum", f"is the {words} of {of}", t) for words, t in _totals(gradients[node])]
+        made += _products(trace, node, slot, gradients[node])
+    for kind, words, array in made:
+        if array.shape == given.shape or array.size == size < true.size:
+            yield kind, words, array.reshape(given.shape), given
 
 
-def _tried(made: Callable[..., Any], g: Array, other: Array, given: Array) -> Array | None:
-    """A product, if it has the right size."""
-    try:
-        part = np.asarray(made(g, other))
-    except Exception:  # it does not fit
-        return None
-    same = part.shape == given.shape or part.size == given.size == 1
-    return part.reshape(given.shape) if same else None
+def _products(trace: Trace, node: Node, slot: int, g: Array) -> Iterator[tuple[str, str, Array]]:
+    """What people compute from the gradient that arrives at an op and other arrays."""
+    for value, (place, array) in itertools.product(trace.values, saved_arrays(node)):
+        if value.array is not array and value.array.ndim == array.ndim:
+            with suppress(Exception):  # it does not fit
+                part = trace.rules[node, slot](g, reading(node, place, value.array))
+                words = f"comes from the rule of {trace.labels[node]} with {value.label}, not "
+                yield "value", words + trace.label_of(array), np.asarray(part)
+    for value in trace.values:
+        if value.array.shape == g.shape and value.array.dtype.kind == "f":
+            of = f"of the gradient of {trace.labels[node]} and {value.label}"
+            if g.ndim == 1:
+                inner = np.asarray(np.vdot(g, value.array))
+                yield "sum", f"is the inner product {of}, not the outer one", inner
+            yield "sum", f"is the elementwise product {of}, not summed", g * value.array
 
 
 def _totals(array: Array) -> Iterator[tuple[str, Array]]:

@@ -1,9 +1,4 @@
-"""f, traced for an audit: its graph, the arrays it met, backward passes with mistakes, tangents.
-
-A backward pass with a mistake in it gives the gradients of somebody who makes that mistake. A
-tangent says how a target's gradient depends on the gradient of any node, so that one multiplication
-tells what a mistake there does to the target.
-"""
+"""f, traced for an audit: its graph, the arrays that it met, and the source lines of its ops."""
 
 from __future__ import annotations
 
@@ -12,10 +7,9 @@ import math
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,16 +20,11 @@ from ..graph import Node, Rule
 from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 
-if TYPE_CHECKING:
-    from .mistakes import Mistake
-
 Gradients = dict[Node, Array]
 Use = tuple[Node, int]
 """A node, and which of its inputs is meant."""
 LONG = 80
 """From how many uses on a graph counts as long."""
-LARGE = 4096
-"""Rules of more elements than this are not transposed one by one."""
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -227,33 +216,11 @@ class Trace:
                 found[node, slot] = factor
         return found
 
-    # Backward passes and tangents
+    # Rules, and f once more
 
     def part(self, use: Use, g: Any) -> Any:
         """What one use of a node adds to its gradient."""
         return fitted(self.rules[use](g, use[0].saved or ()), parent_of(*use).shape)
-
-    def run(self, mistakes: Iterable[Mistake] = ()) -> Gradients:
-        """The gradient of every node, with mistakes. Errors of what they call are let through."""
-        changed = _by_node(mistakes)
-        found = {node: np.zeros(node.shape) for node in self.targets.values()}
-        found[self.root] = np.ones(self.root.shape)
-        with np.errstate(all="ignore"):
-            for node in self.order:
-                for effect in changed[node]:
-                    found[node] = found[node] + effect(found)
-                for use, parent in self.slots(node):
-                    _add(found, parent, self.part(use, found[node]))
-        return found
-
-    def with_inputs(self, changed: Mapping[str, Array]) -> Gradients:
-        """The gradients of f's inputs where some of these have other values."""
-        values = {**self.inputs, **changed}
-        tensors = {name: Tensor(array, True) for name, array in values.items()}
-        with np.errstate(all="ignore"):
-            loss, _ = parts(self.call(tensors))
-            found = graph.backward({loss._node: np.ones(loss.shape)}, retain=True)
-        return {self.leaves[n]: found[t._node] for n, t in tensors.items() if t._node in found}
 
     def again(self, node: Node, *operands: Any) -> tuple[Array, Any] | None:
         """What an op gives for other operands, and what its rules would read; None if it cannot."""
@@ -271,27 +238,6 @@ class Trace:
             return None
         return (out.data, out._node.saved) if out._node and out.shape == node.shape else None
 
-    def tangent(
-        self, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
-    ) -> Gradients:
-        """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
-        changed = _by_node(mistakes)
-        found: Gradients = {target: direction}
-        for node in reversed(self.order):
-            for use, parent in self.slots(node) if node is not target else ():
-                if parent in found:
-                    part = self.factors.get(use)
-                    if part is not None:
-                        part = part * found[parent]
-                    else:
-                        effect = partial(_part_of, self, use)
-                        part = transposed(effect, found[parent]).get(node, np.zeros(node.shape))
-                    _add(found, node, part)
-            for change in changed[node][::-1] if node in found else ():
-                for other, part in transposed(change, found[node]).items():
-                    _add(found, other, part)
-        return found
-
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
 
@@ -308,55 +254,6 @@ class Trace:
         values |= {"g": np.ones(node.shape)} if count == len(op.inputs) else {}
         formula = op.formula(read, None if op.variadic else values)
         return f"{op.name}: d{read} = {formula}"
-
-
-class _Read(dict[Node, Tensor]):
-    """Gradients as Tensors, made when they are read."""
-
-    def __missing__(self, node: Node) -> Tensor:
-        self[node] = Tensor(np.ones(node.shape), True)
-        return self[node]
-
-
-def transposed(effect: Callable[[Any], Any], tangent: Array) -> Gradients:
-    """The transpose of an effect, which is linear in the gradients that it reads."""
-    read = _Read()
-    try:
-        out = effect(read) + 0.0  # a node of its own
-        seeds = {out._node: np.broadcast_to(tangent, out.shape)}
-        found = graph.backward(seeds, [t._node for t in read.values() if t._node], retain=True)
-        return {node: found[t._node] for node, t in read.items() if t._node in found}
-    except Exception:  # what is none of our ops, such as a checkpoint's rule
-        nothing = {node: np.zeros(node.shape) for node in read}
-
-    def at(node: Node, place: int) -> float:
-        one = np.zeros(node.shape)
-        one.flat[place] = 1
-        return float(np.vdot(effect({**nothing, node: one}), tangent))
-
-    if sum([array.size for array in nothing.values()]) > LARGE:
-        return {}
-    with suppress(Exception):
-        columns = {node: [at(node, i) for i in range(nothing[node].size)] for node in nothing}
-        return {node: np.reshape(column, node.shape) for node, column in columns.items()}
-    return {}
-
-
-def _add(found: Gradients, node: Node, part: Array) -> None:
-    found[node] = found[node] + part if node in found else part
-
-
-def _part_of(trace: Trace, use: Use, found: Gradients) -> Any:
-    return trace.part(use, found[use[0]])
-
-
-def _by_node(mistakes: Iterable[Mistake]) -> dict[Node, list[Callable[[Gradients], Array]]]:
-    """What mistakes add to the gradients of the nodes."""
-    changed: dict[Node, list[Any]] = defaultdict(list)
-    for mistake in mistakes:
-        for node, effect in mistake.changes:
-            changed[node].append(effect)
-    return changed
 
 
 def parent_of(node: Node, slot: int) -> Node:

@@ -16,10 +16,12 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake
-from .trace import LARGE, Trace
+from .trace import Trace
 
 LONGEST = 14
 """How many ops a unit has at most."""
+LARGE = 4096
+"""How many elements it has at most, if its Jacobian's diagonal is to be found one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Unit:
     def label(self) -> str:
         """What the unit is called."""
         start, end = self.trace.labels[self.start], self.trace.labels[self.end]
-        return end if self.single else f"what is between {start} and {end}"
+        return end if self.single else f"the part from {start} to {end}"
 
     @property
     def x(self) -> Array | None:

@@ -10,9 +10,9 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import (
+    Changes,
     Mistake,
     changed,
-    handed_on,
     open_,
     reading,
     saved_arrays,
@@ -41,47 +41,76 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
         if square(parent.shape) and len(trace.users[parent]) > 1:
             turned = lambda g, rule: swapped(rule(g))  # noqa: E731
             yield slip(trace, "transpose", f"{what} is transposed", (node, slot), turned, "part")
-        if node.op and node.op.name in ("transpose", "swapaxes") and parent.shape == node.shape:
-            words = f"{what} is not transposed back"
-            yield slip(trace, "transpose", words, (node, slot), handed_on, "back")
         yield from _misread(trace, node, slot)
         yield from _updated(trace, node, slot, given)
     yield from _epsilons(trace)
-    yield from _left_out(trace, given)
+    yield from _left_out(trace)
 
 
-def _left_out(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+# Derivations of another f: a gain is 1, or an epsilon 0
+
+
+def _left_out(trace: Trace) -> Iterator[Mistake]:
     """A weight that multiplies, as a gain does, is left out: all is derived for the weight 1."""
     for name, leaf in trace.leaves.items():
-        if any(user.op and user.op.name == "multiply" for user, _ in trace.users[leaf]):
-            other = trace.with_inputs({name: np.ones(leaf.shape)})
-            nodes = [n for n in given if n is not leaf and n in other]
-            effects = [(n, lambda found, n=n, other=other: other[n] - found[n]) for n in nodes]
+        for user, slot in trace.users[leaf]:
+            if user.op is None or user.op.name != "multiply" or user not in trace.operands:
+                continue
+            array = trace.operands[user][slot]
             words = f"{name} is missing: the gradients are those for {name} = 1"
-            if effects:
-                yield Mistake("derivative", words, (leaf, None), tuple(effects), None, 1.1)
+            changes = _elsewhere(trace, array, np.ones(leaf.shape))
+            yield Mistake("derivative", words, (leaf, None), changes, None, 1.1)
+
+
+def _epsilons(trace: Trace) -> Iterator[Mistake]:
+    """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
+    for node in trace.order:
+        slots, operands = trace.slots(node), trace.operands.get(node, ())
+        if node.op is None or node.op.name not in ("add", "maximum") or len(slots) != 1:
+            continue
+        small = [o for p, o in zip(node.parents, operands, strict=True) if p is None]
+        if small and not np.ndim(small[0]) and 0 < abs(float(small[0])) <= SMALL:
+            words = f"the epsilon {float(small[0]):g} of {trace.labels[node]} is left out"
+            before = np.asarray(operands[slots[0][0][1]])
+            changes = _elsewhere(trace, trace.outputs[node], before)
+            yield Mistake("value", words, (node, None), changes, "epsilon", 0.95)
+
+
+def _elsewhere(trace: Trace, array: Array, value: Array) -> Changes:
+    """What changes in the backward pass where an array of f has another value."""
+    instead, saved = {id(array): value}, {}
+    for user in trace.order[::-1]:
+        operands = trace.operands.get(user, ())
+        if any(id(operand) in instead for operand in operands):
+            there = trace.again(user, *[instead.get(id(o), o) for o in operands])
+            if there is None:
+                return ()
+            instead[id(trace.outputs[user])], saved[user] = there
+    return tuple(
+        [
+            (parent_of(*use), changed(trace, use, with_saved(saved[use[0]])))
+            for use in trace.rules
+            if use[0] in saved
+        ]
+    )
 
 
 def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
-    label, use = trace.labels[node], (node, slot)
+    label = trace.labels[node]
     for place, array in saved_arrays(node):
-        own = trace.label_of(array)
-
-        def reads(
-            kind: str, words: str, key: object, other: Array, place: int = place, cost: float = 1.0
-        ) -> Mistake:
-            saved = reading(node, place, other)
-            return slip(trace, kind, words, use, with_saved(saved), key, cost)
-
+        own, found = trace.label_of(array), list[tuple[str, str, object, Array, float]]()
         if square(array.shape):
             words = f"{own} stands transposed in the rule of {label}"
-            yield reads("transpose", words, ("turned", place), swapped(array))
+            found.append(("transpose", words, "turned", swapped(array), 1.0))
             words = f"{own} is rotated by 180° in the rule of {label}, or not where it should be"
-            yield reads("value", words, "180°", np.flip(array, (-1, -2)), cost=1.1)
-        for value in _alike(trace, array, node, place):
+            found.append(("value", words, "180°", np.flip(array, (-1, -2)), 1.1))
+        for value in _alike(trace, array, node):
             what = "its own result" if own == label else own
-            words = f"the rule of {label} reads {value.label} in place of {what}"
-            yield reads("value", words, ("reads", place, _role(trace, node, value)), value.array)
+            words = f"the rule of {label} reads {value.label}, not {what}"
+            found.append(("value", words, _role(trace, node, value), value.array, 1.0))
+        for kind, words, key, other, cost in found:
+            new = with_saved(reading(node, place, other))
+            yield slip(trace, kind, words, (node, slot), new, (place, key), cost)
 
 
 def _role(trace: Trace, node: Node, value: Value) -> object:
@@ -92,29 +121,13 @@ def _role(trace: Trace, node: Node, value: Value) -> object:
     return value.label
 
 
-def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Value]:
-    """The other arrays of an array's shape: the same of other turns, then those met near by."""
+def _alike(trace: Trace, array: Array, node: Node) -> list[Value]:
+    """The other arrays of an array's shape that were met near by."""
     here = trace.place_of.get(id(trace.outputs.get(node)), 0)
     order = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
     found = [trace.values[i] for i in order if trace.values[i].array is not array]
     fit = [v for v in found if v.array.shape == array.shape and v.array.dtype.kind == "f"]
-    if node not in trace.turn:
-        return fit[:NEAREST]
-    count = NEAREST // 2 if trace.is_long else NEAREST
-    state, turn = _state(trace, node, place), trace.turn[node]
-    near = [v for v in fit if v.node is not None and trace.sites.get(v.node) == state]
-    near = [v for v in near if v.node in trace.turn and abs(trace.turn[v.node] - turn) < 2]
-    return near + [v for v in fit[:count] if all(v is not other for other in near)]
-
-
-def _state(trace: Trace, node: Node, place: int) -> object:
-    """Which call in the source computes what a node in a loop reads; it may begin as a constant."""
-    for other in reversed(trace.turn):
-        if trace.sites[other] == trace.sites[node] and other.saved and trace.slots(other):
-            at = trace.place_of.get(id(other.saved[place]))
-            source = None if at is None else trace.values[at].node
-            return trace.sites.get(source) if source else None
-    return None
+    return fit[:NEAREST]
 
 
 def _updated(trace: Trace, node: Node, slot: int, given: Mapping[Node, Array]) -> Iterator[Mistake]:
@@ -139,29 +152,3 @@ def _after_update(
     words = f"the rule of {trace.labels[node]} reads {trace.labels[leaf]} after its update "
     words += f"with the learning rate {-rate:.6g}, not before it"
     return slip(trace, "value", words, use, with_saved(saved), ("updated", rate))
-
-
-def _epsilons(trace: Trace) -> Iterator[Mistake]:
-    """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
-    for node in trace.order:
-        slots = trace.slots(node)
-        if node.op is None or node.op.name not in ("add", "maximum") or len(slots) != 1:
-            continue
-        [((_, slot), _)] = slots
-        operands = trace.operands[node]
-        small = [o for p, o in zip(node.parents, operands, strict=True) if p is None]
-        if not small or np.ndim(small[0]) or not 0 < abs(float(small[0])) <= SMALL:
-            continue
-        instead = {id(trace.outputs[node]): np.asarray(operands[slot])}
-        edges = []
-        for user, at in sorted(trace.users[node], key=lambda use: use[0].tick):
-            if there := trace.again(user, *[instead.get(id(o), o) for o in trace.operands[user]]):
-                instead[id(trace.outputs[user])] = there[0]
-            edges += [(user, at), *trace.users[user]]
-        read = {n: tuple([instead.get(id(s), s) for s in n.saved or ()]) for n, _ in edges}
-        changes = [
-            (parent_of(n, i), changed(trace, (n, i), with_saved(read[n])))
-            for n, i in dict.fromkeys(edges)
-        ]
-        words = f"the epsilon {float(small[0]):g} of {trace.labels[node]} is left out"
-        yield Mistake("value", words, edges[0], tuple(changes), "epsilon", 0.95)
