@@ -12,6 +12,7 @@ array([[ 0.2689, -0.2689],
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import distributed as distributed
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
