@@ -36,9 +36,10 @@ from typing import Any, TypeVar
 from . import tensor as tensors
 from .cases import Case, Sample
 from .graph import Rule
+from .hints import of_keywords
 from .opcall import make_function
 from .source import expression
-from .tensor import NUMPY, Function, Tensor, TensorFunction, wrap
+from .tensor import METHODS, NUMPY, Function, Tensor, TensorFunction, wrap
 
 Value = Any
 """What forward functions and rules work on: ndarrays, or Tensors where the rules are recorded."""
@@ -204,14 +205,27 @@ def composite(
     def define(forward: F) -> F:
         code = forward.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        function = _hinting(forward, names) if "axis" in names else forward
         record = Op(
             forward.__name__, forward, cases, parameters=names,
-            analytic=analytic, composite=True, function=forward,
+            analytic=analytic, composite=True, function=function,
         )  # fmt: skip
         _enter(record, numpy)
-        return forward
+        return function
 
     return define
+
+
+def _hinting(forward: F, names: Sequence[str]) -> F:
+    """The function, with a message for PyTorch's words among its arguments."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if unknown := {name: value for name, value in kwargs.items() if name not in names}:
+            raise TypeError(of_keywords(forward.__name__, unknown, names))
+        return forward(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def _register(
@@ -244,6 +258,8 @@ def _enter(record: Op, numpy: Function | Sequence[Function]) -> None:
     _check_cases(record)
     OPS[record.name] = record
     setattr(tensors.ops, record.name, record.function)
+    if record.name in METHODS:
+        setattr(Tensor, record.name, record.function)
     for function in (numpy,) if callable(numpy) else numpy:
         NUMPY[function] = record.function
 

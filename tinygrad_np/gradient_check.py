@@ -417,8 +417,8 @@ def scalar(
         if len(outs) != 1 or outs[0].size != 1:
             shapes = ", ".join(str(out.shape) for out in outs)
             raise ValueError(
-                f"f returns no scalar but shape {shapes}: reduce it, or give weights for its "
-                "elements (an array of that shape, or weights='random')"
+                f"f returns no scalar but shape {shapes}: reduce it, as in (f(x) * w).sum() with "
+                "an array w; gradcheck does so when given weights=w, or weights='random'"
             )
         drawn = [np.ones(outs[0].shape)]
     elif isinstance(weights, str):
