@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 import tinygrad_np as tg
 from scripts import figures
+from scripts.command import Nowhere
 from scripts.datasets import Data
 from scripts.draw_graph import write_graph
 from scripts.training import Metrics, prepared, probabilities, scores
@@ -91,6 +94,17 @@ def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Dat
     except Exception as error:  # the run itself has succeeded
         return [f"graph.svg was not drawn: {error}"]
     return []
+
+
+@contextmanager
+def folder_of_rank(options: argparse.Namespace) -> Iterator[None]:
+    """Inside, rank 0 prints and writes to ``options.out``, others to a folder that is removed."""
+    if tg.distributed.rank() == 0:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(Nowhere()):
+        options.out, options.pictures = Path(folder), False
+        yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 import tinygrad_np as tg
 from scripts.augmentation import Augmentation
 from scripts.pixels import scale_of
+from tinygrad_np import distributed
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
 from tinygrad_np.generators import is_generator, restore, state_of
@@ -164,6 +165,7 @@ class Training:
         def step(x: Array, labels: Array) -> tg.Tensor:
             loss = loss_of(model, x, labels)
             loss.backward()
+            distributed.average_gradients(model.parameters())
             optimizer.step()
             optimizer.zero_grad()
             return loss
@@ -194,11 +196,16 @@ class Training:
             self._begin_epoch()
         rows, _ = next(self._epoch)
         images, labels = self.data[0]
+        if self.augment is None:
+            (rows,) = distributed.share(rows)
         x = prepared(images[rows], self.dtype, self.scales[0])
-        if self.augment is not None:
-            x = self.augment(x, self.rng)
-        self.batch = x, labels[rows].astype(np.int64)
-        loss: float = self._step(*self.batch).item()
+        t = labels[rows].astype(np.int64)
+        if self.augment is not None:  # which moves parts of the whole batch
+            x, t = distributed.share(self.augment(x, self.rng), t)
+        self.batch = x, t
+        loss: float = self._step(x, t).item()
+        if distributed.size() > 1:
+            loss = distributed.average(loss).item()
         self.done += 1
         self.losses.append(loss)
         self.seconds += time.perf_counter() - start
@@ -232,10 +239,7 @@ class Training:
     def evaluate(self, each: Callable[[], None] = lambda: None) -> Metrics:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
         with self._generators_kept():
-            train, test = (
-                accuracy(self.model, x, labels, each, scale)
-                for (x, labels), scale in zip(self.data, self.scales, strict=True)
-            )
+            train, test = (self._accuracy(i, each) for i in range(2))
         if self.rows and self._row_updates() % self.per_epoch:
             self.rows.pop()  # the row of a part of this epoch, from before the run was made longer
         loss = float(np.mean(self.losses))
@@ -243,6 +247,16 @@ class Training:
         self.rows.append(row)
         self.seconds = 0.0
         return row
+
+    def _accuracy(self, i: int, each: Callable[[], None]) -> float:
+        """The accuracy on one of the sets, of which each rank looks at a part."""
+        (x, labels), scale = self.data[i], self.scales[i]
+        mine = distributed.part(len(x))
+        hits, count = 0.0, mine.stop - mine.start
+        if count:
+            with distributed.alone():
+                hits = count * accuracy(self.model, x[mine], labels[mine], each, scale)
+        return round(float(distributed.all_reduce(hits))) / len(x)
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """All that is needed to continue from here: arrays, and what fits into JSON.

@@ -75,7 +75,7 @@ def init(required: bool = False) -> None:
     the machine's cores, unless ``OPENBLAS_NUM_THREADS`` or its like is set. Call it first.
 
     With ``required``, or under ``mpiexec``, raises ImportError where mpi4py or an MPI library is
-    missing. Raises RuntimeError where ``mpiexec`` is another MPI's than mpi4py's.
+    missing, or belongs to another MPI than ``mpiexec``.
     """
     launched = any(name in os.environ for name in _LAUNCHED)
     if _world.mpi is not None or not (required or launched):
@@ -90,7 +90,7 @@ def init(required: bool = False) -> None:
     world = MPI.COMM_WORLD
     started = int(os.environ.get(_LAUNCHED[0]) or os.environ.get(_LAUNCHED[1]) or world.size)
     if world.size != started:
-        raise RuntimeError(
+        raise ImportError(
             f"mpiexec has started {started} processes, but mpi4py sees {world.size}: its library, "
             f"{MPI.Get_library_version().split(',')[0].strip()}, is another MPI than mpiexec's. "
             f"Use the mpiexec that belongs to it, {os.path.dirname(sys.executable)}/mpiexec say"
@@ -219,11 +219,22 @@ def broadcast(module: Any) -> None:
 # Batches
 
 
-def share(*arrays: Array) -> tuple[Array, ...]:
-    """This rank's rows of a batch's arrays; ``average`` and dropout go by them from here on.
+def part(rows: int) -> slice:
+    """This rank's part of so many rows: from rows r // size to rows (r + 1) // size, r its rank.
 
-    Of n rows, rank r has those from n r // size to n (r + 1) // size. Where there are fewer rows
-    than ranks, some compute the first row, and it counts nothing.
+    >>> import tinygrad_np as tg
+    >>> tg.distributed.part(10)
+    slice(0, 10, None)
+    """
+    start, stop = (rows * i // _world.size for i in (_world.rank, _world.rank + 1))
+    return slice(start, stop)
+
+
+def share(*arrays: Array) -> tuple[Array, ...]:
+    """This rank's ``part`` of a batch's arrays; ``average`` and dropout go by it from here on.
+
+    Where there are fewer rows than ranks, some compute the first row, and it counts nothing.
+    Raises ValueError where the arrays differ in length or are empty.
     """
     if _world.mpi is None:
         return arrays
@@ -231,9 +242,9 @@ def share(*arrays: Array) -> tuple[Array, ...]:
     total = lengths[0]
     if {*lengths} != {total} or not total:
         raise ValueError(f"the arrays of a batch must have the same number of rows, got {lengths}")
-    start, stop = (total * i // _world.size for i in (_world.rank, _world.rank + 1))
-    _world.weight, _world.total = (stop - start) / total, total
-    rows = slice(start, stop) if stop > start else slice(0, 1)
+    rows = part(total)
+    _world.weight, _world.total = (rows.stop - rows.start) / total, total
+    rows = rows if rows.stop > rows.start else slice(0, 1)
     random.share_rows(rows, total)
     return tuple([array[rows] for array in arrays])
 

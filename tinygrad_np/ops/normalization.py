@@ -57,9 +57,7 @@ def standardize(x: Value, axis: Axis = -1, eps: float = 1e-5) -> Value:
     return like(centered * scale, given), like(scale, given)
 
 
-def affine(
-    x: Tensor, weight: Operand | None, bias: Operand | None, shape: Sequence[int]
-) -> Tensor:
+def affine(x: Tensor, weight: Operand | None, bias: Operand | None, shape: Sequence[int]) -> Tensor:
     """x weight + bias, both in a shape that broadcasts to x's."""
     if weight is not None:
         x = multiply(x, weight if np.shape(weight) == tuple(shape) else reshape(weight, shape))
