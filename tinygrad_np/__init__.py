@@ -45,6 +45,7 @@ from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
 from .graph import no_grad as no_grad
 from .hints import of_name
+from .live import LiveChart as LiveChart
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
 from .ops.activation import *

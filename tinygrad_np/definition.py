@@ -39,6 +39,7 @@ from .graph import Rule
 from .hints import of_keywords
 from .opcall import make_function
 from .source import expression
+from .tables import html_table
 from .tensor import METHODS, NUMPY, Function, Tensor, TensorFunction, wrap
 
 Value = Any
@@ -47,7 +48,7 @@ Value = Any
 F = TypeVar("F", bound=Function)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Op:
     """One op: what it computes, how it is differentiated, and on what it is tried.
 
@@ -103,6 +104,17 @@ class Op:
     def __str__(self) -> str:
         head = f"{self.name}({', '.join(self.parameters)})"
         return "\n".join([head, *(f"  d{name} = {self.formula(name)}" for name in self.gradients)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        doc = (self.function.__doc__ or "").strip().partition("\n")[0]
+        rules = [(f"d{name}", self.formula(name)) for name in self.gradients]
+        return html_table(
+            [("gradient", "rule"), *rules],
+            before=[f"{self.name}({', '.join(self.parameters)}): {doc}"],
+            after=[f"{len(self.cases)} sample calls, from which its checks are made"],
+        )
 
 
 @dataclass(frozen=True, eq=False)

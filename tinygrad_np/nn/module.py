@@ -12,7 +12,7 @@ import numpy as np
 
 from ..module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
 from ..recorder import is_recorded, scope, scope_owner
-from ..tables import aligned
+from ..tables import Table
 from ..tensor import Array, Tensor, plain
 
 
@@ -171,7 +171,7 @@ class Module:
         """
         self._state().load(state)
 
-    def summary(self) -> str:
+    def summary(self) -> Table:
         """A table of the layers, their parameters' shapes and counts, and the total.
 
         Frozen parameters are marked, and so are buffers, which are not part of the total.
@@ -204,7 +204,10 @@ class Module:
                 rows.append((label, "", "", "", f"{totals[kind]:,}"))
         rows.append(("total", "", "", "", f"{totals['parameter'] + totals['frozen']:,}"))
         width = max(len(row[-1]) for row in rows)
-        return "\n".join(aligned([(*row[:-1], row[-1].rjust(width)) for row in rows]))
+        return Table([(*row[:-1], row[-1].rjust(width)) for row in rows])
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{type(self).__name__}</b></p>{self.summary()._repr_html_()}"
 
     def extra_repr(self) -> str:
         """What ``repr`` says of the module itself: its sizes."""
