@@ -44,7 +44,7 @@ clean:
 WORKS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 $(READY): EXTRAS := dev
-$(PEERS)/.ready: EXTRAS := dev,peers
+$(PEERS)/.ready: EXTRAS := dev,peers,mpi
 
 %/.ready: setup.cfg pyproject.toml
 	@if ! { $*/bin/python $(WORKS) && $*/bin/python -c 'import pip'; } 2>/dev/null; then \

@@ -10,6 +10,7 @@ import numpy as np
 
 import tinygrad_np as tg
 from scripts import training
+from tests import tiny
 from tinygrad_np import distributed, nn
 
 
@@ -24,6 +25,18 @@ class Net(nn.Module):
 
     def forward(self, x: Any) -> tg.Tensor:
         return self.out(self.drop(tg.tanh(self.norm(self.hidden(x)))))  # type: ignore[no-any-return]
+
+
+class Double(tiny.Net):
+    """The tiny network with its dropout, in any dtype, and with batch normalization."""
+
+    def __init__(self, rng: Any = None, dtype: Any = np.float32) -> None:
+        self.hidden: Any = nn.Sequential(
+            nn.Linear(tiny.SIDE**2, 8, bias=False, rng=rng, dtype=dtype),
+            nn.BatchNorm1d(8, dtype=dtype),
+        )
+        self.drop = nn.Dropout(0.2)
+        self.out = nn.Linear(8, tiny.CLASSES, rng=rng, dtype=dtype)
 
 
 def train(out: str, batch_size: str = "10", updates: str = "200") -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scripts.bench.ranks import launch
 from scripts.checkpoints import Checkpoints, open_checkpoint
 from tests import tiny
 from tinygrad_np.serialization import PARTIAL, read
@@ -20,30 +21,25 @@ pytestmark = pytest.mark.mpi
 ROOT = Path(__file__).parents[2]
 HANGS = 120
 """Seconds after which a program that mpiexec has started is taken to hang."""
-ENVIRONMENT = {
-    **os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-    # Open MPI's: more ranks than cores, and by root, as tests in a container may be.
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-}  # fmt: skip
+_, ENVIRONMENT = launch(1)
+ENVIRONMENT["PYTHONPATH"] = str(ROOT)
 
 
-def start(ranks: int, *command: str, **more: Any) -> subprocess.Popen[str]:
-    mpiexec = Path(sys.executable).with_name("mpiexec")
+def start(ranks: int, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(mpiexec), "-n", str(ranks), sys.executable, "-m", *command],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=ENVIRONMENT,
-        start_new_session=True, **more,
+        launch(ranks, "-m", *command)[0], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, cwd=ROOT, env=ENVIRONMENT, start_new_session=True,
     )  # fmt: skip
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit code and output; the test fails where it hangs."""
-    try:
-        text, _ = process.communicate(timeout=HANGS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail(f"{process.args} hangs")
+    with process:
+        try:
+            text, _ = process.communicate(timeout=HANGS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"{process.args} hangs")
     return process.returncode, text
 
 
@@ -103,7 +99,7 @@ def test_a_step_that_runs_again_for_a_warning_exchanges_once() -> None:
     [
         ("raises", "ValueError: rank 1 has a problem of its own"),
         ("leaves", "others are at 'end'"),
-        ("parts", "others have 16 to 24 bytes"),
+        ("parts", "others have 16 to 32 bytes"),
     ],
 )
 def test_what_goes_wrong_in_one_rank_ends_all(name: str, message: str) -> None:
@@ -121,7 +117,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(images: Path, out: Path, *more: str) -> list[str]:
-    return tiny.command(images, out, "--dtype", "float64", *more)
+    options = ["--dtype", "float64", "--optimizer", "nesterov", *more]
+    return ["tests.distributed.ranks:Double", *tiny.command(images, out, *options)[1:]]
 
 
 @pytest.fixture(scope="module")
