@@ -1,6 +1,7 @@
 """Processes that mpiexec starts: the same weights for any number of them, and never a hang."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,6 +90,20 @@ def test_arrays_of_every_dtype_are_exchanged() -> None:
 def test_a_step_that_runs_again_for_a_warning_exchanges_once() -> None:
     code, text = program(2, "warns")
     assert code == 0, text
+
+
+def test_the_program_of_the_documentation_prints_the_same_losses(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "many_machines.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "own.py").write_text(source)
+    found = []
+    for ranks in (1, 3):
+        command, environment = launch(ranks, str(tmp_path / "own.py"))
+        environment["PYTHONPATH"] = str(ROOT)
+        done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+        found.append([float(line) for line in done.stdout.split()])
+    assert len(found[0]) == 10
+    np.testing.assert_allclose(found[1], found[0], atol=2e-4)
 
 
 # Ends
