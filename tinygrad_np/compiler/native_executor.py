@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import native
+from .. import native, tracing
 from .c_code import c_type
 from .c_program import CProgram
 from .fusion import Group
@@ -147,7 +147,11 @@ class NativeExecutor:
                                   [*program.outputs, *results], [])  # fmt: skip
                 self.whole = NumpyExecutor(program, first_line=10**6)
                 self.origin |= self.whole.origin
-            self.whole.run(arrays, numbers)
+            token = tracing.again.set(True)
+            try:
+                self.whole.run(arrays, numbers)
+            finally:
+                tracing.again.reset(token)
         if code > 0:
             raise AssertionError(f"no index is out of bounds: {self.program.calls[code - 1]!r}")
         part(arrays, numbers, self.unchecked, out)
