@@ -24,7 +24,7 @@ def run(program: Program) -> None:
             same[call.out] = operand
     program.substitute(same)
     for call in program.calls:
-        if call.function in _OF_ONE and len(call.args) == 2:
+        if call.function in _OF_ONE and len(call.args) == 2 and "initial" not in call.kwargs:
             (x, _), out = call.args, call.out
             if x.size == out.size and x.size and x.dtype == out.dtype:
                 call.function, call.view = np.ndarray.reshape, True
