@@ -333,6 +333,29 @@ def test_an_overflow_leaves_the_state_as_it_was_where_it_raises() -> None:
     np.testing.assert_array_equal(w.data, before)
 
 
+def test_an_overflow_in_an_update_warns() -> None:
+    w = tg.Tensor(np.ones(3, np.float32), requires_grad=True)
+    opt = optim.SGD([w], lambda count: 1e30 if count > 2 else 0.1)
+
+    @native
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+        return loss
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            step(np.ones(3, np.float32))
+        with np.errstate(over="ignore"):
+            step(np.full(3, 1e10, np.float32))
+    with pytest.warns(RuntimeWarning, match="overflow encountered"):
+        step(np.full(3, 1e10, np.float32))
+    assert np.isinf(w.data).all()
+
+
 def test_updates_that_swap_and_shift() -> None:
     class Pair:
         def __init__(self) -> None:

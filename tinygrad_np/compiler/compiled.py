@@ -9,7 +9,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from .. import graph, native, tracing
 from . import CompileError
@@ -21,9 +21,6 @@ from .passes import EXACT, REORDERING, REORDERING_NUMPY
 from .plan import CLASH, MISS, Executor, Plan
 from .program import Program
 from .trace import Trace
-
-if TYPE_CHECKING:  # imported when something is drawn
-    from ..drawing.render import Drawing
 
 _LOCK = threading.RLock()
 """Held by whoever traces or replays: parameters and gradients have one writer at a time."""
@@ -112,19 +109,6 @@ class Compiled(CompiledFunction):
     def plan(self) -> str:
         """The plans as text: what is called, where it runs, and what was fused."""
         return "\n\n".join(map(str, self.plans())) or "no plan yet: the function was not called"
-
-    def draw(self) -> Drawing:
-        """The program of the plan used last, as a ``graphviz.Digraph``.
-
-        >>> import numpy as np, tinygrad_np as tg
-        >>> compiled = tg.compile(lambda x: np.tanh(x) * 2)
-        >>> result = compiled(np.ones(3))
-        >>> "multiply" in compiled.draw().source
-        True
-        """
-        from .picture import picture
-
-        return picture(self.plans()[0].trace.program)
 
     def source(self) -> str:
         """The generated C, or the Python of the NumPy executor, of the plan used last."""
