@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .c_code import Place, at, expression, loops, nest, numbered, substituted
+from .c_code import Place, at, element, expression, loops, nest, numbered, substituted
 from .fusion import Emit, placed
 from .program import Call, Value
 
@@ -43,12 +43,11 @@ def along(call: Call) -> Emit | None:
 def _running(x: Place, out: Place, axis: int, text: str) -> list[str]:
     n, step, onto = x.shape[axis], x.steps[axis], out.steps[axis]
     axes = nest(*[_without(items, axis) for items in (x.shape, x.steps, out.steps)])
-    names = numbered(len(axes))
-    here = at(x, [*names, "k"], [*[s[0] for _, s in axes], step])
-    there = at(out, [*names, "k"], [*[s[1] for _, s in axes], onto])
-    before = at(out, [*names, "(k - 1)"], [*[s[1] for _, s in axes], onto])
+    names, axes = numbered(len(axes)), [*axes, (n, (step, onto))]
+    here, there = (element(p, [*names, "k"], axes, i) for i, p in enumerate((x, out)))
+    before = element(out, [*names, "(k - 1)"], axes, 1)
     body = [f"{there} = k ? {substituted(text, a=before, b=here)} : {here};"]
-    return loops([*axes, (n, ())], [*names, "k"], body)
+    return loops(axes, [*names, "k"], body)
 
 
 def _place(x: Place, out: Place, axis: int, sign: str, keeps: bool) -> list[str]:
@@ -62,7 +61,7 @@ def _place(x: Place, out: Place, axis: int, sign: str, keeps: bool) -> list[str]
     better = f"{new} {sign} {best} || ({new} != {new} && {best} == {best})"
     body = ["isize best = 0;",
             *loops([(x.shape[axis], ())], ["k"], [f"if ({better})", "best = k;"]),
-            f"{at(out, names, [s[1] for _, s in axes])} = best;"]  # fmt: skip
+            f"{element(out, names, axes, 1)} = best;"]  # fmt: skip
     return loops(axes, names, body)
 
 

@@ -197,14 +197,19 @@ def at(place: Place, variables: Iterable[str], steps: Iterable[int]) -> str:
     return f"{place.pointer}[{index(variables, steps)}]"
 
 
+def element(place: Place, variables: Iterable[str], axes: Iterable[Axis], k: int) -> str:
+    """An element inside loops over axes, of which the place is operand k."""
+    return at(place, variables, [steps[k] for _, steps in axes])
+
+
 def assign(out: Place, x: Place | str, how: str = "=") -> list[str]:
     """``out[...] = x``, or ``+=``, for x of any strides or a number's text."""
     source = replace(out, strides=(0,) * len(out.shape)) if isinstance(x, str) else x
     axes = nest(out.shape, out.steps, source.broadcast(out.shape).steps)
     names = numbered(len(axes))
-    left = at(out, names, [along[0] for _, along in axes])
+    left = element(out, names, axes, 0)
     right = x if isinstance(x, str) else converted(
-        at(x, names, [along[1] for _, along in axes]), x.dtype, out.dtype)  # fmt: skip
+        element(x, names, axes, 1), x.dtype, out.dtype)  # fmt: skip
     if (
         source is x and how == "=" and source.dtype == out.dtype
         and [along for _, along in axes] == [(1, 1)]

@@ -279,15 +279,9 @@ class _Text:
             used = [(row, self.block[1])] * bool(row) + [(column, 1)] * bool(column)
             return index([v for v, _ in used], [s for _, s in used])
         *outer, rows, columns = self.steps[value]
-        variables = [
-            *self.at,
-            self.from_row or "0",
-            row or "0",
-            self.from_column or "0",
-            column or "0",
-        ]
+        variables = [*self.at, self.from_row, row, self.from_column, column]
         steps = [*outer, rows, rows, columns, columns]
-        kept = [(v, s) for v, s in zip(variables, steps, strict=True) if v != "0"]
+        kept = [(v, s) for v, s in zip(variables, steps, strict=True) if v]
         return index([v for v, _ in kept], [s for _, s in kept])
 
     def _word(self, value: Value) -> str:

@@ -248,18 +248,17 @@ class Tracer:
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Told of each op in the forward pass, when its calls have been made."""
-        for parent in node.parents:
-            if parent is not None and parent.tick < self.start and parent.op is not None:
+        for parent in [p for p in node.parents if p is not None and p.tick < self.start]:
+            if parent.op is not None:
                 self.refuse(
                     "a Tensor that was computed outside takes part: its graph cannot be replayed. "
                     "Compute it inside, or use tensor.detach()"
                 )
-            if parent is not None and parent.tick < self.start:
-                self.refuse(
-                    f"the Tensor {parent.name!r} takes part, which requires grad and which the "
-                    "step is not given: pass it (or its module) as an argument, or use a variable "
-                    "that the step's own code names"
-                )
+            self.refuse(
+                f"the Tensor {parent.name!r} takes part, which requires grad and which the step is "
+                "not given: pass it (or its module) as an argument, or use a variable that the "
+                "step's own code names"
+            )
         if node.saved is not None:  # the values as they are now, whatever is written later
             node.saved = tuple([self._snapshot(value) for value in node.saved])
         self._attribute(node.op.name if node.op else "")
