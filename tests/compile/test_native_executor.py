@@ -284,6 +284,14 @@ def test_the_normal_distribution_of_float32_is_fused() -> None:
     check(lambda x: (tg.gelu(x), tg.normal_cdf(x)), x.astype(np.float32), in_c=True)
 
 
+@pytest.mark.parametrize("char", "FD")
+def test_complex_numbers_are_chosen(char: str) -> None:
+    def function(x: Any) -> Any:
+        return [np.where(x.real > 0, x, other) for other in (1.0, 2.5j, np.array([1 - 2j]), x.T)]
+
+    check(function, sample(char, 3, 3))
+
+
 def test_half_precision_has_numbers_of_its_own() -> None:
     x = sample(np.float16, 3, 4)
     check(lambda x: (np.prod(x, 0), np.prod(x), np.where(x > 0, x, np.float16(3))), x, in_c=True)

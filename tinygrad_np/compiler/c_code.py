@@ -25,8 +25,10 @@ def literal(number: Any, dtype: np.dtype[Any]) -> str:
     """A number as C has it, to the last bit."""
     if dtype.kind == "b":
         return str(int(bool(number)))
-    if dtype.char == "e":  # C has its bits only
-        return str(dtype.type(number).view(np.uint16))
+    if dtype.char in "eFD":  # C has their bits only
+        bits = np.full(1, number, dtype).view(f"u{min(dtype.itemsize, 8)}")
+        words = [f"{word}ULL" for word in bits]
+        return words[0] if len(words) == 1 else f"(uint128){{{', '.join(words)}}}"
     if dtype.kind != "f":
         number = int(number)
         least = number == np.iinfo(np.int64).min  # -(2**63) is no literal

@@ -167,6 +167,7 @@ class Group:
 
     shape: tuple[int, ...]
     items: list[Item] = field(default_factory=list)
+    raises = False
 
     def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
