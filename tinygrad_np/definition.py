@@ -36,9 +36,11 @@ from typing import Any, TypeVar
 from . import tensor as tensors
 from .cases import Case, Sample
 from .graph import Rule
+from .hints import of_keywords
 from .opcall import make_function
 from .source import expression
-from .tensor import NUMPY, Function, Tensor, TensorFunction, wrap
+from .tables import html_table
+from .tensor import METHODS, NUMPY, Function, Tensor, TensorFunction, wrap
 
 Value = Any
 """What forward functions and rules work on: ndarrays, or Tensors where the rules are recorded."""
@@ -46,7 +48,7 @@ Value = Any
 F = TypeVar("F", bound=Function)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Op:
     """One op: what it computes, how it is differentiated, and on what it is tried.
 
@@ -102,6 +104,17 @@ class Op:
     def __str__(self) -> str:
         head = f"{self.name}({', '.join(self.parameters)})"
         return "\n".join([head, *(f"  d{name} = {self.formula(name)}" for name in self.gradients)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        doc = (self.function.__doc__ or "").strip().partition("\n")[0]
+        rules = [(f"d{name}", self.formula(name)) for name in self.gradients]
+        return html_table(
+            [("gradient", "rule"), *rules],
+            before=[f"{self.name}({', '.join(self.parameters)}): {doc}"],
+            after=[f"{len(self.cases)} sample calls, from which its checks are made"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,14 +217,27 @@ def composite(
     def define(forward: F) -> F:
         code = forward.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        function = _hinting(forward, names) if "axis" in names else forward
         record = Op(
             forward.__name__, forward, cases, parameters=names,
-            analytic=analytic, composite=True, function=forward,
+            analytic=analytic, composite=True, function=function,
         )  # fmt: skip
         _enter(record, numpy)
-        return forward
+        return function
 
     return define
+
+
+def _hinting(forward: F, names: Sequence[str]) -> F:
+    """The function, with a message for PyTorch's words among its arguments."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if unknown := {name: value for name, value in kwargs.items() if name not in names}:
+            raise TypeError(of_keywords(forward.__name__, unknown, names))
+        return forward(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def _register(
@@ -244,6 +270,8 @@ def _enter(record: Op, numpy: Function | Sequence[Function]) -> None:
     _check_cases(record)
     OPS[record.name] = record
     setattr(tensors.ops, record.name, record.function)
+    if record.name in METHODS:
+        setattr(Tensor, record.name, record.function)
     for function in (numpy,) if callable(numpy) else numpy:
         NUMPY[function] = record.function
 

@@ -24,7 +24,7 @@ from .graph import Node
 from .kinks import find_kink
 from .numerical import EPS, Method, Probe, replaced
 from .rounding import rounding, value_noise
-from .tables import aligned, printable
+from .tables import Table
 from .tensor import Array, Tensor, plain
 
 TOLERANCES = {
@@ -84,7 +84,7 @@ class GradcheckReport(NamedTuple):
         """The comparison that comes nearest to, or goes farthest over, what is allowed."""
         return max(self.comparisons, key=lambda c: c.relative / c.allowed)
 
-    def __str__(self) -> str:
+    def _table(self) -> Table:
         count, failed = len(self.comparisons), sum(not c.passed for c in self.comparisons)
         verdict = f"{failed} of {count} derivatives differ"
         if not failed:
@@ -102,7 +102,16 @@ class GradcheckReport(NamedTuple):
         notes = [f"note: {note}" for note in self.notes[:SHOWN]]
         if len(self.notes) > SHOWN:
             notes.append(f"note: and {len(self.notes) - SHOWN} more like these")
-        return "\n".join([f"gradcheck: {verdict}", *aligned(rows), *map(printable, notes)])
+        return Table(rows, [f"gradcheck: {verdict}"], notes)
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
 
 
 Inputs = (
@@ -417,8 +426,8 @@ def scalar(
         if len(outs) != 1 or outs[0].size != 1:
             shapes = ", ".join(str(out.shape) for out in outs)
             raise ValueError(
-                f"f returns no scalar but shape {shapes}: reduce it, or give weights for its "
-                "elements (an array of that shape, or weights='random')"
+                f"f returns no scalar but shape {shapes}: reduce it, as in (f(x) * w).sum() with "
+                "an array w; gradcheck does so when given weights=w, or weights='random'"
             )
         drawn = [np.ones(outs[0].shape)]
     elif isinstance(weights, str):

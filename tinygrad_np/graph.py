@@ -11,7 +11,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar, Token
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -222,10 +222,15 @@ class _Resumed:
             recording.reset(token)
 
 
-def no_grad() -> Recording:
+@overload
+def no_grad() -> Recording: ...
+@overload
+def no_grad(function: Callable[P, R]) -> Callable[P, R]: ...
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
     """Context manager (and decorator) inside which no graph is recorded, in this thread only.
 
-    As a decorator it takes functions, generator functions and coroutines.
+    As a decorator, ``@tg.no_grad()`` or ``@tg.no_grad``, it takes functions, generator functions
+    and coroutines.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
@@ -233,7 +238,8 @@ def no_grad() -> Recording:
     ...     print((w * w).requires_grad)
     False
     """
-    return Recording(lambda mode: False)
+    recording_off = Recording(lambda mode: False)
+    return recording_off if function is None else recording_off(function)
 
 
 def enable_grad() -> Recording:

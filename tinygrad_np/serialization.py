@@ -62,8 +62,8 @@ def save(
         swapped = isinstance(state, str | os.PathLike) and not isinstance(path, str | os.PathLike)
         raise TypeError(
             "tg.save(state, path) takes a module or a dict of arrays by name, got a "
-            f"{type(state).__name__}: write "
-            + ("the state first, then the path" if swapped else 'tg.save({"name": array}, path)')
+            f"{type(state).__name__}: write tg.save("
+            + ("state, path), the state first" if swapped else '{"name": array}, path)')
         )
     _check_path(path, "tg.save(state, path)")
     if not isinstance(metadata, Mapping | None):

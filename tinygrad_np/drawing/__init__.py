@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..tensor import Tensor
 
 if TYPE_CHECKING:  # imported when something is drawn: import tinygrad_np is to stay quick
+    from ..tables import Table
     from .names import Names
     from .render import Drawing
 
@@ -57,7 +58,7 @@ def draw(
     return digraph(vertices, show, rankdir, notes)
 
 
-def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> str:
+def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> Table:
     """The graph that leads to one or several Tensors: a line per node, in order of execution.
 
     ``inputs`` are lines; ``kept`` are the bytes that the graph keeps for the op's rules; ``time``

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Sequence
@@ -85,14 +86,33 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         path.write_bytes(self.pipe(format, engine=engine, **kwargs))
         return str(path)
 
-    def to_html(self, path: FilePath) -> None:
-        """Write one self-contained page: pan, zoom, search, and click a node for all about it."""
+    def to_html(self, path: FilePath | None = None) -> EmbeddedPage | None:
+        """Write one self-contained page: pan, zoom, search, and click a node for all about it.
+
+        Without a path it returns the page, which notebooks show.
+        """
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
         svg = self.pipe("svg", encoding="utf-8")
         text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # no </script> inside
         page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
         page = page.replace("<!--svg-->", svg[svg.index("<svg") :]).replace("<!--data-->", text)
+        if path is None:
+            return EmbeddedPage(page)
         Path(path).write_text(page, encoding="utf-8")
+        return None
+
+
+class EmbeddedPage(str):
+    """A page as text, which notebooks show in a frame of its own."""
+
+    height = 600
+    """Of the frame, in pixels."""
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{html.escape(self)}" style="width:100%; height:{self.height}px; '
+            'border:1px solid #8884" title="graph"></iframe>'
+        )
 
 
 def _embedded(source: str, format: str, engine: str, failure: str) -> bytes:

@@ -7,12 +7,12 @@ import re
 import numpy as np
 
 from ..shapes import Shape
-from ..tables import aligned
+from ..tables import Table
 from ..tensor import Array
 from .walk import Vertex
 
 
-def table(vertices: list[Vertex]) -> str:
+def table(vertices: list[Vertex]) -> Table:
     """A line per vertex, in their order, and one for the total."""
     line = {vertex: i for i, vertex in enumerate(vertices)}
     rows = [("line", "node", "inputs", "shape", "dtype", "kept", "time")]
@@ -25,7 +25,7 @@ def table(vertices: list[Vertex]) -> str:
     ops, kept = sum(v.is_op for v in vertices), bytes_text(sum(v.kept for v in vertices))
     seconds = sum(vertex.seconds or 0 for vertex in vertices) or None
     rows.append(("total", f"{ops:,} ops", "", "", "", kept, time_text(seconds)))
-    return "\n".join(aligned(rows))
+    return Table(rows)
 
 
 def shape_text(shape: Shape) -> str:

@@ -11,6 +11,11 @@ from .module import Module
 
 
 def _check(kind: str, module: Any) -> Module:
+    if isinstance(module, list | tuple) and kind == "Sequential":
+        raise TypeError(
+            f"Sequential takes its modules one by one: write nn.Sequential(*layers), with a star, "
+            f"got a {type(module).__name__} of {len(module)}"
+        )
     if not isinstance(module, Module):
         raise TypeError(f"{kind} takes Modules, got {module!r}: write nn.ReLU(), not relu")
     return module

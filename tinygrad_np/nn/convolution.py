@@ -12,7 +12,7 @@ from ..ops import convolution
 from ..ops.windows import per_axis
 from ..tensor import Operand, Tensor
 from .initializers import Initializer, Rng, he_normal, parameter
-from .module import Module
+from .module import Module, watch_dtype
 
 
 class _Convolution(Module):
@@ -73,6 +73,7 @@ class _Conv(_Convolution):
 
     def forward(self, x: Operand) -> Tensor:
         """x (N, C, ...) to (N, O, ...)."""
+        watch_dtype(x, self.weight)
         return type(self).function(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )

@@ -159,13 +159,28 @@ def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
     >>> tg.linear(tg.Tensor([1.0, 2.0]), tg.Tensor([[1.0, 1.0]]), tg.Tensor([0.5])).tolist()
     [3.5]
     """
-    out = np.matmul(x, weight.mT)
+    try:
+        out = np.matmul(x, weight.mT)
+    except ValueError:
+        raise ValueError(_misfit(x, weight)) from None
     if bias is None:
         return out
     total = out + bias
     if total.shape != out.shape:
         raise ValueError(f"bias of shape {bias.shape} does not fit outputs of shape {out.shape}")
     return total
+
+
+def _misfit(x: Any, weight: Any) -> str:
+    if weight.ndim != 2 or not x.ndim:
+        return f"x has shape {x.shape}, weight {weight.shape}: they must be (..., in) and (out, in)"
+    out, given = weight.shape
+    advice = f"the layer before must give {given}, or this one must take {x.shape[-1]}"
+    if x.shape[-1] == out and x.ndim == 1:
+        advice = "the weight's shape is (out, in): is it transposed?"
+    elif x.ndim == 2 and x.shape[0] == given:
+        advice = "its first axis has as many, which is for the samples of the batch: write x.T"
+    return f"x of shape {x.shape} has {x.shape[-1]} features, but weight takes {given}: {advice}"
 
 
 # Einstein sums
