@@ -40,12 +40,8 @@ class Memory:
         self.results: dict[Value, int] = {}
         for i, value in enumerate(program.outputs):
             computed = value in made and value not in self.homes and value not in self.segmented
-            if (
-                computed
-                and self.has_memory(value)
-                and self.templates[i].strides == value.strides
-                and value.size
-            ):
+            alike = self.templates[i].strides == value.strides and value.size
+            if computed and alike and self.has_memory(value):
                 self.results.setdefault(value, i)
         self.offsets: dict[Value, int] = {}
         self.work = aligned_bytes(self._lay_out())
@@ -59,11 +55,9 @@ class Memory:
             if i <= max(raising, default=-1) or value in found or place.strides != value.strides:
                 continue
             kernel, readers = self.kernels[i], self.read.get(place, [])
-            if (
-                max(readers, default=-1) > i
-                or value in self.segmented
-                or not self.has_memory(value)
-            ):
+            if max(readers, default=-1) > i or value in self.segmented:
+                continue
+            if not self.has_memory(value):
                 continue
             if i in readers and not self._in_step(kernel, place, value):
                 continue

@@ -388,10 +388,7 @@ def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return function, args, kwargs
     if function in (np.any, np.all, np.ndarray.any, np.ndarray.all) and args[0].dtype != bool:
         return function, args, kwargs
-    rest = {
-        "axis": None,
-        "keepdims": False,
-        **dict(zip(["axis"], args[1:], strict=False)),
-        **kwargs,
-    }
-    return REDUCTIONS[function], (args[0], rest.pop("axis")), rest
+    axis = args[1] if len(args) > 1 else kwargs.get("axis")
+    rest = {key: kwargs[key] for key in kwargs.keys() & {"initial"}}
+    rest["keepdims"] = bool(kwargs.get("keepdims", False))
+    return REDUCTIONS[function], (args[0], axis), rest
