@@ -213,15 +213,12 @@ def test_an_index_out_of_bounds_is_numpys_error_and_changes_nothing() -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_means_and_largest_with_a_start(dtype: Any) -> None:
     def function(x: Any) -> Any:
+        kinds: Any = (np.mean, {}), (np.max, {"initial": 0.5}), (np.min, {"initial": np.inf})
         return [
             f(x, axis=axis, keepdims=keeps, **more)
             for axis in (None, 0, -1, (0, 2))
             for keeps in (True, False)
-            for f, more in (
-                (np.mean, {}),
-                (np.max, {"initial": 0.5}),
-                (np.min, {"initial": np.inf}),
-            )
+            for f, more in kinds
         ]
 
     check(function, sample(dtype, 3, 4, 5), in_c=True)

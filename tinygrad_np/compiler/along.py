@@ -33,14 +33,15 @@ def along(call: Call) -> Emit | None:
     axis %= len(x.shape)
     if function in _RUNNING and x.dtype == out.dtype:
         text = expression(_RUNNING[function], (x.dtype,) * 3) or ""
-        return lambda names: _running(*placed(names, x, out), axis, text)
+        return lambda names: _running(placed(names, x, out), axis, text)
     if function in _SIGNS:
         keeps = bool(call.kwargs.get("keepdims"))
-        return lambda names: _place(*placed(names, x, out), axis, _SIGNS[function], keeps)
+        return lambda names: _place(placed(names, x, out), axis, _SIGNS[function], keeps)
     return None
 
 
-def _running(x: Place, out: Place, axis: int, text: str) -> list[str]:
+def _running(places: list[Place], axis: int, text: str) -> list[str]:
+    x, out = places
     n, step, onto = x.shape[axis], x.steps[axis], out.steps[axis]
     axes = nest(*[_without(items, axis) for items in (x.shape, x.steps, out.steps)])
     names, axes = numbered(len(axes)), [*axes, (n, (step, onto))]
@@ -50,7 +51,8 @@ def _running(x: Place, out: Place, axis: int, text: str) -> list[str]:
     return loops(axes, [*names, "k"], body)
 
 
-def _place(x: Place, out: Place, axis: int, sign: str, keeps: bool) -> list[str]:
+def _place(places: list[Place], axis: int, sign: str, keeps: bool) -> list[str]:
+    x, out = places
     if keeps:
         out = replace(out, shape=_without(out.shape, axis), strides=_without(out.strides, axis))
     axes = nest(*[_without(items, axis) for items in (x.shape, x.steps)], out.steps)

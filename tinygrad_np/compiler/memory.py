@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ class Memory:
     """Where each value lies: in an input's array, a constant, a result's array or the workspace."""
 
     def __init__(
-        self, program: Program, use_def: UseDef, kernels: list[Kernel], made: dict[Value, int]
-    ) -> None:
+        self, program: Program, use_def: UseDef, kernels: Sequence[Kernel | Step],
+        made: dict[Value, int],
+    ) -> None:  # fmt: skip
         self.program, self.use_def, self.kernels, self.made = program, use_def, kernels, made
         self.constants: list[Value] = []
         self.read: dict[Value, list[int]] = {}
@@ -64,7 +66,7 @@ class Memory:
             found[value] = place
         return found
 
-    def _in_step(self, group: Kernel, place: Value, value: Value) -> bool:
+    def _in_step(self, group: Kernel | Step, place: Value, value: Value) -> bool:
         """Whether each element of the place is read before its new value is written."""
         if isinstance(group, Step):
             return is_elementwise(group.call) and all(

@@ -26,7 +26,7 @@ from .program import (
     map_tree,
     values_in,
 )
-from .schedule import Kernel, Step
+from .schedule import Step
 
 GENERATED = "<tinygrad_np.compile>"
 """The file name of generated code, in tracebacks."""
@@ -46,8 +46,8 @@ class NumpyExecutor:
             "errstate": np.errstate,
             "fitting": _fitting,
         }
-        kernels: list[Kernel] = [Step(c, _takes_out(c)) for c in program.calls if not c.view]
-        made = {kernel.calls[0].out: i for i, kernel in enumerate(kernels)}
+        kernels = [Step(c, _takes_out(c)) for c in program.calls if not c.view]
+        made = {kernel.call.out: i for i, kernel in enumerate(kernels)}
         self.memory = Memory(program, self.use_def, kernels, made)
         self.words = {value: f"o{i}" for value, i in self.memory.results.items()}
         # The values that are the same at each run

@@ -40,7 +40,7 @@ class Step:
         return not isinstance(getattr(self.call.function, "__self__", self.call.function), np.ufunc)
 
 
-Kernel = Group | Single | Segment | Step
+Kernel = Group | Single | Segment
 
 
 def prepared(program: Program) -> Program:
