@@ -25,6 +25,8 @@ def literal(number: Any, dtype: np.dtype[Any]) -> str:
     """A number as C has it, to the last bit."""
     if dtype.kind == "b":
         return str(int(bool(number)))
+    if dtype.char == "e":  # C has its bits only
+        return str(dtype.type(number).view(np.uint16))
     if dtype.kind != "f":
         number = int(number)
         least = number == np.iinfo(np.int64).min  # -(2**63) is no literal

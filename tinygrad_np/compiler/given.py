@@ -236,20 +236,20 @@ class Given:
 
     def _container(self, value: Any, place: Place) -> Any:
         label = place.label
-        if not isinstance(value, tuple):
-            self._require(place, "len({0}) == {1}", len(value))
-            self._remember(value, copy.copy(value), place)  # what is inside may refer back to it
         items = dict(value.items() if isinstance(value, dict) else enumerate(value))
+
+        def part(key: Any) -> Any:
+            return self.shadow(items[key], held(value, key, f"{label}[{key!r}]"))
+
+        if isinstance(value, tuple):
+            return self._remember(value, _like(value, {key: part(key) for key in items}), place)
+        self._require(place, "len({0}) == {1}", len(value))
+        shadow = self._remember(value, copy.copy(value), place)
         if len(value) > _MANY and all(isinstance(item, _PLAIN) for item in items.values()):
             self._require(place, "same_items({0}, {1})", copy.copy(value))
         else:
-            for key, item in items.items():
-                items[key] = self.shadow(item, held(value, key, f"{label}[{key!r}]"))
-        if isinstance(value, tuple):
-            return self._remember(value, _like(value, items), place)
-        shadow = self.shadows[id(value)][1]
-        for key, item in items.items():
-            shadow[key] = item
+            for key in items:
+                shadow[key] = part(key)
         if hasattr(value, "__dict__"):
             self._attributes(value, shadow, label)
         self._hold(value, shadow, f"{label}[{{!r}}]")

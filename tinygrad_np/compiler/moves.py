@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..ops import indexing
-from .c_code import Place, assign, at, converted, loops, nest, numbered, substituted
+from .c_code import Place, assign, at, converted, literal, loops, nest, numbered, substituted
 from .fusion import Emit, Names, placed
 from .program import Call, Value, values_in
 from .symbol import with_item
 
 _SCATTERED: Any = indexing.scattered.__wrapped__  # type: ignore[attr-defined]
+
+_CONSTANT = {"mode", "constant_values"}
 
 
 def reshaped(call: Call) -> Emit | None:
@@ -53,6 +55,25 @@ def joined(call: Call) -> Emit | None:
             text += assign(_part(target, picked), source)
             start = end
         return text
+
+    return lines
+
+
+def padded(call: Call) -> Emit | None:
+    """``np.pad`` with a constant."""
+    if call.function is not np.pad or len(call.args) != 2 or call.kwargs.keys() - _CONSTANT:
+        return None
+    (x, widths), out, mode = call.args, call.out, call.kwargs.get("mode", "constant")
+    value = call.kwargs.get("constant_values", 0)
+    known = mode == "constant" and type(value) in (int, float) and isinstance(x, Value)
+    if not known or out.dtype.kind != "f" or any(True for _ in values_in(widths)):
+        return None
+    starts = np.broadcast_to(widths, (len(x.shape), 2))[:, 0].tolist()
+    inside = tuple([slice(start, start + n) for start, n in zip(starts, x.shape, strict=True)])
+
+    def lines(names: Names) -> list[str]:
+        source, target = placed(names, x, out)
+        return [*assign(target, literal(value, out.dtype)), *assign(_part(target, inside), source)]
 
     return lines
 

@@ -181,7 +181,7 @@ class NumpyExecutor:
         if isinstance(call.function, np.ufunc):
             return call.function.nout == 1 and call.kwargs.keys() <= {"order", "dtype"}
         if call.function in _REDUCES:
-            return len(call.args) == 2 and set(call.kwargs) == {"keepdims"}
+            return len(call.args) == 2 and call.kwargs.keys() - {"initial"} == {"keepdims"}
         return False
 
     def _call(self, call: Call, out: bool = False) -> str:

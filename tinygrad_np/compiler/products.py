@@ -153,8 +153,6 @@ def by_loops(call: Call) -> Emit | None:
             at(right, "kj", right.steps),
             at(target, "ij", target.steps),
         )
-        if k == 1:
-            return loops([(n, ()), (1, ()), (m, ())], "ikj", [f"{z} = {x} * {y};"], True)
         if m > 1 and b.strides[1] == b.dtype.itemsize:
             # In an array of C's own the sums stay in registers.
             body = [f"{c_type(out.dtype)} sums[{m}] = {{0}};",

@@ -127,7 +127,10 @@ class Tracer:
             self.refuse(f"out= makes np.{function.__name__} write into an array in place")
         if function in _SHAPE_DEPENDS_ON_VALUES:
             return function(*map_tree(self.fixed, args), **kwargs)
-        elif function in (np.ndarray.__getitem__, with_item) and _has_mask(args[1]):
+        if function in (np.mean, np.ndarray.mean) and _is_summed(args, kwargs):
+            total = self.call(np.sum, args, kwargs)
+            return self.call(np.divide, (total, args[0].size // total.size), {})
+        if function in (np.ndarray.__getitem__, with_item) and _has_mask(args[1]):
             args = args[0], map_tree(self.fixed, args[1]), *args[2:]
         given = map_tree(_read_only, args)
         try:
@@ -365,9 +368,23 @@ def _has_mask(index: Any) -> bool:
     return any(type(part) is Symbol and part.dtype.kind == "b" for part in parts)
 
 
+def _is_summed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the mean is NumPy's sum, divided by a number that is exact in its dtype."""
+    x = args[0]
+    known = len(args) <= 2 and kwargs.keys() <= {"axis", "keepdims"} and type(x) is Symbol
+    return known and x.dtype.char in "fd" and 0 < x.size < 2**24
+
+
 def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """sum(x, axis, keepdims=...) as add.reduce(x, axis, keepdims=...), if no more is asked."""
-    if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
+    if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims", "initial"}:
         return function, args, kwargs
-    axis = args[1] if len(args) > 1 else kwargs.get("axis")
-    return REDUCTIONS[function], (args[0], axis), {"keepdims": bool(kwargs.get("keepdims", False))}
+    if function in (np.any, np.all, np.ndarray.any, np.ndarray.all) and args[0].dtype != bool:
+        return function, args, kwargs
+    rest = {
+        "axis": None,
+        "keepdims": False,
+        **dict(zip(["axis"], args[1:], strict=False)),
+        **kwargs,
+    }
+    return REDUCTIONS[function], (args[0], rest.pop("axis")), rest
