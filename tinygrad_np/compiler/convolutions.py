@@ -16,7 +16,7 @@ from .program import Call
 
 _FRAME = 1 << 18
 """Bytes of a frame: larger images are framed in blocks of rows, which stay in the cache."""
-_ALONE = 1 << 21
+_ALONE = 1 << 23
 """So many products are done before another thread has started."""
 
 _TRANSPOSE: Any = convolution.transpose_convolve.__wrapped__  # type: ignore[attr-defined]

@@ -169,7 +169,7 @@ def by_loops(call: Call) -> Emit | None:
     return lines
 
 
-_ALONE = 1 << 21
+_ALONE = 1 << 23
 """So many products of numbers are done before another thread has started."""
 
 

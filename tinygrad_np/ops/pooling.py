@@ -146,7 +146,7 @@ def placed(
     shape = (*g.shape[:2], *size)
     sides = zip(kernel, stride, dilation, strict=True)
     apart = all(d * (k - 1) < s for k, s, d in sides) and not any(padding)
-    if not apart or g.dtype.kind != "f":
+    if not apart or g.dtype.char not in "efd":
         out = np.zeros(math.prod(shape), wide(g).dtype)
         at = _places(number, size, kernel, stride, padding, dilation)
         np.add.at(out, at.reshape(-1), wide(g).reshape(-1))
