@@ -15,8 +15,8 @@ NOT_WRITTEN = {
     "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "conv1d", "conv2d",
     "conv3d", "conv_transpose1d", "conv_transpose2d", "convolution", "convolution_input",
     "convolution_weight", "erf", "fold", "gelu", "max_pool1d", "max_pool2d", "max_pooling",
-    "normal_cdf", "threshold", "unfold", "window_place", "window_spread", "window_sum", "windows_folded",
-    "windows_unfolded",
+    "normal_cdf", "threshold", "unfold", "window_place", "window_spread", "window_sum",
+    "windows_folded", "windows_unfolded",
 }  # fmt: skip
 """Ops whose forward functions are no plain NumPy, or that keep too little: an error says so."""
 

@@ -159,9 +159,15 @@ def placed(
 
 
 @op(
-    cases=[case(normal(2, 2, 2), integers(2, 2, 2, 2), (5,), (2,), (2,), (0,), (1,)),
-           case(normal(2, 1, 3, 2), integers(6, 2, 1, 3, 2), (5, 5), (2, 3), (1, 2), (0, 0), (2, 1)),
-           case(normal(1, 1, 2, 2), integers(2, 1, 1, 2, 2), (3, 4), (1, 2), (2, 2), (0, 0), (1, 1))],
+    cases=[
+        case(normal(2, 2, 2), integers(2, 2, 2, 2), (5,), (2,), (2,), (0,), (1,)),
+        case(
+            normal(2, 1, 3, 2), integers(6, 2, 1, 3, 2), (5, 5), (2, 3), (1, 2), (0, 0), (2, 1),
+        ),
+        case(
+            normal(1, 1, 2, 2), integers(2, 1, 1, 2, 2), (3, 4), (1, 2), (2, 2), (0, 0), (1, 1),
+        ),
+    ],
     g=lambda g, number, size, kernel, stride, padding, dilation: OPS["getitem"](
         g.reshape(-1), pure(_places)(number, size, kernel, stride, padding, dilation)
     ),

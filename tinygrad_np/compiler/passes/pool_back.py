@@ -22,6 +22,7 @@ def run(program: Program) -> None:
         if call.function is _PLACED:
             g, number, size, *sizes = call.args
             found = use_def.producer(number)
-            if found is not None and found.function is _NUMBERS and found.args[2:] == (*sizes,):
-                if found.args[0].shape[2:] == size:
-                    call.function, call.args = pool_back, (g, *found.args)
+            if found is None or found.function is not _NUMBERS or found.args[2:] != (*sizes,):
+                continue
+            if found.args[0].shape[2:] == size:
+                call.function, call.args = pool_back, (g, *found.args)
