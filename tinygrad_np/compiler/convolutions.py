@@ -18,7 +18,7 @@ from .program import Call
 _FRAME = 1 << 18
 """Bytes of a frame: larger images are framed in blocks of rows, which stay in the cache."""
 
-_TRANSPOSE: Any = convolution.transposed.__wrapped__  # type: ignore[attr-defined]
+_TRANSPOSE: Any = convolution.transpose_convolve.__wrapped__  # type: ignore[attr-defined]
 _CORRELATE: Any = convolution.correlate.__wrapped__  # type: ignore[attr-defined]
 _ONES, _ZEROS = (1, 1, 1), (0, 0, 0)
 

@@ -140,8 +140,8 @@ INSIDE void REAL_pool_back(const Pooling *p, const int apart, const REAL *x, con
             REAL rest = gs[k * from[4]]; /* 0 as soon as an element has got it */
             ELEMENTS_OF(p) {
                 const REAL one = xs[k * along + element(p, t, u, v)];
-                outs[k * onto + element(q, t, u, v)] = (one == largest) | (one != one) ? rest : 0;
-                rest = (one == largest) | (one != one) ? 0 : rest;
+                outs[k * onto + element(q, t, u, v)] = ((one == largest) | (one != one)) ? rest : 0;
+                rest = ((one == largest) | (one != one)) ? 0 : rest;
             }
         }
         for (isize k = 0; k < p->out[2]; k++) {

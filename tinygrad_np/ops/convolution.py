@@ -52,7 +52,7 @@ def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, gr
 
 
 @pure
-def transposed(
+def transpose_convolve(
     y: Any, weight: Any, size: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
     kernel = weight.shape[2:]
@@ -168,7 +168,7 @@ def convolution_input(
     The result has the spatial ``size``. Gradients: dy is ``convolution`` of g, dweight is
     ``convolution_weight`` of y and g.
     """
-    return transposed(y, weight, size, stride, padding, dilation, groups)
+    return transpose_convolve(y, weight, size, stride, padding, dilation, groups)
 
 
 @op(

@@ -5,7 +5,7 @@ from typing import Any
 from ...ops import convolution
 from ..program import Program, Value
 
-_MAPS: Any = (convolution.convolve, convolution.transposed, convolution.correlate)
+_MAPS: Any = (convolution.convolve, convolution.transpose_convolve, convolution.correlate)
 _FUNCTIONS = [function.__wrapped__ for function in _MAPS]
 
 
