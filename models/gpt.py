@@ -6,6 +6,8 @@ After Radford et al., "Language models are unsupervised multitask learners" (201
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,14 @@ from numpy.typing import DTypeLike
 import tinygrad_np as tg
 from tinygrad_np import Tensor, nn
 
+from . import trained
+from .trained import BATCHES, Array, Arrays, Trained
+from .updates import Update
+
 SPREAD = 0.02
 """The standard deviation of the weights at the start."""
+HEADS, BLOCK = 4, 12
+"""The usual number of heads, and the number of parameters of a block."""
 
 
 class Block(nn.Module):
@@ -81,7 +89,7 @@ class GPT(nn.Module):
         vocabulary: int = 73,
         depth: int = 2,
         width: int = 64,
-        heads: int = 4,
+        heads: int = HEADS,
         context: int = 64,
         rng: np.random.Generator | int | None = None,
         dtype: DTypeLike = np.float32,
@@ -119,3 +127,28 @@ class GPT(nn.Module):
         for block in self.blocks:
             x = block(x, length)
         return tg.layer_norm(x, width, self.scale, self.shift) @ self.W_head
+
+
+def arrays(
+    rng: np.random.Generator, batch: int, vocabulary: int = 73, depth: int = 2, width: int = 64,
+    context: int = 64,
+) -> Arrays:  # fmt: skip
+    """The parameters as the network starts, and batches of a text without sense."""
+    net = GPT(vocabulary, depth, width, HEADS, context, rng, np.float64)
+    texts = [rng.integers(0, vocabulary, (batch, context + 1)) for _ in range(BATCHES)]
+    return [p.data for p in net.parameters()], [(text[:, :-1], text[:, 1:]) for text in texts]
+
+
+def eager(
+    start: list[Array], update: Update, wrap: Callable[[Any], Any] = lambda step: step
+) -> Trained:
+    """A training step that begins with these parameters, passed through ``wrap``."""
+    (vocabulary, width), context = start[0].shape, len(start[1])
+    depth = (len(start) - 5) // BLOCK
+    make = partial(GPT, vocabulary, depth, width, HEADS, context, 0)
+    return trained.module(make, start, update, wrap)
+
+
+def compiled(start: list[Array], update: Update) -> Trained:
+    """The same step with ``tg.compile``."""
+    return eager(start, update, tg.compile)

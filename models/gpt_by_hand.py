@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import gpt, trained
+from .trained import Trained
+from .updates import Update
+
 Array = NDArray[Any]
 Parameters = dict[str, Array]
 """``characters``, ``blocks.0.W_qkv`` and so on, as ``GPT.state_dict()`` returns them."""
@@ -190,3 +194,16 @@ def loss_and_gradients(
     gradients["positions"] = np.zeros_like(p["positions"])
     gradients["positions"][:length] = dx.sum(axis=0)
     return loss, gradients
+
+
+def by_hand(start: list[Array], update: Update) -> Trained:
+    """A training step that begins with these parameters."""
+    depth = (len(start) - 5) // gpt.BLOCK
+    names = [name for name, _ in gpt.GPT(1, depth, gpt.HEADS, gpt.HEADS, 1).named_parameters()]
+
+    def gradients(parameters: list[Array], x: Array, labels: Array) -> tuple[float, list[Array]]:
+        named = dict(zip(names, parameters, strict=True))
+        loss, found = loss_and_gradients(named, x, labels, gpt.HEADS)
+        return loss, [found[name] for name in names]
+
+    return trained.by_hand(gradients, start, update)

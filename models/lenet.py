@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ from numpy.typing import DTypeLike
 
 import tinygrad_np as tg
 from tinygrad_np import Tensor, nn
+
+from . import trained
+from .trained import Array, Arrays, Trained
+from .updates import Update
 
 
 class LeNet(nn.Module):
@@ -72,3 +77,21 @@ class LeNet(nn.Module):
     def loss(self, x: Any, labels: Any) -> Tensor:
         """The mean cross-entropy of the softmax of the logits; labels are class numbers (n,)."""
         return tg.softmax_cross_entropy(self(x), labels)
+
+
+def arrays(rng: np.random.Generator, batch: int) -> Arrays:
+    """The parameters as the network starts, and batches."""
+    start = [p.data for p in LeNet(rng, np.float64).parameters()]
+    return start, trained.digits(rng, batch, 784, 10)
+
+
+def eager(
+    start: list[Array], update: Update, wrap: Callable[[Any], Any] = lambda step: step
+) -> Trained:
+    """A training step that begins with these parameters, passed through ``wrap``."""
+    return trained.module(LeNet, start, update, wrap)
+
+
+def compiled(start: list[Array], update: Update) -> Trained:
+    """The same step with ``tg.compile``."""
+    return eager(start, update, tg.compile)

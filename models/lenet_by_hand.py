@@ -14,6 +14,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from . import trained
+from .trained import Trained
+from .updates import Update
+
 Array = NDArray[Any]
 Parameters = dict[str, Array]
 """W1, b1, ..., W5, b5, as ``LeNet.state_dict()`` returns them."""
@@ -126,3 +130,15 @@ def loss_and_gradients(p: Parameters, x: Array, labels: Array) -> tuple[float, P
         "W5": z4.T @ d5,
         "b5": d5.sum(axis=0),
     }
+
+
+def by_hand(start: list[Array], update: Update) -> Trained:
+    """A training step that begins with these parameters."""
+    names = [f"{kind}{i}" for i in range(1, 6) for kind in "Wb"]
+
+    def gradients(parameters: list[Array], x: Array, labels: Array) -> tuple[float, list[Array]]:
+        named = dict(zip(names, parameters, strict=True))
+        loss, found = loss_and_gradients(named, x, labels)
+        return loss, [found[name] for name in names]
+
+    return trained.by_hand(gradients, start, update)

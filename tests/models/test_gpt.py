@@ -137,3 +137,18 @@ def test_compiled_is_eager_bit_for_bit(backend: Any, dtype: str) -> None:
     assert found[0] == losses and losses[-1] < 0.9 * losses[0]
     for a, b in zip(found[1], weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_twelve_blocks_are_drawn_as_one() -> None:
+    def drawn(depth: int) -> str:
+        net = GPT(VOCABULARY, depth, width=8, heads=HEADS, context=6, rng=0)
+        with tg.record():
+            loss = net.loss(*batch())
+        source: str = tg.draw(loss, names=dict(net.named_parameters())).source
+        return source
+
+    source = drawn(12)
+    vertices = [line for line in source.splitlines() if "label=<" in line and "->" not in line]
+    assert "block A × 12" in source
+    assert len(vertices) < 70 and len(source) == pytest.approx(len(drawn(6)), rel=0.01)
+    assert "inf" not in source.replace("nan or inf", "")  # the mask is no trouble

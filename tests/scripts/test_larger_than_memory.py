@@ -68,8 +68,8 @@ def test_training_on_ten_times_the_memory(tmp_path: Path, kind: str) -> None:
     write_sparse(tmp_path, kind)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 10 * MEMORY
     arguments = [
-        "tests.scripts.test_larger_than_memory:Wide", "--dataset", str(tmp_path), "--iterations", "20",
-        "--out", str(tmp_path / "out"), "--batch-size", "32", "--no-pictures",
+        "tests.scripts.test_larger_than_memory:Wide", "--dataset", str(tmp_path),
+        "--iterations", "20", "--out", str(tmp_path / "out"), "--batch-size", "32", "--no-pictures",
     ]  # fmt: skip
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],

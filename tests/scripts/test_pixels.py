@@ -218,7 +218,8 @@ def test_settings_whose_pixels_are_damaged(tmp_path: Path, capsys: Any) -> None:
     folder, out = tiny.write_images(tmp_path / "images"), tmp_path / "run"
     assert tiny.run(folder, out, "--iterations", "2") == 0
     config = json.loads((out / "config.json").read_text())
-    for pixels in ({**config["pixels"], "more": 1}, 3, []):
+    damaged: list[Any] = [{**config["pixels"], "more": 1}, 3, []]
+    for pixels in damaged:
         (out / "config.json").write_text(json.dumps({**config, "pixels": pixels}))
         assert predict.main([str(out), str(folder / "t10k-images-idx3-ubyte")]) == 1
         assert "its pixels are not those of a run" in capsys.readouterr().err
@@ -233,7 +234,7 @@ def test_a_run_of_before_is_not_scaled_otherwise_from_now_on(tmp_path: Path, cap
         arrays, metadata = read(path)
         tg.save(arrays, path, {**metadata, "version": "1"})
     assert tiny.run(folder, out, "--iterations", "30", "--resume") == 1
-    assert "version 1; this program reads version 2" in capsys.readouterr().err
+    assert "version 1; this program reads version 3" in capsys.readouterr().err
 
 
 def test_things_that_fill_their_image_do_not_make_it_a_negative() -> None:

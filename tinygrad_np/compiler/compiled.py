@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import html
 import threading
 import time
 import types
@@ -98,6 +99,10 @@ class Compiled(CompiledFunction):
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)}>"
+
+    def _repr_html_(self) -> str:
+        text = "\n\n".join([repr(self), self.plan()])
+        return f"<pre>{html.escape(text)}</pre>"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,9 @@ from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
 from ..tensor import wrap
-from . import arithmetic, reading
+from . import arithmetic, reading, textbook
 from .problem import DerivationError
 from .replay import Replay
-
-
-def _cofactors(x: Any) -> Any:
-    return np.linalg.det(x)[..., None, None] * np.linalg.inv(x).mT
-
-
-def _minors(x: Any, w: Any) -> Any:
-    c = np.linalg.inv(x).mT
-    share = (c * w).sum(axis=(-2, -1), keepdims=True) * c - c @ w.mT @ c
-    return np.linalg.det(x)[..., None, None] * share
-
-
-PLAIN: dict[str, Callable[..., Any]] = {"cofactors": _cofactors, "minors": _minors}
-"""What ops' own helpers compute, as a textbook has it. (The helpers take singular matrices too.)"""
 
 
 class Writer(Tracer):
@@ -47,9 +32,9 @@ class Writer(Tracer):
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write a call down; helpers of ours are written as the NumPy calls that they stand for."""
-        plain = PLAIN.get(getattr(function, "__name__", "").lstrip("_"))
-        if plain is not None and getattr(function, "__module__", "").startswith("tinygrad_np."):
-            return plain(*args)
+        name = textbook.known_as(function)
+        if name in textbook.PLAIN:
+            return textbook.PLAIN[name](*args)
         return super().call(function, args, kwargs)
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from ..tracing import pure
 from .elementwise import add, like, wide
@@ -123,13 +124,22 @@ _FULL: tuple[Any, ...] = ((2, 1), ((1, 0), (1, 2)), (1, 2), 2)
         case(normal(2, 1, 4, 4), normal(2, 1, 3, 3), normal(2), (1, 1), ((1, 1), (1, 1)), (1, 1)),
         case(normal(0, 1, 3), normal(2, 1, 2), normal(2), *_PLAIN),
     ],
-    x=lambda g, x_shape, weight, stride, padding, dilation, groups: OPS["convolution_input"](
-        g, weight, x_shape[2:], stride, padding, dilation, groups
+    x=said(
+        "conv_transpose(g, weight)",
+        lambda g, x_shape, weight, stride, padding, dilation, groups: OPS["convolution_input"](
+            g, weight, x_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
-        g, x, weight_shape[2:], stride, padding, dilation, groups
+    weight=said(
+        "correlate(g, x)",
+        lambda g, x, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
+            g, x, weight_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    bias=lambda g: wide(g).sum(axis=(0, *range(2, g.ndim))),
+    bias=said(
+        "the sum of g over all but the channels",
+        lambda g: wide(g).sum(axis=(0, *range(2, g.ndim))),
+    ),
 )  # fmt: skip
 def convolution(
     x: Value, weight: Value, bias: Value | None = None, stride: Shape = (), padding: Pads = (),
@@ -153,11 +163,17 @@ def convolution(
         case(normal(0, 1, 2), normal(1, 1, 2), (3,), *_PLAIN),
         case(normal(2, 1, 3), normal(1, 2, 2), (6,), (1,), ((0, 0),), (2,), 1),
     ],
-    y=lambda g, y_shape, weight, stride, padding, dilation, groups: _windows_of(
-        g, weight, y_shape[2:], stride, padding, dilation, groups
+    y=said(
+        "convolution(g, weight)",
+        lambda g, y_shape, weight, stride, padding, dilation, groups: _windows_of(
+            g, weight, y_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    weight=lambda g, y, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
-        y, g, weight_shape[2:], stride, padding, dilation, groups
+    weight=said(
+        "correlate(y, g)",
+        lambda g, y, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
+            y, g, weight_shape[2:], stride, padding, dilation, groups
+        ),
     ),
 )  # fmt: skip
 def convolution_input(
@@ -178,11 +194,17 @@ def convolution_input(
         case(normal(0, 1, 2), normal(0, 1, 3), (2,), *_PLAIN),
         case(normal(2, 1, 3), normal(2, 2, 6), (2,), (1,), ((0, 0),), (2,), 1),
     ],
-    y=lambda g, y_shape, x, stride, padding, dilation, groups: _windows_of(
-        x, g, y_shape[2:], stride, padding, dilation, groups
+    y=said(
+        "convolution(x, g)",
+        lambda g, y_shape, x, stride, padding, dilation, groups: _windows_of(
+            x, g, y_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    x=lambda g, y, x_shape, stride, padding, dilation, groups: OPS["convolution_input"](
-        y, g, x_shape[2:], stride, padding, dilation, groups
+    x=said(
+        "conv_transpose(y, g)",
+        lambda g, y, x_shape, stride, padding, dilation, groups: OPS["convolution_input"](
+            y, g, x_shape[2:], stride, padding, dilation, groups
+        ),
     ),
 )  # fmt: skip
 def convolution_weight(
@@ -303,7 +325,12 @@ def conv3d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW)."""
+    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.conv3d(np.ones((1, 1, 4, 4, 4)), np.ones((2, 1, 3, 3, 3))).shape
+    (1, 2, 2, 2, 2)
+    """
     return _conv(3, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -342,7 +369,12 @@ def conv_transpose1d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW)."""
+    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW).
+
+    >>> import tinygrad_np as tg
+    >>> tg.conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0]]], stride=2).tolist()
+    [[[1.0, 10.0, 2.0, 20.0]]]
+    """
     return _conv_transpose(
         1, x, weight, bias, stride, padding, output_padding, groups, dilation
     )  # fmt: skip

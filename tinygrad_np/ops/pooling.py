@@ -16,6 +16,7 @@ import numpy as np
 from ..cases import case, distinct, integers, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from ..tracing import pure
 from .elementwise import divide, like, wide
@@ -135,7 +136,7 @@ def _places(
         along = (np.arange(counts[i]) * stride[i] - padding[i]) * step
         corner = corner + along.reshape(-1, *[1] * (len(size) - 1 - i))
         within = within[..., None] + np.arange(kernel[i]) * dilation[i] * step
-    return corner + within.reshape(-1)[number]
+    return corner + np.take(within.reshape(-1), number)
 
 
 @pure
@@ -169,7 +170,7 @@ def placed(
         ),
     ],
     g=lambda g, number, size, kernel, stride, padding, dilation: OPS["getitem"](
-        g.reshape(-1), pure(_places)(number, size, kernel, stride, padding, dilation)
+        g.reshape(-1), _places(number, size, kernel, stride, padding, dilation)
     ),
 )  # fmt: skip
 def window_place(
@@ -184,8 +185,11 @@ def window_place(
 
 
 def _max_pool_x(
-    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-) -> Any:
+    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+    ceil_mode: bool,
+) -> Any:  # fmt: skip
+    """g at the largest of its window"""
+    # ceil_mode is read so that the graph keeps it: a derivation calls the op again.
     number = numbers(plain(x), plain(out), kernel, stride, padding, dilation)
     return OPS["window_place"](g, number, x.shape[2:], kernel, stride, padding, dilation)
 
@@ -241,8 +245,11 @@ def spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shap
     cases=[case(normal(2, 2, 5), (2,), (2,), (0,), (2,)),
            case(normal(2, 1, 4, 5), (2, 3), (1, 2), (1, 1), (5, 3)),
            case(normal(1, 2, 3, 3), (1, 2), (2, 1), (0, 0), (2, 2))],
-    x=lambda g, x_shape, kernel, stride, padding: OPS["window_spread"](
-        g, kernel, stride, padding, x_shape[2:]
+    x=said(
+        "g at each element of its window",
+        lambda g, x_shape, kernel, stride, padding: OPS["window_spread"](
+            g, kernel, stride, padding, x_shape[2:]
+        ),
     ),
 )  # fmt: skip
 def window_sum(x: Value, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Value:
@@ -254,8 +261,11 @@ def window_sum(x: Value, kernel: Shape, stride: Shape, padding: Shape, out: Shap
     cases=[case(normal(2, 2, 2), (2,), (2,), (0,), (5,)),
            case(normal(2, 1, 5, 3), (2, 3), (1, 2), (1, 1), (4, 5)),
            case(normal(1, 2, 2, 2), (1, 2), (2, 1), (0, 0), (3, 3))],
-    y=lambda g, y_shape, kernel, stride, padding: OPS["window_sum"](
-        g, kernel, stride, padding, y_shape[2:]
+    y=said(
+        "the sum of g over each window",
+        lambda g, y_shape, kernel, stride, padding: OPS["window_sum"](
+            g, kernel, stride, padding, y_shape[2:]
+        ),
     ),
 )  # fmt: skip
 def window_spread(y: Value, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Value:
@@ -283,7 +293,12 @@ def max_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
-    """``max_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``max_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.max_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[2.0, 6.0]]]
+    """
     return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -349,7 +364,12 @@ def avg_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """``avg_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``avg_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.avg_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[1.5, 4.5]]]
+    """
     return _avg_pool(1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -397,7 +417,12 @@ def _adaptive(axes: int, x: Operand, output_size: Any) -> Tensor:
 
 @composite(cases=[case(normal(2, 2, 6), 3), case(normal(2, 5), 3)])
 def adaptive_avg_pool1d(x: Operand, output_size: Any) -> Tensor:
-    """``adaptive_avg_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``adaptive_avg_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.adaptive_avg_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[1.5, 4.5]]]
+    """
     return _adaptive(1, x, output_size)
 
 
