@@ -198,9 +198,10 @@ class _Text:
                 f"{type_}_plainly(&{self.name}_sizes, {x}, {weights}, {y}, 1);", "}", "}",
             ]  # fmt: skip
         packed = [f"{type_}_pack({sizes}, {weights}, *{self.name}_weights);", run]
+        plainly = f"{type_}_plainly(&{self.name}_sizes, {x}, {weights}, {y}, 0);"
         if not self.back:
             return packed
         return [
             f"if ({type_}_finite(&{self.name}_sizes, {weights})) {{", *packed, "} else {",
-            *assign(self.y, "0"), f"{type_}_plainly(&{self.name}_sizes, {x}, {weights}, {y}, 0);", "}",
+            *assign(self.y, "0"), plainly, "}",
         ]  # fmt: skip
