@@ -24,6 +24,7 @@ from .c_code import (
     substituted,
 )
 from .fusion import Emit, Names, placed
+from .parts import headers, in_parts
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
 from .passes.tiles import tiled
@@ -159,20 +160,15 @@ def by_loops(call: Call) -> Emit | None:
     return lines
 
 
-_ALONE = 1 << 21
-"""So many products of numbers are done before another thread has started."""
-
-
 def by_tiles(call: Call) -> Emit | None:
     """A product of small matrices, batched or not, whose sums stay in registers."""
     if call.function is not tiled:
         return None
     (a, b), out = call.args, call.out
-    type_ = c_type(out.dtype)
+    type_ = c_type(out.dtype) or ""
 
     def lines(names: Names) -> list[str]:
-        for part in (native.PARALLEL, native.VECTORS, native.PRODUCT):
-            names.head(part.replace("REAL", type_ or ""))
+        headers(names, type_, native.PRODUCT)
         places = placed(names, a, b, out)
         (n, m), k, batch = out.shape[-2:], a.shape[-1], out.shape[:-2]
         (a_row, a_step), (b_row, b_step), (row, _) = [p.steps[-2:] for p in places]
@@ -206,9 +202,7 @@ def by_tiles(call: Call) -> Emit | None:
         memory = f"static _Alignas(64) {type_} copy[THREADS][{k} * {width}];"
         text = ["FUSED", head, "{", memory, *text, "}", "FUSED_END"]
         name = names.function("product", "\n".join(text))
-        most = math.prod((*out.shape, k)) // _ALONE + 1
-        threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
-        words = ", ".join(f"(void *){p.pointer}" for p in places)
-        return [f"parallel({threads}, {most}, {name}, (void *[]){{{words}}});"]
+        rows = axes[0][0] if axes else n
+        return [in_parts(names, name, math.prod((*out.shape, k)), rows, *places)]
 
     return lines

@@ -10,7 +10,6 @@ from .. import graph, tracing
 from ..compiler import CompileError
 from ..compiler.passes import EXACT
 from ..compiler.program import Program, Value
-from ..compiler.symbol import Symbol
 from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
@@ -28,19 +27,13 @@ class Writer(Tracer):
         self.values: dict[Node, Value] = {}
         self.gradients: dict[Node, Value] = {}
         self.forward = 0  # the number of calls of the forward pass
-        self._largest: dict[Any, tuple[Any, ...]] = {}  # of which windows: by where these are
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write a call down; helpers of ours are written as the NumPy calls that they stand for."""
         name = textbook.known_as(function)
         if name in textbook.PLAIN:
             return textbook.PLAIN[name](*args)
-        if name == "indexing.scattered" and (pooled := self._largest.get(_base(args[1]))):
-            return textbook.to_largest(args[0], *pooled).reshape(args[2])
-        result = super().call(function, args, kwargs)
-        if name == "pooling.places":
-            self._largest[result.variable] = args
-        return result
+        return super().call(function, args, kwargs)
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Told of each op in the forward pass, when its calls have been made."""
@@ -52,11 +45,6 @@ class Writer(Tracer):
         """Told of each node in the backward pass, before its rules make their calls."""
         super().before_rules(node, gradient)
         self.gradients[node] = self.place(gradient)
-
-
-def _base(index: Any) -> Any:
-    """The value of which a traced array is a view."""
-    return index.view[1] if type(index) is Symbol and index.view else None
 
 
 class Written:
