@@ -65,7 +65,7 @@ def jax_jit(start: list[Array]) -> Trained:
     results: list[Any] = []
 
     def convolve(x: Any, weight: Any, bias: Any) -> Any:
-        layout = ("NHWC", "OIHW", "NHWC")
+        weight, layout = weight.transpose(2, 3, 1, 0), ("NHWC", "HWIO", "NHWC")
         y = jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=layout)
         return y + bias
 

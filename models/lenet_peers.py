@@ -27,7 +27,7 @@ def jax_loss(parameters: list[Any], x: Any, labels: Any) -> Any:
     import jax.numpy as jnp
 
     def conv(x: Any, W: Any, b: Any, padding: str) -> Any:
-        layout = ("NHWC", "OIHW", "NHWC")
+        W, layout = W.transpose(2, 3, 1, 0), ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x, W, (1, 1), padding, dimension_numbers=layout) + b
 
     def max_pool(x: Any) -> Any:

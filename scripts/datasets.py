@@ -71,8 +71,8 @@ class Characters:
 class Data:
     """A data set: inputs (n, ...) and labels, for training and for testing.
 
-    ``digest`` depends on what the files hold, not on where they are or of what kind. Every
-    ``stride``-th input is enough to see all there is.
+    ``digest`` depends on what the files hold, not on where they are or of what kind. ``strides``
+    are those of ``Training``.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Data:
     form: Form
     digest: str
     measure: Measure = ACCURACY
-    stride: int = 1
+    strides: tuple[int, int] = (1, 1)
     unit: str = "images"
 
     @property
@@ -149,8 +149,9 @@ def _text(name: str, path: Path) -> Data:
     except ValueError as error:
         error.add_note(f"{path}: the last tenth, held out for testing, is too short.")
         raise
-    return Data(name, sets, tuple(characters), Characters(),
-                hashlib.sha256(text.encode()).hexdigest(), BITS, CONTEXT, "windows")  # fmt: skip
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    strides = CONTEXT * max(1, len(sets[0][0]) // len(sets[1][0])), CONTEXT  # as many of both
+    return Data(name, sets, tuple(characters), Characters(), digest, BITS, strides, "windows")
 
 
 def _common(train: Array, test: Array) -> Pixels:

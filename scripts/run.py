@@ -120,12 +120,12 @@ class _Run:
         rng = tg.manual_seed(seed)
         model = run_folder.make_model(self.settings, rng)
         recipe = self.recipe
-        updates = recipe.updates(len(data.sets[0][0]) // data.stride)
+        updates = recipe.updates(len(data.sets[0][0]) // data.strides[1])
         return Training(
             model, recipe.make_optimizer(model, updates), data.sets, updates=updates,
             batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement, form=data.form,
             augment=recipe.augmentation(self.pixels.ground if self.pixels else 0.0),
-            compiled=compiled, measure=data.measure, stride=data.stride,
+            compiled=compiled, measure=data.measure, strides=data.strides,
         )  # fmt: skip
 
     def go(self, found: Checkpoint | None) -> int:

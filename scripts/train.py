@@ -12,7 +12,7 @@ from typing import Any
 
 import models
 from scripts.command import failed, natural, parser_of, positive
-from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
+from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe, default_recipe
 from scripts.run import LENGTH, RECIPE, run
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
@@ -27,6 +27,7 @@ covers its arrays and random generators, but not its Python numbers.
 examples:
   python -m scripts.train three_layer
   python -m scripts.train three_layer --recipe best
+  python -m scripts.train lenet
   python -m scripts.train three_layer --iterations 400 --out runs/short
   python -m scripts.train three_layer --optimizer adam --epochs 5 --batch-size 100
   python -m scripts.train three_layer --dataset fashion --recipe best --resume
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     dataset = models.DATA.get(options.model, "mnist")
-    usual = "text" if options.text or "alice" in (dataset, options.dataset) else "seed"
+    text = options.text or "alice" in (dataset, options.dataset)
+    usual = "gpt" if text else default_recipe(options.model)
     defaults = {"recipe": usual, "seed": 0, "dtype": "float32", "dataset": dataset}
     names = ("model", *defaults, *RECIPE)
     given = {n: v for n in names if (v := getattr(options, n, None)) is not None}
@@ -68,8 +70,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     seed, add, switch = RECIPES["seed"], parser.add_argument, argparse.BooleanOptionalAction
     add("model", help="the network (see below)")
     add("--recipe", choices=list(RECIPES), help="the settings to start from: the first seed "
-        "document's (default), the best ones found, with relu and shifted images, or those for a "
-        "text (default there)")  # fmt: skip
+        "document's, the best ones found for its network, with relu and shifted images, those for "
+        "LeNet, or those for a text (default: lenet for the model lenet, gpt for texts, otherwise "
+        "seed)")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=positive, metavar="N",
                         help=f"number of updates (default: {seed.iterations})")  # fmt: skip

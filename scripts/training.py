@@ -140,21 +140,21 @@ class Training:
 
     ``form`` makes inputs of data (default: ``form_of`` either set). ``augment(x, rng)`` changes
     each batch before use. ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
-    Of data that overlap, such as the windows of a text, every ``stride``-th is measured, and as
-    many make an epoch.
+    ``strides``: of data that overlap, such as the windows of a text, every so-many-th is measured,
+    of the training and of the test set; an epoch has as many as if the second held for both.
     """
 
     def __init__(
         self, model: Module, optimizer: Optimizer, data: DataSet, *, updates: int,
         batch_size: int, rng: np.random.Generator, replacement: bool = False,
         form: Form | None = None, augment: Augmentation | None = None, compiled: bool = False,
-        measure: Measure = ACCURACY, stride: int = 1,
+        measure: Measure = ACCURACY, strides: tuple[int, int] = (1, 1),
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.data = model, optimizer, data
         self.updates, self.batch_size, self.rng = updates, batch_size, rng
         self.replacement, self.augment, self.compiled = replacement, augment, compiled
-        self.measure, self.stride = measure, stride
-        self.per_epoch = updates_per_epoch(len(data[0][0]) // stride, batch_size, replacement)
+        self.measure, self.strides = measure, strides
+        self.per_epoch = updates_per_epoch(len(data[0][0]) // strides[1], batch_size, replacement)
         self.dtype = model.parameters()[0].dtype
         self.forms = [form or form_of(x) for x, _ in data]
         self.done, self.seconds = 0, 0.0
@@ -237,10 +237,10 @@ class Training:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
         with self._generators_kept():
             train, test = (
-                measured(
-                    self.measure, self.model, x[:: self.stride], labels[:: self.stride], each, form
+                measured(self.measure, self.model, x[::stride], labels[::stride], each, form)
+                for (x, labels), form, stride in zip(
+                    self.data, self.forms, self.strides, strict=True
                 )
-                for (x, labels), form in zip(self.data, self.forms, strict=True)
             )
         if self.rows and self._row_updates() % self.per_epoch:
             self.rows.pop()  # the row of a part of this epoch, from before the run was made longer

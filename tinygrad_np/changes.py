@@ -34,7 +34,17 @@ ticks = itertools.count(1)
 
 
 class ChangedArrayError(RuntimeError):
-    """An array that a backward pass needs is not what it was in the forward pass."""
+    """An array that a backward pass needs is not what it was in the forward pass.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> w = tg.Tensor(np.ones(1000), requires_grad=True)
+    >>> loss = (w * w).sum()
+    >>> w.data[:] = 2.0
+    >>> loss.backward()
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.changes.ChangedArrayError: input 0 (x) of op 'multiply', ...
+    """
 
 
 class _Loan(NamedTuple):

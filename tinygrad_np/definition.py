@@ -8,8 +8,8 @@ it names is what the graph keeps for it:
 - a parameter of the op, such as ``axis``;
 - ``x_shape`` for an input ``x``: its shape alone, so that the array itself is not kept.
 
-Drawings and reports show what a rule computes: a lambda by its text, a longer rule by the first line
-of its docstring, an expression such as ``g * y``.
+Drawings and reports show what a rule computes: a lambda by its text, a longer rule by the first
+line of its docstring, an expression such as ``g * y``.
 
 It returns d loss / d input in the shape of the output or of the input: sums over broadcast axes
 are the engine's. Rules are pure NumPy, on the surface that ndarrays and Tensors share: the same
@@ -62,6 +62,14 @@ class Op:
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
     they are, so that these do not widen the dtype. ``constant`` ops have no rules either: their
     results are constants. ``ruleless`` stands in the graph for an op that has none and should.
+
+    >>> import tinygrad_np as tg
+    >>> tanh = tg.OPS["tanh"]
+    >>> print(tanh)
+    tanh(x)
+      dx = g * (1 - out * out)
+    >>> tanh.differentiable, tanh.analytic
+    (True, True)
     """
 
     name: str
@@ -167,6 +175,17 @@ def op(
 
     Raises TypeError where there are no cases or a case does not fit the function, a rule names
     something the op does not have, or the name is taken.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 3 * x**2)
+    ... def cubed(x):
+    ...     return x**3
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> cubed(x).backward()
+    >>> x.grad.item()
+    12.0
+    >>> del tg.OPS["cubed"]
     """
 
     def define(forward: Function) -> TensorFunction:
@@ -201,6 +220,13 @@ def ufunc(
     """An elementwise op: a NumPy ufunc and the rules of its operands, which broadcast.
 
     ``np.<function>(tensor)`` calls it too. Other arguments as for ``op``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> from tinygrad_np.cases import REAL
+    >>> fabs = tg.ufunc(np.fabs, "|x|.", cases=REAL, analytic=False, x=lambda g, x: g * np.sign(x))
+    >>> np.fabs(tg.Tensor([-1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    >>> del tg.OPS["fabs"]
     """
     names = tuple(gradients) or ("x", "y")[: function.nin]
     record = Op(
@@ -213,7 +239,17 @@ def ufunc(
 def composite(
     *, cases: Sequence[Case], numpy: Function | Sequence[Function] = (), analytic: bool = True
 ) -> Callable[[F], F]:
-    """Decorator for a function written in terms of ops: no rules of its own, but cases."""
+    """Decorator for a function written in terms of ops: no rules of its own, but cases.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.composite(cases=[case(normal(3))])
+    ... def logistic(x):
+    ...     return 1 / (1 + tg.exp(-x))
+    >>> logistic(tg.Tensor(0.0)).item()
+    0.5
+    >>> del tg.OPS["logistic"]
+    """
 
     def define(forward: F) -> F:
         code = forward.__code__

@@ -26,13 +26,25 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 
 def set_default_generator(rng: np.random.Generator) -> np.random.Generator:
-    """Use ``rng`` wherever no generator is passed; return it."""
+    """Use ``rng`` wherever no generator is passed; return it.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> rng = tg.random.set_default_generator(np.random.default_rng(0))
+    >>> tg.random.default_generator() is rng
+    True
+    """
     _default[:] = [rng]
     return rng
 
 
 def default_generator() -> np.random.Generator:
-    """The generator used wherever none is passed; seed it with ``manual_seed``."""
+    """The generator used wherever none is passed; seed it with ``manual_seed``.
+
+    >>> import tinygrad_np as tg
+    >>> rng = tg.manual_seed(0)
+    >>> tg.random.default_generator() is rng
+    True
+    """
     if not _default:
         _default.append(np.random.default_rng())
     return _default[0]

@@ -246,6 +246,23 @@ def test_lenet_is_the_network_of_layers() -> None:
         assert relative(own.grad, theirs.T if own.ndim == 2 else theirs) < 1e-12, own.name
 
 
+def test_an_audit_finds_mistakes_in_lenets_twin(digits: Digits) -> None:
+    x, labels, _ = digits
+    net = trained(LeNet, x, labels)
+    weights = net.state_dict()
+    _, by_hand = lenet_by_hand.loss_and_gradients(weights, x, labels)
+
+    def loss(**parameters: tg.Tensor) -> tg.Tensor:
+        vars(net).update(parameters)
+        out: tg.Tensor = net.loss(x, labels)
+        return out
+
+    assert tg.audit(loss, weights, by_hand)
+    report = tg.audit(loss, weights, by_hand | {"W1": -by_hand["W1"], "b2": by_hand["b2"] / 2})
+    wrong = {name: report[name].kind for name in by_hand if not report[name].right}
+    assert wrong == {"W1": "sign", "b2": "factor"}
+
+
 def test_the_twins_pooling_sends_a_gradient_to_the_first_of_equal_elements() -> None:
     x = np.zeros((1, 2, 2, 3))
     x[0, :, :, 1] = [[1, 2], [2, 2]]

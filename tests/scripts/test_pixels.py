@@ -234,7 +234,7 @@ def test_a_run_of_before_is_not_scaled_otherwise_from_now_on(tmp_path: Path, cap
         arrays, metadata = read(path)
         tg.save(arrays, path, {**metadata, "version": "1"})
     assert tiny.run(folder, out, "--iterations", "30", "--resume") == 1
-    assert "version 1; this program reads version 2" in capsys.readouterr().err
+    assert "version 1; this program reads version 3" in capsys.readouterr().err
 
 
 def test_things_that_fill_their_image_do_not_make_it_a_negative() -> None:

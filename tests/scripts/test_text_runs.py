@@ -60,7 +60,7 @@ def test_a_text_is_learned_and_measured_in_bits(whole: Path) -> None:
 def test_the_measure_is_that_of_the_windows_that_do_not_overlap(text: Path, whole: Path) -> None:
     data = datasets.load(str(text))
     x, t = data.sets[1]
-    assert x.shape == (140 - 64, 64) and data.stride == 64
+    assert x.shape == (140 - 64, 64) and data.strides == (15 * 64, 64)
     from scripts.run_folder import load_model, read_config
 
     model = load_model(whole, read_config(whole))
@@ -131,7 +131,7 @@ def test_alice_is_what_a_gpt_is_trained_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train.main(["gpt", "--iterations", "2", "--out", str(out), "--no-pictures"]) == 0
     config = json.loads((out / "config.json").read_text())
-    assert (config["dataset"], config["recipe"], len(config["classes"])) == ("alice", "text", 73)
+    assert (config["dataset"], config["recipe"], len(config["classes"])) == ("alice", "gpt", 73)
 
 
 # Sampling

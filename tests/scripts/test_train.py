@@ -15,6 +15,7 @@ from models.three_layer import ThreeLayer
 from scripts import draw_graph, gradcheck, show_digits, train, training
 from scripts.augmentation import shifted
 from scripts.measures import ACCURACY
+from scripts.recipes import RECIPES
 from tests import tiny
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, read_idx, write_idx
@@ -253,6 +254,25 @@ def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
     assert config["one_cycle"] is config["shifts"] is True
     assert config["iterations"] == 900
     assert config["epochs"] is None
+
+
+def test_lenet_has_a_recipe_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["lenet", "--iterations", "300", "--no-pictures"]) == 0
+    out = tmp_path / "runs" / "lenet"
+    assert rows(out / "metrics.csv")[-1]["test_accuracy"] > 0.95
+    config = json.loads((out / "config.json").read_text())
+    assert config["recipe"] == "lenet"
+    assert config["one_cycle"] is config["shifts"] is True
+    assert config["batch_size"] == RECIPES["lenet"].batch_size
+
+
+@pytest.mark.slow
+def test_lenet_reaches_99_percent_in_ten_epochs(tmp_path: Path) -> None:
+    assert train.main(["lenet", "--out", str(tmp_path), "--no-pictures"]) == 0
+    last = rows(tmp_path / "metrics.csv")[-1]
+    assert last["epoch"] <= 10
+    assert last["test_accuracy"] >= 0.99
 
 
 def test_a_loss_that_is_no_number_stops_the_run(digits: DataSet) -> None:

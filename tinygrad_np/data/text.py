@@ -16,6 +16,12 @@ def read_text(path: str | os.PathLike[str]) -> str:
     r"""A text file in UTF-8; its lines end in ``\n``, whatever they end in there.
 
     Raises OSError where it cannot be read, ValueError where it is not UTF-8, or empty.
+
+    >>> import pathlib, tempfile, tinygrad_np as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pathlib.Path(folder, "text").write_bytes(b"one\r\ntwo")
+    ...     tg.data.read_text(f"{folder}/text")
+    'one\ntwo'
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -31,6 +37,7 @@ def encode(text: str, characters: str) -> Array:
 
     Raises ValueError for a character that is not among them.
 
+    >>> from tinygrad_np.data import encode
     >>> encode("abba", "abc")
     array([0, 1, 1, 0], dtype=uint8)
     """
@@ -49,6 +56,8 @@ def windows(tokens: Array, length: int) -> tuple[Array, Array]:
     ``tokens`` (n,) give two arrays (n - length, length). Raises ValueError where the text is too
     short for one.
 
+    >>> import numpy as np
+    >>> from tinygrad_np.data import windows
     >>> x, t = windows(np.array([3, 1, 4, 1, 5]), 3)
     >>> x.tolist(), t.tolist()
     ([[3, 1, 4], [1, 4, 1]], [[1, 4, 1], [4, 1, 5]])

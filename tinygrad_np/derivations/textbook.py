@@ -205,7 +205,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "linalg.cofactors": _cofactors, "linalg.minors": _minors,
     "special.error_function": _error_function,
     "special.normal_distribution": _normal_distribution,
-    "convolution.convolve": _convolve, "convolution.transposed": _transposed,
+    "convolution.convolve": _convolve, "convolution.transpose_convolve": _transposed,
     "convolution.correlate": _correlate,
     "windows.unfolded": _unfolded, "windows.folded": _folded,
     "pooling.largest": _largest, "pooling.sums": _sums, "pooling.spread_sums": _spread_sums,

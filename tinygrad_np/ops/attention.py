@@ -131,6 +131,11 @@ def attention_weights(
     ``attn_mask`` broadcasts to (..., L, S): booleans, where True means to take part, or numbers to
     be added. ``is_causal``: query i sees keys 0..i. ``scale`` is 1 / √E by default. The weights of
     a query that sees nothing are 0.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> weights = tg.attention_weights(np.eye(2), np.eye(2), is_causal=True)
+    >>> weights.data.round(2).tolist()
+    [[1.0, 0.0], [0.33, 0.67]]
     """
     size = np.shape(query)[-1]
     factor = (1 / math.sqrt(size) if size else 1.0) if scale is None else scale

@@ -37,7 +37,7 @@ __all__ = [
 
 
 @pure
-def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
+def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
     kernel = weight.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, pads, dilation)
     dtype = np.result_type(wide(x), weight)
@@ -52,7 +52,7 @@ def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, g
 
 
 @pure
-def _transposed(
+def transpose_convolve(
     y: Any, weight: Any, size: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
     kernel = weight.shape[2:]
@@ -75,7 +75,7 @@ def _transposed(
 
 
 @pure
-def _correlate(
+def correlate(
     y: Any, x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int,
 ) -> Any:  # fmt: skip
     dtype = np.result_type(wide(y), x)
@@ -149,7 +149,7 @@ def convolution(
     ``padding`` is a pair (before, after) for each spatial axis. See ``conv2d``. Gradients:
     dx is ``convolution_input``, dweight ``convolution_weight``, dbias the sum of g over all else.
     """
-    y = _convolve(x, weight, stride, padding, dilation, groups)
+    y = convolve(x, weight, stride, padding, dilation, groups)
     if bias is None:
         return y
     return y + like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
@@ -183,7 +183,7 @@ def convolution_input(
     The result has the spatial ``size``. Gradients: dy is ``convolution`` of g, dweight is
     ``convolution_weight`` of y and g.
     """
-    return _transposed(y, weight, size, stride, padding, dilation, groups)
+    return transpose_convolve(y, weight, size, stride, padding, dilation, groups)
 
 
 @op(
@@ -214,7 +214,7 @@ def convolution_weight(
     The result (O, C / groups, *kernel) has a filter's shape for each channel of y. Gradients:
     dy is ``convolution`` of x by g, dx is ``convolution_input`` of y by g.
     """
-    return _correlate(y, x, kernel, stride, padding, dilation, groups)
+    return correlate(y, x, kernel, stride, padding, dilation, groups)
 
 
 # What people call
@@ -324,7 +324,12 @@ def conv3d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW)."""
+    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.conv3d(np.ones((1, 1, 4, 4, 4)), np.ones((2, 1, 3, 3, 3))).shape
+    (1, 2, 2, 2, 2)
+    """
     return _conv(3, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -363,7 +368,12 @@ def conv_transpose1d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW)."""
+    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW).
+
+    >>> import tinygrad_np as tg
+    >>> tg.conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0]]], stride=2).tolist()
+    [[[1.0, 10.0, 2.0, 20.0]]]
+    """
     return _conv_transpose(
         1, x, weight, bias, stride, padding, output_padding, groups, dilation
     )  # fmt: skip

@@ -31,6 +31,7 @@ from ..source import said
 from ..tensor import NUMPY, Tensor, TensorFunction, plain
 from ..tracing import Traced
 from .origin import slope_at_zero, still
+from .ufunc_examples import examples
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -378,3 +379,6 @@ bitwise_or = _ask(np.bitwise_or, "x | y: of masks and integers.", _MASKS)
 invert = _ask(np.invert, "~x: of masks and integers.", [case(booleans(3, 4))])
 isnan = _ask(np.isnan, "Whether x is nan.", REAL)
 isfinite = _ask(np.isfinite, "Whether x is neither nan nor infinite.", REAL)
+
+for _name, _example in examples():
+    OPS[_name].function.__doc__ = f"{OPS[_name].function.__doc__}\n\n{_example}\n"

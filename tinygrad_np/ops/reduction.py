@@ -63,7 +63,12 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     ),
 )  # fmt: skip
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged."""
+    """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged.
+
+    >>> import tinygrad_np as tg
+    >>> tg.mean([[1.0, 3.0], [5.0, 7.0]], axis=0).tolist()
+    [3.0, 5.0]
+    """
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -87,6 +92,10 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
     """The variance along ``axis``, divided by n - ``ddof``. Gradient: 2 g (x - mean) / (n - ddof).
 
     Raises ValueError where n - ddof is not positive: the variance would be nan or infinite.
+
+    >>> import tinygrad_np as tg
+    >>> tg.var([1.0, 3.0, 5.0], ddof=1).item()
+    4.0
     """
     centered, free = _centered(x, axis), _degrees_of_freedom(x, axis, ddof)
     return like(np.sum(centered * centered, axis=axis, keepdims=keepdims) / free, x)
@@ -107,6 +116,10 @@ def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     The second derivative at std 0 is right where there is one (std(x)² has var's), else nan.
     Raises ValueError where n - ddof is not positive.
+
+    >>> import tinygrad_np as tg
+    >>> tg.std([1.0, 3.0]).item()
+    1.0
     """
     free = _degrees_of_freedom(x, axis, ddof)
     return like(_root_of_squares(_centered(x, axis), axis, keepdims, free), x)
@@ -176,7 +189,12 @@ def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 @op(**_EXTREME, numpy=(np.min, np.amin))
 def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The smallest element along ``axis``. Elements that tie for it share the gradient equally."""
+    """The smallest element along ``axis``. Elements that tie for it share the gradient equally.
+
+    >>> import tinygrad_np as tg
+    >>> tg.min([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
+    [1.0, 2.0]
+    """
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
@@ -273,6 +291,10 @@ def linear_recurrence(a: Value, b: Value) -> Value:
     """y[k] = a[k] y[k-1] + b[k] along the last axis, from y[-1] = 0. Both of one shape.
 
     Gradients: db is the recurrence run backwards over g, with a shifted by one; da = db y[k-1].
+
+    >>> import tinygrad_np as tg
+    >>> tg.linear_recurrence([0.5, 0.5, 0.5], [1.0, 1.0, 1.0]).tolist()
+    [1.0, 1.5, 1.75]
     """
     if a.shape != b.shape:
         raise ValueError(f"a of shape {a.shape} and b of shape {b.shape} must have the same shape")
@@ -299,7 +321,12 @@ def _recurrence_b(g: Any, a: Any) -> Any:
     )),
 )  # fmt: skip
 def cumsum(x: Value, axis: int | None = None) -> Value:
-    """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end."""
+    """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end.
+
+    >>> import tinygrad_np as tg
+    >>> tg.cumsum([1.0, 2.0, 3.0]).tolist()
+    [1.0, 3.0, 6.0]
+    """
     return like(np.cumsum(wide(x), axis=axis), x)
 
 
@@ -317,6 +344,10 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 
     Gradient: dx[j] = (product before j) · s[j] with s[j] = g[j] + x[j+1] s[j+1], a linear
     recurrence: right at zeros, too.
+
+    >>> import tinygrad_np as tg
+    >>> tg.cumprod([1.0, 2.0, 3.0]).tolist()
+    [1.0, 2.0, 6.0]
     """
     return like(np.cumprod(wide(x), axis=axis), x)
 
@@ -367,11 +398,11 @@ def _norm_slope(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
 def norm(
     x: Value, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
 ) -> Value:
-    """The p-norm (sum |x|^p)^(1/p) of the vectors along ``axis``, p = ``ord``; None and "fro": 2.
+    """The p-norm ``(sum |x|^p)^(1/p)`` of the vectors along ``axis``, p = ``ord``; None, "fro": 2.
 
     With None or "fro" the elements along several axes (``axis=None``: all) count as one vector.
     Another ``ord`` is a positive number or inf and takes one axis: matrix norms are refused.
-    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it. The second
+    Gradient: ``g sign(x) (|x| / out)^(p-1)``; at 0 it is 0; for inf, ties share it. The second
     derivative at 0 is right where there is one (norm(x)² has 2 I), else nan.
 
     >>> import tinygrad_np as tg
@@ -408,23 +439,43 @@ _MASKS = [case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans
 
 @op(cases=_PLACES, numpy=np.argmax, constant=True)
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The index of the largest element along ``axis``, the first of several. No gradient."""
+    """The index of the largest element along ``axis``, the first of several. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.argmax([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
+    [1, 0]
+    """
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @op(cases=_PLACES, numpy=np.argmin, constant=True)
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The index of the smallest element along ``axis``, the first of several. No gradient."""
+    """The index of the smallest element along ``axis``, the first of several. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.argmin([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
+    [0, 1]
+    """
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
 @op(cases=_MASKS, numpy=np.all, constant=True)
 def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether all elements along ``axis`` are true. No gradient."""
+    """Whether all elements along ``axis`` are true. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.all(tg.Tensor([[True, False], [True, True]]), axis=1).tolist()
+    [False, True]
+    """
     return x.all(axis=axis, keepdims=keepdims)
 
 
 @op(cases=_MASKS, numpy=np.any, constant=True)
 def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether any element along ``axis`` is true. No gradient."""
+    """Whether any element along ``axis`` is true. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.any(tg.Tensor([[True, False], [False, False]]), axis=1).tolist()
+    [True, False]
+    """
     return x.any(axis=axis, keepdims=keepdims)

@@ -253,7 +253,12 @@ def fold(
     x: Operand, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     stride: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """Columns (N, C KH KW, windows) added up to images (N, C, *output_size). See ``unfold``."""
+    """Columns (N, C KH KW, windows) added up to images ``(N, C, *output_size)``. See ``unfold``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.fold(np.ones((1, 4, 4)), (3, 3), 2).tolist()
+    [[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]
+    """
     had_batch = np.ndim(x) == 3
     x = x if had_batch else expand_dims(x, 0)
     kernel, stride = per_axis(kernel_size, 2, "kernel_size", 1), per_axis(stride, 2, "stride", 1)
