@@ -141,13 +141,10 @@ class _Run:
 
 
 def _read(node: ast.AST) -> list[str]:
-    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-    assigned = isinstance(node, ast.Assign) and [
-        target.id for target in node.targets if isinstance(target, ast.Name)
-    ]
-    if assigned and isinstance(node, ast.Assign):
-        names = [n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)]
-    return list(dict.fromkeys(names))
+    """The names that a statement reads; those of ``x[0] = 1`` and ``x += 1`` are read, too."""
+    if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) for t in node.targets):
+        node = node.value
+    return list(dict.fromkeys([n.id for n in ast.walk(node) if isinstance(n, ast.Name)]))
 
 
 def _targets(statement: ast.stmt) -> list[str]:
