@@ -60,9 +60,8 @@ class NativeExecutor:
         self.unchecked = self.memory.work, 0.0, *constants
         self.buffers = [self.memory.work]
         self.whole: NumpyExecutor | None = None
-        makers = [np.empty_like(t) for t in self.memory.templates]
         self.parts = [self._part(library, part) for part in writer.parts]
-        self.run = self._run(makers)
+        self.run = self._run(self.memory.templates)
 
     def source(self) -> str:
         """The generated C."""
