@@ -19,7 +19,7 @@ __all__ = ["EXPERIMENTS", "Experiment", "Images", "Row", "load_images", "run"]
 
 Array = NDArray[Any]
 
-TABLES = Path(__file__).parents[1] / "tests" / "tables"
+TABLES = Path(__file__).parents[1] / "tests" / "scripts" / "tables"
 """The tables as the document prints them, one CSV file each."""
 HEADER = "epoch,train_error,train_accuracy,test_error,test_accuracy"
 

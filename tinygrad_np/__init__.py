@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import auditing as auditing
+from . import hints
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
@@ -44,6 +45,7 @@ from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
 from .graph import no_grad as no_grad
+from .live import LiveChart as LiveChart
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
 from .ops.activation import *
@@ -84,4 +86,4 @@ def __getattr__(name: str) -> Any:
     """Data sets are loaded when they are first asked for: pathlib takes a while to import."""
     if name == "data":
         return importlib.import_module(".data", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(hints.of_name(__name__, name), name=name)

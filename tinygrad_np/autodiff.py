@@ -32,8 +32,8 @@ def grad(
     create_graph: bool = False, *, retain_graph: bool | None = None, allow_unused: bool = False,
 ) -> tuple[Tensor, ...]: ...  # fmt: skip
 def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
+    outputs: Any,
+    inputs: Tensor | Sequence[Tensor] = (),
     grad_outputs: Any = None,
     create_graph: bool = False,
     *,
@@ -55,7 +55,14 @@ def grad(
     >>> first.item(), tg.grad(first, x).item()
     (27.0, 18.0)
     """
+    if callable(outputs) or isinstance(outputs, np.ndarray):
+        raise TypeError(
+            f"tg.grad takes computed Tensors, got a {type(outputs).__name__}: write y = f(x), then "
+            "tg.grad(y, x); or tg.value_and_grad(f)(x) for the value and the gradient of a function"
+        )
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not wanted:
+        raise TypeError("tg.grad(loss) lacks its inputs: write tg.grad(loss, [w, b])")
     starts = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     weights = [grad_outputs] if isinstance(outputs, Tensor) else grad_outputs
     weights = [None] * len(starts) if weights is None else list(weights)

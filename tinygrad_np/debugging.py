@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,6 +25,8 @@ class _Debugger:
         self.outer = outer
         # The line that made each node, and checksums of what it saved.
         self.births: WeakKeyDictionary[Node, tuple[str, list[int]]] = WeakKeyDictionary()
+        # For each leaf, the tick at which a gradient came back to it last.
+        self.collected: WeakKeyDictionary[Node, int] = WeakKeyDictionary()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Check an op's result; remember where it was made and what it saved."""
@@ -46,8 +49,21 @@ class _Debugger:
                 f"on a copy\n    {name} was computed at {line}"
             )
         _refuse_nonfinite(f"the gradient that reaches the {name}", gradient, line)
+        if node.op is None:
+            self._watch_zero_grad(node)
         if (tell := getattr(self.outer, "before_rules", None)) is not None:
             tell(node, gradient)
+
+    def _watch_zero_grad(self, leaf: Node) -> None:
+        """Warn where a leaf still has the gradient of before its last update."""
+        before, self.collected[leaf] = self.collected.get(leaf), graph.tick()
+        if before is not None and leaf.grad is not None and getattr(leaf, "written", 0) > before:
+            warnings.warn(
+                f"{_name(leaf)} was updated, and its gradient of before is still there: the new "
+                "one is added to it. Call optimizer.zero_grad() before backward()",
+                UserWarning,
+                stacklevel=5,
+            )
 
 
 def _name(node: Node) -> str:
@@ -99,9 +115,10 @@ def debug() -> Iterator[None]:
     Raises FloatingPointError at the first nan or inf, with the op, the ranges of its operands and
     the line that called it; ChangedArrayError where an array that ``backward`` reads was written to
     since the forward pass (not for a checkpoint, which runs on what is there). Both passes have to
-    run inside.
+    run inside. Warns where a parameter was updated and its old gradient is still there, so that the
+    next one is added to it: ``zero_grad`` was forgotten.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 0.0], requires_grad=True)
     >>> with np.errstate(divide="ignore"), tg.debug():  # doctest: +IGNORE_EXCEPTION_DETAIL
     ...     tg.log(x)

@@ -29,16 +29,18 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from . import tensor as tensors
 from .cases import Case, Sample
 from .graph import Rule
+from .hints import of_keywords
 from .opcall import make_function
 from .source import expression
-from .tensor import NUMPY, Function, Tensor, TensorFunction, wrap
+from .tables import html_table
+from .tensor import METHODS, NUMPY, Function, Tensor, TensorFunction, wrap
 
 Value = Any
 """What forward functions and rules work on: ndarrays, or Tensors where the rules are recorded."""
@@ -46,7 +48,7 @@ Value = Any
 F = TypeVar("F", bound=Function)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Op:
     """One op: what it computes, how it is differentiated, and on what it is tried.
 
@@ -57,6 +59,14 @@ class Op:
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
     they are, so that these do not widen the dtype. ``constant`` ops have no rules either: their
     results are constants. ``ruleless`` stands in the graph for an op that has none and should.
+
+    >>> import tinygrad_np as tg
+    >>> tanh = tg.OPS["tanh"]
+    >>> print(tanh)
+    tanh(x)
+      dx = g * (1 - out * out)
+    >>> tanh.differentiable, tanh.analytic
+    (True, True)
     """
 
     name: str
@@ -81,16 +91,14 @@ class Op:
         """Whether gradients flow through this op."""
         return self.composite or bool(self.gradients)
 
-    def formula(self, name: str, values: Mapping[str, Any] | None = None) -> str:
+    def formula(self, name: str) -> str:
         """The gradient rule of one input in its own words, read from its definition.
-
-        Of a rule with several cases, the one that ``values`` (of what it reads) lead to.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
         'g * y'
         """
-        return expression(self.gradients[name], values)
+        return expression(self.gradients[name])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""
@@ -102,6 +110,17 @@ class Op:
     def __str__(self) -> str:
         head = f"{self.name}({', '.join(self.parameters)})"
         return "\n".join([head, *(f"  d{name} = {self.formula(name)}" for name in self.gradients)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        doc = (self.function.__doc__ or "").strip().partition("\n")[0]
+        rules = [(f"d{name}", self.formula(name)) for name in self.gradients]
+        return html_table(
+            [("gradient", "rule"), *rules],
+            before=[f"{self.name}({', '.join(self.parameters)}): {doc}"],
+            after=[f"{len(self.cases)} sample calls, from which its checks are made"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +172,17 @@ def op(
 
     Raises TypeError where there are no cases or a case does not fit the function, a rule names
     something the op does not have, or the name is taken.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 3 * x**2)
+    ... def cubed(x):
+    ...     return x**3
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> cubed(x).backward()
+    >>> x.grad.item()
+    12.0
+    >>> del tg.OPS["cubed"]
     """
 
     def define(forward: Function) -> TensorFunction:
@@ -187,6 +217,13 @@ def ufunc(
     """An elementwise op: a NumPy ufunc and the rules of its operands, which broadcast.
 
     ``np.<function>(tensor)`` calls it too. Other arguments as for ``op``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> from tinygrad_np.cases import REAL
+    >>> fabs = tg.ufunc(np.fabs, "|x|.", cases=REAL, analytic=False, x=lambda g, x: g * np.sign(x))
+    >>> np.fabs(tg.Tensor([-1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    >>> del tg.OPS["fabs"]
     """
     names = tuple(gradients) or ("x", "y")[: function.nin]
     record = Op(
@@ -199,19 +236,42 @@ def ufunc(
 def composite(
     *, cases: Sequence[Case], numpy: Function | Sequence[Function] = (), analytic: bool = True
 ) -> Callable[[F], F]:
-    """Decorator for a function written in terms of ops: no rules of its own, but cases."""
+    """Decorator for a function written in terms of ops: no rules of its own, but cases.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.composite(cases=[case(normal(3))])
+    ... def logistic(x):
+    ...     return 1 / (1 + tg.exp(-x))
+    >>> logistic(tg.Tensor(0.0)).item()
+    0.5
+    >>> del tg.OPS["logistic"]
+    """
 
     def define(forward: F) -> F:
         code = forward.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        function = _hinting(forward, names) if "axis" in names else forward
         record = Op(
             forward.__name__, forward, cases, parameters=names,
-            analytic=analytic, composite=True, function=forward,
+            analytic=analytic, composite=True, function=function,
         )  # fmt: skip
         _enter(record, numpy)
-        return forward
+        return function
 
     return define
+
+
+def _hinting(forward: F, names: Sequence[str]) -> F:
+    """The function, with a message for PyTorch's words among its arguments."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if unknown := {name: value for name, value in kwargs.items() if name not in names}:
+            raise TypeError(of_keywords(forward.__name__, unknown, names))
+        return forward(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def _register(
@@ -244,6 +304,8 @@ def _enter(record: Op, numpy: Function | Sequence[Function]) -> None:
     _check_cases(record)
     OPS[record.name] = record
     setattr(tensors.ops, record.name, record.function)
+    if record.name in METHODS:
+        setattr(Tensor, record.name, record.function)
     for function in (numpy,) if callable(numpy) else numpy:
         NUMPY[function] = record.function
 

@@ -24,7 +24,7 @@ from .graph import Node
 from .kinks import find_kink
 from .numerical import EPS, Method, Probe, replaced
 from .rounding import rounding, value_noise
-from .tables import aligned, printable
+from .tables import Table
 from .tensor import Array, Tensor, plain
 
 TOLERANCES = {
@@ -59,7 +59,21 @@ class Comparison(NamedTuple):
 
 
 class GradcheckError(AssertionError):
-    """A gradient check failed; the message is the report's table, ``report`` the report."""
+    """A gradient check failed; the message is the report's table, ``report`` the report.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 2 * x**2)
+    ... def cubed(x):
+    ...     return x**3
+    >>> try:
+    ...     tg.gradcheck(cubed, 2.0)
+    ... except tg.GradcheckError as error:
+    ...     worst = error.report.worst
+    ...     print(worst.input, worst.relative > 0.1)
+    x True
+    >>> del tg.OPS["cubed"]
+    """
 
     def __init__(self, report: GradcheckReport) -> None:
         super().__init__(str(report))
@@ -71,6 +85,11 @@ class GradcheckReport(NamedTuple):
 
     ``notes`` name the kinks that were met, inputs without influence, and differences that could
     not be measured.
+
+    >>> import tinygrad_np as tg
+    >>> report = tg.gradcheck(tg.sin, 0.5)
+    >>> bool(report), report.worst.input, report.worst.method
+    (True, 'input 0', 'complex')
     """
 
     comparisons: tuple[Comparison, ...]
@@ -84,7 +103,7 @@ class GradcheckReport(NamedTuple):
         """The comparison that comes nearest to, or goes farthest over, what is allowed."""
         return max(self.comparisons, key=lambda c: c.relative / c.allowed)
 
-    def __str__(self) -> str:
+    def _table(self) -> Table:
         count, failed = len(self.comparisons), sum(not c.passed for c in self.comparisons)
         verdict = f"{failed} of {count} derivatives differ"
         if not failed:
@@ -102,7 +121,16 @@ class GradcheckReport(NamedTuple):
         notes = [f"note: {note}" for note in self.notes[:SHOWN]]
         if len(self.notes) > SHOWN:
             notes.append(f"note: and {len(self.notes) - SHOWN} more like these")
-        return "\n".join([f"gradcheck: {verdict}", *aligned(rows), *map(printable, notes)])
+        return Table(rows, [f"gradcheck: {verdict}"], notes)
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
 
 
 Inputs = (
@@ -152,7 +180,7 @@ def gradcheck(
     call to call, where a rule writes to an array that it is given, and for inputs of length 0;
     TypeError for integers and where f returns no Tensor.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> bool(tg.gradcheck(lambda x, y: (tg.tanh(x) @ y).sum(), [np.ones((2, 3)), np.ones(3)]))
     True
     """
@@ -417,8 +445,8 @@ def scalar(
         if len(outs) != 1 or outs[0].size != 1:
             shapes = ", ".join(str(out.shape) for out in outs)
             raise ValueError(
-                f"f returns no scalar but shape {shapes}: reduce it, or give weights for its "
-                "elements (an array of that shape, or weights='random')"
+                f"f returns no scalar but shape {shapes}: reduce it, as in (f(x) * w).sum() with "
+                "an array w; gradcheck does so when given weights=w, or weights='random'"
             )
         drawn = [np.ones(outs[0].shape)]
     elif isinstance(weights, str):

@@ -11,7 +11,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar, Token
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -52,7 +52,17 @@ class Observer(Protocol):
 
 
 class GraphReleasedError(RuntimeError):
-    """A backward pass reached nodes whose saved arrays an earlier pass has already released."""
+    """A backward pass reached nodes whose saved arrays an earlier pass has already released.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> loss = w * w
+    >>> loss.backward()
+    >>> loss.backward()
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.graph.GraphReleasedError: the graph was already consumed: ...
+    """
 
 
 _ndarray = np.ndarray
@@ -65,7 +75,7 @@ class Node:
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
     ``samples`` are of large constants among ``saved``, released with these.
-    ``originals`` are what constants were copied from, for drawings. A leaf has two more:
+    ``originals`` are the constants themselves, for drawings. A leaf has two more:
     ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
     change of it by an optimiser.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
@@ -222,10 +232,15 @@ class _Resumed:
             recording.reset(token)
 
 
-def no_grad() -> Recording:
+@overload
+def no_grad() -> Recording: ...
+@overload
+def no_grad(function: Callable[P, R]) -> Callable[P, R]: ...
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
     """Context manager (and decorator) inside which no graph is recorded, in this thread only.
 
-    As a decorator it takes functions, generator functions and coroutines.
+    As a decorator, ``@tg.no_grad()`` or ``@tg.no_grad``, it takes functions, generator functions
+    and coroutines.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
@@ -233,11 +248,19 @@ def no_grad() -> Recording:
     ...     print((w * w).requires_grad)
     False
     """
-    return Recording(lambda mode: False)
+    recording_off = Recording(lambda mode: False)
+    return recording_off if function is None else recording_off(function)
 
 
 def enable_grad() -> Recording:
-    """Context manager (and decorator) that turns recording on again inside ``no_grad``."""
+    """Context manager (and decorator) that turns recording on again inside ``no_grad``.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     (w * w).requires_grad
+    True
+    """
     return Recording(lambda mode: True if mode is False else mode)  # an observer stays
 
 
@@ -251,7 +274,13 @@ INPUTS = weakref.WeakSet[Node]()
 
 
 def is_recording() -> bool:
-    """Whether ops are recorded here and now: False inside ``no_grad``."""
+    """Whether ops are recorded here and now: False inside ``no_grad``.
+
+    >>> import tinygrad_np as tg
+    >>> with tg.no_grad():
+    ...     tg.is_recording()
+    False
+    """
     return recording.get() is not False
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .changes import SMALL, UNCHANGING, frozen, handed_out, kept, sample_of
 from .graph import Node, recording
+from .hints import of_keywords
 from .tensor import Array, Tensor, TensorFunction, still_to_be_used, wrap
 from .tracing import Traced
 
@@ -55,10 +56,12 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
     signature = [*parameters[:positional], *star, *parameters[positional:]]
     keywords = [f"{name}={name}" for name in parameters[positional:]]
     call = [*parameters[:positional], *star[: bool(variadic)], *keywords]
+    if "axis" in parameters:  # PyTorch's dim=, the commonest slip: 20 ns a call to tell it
+        signature.append("**_unknown")
     given = (record.function.__defaults__ or ())[::-1]
     defaults = dict(zip(parameters[:positional][::-1], given, strict=False))
     defaults |= record.function.__kwdefaults__ or {}
-    lines = []
+    lines = ["if _unknown: _refuse(_op, _unknown)"] if "**_unknown" in signature else []
     for name in parameters:
         if name in inputs:
             or_none = f" or {name} is None" if defaults.get(name, name) is None else ""
@@ -161,10 +164,11 @@ def _copied(name: str) -> str:
 
 
 def _look_at(node: Node, place: int, array: Array) -> None:
-    """Keep a sample of a large constant that a node has saved, or what a small one is a copy of."""
+    """Keep a sample of a large constant that a node has saved, and where constants are."""
     saved = node.saved[place]  # type: ignore[index]
     if saved is array:
         node.samples += (sample_of(place, array),)
+        node.originals += ((place, weakref.ref(array)),)
     elif saved is not None:
         node.originals += ((place, array),)
 
@@ -210,6 +214,11 @@ def _operand(record: Any, name: str, value: Any) -> Any:
 
 
 _NUMBERS = frozenset([int, float, bool, complex])
+
+
+def _refuse(record: Any, unknown: dict[str, Any]) -> NoReturn:
+    """Arguments that the op does not have."""
+    raise TypeError(of_keywords(record.name, unknown, record.parameters))
 
 
 def _constant(record: Any, name: str, value: Tensor) -> Any:
@@ -277,7 +286,7 @@ _TOOLS: dict[str, Any] = {
     "_kept": kept, "_frozen": frozen, "_handed_out": handed_out, "_UNCHANGING": UNCHANGING,
     "_look_at": _look_at, "_look_at_all": _look_at_all, "_ref": weakref.ref, "_givens": _givens,
     "_wrap": wrap, "_recording": recording.get, "_operand": _operand, "_constant": _constant,
-    "_is_real": _is_real, "_failed": _failed,
+    "_is_real": _is_real, "_failed": _failed, "_refuse": _refuse,
     "_type": type, "_tuple": tuple, "_any": any, "_dict": dict,  # parameters may be called so
     "_REAL": frozenset([np.dtype(np.float32), np.dtype(np.float64)]),
 }  # fmt: skip

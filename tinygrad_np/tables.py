@@ -1,8 +1,9 @@
-"""Text for the terminal: tables, and characters that it can print."""
+"""Tables for terminals and notebooks, and characters that a terminal can print."""
 
 from __future__ import annotations
 
 import codecs
+import html
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -58,3 +59,51 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+class Table(str):
+    """A table as text, which terminals print as it is and notebooks show as HTML.
+
+    ``rows`` are cells, the first row the heads; ``before`` and ``after`` are lines around them.
+
+    >>> Table([("name", "size"), ("x", "3")], before=["two columns"])
+    two columns
+    name  size
+    x     3
+    """
+
+    rows: Sequence[Sequence[str]]
+    before: Sequence[str]
+    after: Sequence[str]
+
+    def __new__(
+        cls, rows: Sequence[Sequence[str]], before: Sequence[str] = (), after: Sequence[str] = ()
+    ) -> Table:
+        around = [list(map(printable, lines)) for lines in (before, after)]
+        table = super().__new__(cls, "\n".join([*around[0], *aligned(rows), *around[1]]))
+        table.rows, table.before, table.after = rows, before, after
+        return table
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows, self.before, self.after)
+
+
+def html_table(
+    rows: Sequence[Sequence[str]], before: Sequence[str] = (), after: Sequence[str] = ()
+) -> str:
+    """The same as HTML; one that is too wide for its page is scrolled by itself."""
+    head, *body = [[html.escape(cell) for cell in row] for row in rows]
+    lines = ["".join([f"<td style='text-align:left'>{cell}</td>" for cell in row]) for row in body]
+    parts = [
+        *[f"<p>{html.escape(line)}</p>" for line in before],
+        "<div style='overflow-x:auto'><table><thead><tr>",
+        *[f"<th style='text-align:left'>{cell}</th>" for cell in head],
+        "</tr></thead><tbody>",
+        *[f"<tr>{line}</tr>" for line in lines],
+        "</tbody></table></div>",
+        *[f"<p>{html.escape(line)}</p>" for line in after],
+    ]
+    return "".join(parts)

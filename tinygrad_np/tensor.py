@@ -20,6 +20,7 @@ from . import graph
 from .aligned import aligned_copy
 from .changes import SMALL, hand_out, memory_of
 from .graph import Node
+from .hints import of_attribute
 from .recorder import backward_pass, name_array
 from .shapes import Axis, Shape
 from .tracing import Traced, as_array
@@ -51,6 +52,15 @@ class _Ops:
 ops = _Ops()
 NUMPY: dict[Function, Function] = {}
 """NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
+
+
+METHODS = frozenset([
+    "abs", "all", "any", "argmax", "argmin", "astype", "clip", "cumprod", "cumsum", "diagonal",
+    "dot", "exp", "log", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "ravel", "relu",
+    "repeat", "sigmoid", "softmax", "sort", "sqrt", "square", "squeeze", "std", "sum", "swapaxes",
+    "take", "tanh", "trace", "var",
+])  # fmt: skip
+"""Ops that are methods of Tensors as well: ``definition.py`` adds them as they are defined."""
 
 
 def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
@@ -104,7 +114,7 @@ class Tensor:
     _data: Array
     _node: Node | None
     _name: str | None
-    _frozen: Node  # the node of a parameter that is frozen; not set in any other Tensor
+    _frozen: Node | None  # the node of a parameter that is frozen
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("Tensor is not made for subclassing: hold one as an attribute instead")
@@ -122,7 +132,7 @@ class Tensor:
                 "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
             )
         self._data = _numbers(data, dtype)
-        self._node = None
+        self._node = self._frozen = None
         self.name = name
         if requires_grad is not False:
             self.requires_grad = requires_grad
@@ -168,7 +178,12 @@ class Tensor:
     @property
     def grad(self) -> Array | None:
         """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
-        node = self._node if self._node is not None else self._own_node()
+        node = self._own_node()
+        if node is not None and node.op is not None:
+            raise RuntimeError(
+                f"the {self._label()} was computed, and only leaves collect gradients in .grad: "
+                "write tg.grad(loss, tensor) for the gradient of a computed Tensor"
+            )
         return None if node is None else node.grad
 
     @grad.setter
@@ -244,8 +259,7 @@ class Tensor:
             self._frozen, self._node = self._node, None
             return
         if self.is_frozen:
-            self._node = self._frozen
-            del self._frozen
+            self._node, self._frozen = self._frozen, None
             return
         if self.dtype.kind != "f":
             raise TypeError(
@@ -265,11 +279,11 @@ class Tensor:
     @property
     def is_frozen(self) -> bool:
         """Whether this is a leaf that required grad until ``requires_grad`` was switched off."""
-        return self._node is None and hasattr(self, "_frozen")
+        return self._frozen is not None
 
     def _own_node(self) -> Node | None:
         """The node that holds the gradient, also of a frozen leaf."""
-        return self._frozen if self.is_frozen else self._node
+        return self._node or self._frozen
 
     def _hand_out(self) -> None:
         """Be prepared for changes of the array: small ones the graph copies anyway."""
@@ -331,7 +345,7 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient (``.grad`` becomes None)."""
-        node = self._node if self._node is not None else self._own_node()
+        node = self._own_node()
         if node is not None:
             node.grad = None
 
@@ -367,6 +381,9 @@ class Tensor:
                 "would be lost without a word: write tensor.data (or tensor.detach() to stay a "
                 "Tensor); to join Tensors, use tg.stack or tg.concatenate"
             )
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(of_attribute(name), name=name, obj=self)
 
         @property
         def _mask(self) -> NoReturn:
@@ -514,60 +531,44 @@ class Tensor:
     __ior__ = _in_place("__or__", "|=")
     def __getitem__(self, index: Any) -> Tensor: return ops.getitem(self, plain(index))
 
-    def cumsum(self, axis: int | None = None) -> Tensor: return ops.cumsum(self, axis)
-    def cumprod(self, axis: int | None = None) -> Tensor: return ops.cumprod(self, axis)
-    def dot(self, other: Operand) -> Tensor: return ops.dot(self, other)
-    def ravel(self) -> Tensor: return ops.ravel(self)
     def flatten(self) -> Tensor: return ops.ravel(self)
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor: return ops.swapaxes(self, axis1, axis2)
-    def squeeze(self, axis: Axis = None) -> Tensor: return ops.squeeze(self, axis)
-    def sort(self, axis: int = -1) -> Tensor: return ops.sort(self, axis)
-    def square(self) -> Tensor: return ops.square(self)
-    def sqrt(self) -> Tensor: return ops.sqrt(self)
-    def abs(self) -> Tensor: return ops.abs(self)
-    def exp(self) -> Tensor: return ops.exp(self)
-    def log(self) -> Tensor: return ops.log(self)
-    def tanh(self) -> Tensor: return ops.tanh(self)
-    def sigmoid(self) -> Tensor: return ops.sigmoid(self)
-    def relu(self) -> Tensor: return ops.relu(self)
-    def softmax(self, axis: int = -1) -> Tensor: return ops.softmax(self, axis)
-    def log_softmax(self, axis: int = -1) -> Tensor: return ops.log_softmax(self, axis)
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.sum(self, axis, keepdims)
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.mean(self, axis, keepdims)
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.prod(self, axis, keepdims)
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.max(self, axis, keepdims)
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.min(self, axis, keepdims)
-    def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-        return ops.var(self, axis, ddof, keepdims)
-    def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-        return ops.std(self, axis, ddof, keepdims)
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.all(self, axis, keepdims)
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.any(self, axis, keepdims)
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        return ops.argmax(self, axis, keepdims)
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        return ops.argmin(self, axis, keepdims)
-    def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor:
-        return ops.clip(self, a_min, a_max)
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        return ops.trace(self, offset, axis1, axis2)
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        return ops.diagonal(self, offset, axis1, axis2)
-    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
-        return ops.repeat(self, repeats, axis)
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
-        return ops.take(self, indices, axis)
-    def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor:
-        return ops.astype(self, dtype, copy)
-    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return ops.logsumexp(self, axis, keepdims)
+
+    if TYPE_CHECKING:  # the ops of METHODS: see there
+        def cumsum(self, axis: int | None = None) -> Tensor: ...
+        def cumprod(self, axis: int | None = None) -> Tensor: ...
+        def dot(self, y: Operand) -> Tensor: ...
+        def ravel(self) -> Tensor: ...
+        def swapaxes(self, axis1: int, axis2: int) -> Tensor: ...
+        def squeeze(self, axis: Axis = None) -> Tensor: ...
+        def sort(self, axis: int = -1) -> Tensor: ...
+        def square(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def softmax(self, axis: int = -1) -> Tensor: ...
+        def log_softmax(self, axis: int = -1) -> Tensor: ...
+        def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
+        def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
+        def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor: ...
+        def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
+        def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
+        def repeat(self, repeats: Any, axis: int | None = None) -> Tensor: ...
+        def take(self, indices: Any, axis: int | None = None) -> Tensor: ...
+        def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor: ...
     # fmt: on
 
     __eq__ = _operator("equal")  # type: ignore[assignment]  # elementwise, as NumPy's
@@ -668,6 +669,7 @@ def wrap(data: Array, node: Node | None) -> Tensor:
     tensor = Tensor.__new__(Tensor)
     tensor._data = data
     tensor._node = node
+    tensor._frozen = None
     tensor._name = None
     return tensor
 

@@ -73,6 +73,11 @@ class AuditReport:
     ``own_line`` is the first line of your own backward pass that differs from the derivation, where
     the gradients were given as a function that ``tg.derivation`` can follow. Printed, it is a table
     and the mistakes with their evidence.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> report = tg.audit(lambda w: (w * w).sum(), np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    >>> bool(report), report.first.name, report.first.kind
+    (False, 'w', 'factor')
     """
 
     verdicts: tuple[Verdict, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import html
 import threading
 import time
 import types
@@ -17,7 +18,7 @@ from .compare import difference, entries
 from .given import CompiledFunction
 from .native_executor import NativeExecutor, NoLibraryError
 from .numpy_executor import NumpyExecutor
-from .passes import EXACT, REORDERING
+from .passes import EXACT, EXACT_NATIVE, REORDERING, REORDERING_NUMPY
 from .plan import CLASH, MISS, Executor, Plan
 from .program import Program
 from .trace import Trace
@@ -63,7 +64,7 @@ class Compiled(CompiledFunction):
             for i, traced in enumerate(self.traced):
                 if traced.mode is not mode:
                     continue
-                if traced.is_due(self.verify) and traced.plan.holds(args, kwargs):
+                if traced.is_due(self.verify) and traced.plan.call(args, kwargs, True) is True:
                     traced.repeat(self.function, args, kwargs)
                 result = traced.plan.call(args, kwargs)
                 if result is MISS or result is CLASH:
@@ -101,6 +102,10 @@ class Compiled(CompiledFunction):
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.function, '__qualname__', self.function)}>"
+
+    def _repr_html_(self) -> str:
+        text = "\n\n".join([repr(self), self.plan()])
+        return f"<pre>{html.escape(text)}</pre>"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -173,9 +178,11 @@ def _executor(program: Program, exact: bool, backend: Backend | None) -> Executo
     if backend != "numpy" and (backend == "native" or native.unavailable() is None):
         before = program.inputs, program.numbers, [copy.copy(call) for call in program.calls]
         try:
-            for run in () if exact else REORDERING:
+            for run in EXACT_NATIVE if exact else (*EXACT_NATIVE, *REORDERING):
                 run(program)
             return NativeExecutor(program)
         except NoLibraryError:  # of which a warning has told
             program.inputs, program.numbers, program.calls = before
+    for run in () if exact else REORDERING_NUMPY:
+        run(program)
     return NumpyExecutor(program)

@@ -1,5 +1,8 @@
 """Networks as objects: modules, their state by name, layers, initialisers, a summary."""
 
+from typing import NoReturn
+
+from .. import hints
 from .activation import CELU as CELU
 from .activation import ELU as ELU
 from .activation import GELU as GELU
@@ -84,3 +87,7 @@ from .pooling import PixelShuffle as PixelShuffle
 from .pooling import PixelUnshuffle as PixelUnshuffle
 from .pooling import Unfold as Unfold
 from .pooling import Upsample as Upsample
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(hints.of_name(__name__, name), name=name)

@@ -12,7 +12,7 @@ from ..ops import convolution
 from ..ops.windows import per_axis
 from ..tensor import Operand, Tensor
 from .initializers import Initializer, Rng, he_normal, parameter
-from .module import Module
+from .module import Module, watch_dtype
 
 
 class _Convolution(Module):
@@ -73,13 +73,19 @@ class _Conv(_Convolution):
 
     def forward(self, x: Operand) -> Tensor:
         """x (N, C, ...) to (N, O, ...)."""
+        watch_dtype(x, self.weight)
         return type(self).function(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
 
 
 class Conv1d(_Conv):
-    """``tg.conv1d`` with a trained ``weight`` (O, C / groups, K) and ``bias`` (O,)."""
+    """``tg.conv1d`` with a trained ``weight`` (O, C / groups, K) and ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.Conv1d(3, 8, kernel_size=5)(np.ones((2, 3, 20), np.float32)).shape
+    (2, 8, 16)
+    """
 
     axes, function = 1, staticmethod(convolution.conv1d)
 
@@ -102,7 +108,12 @@ class Conv2d(_Conv):
 
 
 class Conv3d(_Conv):
-    """``tg.conv3d`` with a trained ``weight`` (O, C / groups, KD, KH, KW) and ``bias`` (O,)."""
+    """``tg.conv3d`` with a trained ``weight`` (O, C / groups, KD, KH, KW) and ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.Conv3d(1, 4, kernel_size=3)(np.ones((2, 1, 5, 5, 5), np.float32)).shape
+    (2, 4, 3, 3, 3)
+    """
 
     axes, function = 3, staticmethod(convolution.conv3d)
 
@@ -140,12 +151,23 @@ class _ConvTranspose(_Convolution):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """``tg.conv_transpose1d`` with a trained ``weight`` (C, O / groups, K) and ``bias`` (O,)."""
+    """``tg.conv_transpose1d`` with a trained ``weight`` (C, O / groups, K) and ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.ConvTranspose1d(3, 2, kernel_size=4, stride=2)(np.ones((1, 3, 5), np.float32)).shape
+    (1, 2, 12)
+    """
 
     axes, function = 1, staticmethod(convolution.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """``tg.conv_transpose2d`` with a trained ``weight`` (C, O / groups, KH, KW), ``bias`` (O,)."""
+    """``tg.conv_transpose2d`` with a trained ``weight`` (C, O / groups, KH, KW), ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> layer = tg.nn.ConvTranspose2d(3, 2, kernel_size=2, stride=2)
+    >>> layer(np.ones((1, 3, 4, 4), np.float32)).shape
+    (1, 2, 8, 8)
+    """
 
     axes, function = 2, staticmethod(convolution.conv_transpose2d)

@@ -10,7 +10,7 @@ from ..ops.loss import bilinear
 from ..ops.shape import reshape
 from ..tensor import Operand, Tensor
 from .initializers import Initializer, Rng, he_normal, parameter
-from .module import Module
+from .module import Module, watch_dtype
 
 
 class Linear(Module):
@@ -41,6 +41,7 @@ class Linear(Module):
 
     def forward(self, x: Operand) -> Tensor:
         """x (..., in) to (..., out)."""
+        watch_dtype(x, self.weight)
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -85,7 +86,12 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """Gives back what it gets."""
+    """Gives back what it gets.
+
+    >>> import tinygrad_np as tg
+    >>> tg.nn.Identity()([1.0, 2.0]).tolist()
+    [1.0, 2.0]
+    """
 
     def forward(self, x: Operand) -> Tensor:
         """x itself."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from ..module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
 from ..recorder import is_recorded, scope, scope_owner
-from ..tables import aligned
+from ..tables import Table
 from ..tensor import Array, Tensor, plain
 
 
@@ -69,13 +72,17 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward``; under ``tg.record()``, as a scope of its own."""
-        if not is_recorded():
-            return self.forward(*args, **kwargs)
-        outer = scope_owner()
-        names = outer.children() if outer is not None else ()
-        name = next((name for name, child in names if child is self), type(self).__name__)
-        with scope(name, owner=self):
-            return self.forward(*args, **kwargs)
+        try:
+            if not is_recorded():
+                return self.forward(*args, **kwargs)
+            outer = scope_owner()
+            names = outer.children() if outer is not None else ()
+            name = next((name for name, child in names if child is self), type(self).__name__)
+            with scope(name, owner=self):
+                return self.forward(*args, **kwargs)
+        except Exception as error:
+            _say_where(error, self)
+            raise
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside this one, by name."""
@@ -164,7 +171,7 @@ class Module:
         """
         self._state().load(state)
 
-    def summary(self) -> str:
+    def summary(self) -> Table:
         """A table of the layers, their parameters' shapes and counts, and the total.
 
         Frozen parameters are marked, and so are buffers, which are not part of the total.
@@ -197,7 +204,10 @@ class Module:
                 rows.append((label, "", "", "", f"{totals[kind]:,}"))
         rows.append(("total", "", "", "", f"{totals['parameter'] + totals['frozen']:,}"))
         width = max(len(row[-1]) for row in rows)
-        return "\n".join(aligned([(*row[:-1], row[-1].rjust(width)) for row in rows]))
+        return Table([(*row[:-1], row[-1].rjust(width)) for row in rows])
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{type(self).__name__}</b></p>{self.summary()._repr_html_()}"
 
     def extra_repr(self) -> str:
         """What ``repr`` says of the module itself: its sizes."""
@@ -211,6 +221,31 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = [f"  {extra}", *inside] if extra else inside
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
+
+
+def watch_dtype(x: Any, weight: Tensor) -> None:
+    """Warn where float64 data makes all that a float32 layer computes float64."""
+    if getattr(x, "dtype", None) == np.float64 and weight.dtype == np.float32:
+        warnings.warn(
+            "float64 data in a float32 layer: the results become float64, and take twice the time "
+            "and memory. Write x.astype(np.float32), or make the layer with dtype=np.float64",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _say_where(error: Exception, module: Module) -> None:
+    """Add to an error in which layer it arose, by its path in the outermost module so far."""
+    layer, earlier = getattr(error, "arose_in", (module, ""))
+    path = next((path for path, part in module.named_modules() if part is layer), "")
+    where = f" (layer {path!r} of {type(module).__name__})" if path else ""
+    note = f"in {type(layer).__name__}({layer.extra_repr()}){where}"
+    notes = getattr(error, "__notes__", [])
+    if earlier in notes:
+        notes[notes.index(earlier)] = note
+    else:
+        error.add_note(note)
+    error.arose_in = layer, note  # type: ignore[attr-defined]
 
 
 _METHODS = frozenset(name for name, value in vars(Module).items() if callable(value))
