@@ -26,8 +26,14 @@ FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
     "out (1 + out)": lambda x, out: out * (1 + out),
     "(1 − out)²": lambda x, out: (1 - out) ** 2,
     "1 + x²": lambda x, out: 1 + x * x,
+    "exp(−x)": lambda x, out: np.exp(-x),
+    "softplus of its input": lambda x, out: np.logaddexp(0, x),
+    "exp(x) below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, np.exp(x)),
     "its result below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, out),
     "swish's derivative for α = 1": lambda x, out: out + OPS["sigmoid"](x) * (1 - out),
+    "swish's own derivative for α = 1": lambda x, out: (
+        OPS["sigmoid"](x) + x * _slope("sigmoid", x, OPS["sigmoid"](x))
+    ),
     "the exact GELU's derivative": lambda x, out: (
         OPS["normal_cdf"](x) + x * _slope("normal_cdf", x, None)
     ),

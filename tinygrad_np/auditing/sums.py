@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,18 @@ PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 
 def mistakes(trace: Trace) -> Iterator[Mistake]:
     """Mistakes with the sums of a graph's backward pass."""
+    for node, axis in itertools.product(trace.order, (0, 1)):
+        if len(node.shape) == 2 and node.op is not None:
+            words = f"the gradient of {trace.labels[node]} is summed over axis {axis} too early"
+            new = partial(_summed, axis=axis)
+            yield slip(trace, "sum", words, (node, None), new, ("early", axis), 1.3)
     for node, slot in trace.rules:
         yield from _rows(trace, node, slot)
         yield from _statistic(trace, node, slot)
+
+
+def _summed(g: Any, rule: Any, axis: int) -> Any:
+    return g.sum(axis=axis, keepdims=True) + 0 * g
 
 
 def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -41,10 +43,19 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
         if square(parent.shape) and len(trace.users[parent]) > 1:
             turned = lambda g, rule: swapped(rule(g))  # noqa: E731
             yield slip(trace, "transpose", f"{what} is transposed", (node, slot), turned, "part")
+        for axis, step in itertools.product(range(len(parent.shape)), (1, -1)):
+            if node.op and node.op.name in ("getitem", "padded"):
+                words = f"{what} is put one place {'after' if step > 0 else 'before'} its own"
+                new = partial(_moved, axis=axis, step=step)
+                yield slip(trace, "value", words, (node, slot), new, ("moved", axis, step), 1.1)
         yield from _misread(trace, node, slot)
         yield from _updated(trace, node, slot, given)
     yield from _epsilons(trace)
     yield from _left_out(trace)
+
+
+def _moved(g: Any, rule: Any, axis: int, step: int) -> Any:
+    return np.roll(rule(g), step, axis)
 
 
 # Derivations of another f: a gain is 1, or an epsilon 0
@@ -107,7 +118,11 @@ def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
         for value in _alike(trace, array, node):
             what = "its own result" if own == label else own
             words = f"the rule of {label} reads {value.label}, not {what}"
-            found.append(("value", words, _role(trace, node, value), value.array, 1.0))
+            role = _role(trace, node, value)
+            found.append(("value", words, role, value.array, 1.0))
+            if place == 1 == len(node.parents) and (there := trace.again(node, value.array)):
+                words = f"the derivative of {label} is taken at {value.label}, not at its input"
+                found.append(("value", words, ("at", role), there[0], 1.15))
         for kind, words, key, other, cost in found:
             new = with_saved(reading(node, place, other))
             yield slip(trace, kind, words, (node, slot), new, (place, key), cost)
