@@ -26,15 +26,17 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from . import random, tracing
 from .cases import case, normal
+from .config import cores
 from .definition import OPS, Value, op
 from .ops.elementwise import divide, sqrt, square, subtract
 from .ops.normalization import affine, follow
@@ -109,9 +111,7 @@ def _limit_threads(neighbours: int) -> None:
     if not any(f"{name}_NUM_THREADS" in os.environ for name in ("OMP", "OPENBLAS", "MKL", "BLIS")):
         from threadpoolctl import threadpool_limits
 
-        affinity = getattr(os, "sched_getaffinity", None)
-        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-        threadpool_limits(max(1, cores // neighbours))
+        threadpool_limits(max(1, cores() // neighbours))
 
 
 def rank() -> int:
@@ -124,8 +124,8 @@ def size() -> int:
     return _world.size
 
 
-def abort(code: int, say: Any = lambda: None) -> None:
-    """End all ranks at once, after ``say()``; nothing happens where there is one."""
+def abort(code: int, say: Callable[[], object]) -> None:
+    """End all ranks with an exit code, after ``say()``; where there is one rank, say it only."""
     if _world.size == 1:
         say()
         return
@@ -143,7 +143,7 @@ def _end() -> None:
     try:
         _meet("end")
     except RuntimeError as error:
-        abort(1, lambda text=f"error: {error}": print(text, file=sys.stderr))
+        abort(1, partial(print, f"error: {error}", file=sys.stderr))
 
 
 @contextmanager
@@ -185,21 +185,20 @@ def _meet(kind: str, nbytes: int = 0) -> None:
 
 @tracing.pure
 def all_reduce(array: Any, operation: str = "sum") -> Any:
-    """The "sum", "max" or "min" of the ranks' arrays, elementwise, on every rank.
+    """The "sum", "max" or "min" of the ranks' arrays, elementwise; booleans are counted.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.all_reduce([1.0, 2.0])
     array([1., 2.])
     """
-    out = np.array(array, order="C")
-    if _world.size == 1 or tracing.is_rehearsal():
-        return out
-    wide = out.astype({"e": "f", "?": "l"}.get(out.dtype.char, out.dtype), copy=False)
-    _meet(operation, wide.nbytes)
-    _world.mpi.COMM_WORLD.Allreduce(
-        _world.mpi.IN_PLACE, wide, getattr(_world.mpi, operation.upper())
-    )
-    return wide.astype(out.dtype, copy=False) if out.dtype.char == "e" else wide
+    dtype = np.asarray(array).dtype
+    known = {"e": np.float32, "?": np.int64}.get(dtype.char, dtype)  # to MPI
+    out = np.array(array, known, order="C")
+    if _world.size > 1 and not tracing.is_rehearsal():
+        _meet(operation, out.nbytes)
+        way = getattr(_world.mpi, operation.upper())
+        _world.mpi.COMM_WORLD.Allreduce(_world.mpi.IN_PLACE, out, way)
+    return out.astype(np.float16) if dtype.char == "e" else out
 
 
 def agreed(value: T) -> T:
@@ -263,7 +262,7 @@ def shard(batches: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
 def _averaged(x: Any) -> Any:
     """The mean of the ranks' arrays, each weighted by its rows."""
     if _world.mpi is None:
-        return x + 0
+        return x * 1.0
     return all_reduce(x * tracing.host(_weight))
 
 
@@ -271,7 +270,10 @@ def _weight() -> float:
     return _world.weight
 
 
-@op(cases=[case(normal(3, 4)), case(normal())], x=lambda g: OPS["average"](g))
+@op(
+    cases=[case(normal(3, 4)), case(normal())], name="average_over_ranks",
+    x=lambda g: OPS["average_over_ranks"](g),
+)  # fmt: skip
 def average(x: Value) -> Value:
     """The mean of the ranks' x, each weighted by its rows of the batch: the mean over the batch.
 

@@ -33,10 +33,13 @@ _REDUCES = frozenset(REDUCTIONS.values())
 
 
 class NumpyExecutor:
-    """The program as one generated Python function."""
+    """The program as one generated Python function.
 
-    def __init__(self, program: Program, first_line: int = 0) -> None:
-        self.program, self.first_line = program, first_line
+    Without ``copies`` the outputs may be arrays that the next run writes to.
+    """
+
+    def __init__(self, program: Program, first_line: int = 0, copies: bool = True) -> None:
+        self.program, self.first_line, self.copies = program, first_line, copies
         self.use_def = UseDef(program)
         self.names: dict[str, Any] = {
             "array": np.array,
@@ -139,7 +142,8 @@ class NumpyExecutor:
             for call, line in group:
                 lines.append(("        " if errors else "    ") + line)
                 self.origin[self.first_line + len(lines)] = call
-        outputs = [f"array({self._word(value)}, order='K')" for value in self.program.outputs]
+        outputs = [self._word(value) for value in self.program.outputs]
+        outputs = [f"array({word}, order='K')" for word in outputs] if self.copies else outputs
         lines += [f"    out = [{', '.join(outputs)}]"]
         moved = [(p, v) for p, v in self.program.updates if v not in self.homes]
         # What is read of one updated array by the update of another is read before it changes.
