@@ -96,6 +96,8 @@ class _Run:
             if options.resume:
                 error.add_note("If the images are elsewhere now, name the folder by --dataset.")
             raise
+        if self.data.digest != distributed.agreed(self.data.digest):
+            raise ValueError("the images or labels differ from those that rank 0 has read")
         shape = self.data.image_shape
         side = math.isqrt(math.prod(shape))
         if self.recipe.shifts and shape != (side**2,) and {*shape} - {1} != {side}:

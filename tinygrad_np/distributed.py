@@ -1,8 +1,8 @@
 """Training on many machines: processes started by ``mpiexec`` share each batch (extra ``mpi``).
 
-Every process, a *rank*, holds the whole model and computes the loss of its own rows of a batch.
-The gradients are averaged, weighted by the rows, so all ranks make the update that one process
-would make on the whole batch:
+Every process, a *rank*, holds the whole model and computes the loss of its own rows of a batch,
+their mean. The gradients are averaged, weighted by the rows, so all ranks make the update that one
+process would make on the whole batch:
 
     tg.distributed.init()
     for x, t in tg.distributed.shard(tg.data.batches(x_train, t_train, 128, rng=rng)):
@@ -129,13 +129,15 @@ def abort(code: int, say: Callable[[], object]) -> None:
     if _world.size == 1:
         say()
         return
-    if _world.rank:
-        time.sleep(1)  # what all ranks have to say alike, rank 0 says alone
-        print(f"rank {_world.rank}:", file=sys.stderr)
-    say()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    _world.mpi.COMM_WORLD.Abort(code)
+    try:
+        if _world.rank:
+            time.sleep(1)  # what all ranks have to say alike, rank 0 says alone
+            print(f"rank {_world.rank}:", file=sys.stderr)
+        say()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        _world.mpi.COMM_WORLD.Abort(code)
 
 
 def _end() -> None:
@@ -290,9 +292,10 @@ def average(x: Value) -> Value:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Make each gradient that of the whole batch's mean loss: the average of the ranks' gradients.
 
-    All gradients of one dtype travel in one message. (An exchange that begins during the backward
-    pass gains nothing: see docs/many_machines.md.) Every rank must have gradients of the same
-    parameters: RuntimeError where their sizes differ.
+    Call it after each ``backward``; gradients that were averaged before stay what they are. All of
+    one dtype travel in one message (to begin during the backward pass gains next to nothing: see
+    docs/many_machines.md). RuntimeError where the ranks' gradients differ in size, because one has
+    none for some parameter, say.
     """
     if _world.mpi is None:
         return
