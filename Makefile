@@ -1,5 +1,5 @@
-# make train, make test, make lint, make bench: each sets up .venv first, when it is missing or
-# when setup.cfg has changed. Nothing but Python 3.11 and make has to be installed.
+# make train, make test, make lint, make docs, make bench: each sets up its environment first, when
+# it is missing or when setup.cfg has changed. Nothing but Python 3.11 and make has to be installed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,14 +7,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The benchmark's peers (torch, jax and others) stay out of the way, in an environment of their own.
 PEERS := .venv-peers
+# So do Sphinx and the Jupyter kernels that run the documentation's cells.
+DOCS := .venv-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench clean
+.PHONY: help train test lint docs bench clean
 
 help:
 	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer, or resume'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and types'
+	@echo 'make docs    build the documentation, into docs/_build/html, running every cell of it'
 	@echo 'make bench   measure the speed of training steps, beside torch, jax and others'
 	@echo 'make clean   remove the environment, the caches and the builds (not runs/)'
 	@echo
@@ -32,11 +35,16 @@ lint: $(READY)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+docs: $(DOCS)/.ready
+	$(DOCS)/bin/python -m sphinx -W --keep-going --jobs auto --quiet -b html docs docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
+
 bench: $(PEERS)/.ready
 	$(PEERS)/bin/python -m scripts.benchmark --write docs/benchmarks.md
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(DOCS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf docs/_build docs/reference/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that works is kept, and brought up to date. One that does not (left half made,
@@ -45,6 +53,7 @@ WORKS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 $(READY): EXTRAS := dev
 $(PEERS)/.ready: EXTRAS := dev,peers,mpi
+$(DOCS)/.ready: EXTRAS := docs
 
 %/.ready: setup.cfg pyproject.toml
 	@if ! { $*/bin/python $(WORKS) && $*/bin/python -c 'import pip'; } 2>/dev/null; then \

@@ -1,4 +1,4 @@
-"""The seed documents' networks, as tensor expressions and by hand. Looked up by name, lazily."""
+"""Networks as tensor expressions and by hand: the seed documents' and others, looked up by name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ Factory = Callable[..., Any]
 MODELS: dict[str, str] = {
     "three_layer": "models.three_layer:ThreeLayer",
     "three_layer_relu": "models.three_layer_relu:three_layer_relu",
+    "lenet": "models.lenet:LeNet",
     "relu_sgd": "models.two_layer:ReluNetwork",
     "dropout_sgd": "models.two_layer:DropoutNetwork",
     "dropout_minibatch": "models.two_layer:DropoutNetwork",
     "tanh_softmax_minibatch": "models.two_layer:TanhNetwork",
+    "gpt": "models.gpt:GPT",
 }
 """Where each network is made: ``module:factory``, called as ``factory(rng=seed, dtype=dtype)``."""
+DATA = {"gpt": "alice"}
+"""What a network is trained on, where that is not MNIST."""
 
 
 def factory(name: str) -> Factory:
@@ -50,15 +54,18 @@ def factory(name: str) -> Factory:
     return found
 
 
-def make(name: str, rng: np.random.Generator, dtype: DTypeLike | None = np.float32) -> Module:
-    """The network called ``name``; ``rng`` and ``dtype`` are passed on if its factory takes them.
+def make(
+    name: str, rng: np.random.Generator, dtype: DTypeLike | None = np.float32, **sizes: int
+) -> Module:
+    """The network called ``name``.
 
-    With ``dtype=None`` it keeps its own. Raises ValueError where there is no such network, where
+    ``rng``, ``dtype`` and ``sizes`` are passed on as far as its factory takes them. With
+    ``dtype=None`` it keeps its own. Raises ValueError where there is no such network, where
     the factory returns no Module, or where its parameters are not of this dtype.
     """
     made = factory(name)
     takes = inspect.signature(made).parameters
-    given: dict[str, Any] = {"rng": rng}
+    given: dict[str, Any] = {"rng": rng, **sizes}
     if dtype is not None:
         given["dtype"] = np.dtype(dtype)
     model = made(**{key: value for key, value in given.items() if key in takes})

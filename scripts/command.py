@@ -71,17 +71,19 @@ def natural(text: str) -> int:
 class Progress:
     """A bar with loss, accuracy, images a second and time left; only on a terminal.
 
-    ``accuracy`` is called at most twice a second.
+    ``measure`` says how good the network is; it is called at most twice a second. ``unit`` names
+    what batches are of.
     """
 
     def __init__(
-        self, updates: int, batch_size: int, done: int, accuracy: Callable[[], float]
-    ) -> None:
+        self, updates: int, batch_size: int, done: int, measure: Callable[[], str],
+        unit: str = "images",
+    ) -> None:  # fmt: skip
         from tqdm import tqdm
 
-        self.batch_size, self.accuracy, self.shown = batch_size, accuracy, 0.0
+        self.batch_size, self.measure, self.shown = batch_size, measure, 0.0
         self.bar = tqdm(
-            total=updates * batch_size, initial=done * batch_size, unit=" images", unit_scale=True,
+            total=updates * batch_size, initial=done * batch_size, unit=f" {unit}", unit_scale=True,
             leave=False, dynamic_ncols=True, disable=rank() > 0 or not on_terminal(),
         )  # fmt: skip
 
@@ -97,7 +99,7 @@ class Progress:
             return
         if (now := time.monotonic()) - self.shown >= 0.5:
             self.shown = now
-            text = f"loss {loss:.4g}, accuracy {self.accuracy():.1%}"
+            text = f"loss {loss:.4g}, {self.measure()}"
             self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(self.batch_size)
 

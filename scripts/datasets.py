@@ -1,4 +1,4 @@
-"""The data sets that networks are trained on: MNIST, Fashion-MNIST, and folders of your own.
+"""The data sets that networks are trained on: MNIST, Fashion-MNIST, Alice, and your own.
 
 Images stay as they are in their files; plain IDX and .npy files are mapped into memory, not read.
 """
@@ -11,14 +11,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from scripts.images import read_npy
+from scripts.measures import ACCURACY, BITS, Measure
 from scripts.pixels import Pixels, known, measure, some_of
-from tinygrad_np.data import IDXError, read_idx
+from tinygrad_np.data import IDXError, encode, read_idx, read_text, windows
 from tinygrad_np.data.folder import find_file
 from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
 
@@ -41,39 +42,75 @@ FASHION_CLASSES = (
 
 CHUNK = 1 << 20
 """The number of labels that are examined at a time."""
+CONTEXT = 64
+"""The number of characters that a language model sees at once."""
+
+
+class Form(Protocol):
+    """What the numbers of a data set mean; of images it is ``Pixels``."""
+
+    @property
+    def most(self) -> int:
+        """The number of inputs that a network is evaluated on at a time."""
+
+    def inputs(self, x: Array, dtype: DTypeLike) -> Array:
+        """Data (n, ...) as a network takes them."""
+
+
+class Characters:
+    """The form of the windows of a text."""
+
+    most = 32
+
+    def inputs(self, x: Array, dtype: DTypeLike) -> Array:
+        """The numbers of the characters, (n, length)."""
+        return x.astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: images (n, height, width) and labels (n,), for training and for testing.
+    """A data set: inputs (n, ...) and labels, for training and for testing.
 
-    ``digest`` depends on what the files hold, not on where they are or of what kind.
+    ``digest`` depends on what the files hold, not on where they are or of what kind. ``strides``
+    are those of ``Training``.
     """
 
     name: str
     sets: tuple[Split, Split]
     classes: tuple[str, ...]
-    pixels: Pixels
+    form: Form
     digest: str
+    measure: Measure = ACCURACY
+    strides: tuple[int, int] = (1, 1)
+    unit: str = "images"
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """The shape of an image."""
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an input."""
         shape: tuple[int, ...] = self.sets[0][0].shape[1:]
         return shape
 
+    def batch(self, count: int, dtype: DTypeLike) -> Split:
+        """The first inputs and labels of the training set, as a network takes them."""
+        x, labels = self.sets[0]
+        return self.form.inputs(x[:count], dtype), labels[:count].astype(np.int64)
+
 
 def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
-    """The data set ``mnist`` or ``fashion``, or the one in the folder of that name.
+    """The data set ``mnist``, ``fashion`` or ``alice``, or the one in the folder or file ``name``.
 
     MNIST is looked for as ``load_mnist`` does, Fashion-MNIST likewise in subfolders ``fashion``;
     ``path`` is a folder to look in first. A folder of your own holds ``train-`` and ``t10k-``,
     ``-images-idx3-ubyte`` and ``-labels-idx1-ubyte``, plain or gzipped, or ``train-images.npy``
-    and so on.
+    and so on. A file is a text, of which the last tenth is held out for testing.
 
     Raises FileNotFoundError, or IDXError for files that are damaged or do not belong together;
     OSError where nothing is found and the download fails.
     """
+    if name == "alice":
+        return _text(name, Path(path or CHECKOUT / "data" / "text", "alice29.txt"))
+    if Path(name).is_file():
+        return _text(name, Path(name))
     classes: Sequence[str] | None = None
     if name == "mnist":
         (folder, origin), classes = find_mnist(path), "0123456789"
@@ -100,6 +137,21 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
     if pixels.background is None and (named := known(name)) is not None:
         pixels = dataclasses.replace(pixels, background=named.background)
     return Data(name, (train, test), tuple(classes), pixels, _digest(train, test))
+
+
+def _text(name: str, path: Path) -> Data:
+    """All windows over a text; its classes are its characters."""
+    text = read_text(path)
+    characters = "".join(sorted(set(text)))
+    tokens, cut = encode(text, characters), len(text) - len(text) // 10
+    try:
+        sets = windows(tokens[:cut], CONTEXT), windows(tokens[cut:], CONTEXT)
+    except ValueError as error:
+        error.add_note(f"{path}: the last tenth, held out for testing, is too short.")
+        raise
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    strides = CONTEXT * max(1, len(sets[0][0]) // len(sets[1][0])), CONTEXT  # as many of both
+    return Data(name, sets, tuple(characters), Characters(), digest, BITS, strides, "windows")
 
 
 def _common(train: Array, test: Array) -> Pixels:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
+from scripts import datasets
 from scripts.command import failed, natural, parser_of, positive
 from scripts.training import loss_of
 
@@ -20,6 +21,7 @@ EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory
 examples:
   python -m scripts.derive three_layer > by_hand.py
   python -m scripts.derive relu_sgd --latex
+  python -m scripts.derive gpt
 """
 
 
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = models.make(options.model, rng, np.float64)
         x: NDArray[Any] = rng.random((options.batch_size, *options.shape))
         t = rng.integers(0, options.classes, options.batch_size)
+        if options.model in models.DATA:
+            x, t = datasets.load(models.DATA[options.model]).batch(options.batch_size, x.dtype)
         found = tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
     except (OSError, ValueError) as error:
         return failed(error)

@@ -1,4 +1,4 @@
-"""Draw the graph of a network's loss on a batch of MNIST: SVG, HTML, DOT, PNG, PDF."""
+"""Draw the graph of a network's loss on a batch of its data: SVG, HTML, DOT, PNG, PDF."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
+from scripts import datasets
 from scripts.command import failed, natural, parser_of, positive
 from scripts.training import loss_of
-from tinygrad_np.data import load_mnist
 from tinygrad_np.drawing import SHOW
 from tinygrad_np.nn import Module
 
@@ -68,17 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--grad", action="store_true", help="run backward; show the norms of the gradients")
     add("--rules", action="store_true", help="write the gradient rule of each edge on it")
     add("--rankdir", choices=["LR", "TB"], default="LR", help="direction (default: LR)")
-    add("--batch-size", type=positive, default=100, metavar="N", help="images (default: 100)")
+    add("--batch-size", type=positive, default=100, metavar="N", help="of the batch (default: 100)")
     add("--seed", type=natural, default=0, help="seed of the weights (default: 0)")
-    add("--data", metavar="DIR", help="folder of the four MNIST files")
+    add("--data", metavar="DIR", help="folder of the files of MNIST, or of Alice")
     options = parser.parse_args(arguments)
     show = [word for word in SHOW if word not in ("grad", "rule")]
     show += ["grad"] * options.grad + ["rule"] * options.rules
     try:
         model = models.make(options.model, np.random.default_rng(options.seed), None)
-        (x, labels), _ = load_mnist(path=options.data)
-        count = options.batch_size
-        write_graph(options.out, model, x[:count], labels[:count], show, options.rankdir)
+        data = datasets.load(models.DATA.get(options.model, "mnist"), options.data)
+        batch = data.batch(options.batch_size, np.float32)
+        write_graph(options.out, model, *batch, show, options.rankdir)
     except (OSError, ValueError, RuntimeError) as error:
         return failed(error)
     print(options.out)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.measures import ACCURACY, Measure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -41,8 +43,10 @@ def _plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def curves(path: Path, title: str, rows: Sequence[Any], note: str = "") -> None:
-    """Loss and accuracies by epoch; ``rows`` are the ``Metrics`` of the run, at least one.
+def curves(
+    path: Path, title: str, rows: Sequence[Any], note: str = "", measure: Measure = ACCURACY
+) -> None:
+    """Loss and ``measure`` by epoch; ``rows`` are the ``Metrics`` of the run, at least one.
 
     ``note`` is a remark on the curves, written below them.
     """
@@ -54,12 +58,13 @@ def curves(path: Path, title: str, rows: Sequence[Any], note: str = "") -> None:
     _plain(left, "Training loss", "epoch", "mean cross-entropy over the epoch")
     left.set_ylim(bottom=0)
     for name, style, color in (("train", "-", BLUE), ("test", "--", RED)):
-        values = [100 * getattr(row, f"{name}_accuracy") for row in rows]
-        label = f"{name} (final {values[-1]:.2f}%)"
+        values = [measure.factor * getattr(row, name) for row in rows]
+        label = f"{name} (final {measure.text(values[-1] / measure.factor)})"
         right.plot(epochs, values, style, color=color, marker=marker, label=label)
-    _plain(right, "Accuracy", "epoch", "correct, % of all images")
-    lowest = min(min(row.train_accuracy, row.test_accuracy) for row in rows)
-    right.set_ylim(top=100 + 3 * (1 - lowest))  # room for a line at 100
+    _plain(right, measure.name.capitalize(), "epoch", measure.axis)
+    if measure is ACCURACY:
+        lowest = min(min(row.train, row.test) for row in rows)
+        right.set_ylim(top=100 + 3 * (1 - lowest))  # room for a line at 100
     figure.legend(loc="outside lower right", frameon=False, ncols=2)
     if note:
         figure.text(0.01, 0.02, note, fontsize=9, color=GREY, va="bottom")

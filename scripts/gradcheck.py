@@ -1,4 +1,4 @@
-"""Check all gradients: every op on every sample call, and the seed documents' networks.
+"""Check all gradients: every op on every sample call, and the networks.
 
 Autograd is compared with the complex step where the function is analytic, and with extrapolated
 finite differences elsewhere; second derivatives are compared with differences of the first. The
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
-from models import three_layer_by_hand
+from models import gpt_by_hand, lenet_by_hand, three_layer_by_hand
 from models.experiments import EXPERIMENTS
-from scripts import audit_seeds
+from scripts import audit_seeds, datasets
 from scripts.command import failed, natural, parser_of
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.definition import Op
@@ -45,6 +46,14 @@ DIRECTIONS = 5
 """Random directions along which networks are checked."""
 IMAGES = 20
 """The first seed's batch; the other networks have batches of their own."""
+LENGTH = 8
+"""The number of characters that a language model sees here; it has fewer features, too."""
+TWINS: dict[str, Callable[..., Any]] = {
+    "three_layer": three_layer_by_hand.loss_and_gradients,
+    "lenet": lenet_by_hand.loss_and_gradients,
+    "gpt": partial(gpt_by_hand.loss_and_gradients, heads=4),
+}
+"""The networks' gradients by hand; the second seed's are those of ``scripts.audit_seeds``."""
 COLUMNS = ("complex step", "differences", "second order", "by hand")
 
 
@@ -101,10 +110,13 @@ def network(name: str, images: Array, labels: Array) -> Network:
         twin = lambda: audit_seeds.twin(case, net.state_dict())  # noqa: E731
         return net, lambda: case.objective(net.W1, net.W2), twin
     x, t = images[:IMAGES], labels[:IMAGES]
-    made = models.make(name, np.random.default_rng(0), np.float64)
-    by_hand = lambda: three_layer_by_hand.loss_and_gradients(made.state_dict(), x, t)[1]  # noqa: E731
+    if name in models.DATA:
+        x, t = (a[:, :LENGTH] for a in datasets.load(models.DATA[name]).batch(IMAGES, x.dtype))
+    made = models.make(name, np.random.default_rng(0), np.float64, width=16, context=LENGTH)
     loss = lambda: tg.softmax_cross_entropy(made(x), t)  # noqa: E731
-    return made, loss, by_hand if name == "three_layer" else None
+    if name not in TWINS:
+        return made, loss, None
+    return made, loss, lambda: TWINS[name](made.state_dict(), x, t)[1]
 
 
 def check_network(name: str, images: Array, labels: Array, seed: int) -> Result:

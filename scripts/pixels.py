@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from scripts.digits import ImageError, as_digit, background, unframed
 
@@ -44,6 +44,9 @@ class Pixels:
     digits: bool = False
     framed: bool = False
 
+    most: ClassVar[int] = 2000
+    """The number of images that a network is evaluated on at a time."""
+
     @classmethod
     def of_run(cls, config: Mapping[str, Any]) -> Pixels:
         """The pixels that a run was trained on; ValueError where its settings are damaged."""
@@ -51,6 +54,11 @@ class Pixels:
             return cls(**config["pixels"])
         except TypeError as error:
             raise ValueError(f"config.json: its pixels are not those of a run: {error}") from error
+
+    def inputs(self, x: Array, dtype: DTypeLike) -> Array:
+        """Images (n, ...) as a network takes them: rows (n, pixels), divided by ``scale``."""
+        rows = x.reshape(len(x), -1)
+        return rows.astype(dtype) if self.scale == 1 else np.divide(rows, self.scale, dtype=dtype)
 
     @property
     def span(self) -> str:

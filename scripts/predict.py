@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import models
-import tinygrad_np as tg
 from scripts import images, run_folder
-from scripts.checkpoints import Checkpoints
 from scripts.command import failed, parser_of
 from scripts.pixels import Pixels
-from scripts.training import probabilities, restore_model, score_batches
+from scripts.training import probabilities, score_batches
 from tinygrad_np.nn import Module
 
 EXAMPLES = """Images are PNG files of any size and colour, dark on bright or bright on dark; or IDX
@@ -45,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = run_folder.read_config(options.run)
-        model = load_model(options.run, config)
+        if config["pixels"] is None:
+            raise ValueError(f"{options.run}: is of a text: python -m scripts.sample continues one")
+        model = run_folder.load_model(options.run, config)
         print(_header(config["classes"]))
     except (OSError, ValueError) as error:
         return failed(error)
@@ -61,28 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def load_model(run: Path, config: dict[str, Any]) -> Module:
-    """The network of a run with its weights: of the last checkpoint while it is not finished.
-
-    Raises ValueError where they do not fit, FileNotFoundError where there are none.
-    """
-    model = models.make(config["model"], np.random.default_rng(0), config["dtype"])
-    if (run / run_folder.MODEL).exists():
-        restore_model(model, {f"model.{n}": a for n, a in tg.load(run / run_folder.MODEL).items()})
-        return model
-    found = Checkpoints(run).latest()
-    if found is None:
-        raise FileNotFoundError(f"{run}: holds neither {run_folder.MODEL} nor a checkpoint")
-    print(f"The run is not finished: these are its weights after {found.updates:,} updates.")
-    restore_model(model, found.arrays)
-    return model
-
-
 def _predict(model: Module, config: dict[str, Any], path: str) -> None:
     """Print a line for each image of a file."""
     pixels, classes = Pixels.of_run(config), config["classes"]
     found = images.read_images(path, config["image_shape"], config["dataset"], pixels)
-    shares = (p for part in score_batches(model, found, pixels.scale)
+    shares = (p for part in score_batches(model, found, pixels)
               for p in probabilities(model, part))  # fmt: skip
     for i, probability in enumerate(shares):
         if len(probability) != len(classes):

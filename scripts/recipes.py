@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained. The first seed document's, and the best one found here."""
+"""Recipes: how a network is trained. The first seed document's, and the best ones found here."""
 
 from __future__ import annotations
 
@@ -69,9 +69,24 @@ RECIPES: dict[str, Recipe] = {
         optimizer="adamw", lr=0.006, batch_size=100, iterations=None, epochs=20,
         replacement=False, one_cycle=True, shifts=True, relu=True,
     ),
+    "lenet": Recipe(
+        optimizer="nesterov", lr=0.05, batch_size=100, iterations=None, epochs=10,
+        replacement=False, one_cycle=True, shifts=True,
+    ),
+    "gpt": Recipe(
+        optimizer="adamw", lr=0.006, batch_size=32, iterations=None, epochs=40, one_cycle=True
+    ),
 }  # fmt: skip
 """``best`` was chosen on the last 10,000 training images, held out while the other 50,000 were
 trained on for 20 epochs (seeds 1 and 2); the test set was not looked at. Accuracies there: AdamW
 with a peak rate of 0.003: 98.3%, 0.006: 98.5%, 0.01: 98.3%; Nesterov at 0.05: 98.4%, 0.1 and 0.2:
 98.3%. Batches of 50 are as good as batches of 100. Dropout of 0.1 before the last layer changes
-nothing; more dropout, or dropout before the middle layer, is worse. So the recipe has none."""
+nothing; more dropout, or dropout before the middle layer, is worse. So the recipe has none.
+
+``gpt`` gives 2.14 bits per character in the tenth of Alice that is held out. A peak rate of 0.003
+gives 2.25 after 20 epochs; within 80 it reaches 2.19, and then gets worse."""
+
+
+def default_recipe(model: str) -> str:
+    """The recipe of a network's name, where there is one; otherwise ``seed``."""
+    return model if model in RECIPES else "seed"

@@ -16,6 +16,7 @@ import tinygrad_np as tg
 from scripts import datasets, run_folder
 from scripts.checkpoints import Checkpoint, CheckpointError, Checkpoints, remove_partial
 from scripts.command import Interrupt, Interrupted, Progress
+from scripts.pixels import Pixels
 from scripts.recipes import Recipe
 from scripts.training import Metrics, NonFiniteError, Training
 from tinygrad_np import distributed
@@ -97,8 +98,9 @@ class _Run:
                 error.add_note("If the images are elsewhere now, name the folder by --dataset.")
             raise
         if self.data.digest != distributed.agreed(self.data.digest):
-            raise ValueError("the images or labels differ from those that rank 0 has read")
-        shape = self.data.image_shape
+            raise ValueError("the data differ from those that rank 0 has read")
+        form, shape = self.data.form, self.data.shape
+        self.pixels = form if isinstance(form, Pixels) else None
         side = math.isqrt(math.prod(shape))
         if self.recipe.shifts and shape != (side**2,) and {*shape} - {1} != {side}:
             raise ValueError(
@@ -110,25 +112,27 @@ class _Run:
             "image_shape": list(shape),
             "classes": list(self.data.classes),
             "digest": self.data.digest,
-            "pixels": dataclasses.asdict(self.data.pixels),
+            "pixels": dataclasses.asdict(self.pixels) if self.pixels else None,
         }
         self.training = self.beginning(options.compiled)
 
     def beginning(self, compiled: bool) -> Training:
         """The training before its first update: the same at every call."""
-        seed, pixels = self.settings["seed"], self.data.pixels
+        seed, data = self.settings["seed"], self.data
         random.seed(seed)
         np.random.seed(seed % 2**32)
         rng = tg.manual_seed(seed)
-        model = models.make(self.settings["model"], rng, self.settings["dtype"])
+        model = run_folder.make_model(self.settings, rng)
         if distributed.size() > 1:
             distributed.synchronize(model)
             distributed.broadcast(model)
-        recipe, updates = self.recipe, self.recipe.updates(self.settings["images"])
+        recipe = self.recipe
+        updates = recipe.updates(len(data.sets[0][0]) // data.strides[1])
         return Training(
-            model, recipe.make_optimizer(model, updates), self.data.sets, updates=updates,
-            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement,
-            scale=pixels.scale, augment=recipe.augmentation(pixels.ground), compiled=compiled,
+            model, recipe.make_optimizer(model, updates), data.sets, updates=updates,
+            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement, form=data.form,
+            augment=recipe.augmentation(self.pixels.ground if self.pixels else 0.0),
+            compiled=compiled, measure=data.measure, strides=data.strides,
         )  # fmt: skip
 
     def go(self, found: Checkpoint | None) -> int:
@@ -141,10 +145,10 @@ class _Run:
         # Weights of an earlier or a shorter run: the checkpoints replace them until the end.
         (out / run_folder.MODEL).unlink(missing_ok=True)
         run_folder.write_config(out, self.settings, self.versions)
-        run_folder.write_metrics(out, training.rows)
+        run_folder.write_metrics(out, training.rows, self.data.measure)
         print(training.model.summary(), end="\n\n")
-        if note := self.data.pixels.note:
-            print(note)
+        if self.pixels and self.pixels.note:
+            print(self.pixels.note)
         if found is None or distributed.rank() > 0:  # whose folder is a new one
             self.save()  # so that a folder that cannot be written to is found out now
         try:
@@ -170,11 +174,12 @@ class _Run:
         wrong = ""
         if then["images"] != now["images"]:
             wrong = (
-                f"is of a run with {then['images']} training images; there are {now['images']} now"
+                f"is of a run with {then['images']} training {self.data.unit}; "
+                f"there are {now['images']} now"
             )
         elif then["digest"] != now["digest"]:
             wrong = (
-                f"is of a run on other images or labels: the data set was {then['dataset']}; "
+                f"is of a run on other data: the data set was {then['dataset']}; "
                 f"{now['dataset']} does not hold the same. Continue with the original ones, or "
                 "start another run with another --out"
             )
@@ -208,21 +213,22 @@ class _Run:
     def train(self) -> None:
         """Update, evaluate, save, until all is done; Interrupted is raised between two steps."""
         start, updates_took, training = time.perf_counter(), 0.0, self.training
+        measure = self.data.measure
         with Progress(
             training.updates, training.batch_size, training.done,
-            lambda: self.training.batch_accuracy(),
+            lambda: f"{measure.name} {measure.text(self.training.batch_measure())}", self.data.unit,
         ) as bar:  # fmt: skip
             bar.write(f"{'epoch':>6} {'loss':>8} {'train':>8} {'test':>8} {'seconds':>8}")
             for row in training.rows:
-                bar.write(_line(row))
+                bar.write(self.line(row))
             while True:
                 training = self.training
                 if training.row_due:
                     # Ranks stop together, between two updates.
                     alone = distributed.size() == 1
                     row = training.evaluate(self.interrupt.check if alone else lambda: None)
-                    run_folder.write_metrics(self.options.out, training.rows)
-                    bar.write(_line(row))
+                    run_folder.write_metrics(self.options.out, training.rows, measure)
+                    bar.write(self.line(row))
                     updates_took += row.seconds
                 if training.finished:
                     break
@@ -232,13 +238,18 @@ class _Run:
                     self.save()
         self.save()
         rows = training.rows
-        best = max(rows, key=lambda row: row.test_accuracy)
+        best = measure.better(rows, key=lambda row: row.test)
         print(
-            f"\nTest accuracy {rows[-1].test_accuracy:.2%} "
-            f"(highest: {best.test_accuracy:.2%}, after epoch {best.epoch:g}).\n"
+            f"\nTest {measure.name} {measure.text(rows[-1].test)} "
+            f"(best: {measure.text(best.test)}, after epoch {best.epoch:g}).\n"
             f"{training.done:,} updates took {sum(row.seconds for row in rows):.1f} s; "
             f"everything else in this run {time.perf_counter() - start - updates_took:.1f} s."
         )
+
+    def line(self, row: Metrics) -> str:
+        """A row of the table."""
+        train, test = map(self.data.measure.text, (row.train, row.test))
+        return f"{row.epoch:6g} {row.train_loss:8.5g} {train:>8} {test:>8} {row.seconds:8.2f}"
 
     def update(self) -> float:
         """One update; without ``tg.compile`` from here on, where that fails for this model."""
@@ -296,10 +307,3 @@ class _Run:
                 "another optimizer (--optimizer adam), larger batches, or --dtype float64."
             )
         return NonFiniteError("\n".join(lines))
-
-
-def _line(row: Metrics) -> str:
-    return (
-        f"{row.epoch:6g} {row.train_loss:8.5g} {row.train_accuracy:8.2%} "
-        f"{row.test_accuracy:8.2%} {row.seconds:8.2f}"
-    )

@@ -14,19 +14,21 @@ from typing import Any
 
 import numpy as np
 
+import models
 import tinygrad_np as tg
 from scripts import figures
+from scripts.checkpoints import Checkpoints
 from scripts.command import Nowhere
 from scripts.datasets import Data
 from scripts.draw_graph import write_graph
-from scripts.training import Metrics, prepared, probabilities, scores
+from scripts.measures import ACCURACY, Measure
+from scripts.training import Metrics, probabilities, restore_model, scores
 from tinygrad_np.nn import Module
 from tinygrad_np.serialization import replace_file
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
 MODEL = "model.safetensors"
 SETTINGS = ("model", "dtype", "dataset", "image_shape", "classes", "pixels")
-"""The settings that ``scripts.predict`` needs."""
+"""The settings that ``scripts.predict`` and ``scripts.sample`` need."""
 
 
 def versions() -> dict[str, str]:
@@ -39,6 +41,31 @@ def versions() -> dict[str, str]:
         "blas": " ".join(str(blas[key]) for key in ("library", "version", "kernel") if blas[key]),
         "blas_threads": str(blas["threads"]),
     }
+
+
+def make_model(settings: Mapping[str, Any], rng: np.random.Generator) -> Module:
+    """The network of a run, before its first update; of a text's sizes if it is trained on one."""
+    sizes = {}
+    if settings["pixels"] is None:
+        sizes = {"vocabulary": len(settings["classes"]), "context": settings["image_shape"][0]}
+    return models.make(settings["model"], rng, settings["dtype"], **sizes)
+
+
+def load_model(run: Path, settings: Mapping[str, Any]) -> Module:
+    """The network of a run with its weights: of the last checkpoint while it is not finished.
+
+    Raises ValueError where they do not fit, FileNotFoundError where there are none.
+    """
+    model = make_model(settings, np.random.default_rng(0))
+    if (run / MODEL).exists():
+        restore_model(model, {f"model.{n}": a for n, a in tg.load(run / MODEL).items()})
+        return model
+    found = Checkpoints(run).latest()
+    if found is None:
+        raise FileNotFoundError(f"{run}: holds neither {MODEL} nor a checkpoint")
+    print(f"The run is not finished: these are its weights after {found.updates:,} updates.")
+    restore_model(model, found.arrays)
+    return model
 
 
 def write_config(out: Path, settings: Mapping[str, Any], used: Mapping[str, str]) -> None:
@@ -59,28 +86,44 @@ def read_config(out: Path) -> dict[str, Any]:
     return config
 
 
-def write_metrics(out: Path, rows: Sequence[Metrics]) -> None:
+def write_metrics(out: Path, rows: Sequence[Metrics], measure: Measure = ACCURACY) -> None:
     """metrics.csv: a row for every epoch so far."""
-    lines = [",".join(COLUMNS)]
+    lines = [f"epoch,train_loss,train_{measure.name},test_{measure.name}"]
     for row in rows:
-        figures_of_row = (row.train_loss, row.train_accuracy, row.test_accuracy)
+        figures_of_row = (row.train_loss, row.train, row.test)
         lines.append(f"{row.epoch:g}," + ",".join(f"{figure:.6f}" for figure in figures_of_row))
     replace_file(out / "metrics.csv", ("\n".join(lines) + "\n").encode())
 
 
-def draw_curves(out: Path, title: str, model: Module, rows: Sequence[Metrics]) -> None:
+def draw_curves(
+    out: Path, title: str, model: Module, rows: Sequence[Metrics], measure: Measure = ACCURACY
+) -> None:
     """curves.png; where the first epochs are flat, with the model's explanation of that."""
     flat = len(rows) > 1 and rows[1].train_loss > 0.8 * rows[0].train_loss
-    figures.curves(out / "curves.png", title, rows, getattr(model, "flat_start", "") * flat)
+    note = getattr(model, "flat_start", "") * flat
+    figures.curves(out / "curves.png", title, rows, note, measure)
 
 
 def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Data) -> list[str]:
     """Draw the pictures; returns a line for each that could not be drawn."""
-    right = f"{rows[-1].test_accuracy:.2%} of the test images classified correctly"
-    title = f"{name} on {Path(data.name).name}: {right}"
-    draw_curves(out, title, model, rows)
+    images = data.measure is ACCURACY
+    told = "of the test images classified correctly" if images else "in the text held out"
+    value = data.measure.text(rows[-1].test) + (" " if images else f" {data.measure.axis} ")
+    title = f"{name} on {Path(data.name).name}: {value}{told}"
+    draw_curves(out, title, model, rows, data.measure)
+    if images:
+        _draw_classes(out, title, model, data)
+    try:
+        write_graph(out / "graph.svg", model, *data.batch(100, model.parameters()[0].dtype))
+    except Exception as error:  # the run itself has succeeded
+        return [f"graph.svg was not drawn: {error}"]
+    return []
+
+
+def _draw_classes(out: Path, title: str, model: Module, data: Data) -> None:
+    """What the test images are taken for."""
     images, labels = data.sets[1]
-    probability = probabilities(model, scores(model, images, data.pixels.scale))
+    probability = probabilities(model, scores(model, images, data.form))
     predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
     # A network may have more outputs than the data set has classes.
     classes = [*data.classes, *map(str, range(len(data.classes), probability.shape[1]))]
@@ -88,12 +131,6 @@ def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Dat
     if images.ndim == 3:
         path = out / "predictions.png"
         figures.predictions(path, images, labels, predicted, confidence, classes)
-    x = prepared(data.sets[0][0][:100], model.parameters()[0].dtype, data.pixels.scale)
-    try:
-        write_graph(out / "graph.svg", model, x, data.sets[0][1][:100].astype(np.int64))
-    except Exception as error:  # the run itself has succeeded
-        return [f"graph.svg was not drawn: {error}"]
-    return []
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Train a network on images; write its weights, metrics and pictures to a folder."""
+"""Train a network on images, or on a text; write weights, metrics and pictures to a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import models
 from scripts.command import failed, natural, parser_of, positive
-from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe
+from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe, default_recipe
 from scripts.run import LENGTH, RECIPE, run
 from scripts.run_folder import folder_of_rank
 from tinygrad_np import distributed
@@ -30,28 +30,33 @@ covers its arrays and random generators, but not its Python numbers.
 examples:
   python -m scripts.train three_layer
   python -m scripts.train three_layer --recipe best
+  python -m scripts.train lenet
   python -m scripts.train three_layer --iterations 400 --out runs/short
   python -m scripts.train three_layer --optimizer adam --epochs 5 --batch-size 100
   python -m scripts.train three_layer --dataset fashion --recipe best --resume
   python -m scripts.train my_models:Net --optimizer nesterov --lr 0.02 --dtype float64
   python -m scripts.train my_models:Net --dataset my_images/
+  python -m scripts.train gpt
+  python -m scripts.train gpt --text my_book.txt
   mpiexec -n 2 python -m scripts.train three_layer
 """
-
-DEFAULTS = {"recipe": "seed", "seed": 0, "dtype": "float32", "dataset": "mnist"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    names = ("model", *DEFAULTS, *RECIPE)
+    dataset = models.DATA.get(options.model, "mnist")
+    text = options.text or "alice" in (dataset, options.dataset)
+    usual = "gpt" if text else default_recipe(options.model)
+    defaults = {"recipe": usual, "seed": 0, "dtype": "float32", "dataset": dataset}
+    names = ("model", *defaults, *RECIPE)
     given = {n: v for n in names if (v := getattr(options, n, None)) is not None}
-    if given.get("dataset", "mnist") not in ("mnist", "fashion"):
-        given["dataset"] = os.path.abspath(given["dataset"])
-    rest = {name: given.get(name, default) for name, default in DEFAULTS.items()}
+    if options.text or given.get("dataset", "mnist") not in ("mnist", "fashion", "alice"):
+        given["dataset"] = os.path.abspath(options.text or given["dataset"])
+    rest = {name: given.get(name, default) for name, default in defaults.items()}
     recipe = _recipe(rest["recipe"], given)
     settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
-    out = options.out = options.out or _default_folder(options.model, rest)
+    out = options.out = options.out or _default_folder(options.model, rest, defaults)
     try:
         distributed.init(options.distributed)
         with folder_of_rank(options):
@@ -64,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         stopped = f"stopped at once; --resume goes on from the last checkpoint in {out}"
-        distributed.abort(130, lambda: print(stopped, file=sys.stderr))
+        distributed.abort(130, functools.partial(print, stopped, file=sys.stderr))
         return 130
 
 
@@ -73,21 +78,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     seed, add, switch = RECIPES["seed"], parser.add_argument, argparse.BooleanOptionalAction
     add("model", help="the network (see below)")
     add("--recipe", choices=list(RECIPES), help="the settings to start from: the first seed "
-        "document's (default), or the best ones found, with relu and shifted images")  # fmt: skip
+        "document's, the best ones found for its network, with relu and shifted images, those for "
+        "LeNet, or those for a text (default: lenet for the model lenet, gpt for texts, otherwise "
+        "seed)")  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=positive, metavar="N",
                         help=f"number of updates (default: {seed.iterations})")  # fmt: skip
-    length.add_argument("--epochs", type=positive, metavar="N", help="passes through the images")
+    length.add_argument("--epochs", type=positive, metavar="N", help="passes through the data")
     add("--batch-size", type=positive, metavar="N", help=f"default: {seed.batch_size}")
     rates = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
     add("--lr", type=float, metavar="RATE", help=f"learning rate (default: {rates})")
     add("--optimizer", choices=list(OPTIMIZERS), help=f"default: {seed.optimizer}")
     add("--seed", type=natural, help="seed of all random numbers (default: 0)")
     add("--dtype", choices=["float32", "float64"], help="default: float32")
-    add("--dataset", metavar="NAME", help="mnist (default), fashion, or a folder of your own with "
-        "four IDX or .npy files; a resumed run accepts the same images in another "
-        "folder")  # fmt: skip
-    add("--data", metavar="DIR", help="folder of the files of mnist or fashion")
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument("--dataset", metavar="NAME", help="mnist (default), fashion, alice (default "
+        "for gpt), or a folder of your own with four IDX or .npy files; a resumed run accepts the "
+        "same data elsewhere")  # fmt: skip
+    data.add_argument("--text", metavar="FILE", help="a text in UTF-8, whose last tenth is held "
+        "out for testing")  # fmt: skip
+    add("--data", metavar="DIR", help="folder of the files of mnist, fashion or alice")
     add("--out", type=Path, metavar="DIR", help="folder to write to (default: runs/MODEL, with "
         "_RECIPE and _DATASET where these are given)")  # fmt: skip
     begin = parser.add_mutually_exclusive_group()
@@ -108,12 +118,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _default_folder(model: str, rest: dict[str, Any]) -> Path:
+def _default_folder(model: str, rest: dict[str, Any], defaults: dict[str, Any]) -> Path:
     parts = [model.replace(":", ".")]
-    if rest["recipe"] != DEFAULTS["recipe"]:
+    if rest["recipe"] != defaults["recipe"]:
         parts.append(rest["recipe"])
-    if rest["dataset"] != DEFAULTS["dataset"]:
-        parts.append(Path(rest["dataset"]).name)
+    if rest["dataset"] != defaults["dataset"]:
+        parts.append(Path(rest["dataset"]).name.removesuffix(".txt"))
     return Path("runs") / "_".join(parts)
 
 

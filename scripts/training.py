@@ -13,11 +13,13 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 import tinygrad_np as tg
 from scripts.augmentation import Augmentation
-from scripts.pixels import scale_of
+from scripts.datasets import Form
+from scripts.measures import ACCURACY, Measure
+from scripts.pixels import Pixels, scale_of
 from tinygrad_np import distributed
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
@@ -37,27 +39,21 @@ class NonFiniteError(FloatingPointError):
 class Metrics:
     """The figures of an epoch, or of the part of one that was trained.
 
-    ``train_loss`` is the mean over the epoch's batches, each taken before its update; the
-    accuracies are those of the network after the epoch, on all images. ``seconds`` counts the
-    updates alone.
+    ``train_loss`` is the mean over the epoch's batches, each taken before its update; ``train``
+    and ``test`` are the run's measure (accuracy, for images) of the network after the epoch, on
+    all data. ``seconds`` counts the updates alone.
     """
 
     epoch: float
     train_loss: float
-    train_accuracy: float
-    test_accuracy: float
+    train: float
+    test: float
     seconds: float
 
 
-def prepared(x: Array, dtype: DTypeLike, scale: float | None = None) -> Array:
-    """Images (n, ...) as a network takes them: rows (n, pixels), divided by ``scale``.
-
-    The default scale is that of ``scale_of``: 255 for bytes. Batches are prepared one by one, so
-    that the images can stay in a file that is larger than memory.
-    """
-    rows = x.reshape(len(x), -1)
-    scale = scale_of(x) if scale is None else scale
-    return rows.astype(dtype) if scale == 1 else np.divide(rows, scale, dtype=dtype)
+def form_of(x: Array) -> Form:
+    """The form of images of which nothing else is known: bytes are divided by 255."""
+    return Pixels(scale=scale_of(x))
 
 
 def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
@@ -68,14 +64,17 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     return loss
 
 
-def score_batches(model: Module, x: Array, scale: float | None = None) -> Iterator[Array]:
-    """The model's outputs for images (n, ...), in ``eval`` mode, a batch (m, classes) at a time."""
+def score_batches(model: Module, x: Array, form: Form | None = None) -> Iterator[Array]:
+    """The model's outputs for data (n, ...), in ``eval`` mode, a batch (m, classes) at a time.
+
+    Batches are prepared one by one, so that images can stay in a file that is larger than memory.
+    """
     dtype = model.parameters()[0].dtype
-    scale = scale_of(x) if scale is None else scale
-    batch_size = min(2000, max(1, 2**21 // math.prod(x.shape[1:])))  # 8 MB of float32
+    form = form or form_of(x)
+    batch_size = min(form.most, max(1, 2**21 // math.prod(x.shape[1:])))  # 8 MB of float32
     for i in range(0, len(x), batch_size):
         with evaluating(model):
-            part = model(prepared(x[i : i + batch_size], dtype, scale)).data
+            part = model(form.inputs(x[i : i + batch_size], dtype)).data
         yield part
 
 
@@ -92,9 +91,9 @@ def evaluating(model: Module) -> Iterator[None]:
             module.training = mode
 
 
-def scores(model: Module, x: Array, scale: float | None = None) -> Array:
+def scores(model: Module, x: Array, form: Form | None = None) -> Array:
     """The model's outputs for images (n, ...), in ``eval`` mode: (n, classes)."""
-    return np.concatenate(list(score_batches(model, x, scale)))
+    return np.concatenate(list(score_batches(model, x, form)))
 
 
 def probabilities(model: Module, scores: Array) -> Array:
@@ -113,17 +112,17 @@ def probabilities(model: Module, scores: Array) -> Array:
     return shares
 
 
-def accuracy(
-    model: Module, x: Array, labels: Array, each: Callable[[], None] = lambda: None,
-    scale: float | None = None,
+def total(
+    measure: Measure, model: Module, x: Array, labels: Array,
+    each: Callable[[], None] = lambda: None, form: Form | None = None,
 ) -> float:  # fmt: skip
-    """The share of images classified correctly; ``each`` is called after every batch."""
-    hits = start = 0
-    for part in score_batches(model, x, scale):
-        hits += int(np.sum(part.argmax(axis=1) == labels[start : start + len(part)]))
+    """The sum of a measure over the labels; ``each`` is called after every batch."""
+    found, start = 0.0, 0
+    for part in score_batches(model, x, form):
+        found += measure.total(part, labels[start : start + len(part)])
         start += len(part)
         each()
-    return hits / len(x)
+    return found
 
 
 def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
@@ -140,21 +139,25 @@ class Training:
     after every epoch and after the last update. ``state`` is all that a checkpoint has to keep;
     after ``restore`` training continues as if it had never stopped.
 
-    ``scale`` divides the pixels (default: ``scale_of`` either set). ``augment(x, rng)`` changes
+    ``form`` makes inputs of data (default: ``form_of`` either set). ``augment(x, rng)`` changes
     each batch before use. ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
+    ``strides``: of data that overlap, such as the windows of a text, every so-many-th is measured,
+    of the training and of the test set; an epoch has as many as if the second held for both.
     """
 
     def __init__(
         self, model: Module, optimizer: Optimizer, data: DataSet, *, updates: int,
         batch_size: int, rng: np.random.Generator, replacement: bool = False,
-        scale: float | None = None, augment: Augmentation | None = None, compiled: bool = False,
+        form: Form | None = None, augment: Augmentation | None = None, compiled: bool = False,
+        measure: Measure = ACCURACY, strides: tuple[int, int] = (1, 1),
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.data = model, optimizer, data
         self.updates, self.batch_size, self.rng = updates, batch_size, rng
         self.replacement, self.augment, self.compiled = replacement, augment, compiled
-        self.per_epoch = updates_per_epoch(len(data[0][0]), batch_size, replacement)
+        self.measure, self.strides = measure, strides
+        self.per_epoch = updates_per_epoch(len(data[0][0]) // strides[1], batch_size, replacement)
         self.dtype = model.parameters()[0].dtype
-        self.scales = [scale_of(x) if scale is None else scale for x, _ in data]
+        self.forms = [form or form_of(x) for x, _ in data]
         self.done, self.seconds = 0, 0.0
         self.rows: list[Metrics] = []
         self.losses: list[float] = []
@@ -198,8 +201,7 @@ class Training:
         images, labels = self.data[0]
         if self.augment is None:
             (rows,) = distributed.share(rows)
-        x = prepared(images[rows], self.dtype, self.scales[0])
-        t = labels[rows].astype(np.int64)
+        x, t = self.forms[0].inputs(images[rows], self.dtype), labels[rows].astype(np.int64)
         if self.augment is not None:  # which moves parts of the whole batch
             x, t = distributed.share(self.augment(x, self.rng), t)
         self.batch = x, t
@@ -230,16 +232,17 @@ class Training:
         finally:
             self._restore_generators(before)
 
-    def batch_accuracy(self) -> float:
-        """The share of the last batch that the network now classifies correctly."""
+    def batch_measure(self) -> float:
+        """The measure of the network as it is now, on the last batch."""
         assert self.batch is not None
-        with self._generators_kept():
-            return accuracy(self.model, *self.batch, scale=1)
+        with self._generators_kept(), evaluating(self.model):
+            x, labels = self.batch
+            return self.measure.total(self.model(x).data, labels) / labels.size
 
     def evaluate(self, each: Callable[[], None] = lambda: None) -> Metrics:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
         with self._generators_kept():
-            train, test = (self._accuracy(i, each) for i in range(2))
+            train, test = (self._measured(i, each) for i in range(2))
         if self.rows and self._row_updates() % self.per_epoch:
             self.rows.pop()  # the row of a part of this epoch, from before the run was made longer
         loss = float(np.mean(self.losses))
@@ -248,15 +251,13 @@ class Training:
         self.seconds = 0.0
         return row
 
-    def _accuracy(self, i: int, each: Callable[[], None]) -> float:
-        """The accuracy on one of the sets, of which each rank looks at a part."""
-        (x, labels), scale = self.data[i], self.scales[i]
+    def _measured(self, i: int, each: Callable[[], None]) -> float:
+        """The measure on one of the sets, of which each rank looks at a part."""
+        x, labels = (array[:: self.strides[i]] for array in self.data[i])
         mine = distributed.part(len(x))
-        hits, count = 0.0, mine.stop - mine.start
-        if count:
-            with distributed.alone():
-                hits = count * accuracy(self.model, x[mine], labels[mine], each, scale)
-        return round(float(distributed.all_reduce(hits))) / len(x)
+        with distributed.alone():
+            own = total(self.measure, self.model, x[mine], labels[mine], each, self.forms[i])
+        return float(distributed.all_reduce(own)) / labels.size
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """All that is needed to continue from here: arrays, and what fits into JSON.

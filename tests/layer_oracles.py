@@ -336,24 +336,24 @@ def _softmax(x: Array) -> Array:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+def _masked_softmax(x: Array, mask: Array) -> Array:
+    out, seen = np.zeros_like(x), np.broadcast_to(mask, x.shape)
+    for place in np.ndindex(x.shape[:-1]):
+        if seen[place].any():
+            out[place][seen[place]] = _softmax(x[place][seen[place]])
+    return out
+
+
 def _attention(
     query: Array, key: Array, mask: Array = None, is_causal: bool = False, scale: Any = None
 ) -> Array:
     scale = 1 / np.sqrt(np.longdouble(query.shape[-1])) if scale is None else scale
     scores = np.einsum("...le,...se->...ls", query, key) * scale
-    out = np.zeros_like(scores)
-    for place in np.ndindex(scores.shape[:-1]):
-        seen = np.ones(scores.shape[-1], bool)
-        row = scores[place]
-        if is_causal:
-            seen[place[-1] + 1 :] = False
-        elif mask is not None and mask.dtype == bool:
-            seen = np.broadcast_to(mask, scores.shape)[place]
-        elif mask is not None:
-            row = row + np.broadcast_to(mask, scores.shape)[place]
-        if seen.any():
-            out[place][seen] = _softmax(row[seen])
-    return out
+    if is_causal:
+        mask = np.arange(scores.shape[-1]) <= np.arange(scores.shape[-2])[:, np.newaxis]
+    elif mask is not None and mask.dtype != bool:
+        return _softmax(scores + mask)
+    return _masked_softmax(scores, np.array(True) if mask is None else mask)
 
 
 def _attended(
@@ -541,7 +541,8 @@ LAYERS: dict[str, Callable[..., Array]] = {
         [weight[i] for i in index.ravel()]
     ).reshape(*index.shape, -1),
     "one_hot": lambda index, n=-1: np.eye(n if n > 0 else index.max() + 1, dtype=int)[index],
-    "attention_weights": _attention, "scaled_dot_product_attention": _attended,
+    "masked_softmax": _masked_softmax, "attention_weights": _attention,
+    "scaled_dot_product_attention": _attended,
     "cross_entropy": _cross_entropy, "nll_loss": _nll,
     "l1_loss": lambda x, t, reduction="mean": _reduced(np.abs(x - t), reduction),
     "huber_loss": _huber, "smooth_l1_loss": _smooth_l1, "poisson_nll_loss": _poisson,

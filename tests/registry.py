@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tinygrad_np.cases import Case
+from tinygrad_np.cases import Case, Sample
 from tinygrad_np.definition import Op
 
 
@@ -26,6 +26,36 @@ DIFFERENTIABLE = [
     for case in op.cases
     if op.differentiable
 ]
+
+
+def drawn(case: Case, seed: int, dtype: Any) -> tuple[list[Any], Any]:
+    """The sample arrays of a case, and a function that puts arrays back in their places."""
+    args, params = case.draw(seed, dtype)
+    arrays: list[Any] = []
+
+    def take(value: Any, given: Any) -> Any:
+        if isinstance(given, Sample):
+            arrays.append((value, given.smooth))
+            return len(arrays) - 1, True
+        if isinstance(given, list):
+            return [take(v, g) for v, g in zip(value, given, strict=True)], None
+        return value, False
+
+    places = [take(v, g) for v, g in zip(args, case.args, strict=True)]
+    named = {k: take(params[k], g) for k, g in case.params.items()}
+
+    def put(place: Any, tensors: Any) -> Any:
+        value, is_array = place
+        if is_array is None:
+            return [put(p, tensors) for p in value]
+        return tensors[value] if is_array else value
+
+    def call(op: Op, tensors: Any) -> Any:
+        return op.function(
+            *[put(p, tensors) for p in places], **{k: put(p, tensors) for k, p in named.items()}
+        )
+
+    return arrays, call
 
 
 def listed(out: Any) -> list[Any]:

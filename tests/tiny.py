@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 import tinygrad_np as tg
+from models.gpt import GPT
 from scripts import train
 from tinygrad_np import nn
 from tinygrad_np.data import write_idx
@@ -24,6 +25,23 @@ def write_images(folder: Path, images: int = IMAGES) -> Path:
         write_idx(folder / f"{split}-labels-idx1-ubyte", labels)
         write_idx(folder / f"{split}-images-idx3-ubyte", pixels.reshape(-1, SIDE, SIDE))
     return folder
+
+
+SIZES = {"vocabulary": 7, "width": 8, "heads": 2, "context": 5}
+"""Of a small GPT; the other networks of ``models`` take none."""
+
+
+def samples(name: str, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """What a network of ``models`` takes: images and classes, or a text and what follows."""
+    if name == "gpt":
+        tokens = rng.integers(SIZES["vocabulary"], size=(n, SIZES["context"] + 1))
+        return tokens[:, :-1], tokens[:, 1:]
+    return rng.normal(size=(n, 784)), rng.integers(0, 10, n)
+
+
+def small_gpt(vocabulary: int, context: int, rng: Any = None) -> GPT:
+    """A language model that ``scripts.train`` trains in a moment."""
+    return GPT(vocabulary, depth=1, width=8, heads=2, context=context, rng=rng)
 
 
 class Net(nn.Module):

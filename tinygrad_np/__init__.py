@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import distributed as distributed
+from . import hints
 from . import linalg as linalg
 from . import nn as nn
 from . import optim as optim
@@ -44,7 +45,6 @@ from .graph import GraphReleasedError as GraphReleasedError
 from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
 from .graph import no_grad as no_grad
-from .hints import of_name
 from .live import LiveChart as LiveChart
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
@@ -84,4 +84,4 @@ def __getattr__(name: str) -> Any:
     """Data sets are loaded when they are first asked for: pathlib takes a while to import."""
     if name == "data":
         return importlib.import_module(".data", __name__)
-    raise AttributeError(of_name(__name__, name), name=name)
+    raise AttributeError(hints.of_name(__name__, name), name=name)

@@ -64,7 +64,12 @@ class Case:
 
 
 def case(*args: Any, **params: Any) -> Case:
-    """A sample call: positional and keyword arguments, Samples for arrays."""
+    """A sample call: positional and keyword arguments, Samples for arrays.
+
+    >>> from tinygrad_np.cases import case, normal
+    >>> case(normal(2, 3), axis=0)
+    normal(2,3), axis=0
+    """
     return Case(args, params)
 
 

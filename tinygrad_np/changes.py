@@ -34,7 +34,17 @@ ticks = itertools.count(1)
 
 
 class ChangedArrayError(RuntimeError):
-    """An array that a backward pass needs is not what it was in the forward pass."""
+    """An array that a backward pass needs is not what it was in the forward pass.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> w = tg.Tensor(np.ones(1000), requires_grad=True)
+    >>> loss = (w * w).sum()
+    >>> w.data[:] = 2.0
+    >>> loss.backward()
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.changes.ChangedArrayError: input 0 (x) of op 'multiply', ...
+    """
 
 
 class _Loan(NamedTuple):
@@ -149,11 +159,11 @@ def sample_of(place: int, array: Array) -> Sample:
 
 
 def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
-    """The saved values, with constants themselves in place of their copies: for drawings."""
+    """The saved values, with constants themselves, where they are alive, in place of copies."""
     values = list(saved)
     for place, constant in constants:
         found = constant() if isinstance(constant, weakref.ref) else constant
-        if found is not None and values[place] is not None:
+        if found is not None:
             values[place] = found
     return tuple(values)
 

@@ -118,7 +118,7 @@ def debug() -> Iterator[None]:
     run inside. Warns where a parameter was updated and its old gradient is still there, so that the
     next one is added to it: ``zero_grad`` was forgotten.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 0.0], requires_grad=True)
     >>> with np.errstate(divide="ignore"), tg.debug():  # doctest: +IGNORE_EXCEPTION_DETAIL
     ...     tg.log(x)

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -59,6 +59,14 @@ class Op:
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
     they are, so that these do not widen the dtype. ``constant`` ops have no rules either: their
     results are constants. ``ruleless`` stands in the graph for an op that has none and should.
+
+    >>> import tinygrad_np as tg
+    >>> tanh = tg.OPS["tanh"]
+    >>> print(tanh)
+    tanh(x)
+      dx = g * (1 - out * out)
+    >>> tanh.differentiable, tanh.analytic
+    (True, True)
     """
 
     name: str
@@ -83,16 +91,14 @@ class Op:
         """Whether gradients flow through this op."""
         return self.composite or bool(self.gradients)
 
-    def formula(self, name: str, values: Mapping[str, Any] | None = None) -> str:
+    def formula(self, name: str) -> str:
         """The gradient rule of one input in its own words, read from its definition.
-
-        Of a rule with several cases, the one that ``values`` (of what it reads) lead to.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
         'g * y'
         """
-        return expression(self.gradients[name], values)
+        return expression(self.gradients[name])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""
@@ -166,6 +172,17 @@ def op(
 
     Raises TypeError where there are no cases or a case does not fit the function, a rule names
     something the op does not have, or the name is taken.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 3 * x**2)
+    ... def cubed(x):
+    ...     return x**3
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> cubed(x).backward()
+    >>> x.grad.item()
+    12.0
+    >>> del tg.OPS["cubed"]
     """
 
     def define(forward: Function) -> TensorFunction:
@@ -200,6 +217,13 @@ def ufunc(
     """An elementwise op: a NumPy ufunc and the rules of its operands, which broadcast.
 
     ``np.<function>(tensor)`` calls it too. Other arguments as for ``op``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> from tinygrad_np.cases import REAL
+    >>> fabs = tg.ufunc(np.fabs, "|x|.", cases=REAL, analytic=False, x=lambda g, x: g * np.sign(x))
+    >>> np.fabs(tg.Tensor([-1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    >>> del tg.OPS["fabs"]
     """
     names = tuple(gradients) or ("x", "y")[: function.nin]
     record = Op(
@@ -212,7 +236,17 @@ def ufunc(
 def composite(
     *, cases: Sequence[Case], numpy: Function | Sequence[Function] = (), analytic: bool = True
 ) -> Callable[[F], F]:
-    """Decorator for a function written in terms of ops: no rules of its own, but cases."""
+    """Decorator for a function written in terms of ops: no rules of its own, but cases.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.composite(cases=[case(normal(3))])
+    ... def logistic(x):
+    ...     return 1 / (1 + tg.exp(-x))
+    >>> logistic(tg.Tensor(0.0)).item()
+    0.5
+    >>> del tg.OPS["logistic"]
+    """
 
     def define(forward: F) -> F:
         code = forward.__code__

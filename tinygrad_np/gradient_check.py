@@ -59,7 +59,21 @@ class Comparison(NamedTuple):
 
 
 class GradcheckError(AssertionError):
-    """A gradient check failed; the message is the report's table, ``report`` the report."""
+    """A gradient check failed; the message is the report's table, ``report`` the report.
+
+    >>> import tinygrad_np as tg
+    >>> from tinygrad_np.cases import case, normal
+    >>> @tg.op(cases=[case(normal(3))], x=lambda g, x: g * 2 * x**2)
+    ... def cubed(x):
+    ...     return x**3
+    >>> try:
+    ...     tg.gradcheck(cubed, 2.0)
+    ... except tg.GradcheckError as error:
+    ...     worst = error.report.worst
+    ...     print(worst.input, worst.relative > 0.1)
+    x True
+    >>> del tg.OPS["cubed"]
+    """
 
     def __init__(self, report: GradcheckReport) -> None:
         super().__init__(str(report))
@@ -71,6 +85,11 @@ class GradcheckReport(NamedTuple):
 
     ``notes`` name the kinks that were met, inputs without influence, and differences that could
     not be measured.
+
+    >>> import tinygrad_np as tg
+    >>> report = tg.gradcheck(tg.sin, 0.5)
+    >>> bool(report), report.worst.input, report.worst.method
+    (True, 'input 0', 'complex')
     """
 
     comparisons: tuple[Comparison, ...]
@@ -161,7 +180,7 @@ def gradcheck(
     call to call, where a rule writes to an array that it is given, and for inputs of length 0;
     TypeError for integers and where f returns no Tensor.
 
-    >>> import tinygrad_np as tg
+    >>> import numpy as np, tinygrad_np as tg
     >>> bool(tg.gradcheck(lambda x, y: (tg.tanh(x) @ y).sum(), [np.ones((2, 3)), np.ones(3)]))
     True
     """

@@ -52,7 +52,17 @@ class Observer(Protocol):
 
 
 class GraphReleasedError(RuntimeError):
-    """A backward pass reached nodes whose saved arrays an earlier pass has already released."""
+    """A backward pass reached nodes whose saved arrays an earlier pass has already released.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> loss = w * w
+    >>> loss.backward()
+    >>> loss.backward()
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.graph.GraphReleasedError: the graph was already consumed: ...
+    """
 
 
 _ndarray = np.ndarray
@@ -65,7 +75,7 @@ class Node:
     ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
     to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
     ``samples`` are of large constants among ``saved``, released with these.
-    ``originals`` are what constants were copied from, for drawings. A leaf has two more:
+    ``originals`` are the constants themselves, for drawings. A leaf has two more:
     ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
     change of it by an optimiser.
     ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
@@ -243,7 +253,14 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
 
 
 def enable_grad() -> Recording:
-    """Context manager (and decorator) that turns recording on again inside ``no_grad``."""
+    """Context manager (and decorator) that turns recording on again inside ``no_grad``.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     (w * w).requires_grad
+    True
+    """
     return Recording(lambda mode: True if mode is False else mode)  # an observer stays
 
 
@@ -257,7 +274,13 @@ INPUTS = weakref.WeakSet[Node]()
 
 
 def is_recording() -> bool:
-    """Whether ops are recorded here and now: False inside ``no_grad``."""
+    """Whether ops are recorded here and now: False inside ``no_grad``.
+
+    >>> import tinygrad_np as tg
+    >>> with tg.no_grad():
+    ...     tg.is_recording()
+    False
+    """
     return recording.get() is not False
 
 

@@ -88,6 +88,7 @@ NEEDLESS = frozenset(["cpu", "cuda", "device", "is_cuda", "contiguous", "pin_mem
 def of_attribute(name: str) -> str:
     """The message for an attribute that a Tensor does not have.
 
+    >>> from tinygrad_np.hints import of_attribute
     >>> of_attribute("view")
     "a Tensor has no attribute 'view': write x.reshape(2, 3)"
     """
@@ -97,6 +98,7 @@ def of_attribute(name: str) -> str:
 def of_name(module: str, name: str) -> str:
     """The message for a name that a module of the package does not have.
 
+    >>> from tinygrad_np.hints import of_name
     >>> of_name("tinygrad_np", "cat")
     "module 'tinygrad_np' has no attribute 'cat': write tg.concatenate([x, y], axis=0)"
     """
@@ -112,6 +114,7 @@ def _advice(name: str, words: Mapping[str, str]) -> str:
 def of_keywords(function: str, unknown: Mapping[str, object], known: Iterable[str]) -> str:
     """The message for arguments that a function does not take.
 
+    >>> from tinygrad_np.hints import of_keywords
     >>> of_keywords("sum", {"dim": 0}, ["x", "axis", "keepdims"])
     "sum() takes no argument 'dim': write axis=0 (the arguments are x, axis, keepdims)"
     """

@@ -22,6 +22,7 @@ class LiveChart:
     Raises TypeError for a value that is no number.
 
     >>> import tinygrad_np as tg
+    >>> import io
     >>> chart = tg.LiveChart(total=2, file=io.StringIO())
     >>> for loss in (0.5, 0.25):
     ...     chart(loss=loss)

@@ -164,10 +164,11 @@ def _copied(name: str) -> str:
 
 
 def _look_at(node: Node, place: int, array: Array) -> None:
-    """Keep a sample of a large constant that a node has saved, or what a small one is a copy of."""
+    """Keep a sample of a large constant that a node has saved, and where constants are."""
     saved = node.saved[place]  # type: ignore[index]
     if saved is array:
         node.samples += (sample_of(place, array),)
+        node.originals += ((place, weakref.ref(array)),)
     elif saved is not None:
         node.originals += ((place, array),)
 

@@ -30,6 +30,16 @@ class Optimizer:
 
     ``state`` has a list of arrays for each parameter, ``count`` is the number of updates, and
     ``missed`` how many of them each parameter had no part in.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> class SignSGD(tg.optim.Optimizer):
+    ...     def rule(self, i, parameter, gradient):
+    ...         return (self.learning_rate * np.sign(gradient),)
+    >>> w = tg.Tensor([1.0, -2.0], requires_grad=True)
+    >>> opt = SignSGD([w], lr=0.1)
+    >>> (w * w).sum().backward(); opt.step()
+    >>> w.tolist()
+    [0.9, -1.9]
     """
 
     slots: tuple[str, ...] = ()
@@ -276,7 +286,15 @@ def _correction(beta: float, number: int) -> float:
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: w also shrinks by lr decay w. (Loshchilov, Hutter 2019.)"""
+    """Adam with decoupled weight decay: w also shrinks by lr decay w. (Loshchilov, Hutter 2019.)
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor(1.0, requires_grad=True)
+    >>> opt = tg.optim.AdamW([w], lr=0.1)
+    >>> (w * w).backward(); opt.step()
+    >>> round(w.item(), 6)
+    0.899
+    """
 
     def __init__(
         self,
@@ -299,7 +317,12 @@ class AdamW(Adam):
 
 
 def constant(lr: float) -> Schedule:
-    """The same rate always."""
+    """The same rate always.
+
+    >>> import tinygrad_np as tg
+    >>> tg.optim.constant(0.1)(1000)
+    0.1
+    """
     _check(lr=lr)
     return partial(_constant, lr)
 
@@ -311,7 +334,8 @@ def _constant(lr: float, update: int) -> float:
 def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """``lr`` times ``factor`` once more after every ``every`` updates.
 
-    >>> [step_decay(1.0, 2, 0.5)(i) for i in range(5)]
+    >>> import tinygrad_np as tg
+    >>> [tg.optim.step_decay(1.0, 2, 0.5)(i) for i in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
     _check(lr=lr, factor=factor)
@@ -324,7 +348,13 @@ def _step_decay(lr: float, every: int, factor: float, update: int) -> float:
 
 
 def cosine(lr: float, updates: int, final: float = 0.0) -> Schedule:
-    """From ``lr`` down to ``final`` along half a cosine (Loshchilov, Hutter 2017)."""
+    """From ``lr`` down to ``final`` along half a cosine (Loshchilov, Hutter 2017).
+
+    >>> import tinygrad_np as tg
+    >>> rate = tg.optim.cosine(0.1, updates=100)
+    >>> rate(0), round(rate(50), 3), rate(100)
+    (0.1, 0.05, 0.0)
+    """
     _check(lr=lr, final=final)
     _check(1, updates=updates)
     return partial(_cosine, lr, updates, final)
@@ -344,6 +374,11 @@ def one_cycle(
     """Up to ``lr`` in the first part ``warmup`` of the updates, then down, along half cosines.
 
     It begins at ``lr * start`` and ends at ``lr * start * final``. (Smith, Topin 2018.)
+
+    >>> import tinygrad_np as tg
+    >>> rate = tg.optim.one_cycle(0.1, updates=100)
+    >>> [round(rate(update), 4) for update in (0, 30, 100)]
+    [0.004, 0.0999, 0.0]
     """
     _check(lr=lr, start=start, final=final)
     _check(1, updates=updates)
@@ -377,6 +412,12 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients down together so that their joint 2-norm is at most ``max_norm``.
 
     Returns the norm before; raises ValueError where it is nan or infinite. (Pascanu et al. 2013.)
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor([3.0, 4.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> tg.optim.clip_grad_norm([w], 5.0), w.grad.tolist()
+    (10.0, [3.0, 4.0])
     """
     found = _gradients(parameters, max_norm, "clip_grad_norm")
     total = math.sqrt(math.fsum(float(np.sum(np.square(g, dtype=np.float64))) for _, g in found))
@@ -389,7 +430,14 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 
 def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> None:
-    """Limit each element of each gradient to ±``max_value``."""
+    """Limit each element of each gradient to ±``max_value``.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor([3.0, 0.1], requires_grad=True)
+    >>> (w * w).sum().backward(); tg.optim.clip_grad_value([w], 1.0)
+    >>> w.grad.tolist()
+    [1.0, 0.2]
+    """
     for parameter, gradient in _gradients(parameters, max_value, "clip_grad_value"):
         parameter.grad = np.clip(gradient, -max_value, max_value)
 

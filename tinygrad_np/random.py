@@ -10,6 +10,7 @@ import numpy as np
 from . import tracing
 from .cases import booleans, case, normal
 from .definition import Value, composite, op
+from .source import said
 from .tensor import Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
@@ -27,13 +28,25 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 
 def set_default_generator(rng: np.random.Generator) -> np.random.Generator:
-    """Use ``rng`` wherever no generator is passed; return it."""
+    """Use ``rng`` wherever no generator is passed; return it.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> rng = tg.random.set_default_generator(np.random.default_rng(0))
+    >>> tg.random.default_generator() is rng
+    True
+    """
     _default[:] = [rng]
     return rng
 
 
 def default_generator() -> np.random.Generator:
-    """The generator used wherever none is passed; seed it with ``manual_seed``."""
+    """The generator used wherever none is passed; seed it with ``manual_seed``.
+
+    >>> import tinygrad_np as tg
+    >>> rng = tg.manual_seed(0)
+    >>> tg.random.default_generator() is rng
+    True
+    """
     if not _default:
         _default.append(np.random.default_rng())
     return _default[0]
@@ -80,7 +93,9 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
 @op(
     cases=[case(normal(3, 4), booleans(3, 4), 0.5), case(normal(3), booleans(3), 0.2),
            case(normal(2, 3, 2), booleans(2, 3, 1), 0.5)],
-    x=lambda g, mask, p: g * (mask / ((1 - p) or 1)).astype(g.dtype),
+    x=said(
+        "g * mask / (1 - p)", lambda g, mask, p: g * (mask / ((1 - p) or 1)).astype(g.dtype)
+    ),
 )  # fmt: skip
 def masked(x: Value, mask: Value, p: float) -> Value:
     """x mask / (1 - p): where p is 1, all is masked."""

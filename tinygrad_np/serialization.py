@@ -92,7 +92,7 @@ def load(path: Path, into: Module | None = None) -> dict[str, Array]:
     ``save`` wrote: in any way at all); ValueError where it does not fit the module, with every name
     that is missing, unexpected or of another shape or dtype: the module is then unchanged.
 
-    >>> import tempfile, tinygrad_np as tg
+    >>> import tempfile, numpy as np, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     tg.save({"weight": np.zeros((2, 3), np.float32)}, f"{folder}/net")
     ...     tg.load(f"{folder}/net", tg.nn.Linear(3, 2))  # doctest: +IGNORE_EXCEPTION_DETAIL

@@ -1,32 +1,40 @@
-"""A rule in its own words: what a lambda or a function returns, as it was written."""
+"""A rule in its own words: the text of a lambda, or what a function's docstring says."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import inspect
-import textwrap
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-LONGEST = 60
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def expression(function: Callable[..., Any], values: Mapping[str, Any] | None = None) -> str:
-    """The body of a lambda as in the source file; of another function its name and arguments.
+@functools.lru_cache(maxsize=1024)
+def expression(function: Callable[..., Any]) -> str:
+    """What a rule computes, as an expression of its arguments.
 
-    With ``values`` of its arguments, of another function what it returns for them.
+    The first line of its docstring, or the body of a lambda, as in the source file; where there is
+    neither, the name and the arguments.
 
     >>> import tinygrad_np as tg
     >>> expression(tg.OPS["tanh"].gradients["x"])
     'g * (1 - out * out)'
+    >>> expression(tg.OPS["matmul"].gradients["y"])
+    'x.mT @ g'
     """
     code = function.__code__
-    if code.co_name == "<lambda>":
-        name, text = "λ", _body(function)
-    else:
-        name, text = code.co_name.lstrip("_"), _returned(function, values) if values else ""
+    name = "λ" if code.co_name == "<lambda>" else code.co_name
+    text = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    text = text or (_body(function) if name == "λ" else "")
     return text or f"{name}({', '.join(code.co_varnames[: code.co_argcount])})"
+
+
+def said(words: str, rule: F) -> F:
+    """A lambda with a docstring: what it computes, where its own text is not for people."""
+    rule.__doc__ = words
+    return rule
 
 
 def _body(function: Callable[..., Any]) -> str:
@@ -44,53 +52,3 @@ def _lambdas(source: str) -> dict[tuple[int, int], ast.expr]:
     """The bodies of a file's lambdas by the line and column where they begin."""
     found = [node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Lambda)]
     return {(body.lineno, body.col_offset): body for body in found}
-
-
-def _returned(function: Callable[..., Any], values: Mapping[str, Any]) -> str:
-    """What a function returns for these arguments, local names spelled out while that is short.
-
-    Nothing where its way there cannot be followed: it loops, say, or a value is missing.
-    """
-    words: dict[str, ast.expr] = {}  # what the local names stand for, in terms of the arguments
-
-    class Spell(ast.NodeTransformer):
-        """Local names replaced, and conditional expressions by the side that is taken."""
-
-        def __init__(self, names: Mapping[str, ast.expr]) -> None:
-            self.names = names
-
-        def visit_Name(self, node: ast.Name) -> ast.expr:
-            return self.names.get(node.id, node)
-
-        def visit_IfExp(self, node: ast.IfExp) -> Any:
-            return self.visit(node.body if holds(node.test) else node.orelse)
-
-    def holds(test: ast.expr) -> bool:
-        text = ast.unparse(Spell(words).visit(test))
-        return bool(eval(text, {**function.__globals__, **values}))
-
-    try:
-        definition: Any = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-        rest: list[ast.stmt] = definition.body
-        while rest:
-            match rest.pop(0):
-                case ast.If(test, body, orelse):
-                    rest = [*(body if holds(test) else orelse), *rest]
-                case ast.Assign([ast.Name(name)], value):
-                    words[name] = Spell(words).visit(value)
-                case ast.Return(ast.expr() as value):
-                    written = text = ast.unparse(Spell({}).visit(value))
-                    spelled: dict[str, ast.expr] = {}
-                    for name, word in words.items():
-                        more = {**spelled, name: word}
-                        longer = ast.unparse(Spell(more).visit(ast.parse(written)))
-                        if len(longer) <= LONGEST:
-                            text, spelled = longer, more
-                    return text
-                case ast.Expr(ast.Constant()):
-                    continue
-                case _:
-                    return ""
-    except Exception:  # a missing value, most often; or a missing source
-        pass
-    return ""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 import tinygrad_np as tg
+from models.trained import Array
 
 from .report import Section, table
 from .rounds import Plan
-from .workloads import Array
 
 LENGTH = 100
 """Ops in a chain: many, so that the fixed cost of a backward pass is shared."""

@@ -120,8 +120,8 @@ class Trainer:
             loss = step(*next(batches))
         self.training.wait(loss)
         elapsed = time.perf_counter() - start
-        if not math.isfinite(float(loss)):
-            raise FloatingPointError(f"the loss has become {float(loss)}: nothing is measured")
+        if not math.isfinite(last := self.training.read(loss)):
+            raise FloatingPointError(f"the loss has become {last}: nothing is measured")
         return elapsed
 
     def train_for(self, seconds: float, together: int) -> float:
@@ -135,7 +135,7 @@ class Trainer:
     def check(self, steps: int, file: str) -> bool:
         """Write losses and parameters after some steps to a file; False: nothing is trained."""
         training = self.training
-        losses = [float(training.step(*next(self.batches))) for _ in range(steps)]
+        losses = [training.read(training.step(*next(self.batches))) for _ in range(steps)]
         if training.parameters is not None:
             np.savez(file, np.array(losses), *training.parameters())
         return training.parameters is not None

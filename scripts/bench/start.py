@@ -64,7 +64,7 @@ def train(module: str, steps: int) -> None:
     training = LIBRARIES[module].training(make_problem(THREE_LAYER, "float32"))
     rng = np.random.default_rng(0)
     for _ in range(steps):
-        rows = rng.integers(len(x), size=THREE_LAYER.batch)
+        rows = rng.integers(len(x), size=THREE_LAYER.sizes["batch"])
         loss = training.step(*training.convert(x[rows], t[rows]))
     training.wait(loss)
     print("finished", flush=True)

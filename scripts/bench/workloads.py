@@ -1,85 +1,83 @@
-"""The workloads as data: networks, batch sizes, and the arrays that every library starts from."""
+"""The workloads as data: networks, their sizes, and how they are trained."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from models.trained import Array
+from models.updates import SGD, AdamW
 
 LEARNING_RATE = 0.01
-BATCHES = 4
-"""The number of batches that take turns, so that no library trains on inputs that never change."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One update of a fully connected network: softmax cross-entropy, biases, plain SGD.
+    """A step that every library makes.
 
-    A workload of another network is a subclass with its own title, settings and arrays.
-
-    ``network`` names the files in ``models`` with the functions that train it. Weights start from
-    N(0, spread²), by default N(0, 2 / in).
+    ``network`` names the files in ``models``: ``arrays(rng, **sizes)`` gives the parameters and the
+    batches, and the functions for the libraries are called with the parameters and ``settings``.
     """
 
     name: str
-    sizes: tuple[int, ...]
-    batch: int
-    activation: str
-    rate: float = LEARNING_RATE
-    spread: float | None = None
-    network: str = "mlp"
+    title: str
+    network: str
+    sizes: Mapping[str, Any] = field(hash=False)
+    settings: Mapping[str, Any] = field(hash=False)
 
-    @property
-    def title(self) -> str:
-        """Sizes, batch and activation in words."""
-        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch}, {self.activation}"
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the network's functions, after the parameters."""
-        return {"batch": self.batch, "activation": self.activation, "rate": self.rate}
-
-    def arrays(self, rng: np.random.Generator) -> tuple[list[Array], list[tuple[Array, Array]]]:
-        """Parameters, and batches whose inputs are mostly dark, as digits are."""
-        parameters: list[Array] = []
-        for fan_in, fan_out in itertools.pairwise(self.sizes):
-            spread = self.spread or np.sqrt(2 / fan_in)
-            parameters += [rng.normal(0.0, spread, (fan_in, fan_out)), np.zeros(fan_out)]
-        shape, classes = (self.batch, self.sizes[0]), self.sizes[-1]
-        return parameters, [
-            (rng.random(shape) ** 4, rng.integers(0, classes, self.batch)) for _ in range(BATCHES)
-        ]
+def mlp(
+    name: str, sizes: tuple[int, ...], batch: int, activation: str, rate: float = LEARNING_RATE,
+    spread: float | None = None,
+) -> Workload:  # fmt: skip
+    """One update of a fully connected network: softmax cross-entropy, biases, plain SGD."""
+    title = f"{'-'.join(map(str, sizes))}, batch {batch}, {activation}"
+    settings = {"batch": batch, "activation": activation, "rate": rate}
+    return Workload(
+        name, title, "mlp", {"sizes": sizes, "batch": batch, "spread": spread}, settings
+    )
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("W1", (784, 50, 100, 10), 150, "sigmoid"),
-        Workload("W2", (784, 40, 10), 1, "relu"),
-        Workload("W3", (784, 100, 10), 100, "relu"),
-        Workload("W4", (784, 1024, 1024, 10), 512, "relu"),
+        mlp("W1", (784, 50, 100, 10), 150, "sigmoid"),
+        mlp("W2", (784, 40, 10), 1, "relu"),
+        mlp("W3", (784, 100, 10), 100, "relu"),
+        mlp("W4", (784, 1024, 1024, 10), 512, "relu"),
+        Workload(
+            "W5", "LeNet-5, batch 64, SGD with momentum 0.9", "lenet", {"batch": 64},
+            {"update": SGD(LEARNING_RATE, momentum=0.9)},
+        ),
+        Workload(
+            "W6", "conv2d 32→64, 3×3, 28×28, batch 64, forward and backward", "convolution",
+            {"channels": 32, "filters": 64, "side": 28, "batch": 64}, {},
+        ),
+        Workload(
+            "W7", "GPT, 2 layers, width 64, 4 heads, 64 tokens, batch 16, AdamW", "gpt",
+            {"batch": 16}, {"update": AdamW(0.001)},
+        ),
     )
-}
+}  # fmt: skip
 
-THREE_LAYER = Workload("three_layer", (784, 50, 100, 10), 150, "sigmoid", 0.1, 0.01)
+THREE_LAYER = mlp("three_layer", (784, 50, 100, 10), 150, "sigmoid", 0.1, 0.01)
 """The network of ``make train``, and how it is trained."""
 
 GROWTH = {
     "depth": [
-        Workload(f"{depth} layers of 64, batch 64", (64,) * depth + (10,), 64, "relu")
+        mlp(f"{depth} layers of 64, batch 64", (64,) * depth + (10,), 64, "relu")
         for depth in (2, 8, 16)  # at 32, float32 runs part at a unit next to relu's kink
     ],
     "width": [
-        Workload(f"784-{width}-10, batch 100", (784, width, 10), 100, "relu")
+        mlp(f"784-{width}-10, batch 100", (784, width, 10), 100, "relu")
         for width in (16, 128, 1024)
     ],
     "batch": [
-        Workload(f"784-100-10, batch {batch}", (784, 100, 10), batch, "relu")
+        mlp(f"784-100-10, batch {batch}", (784, 100, 10), batch, "relu")
         for batch in (1, 16, 256, 1024)
     ],
 }
@@ -88,7 +86,7 @@ GROWTH = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A workload's arrays: parameters [W1, b1, W2, b2, ...], W of shape (in, out), and batches."""
+    """A workload's arrays: the initial parameters, and batches."""
 
     workload: Workload
     dtype: np.dtype[Any]
@@ -102,7 +100,8 @@ class Problem:
 
 def make_problem(workload: Workload, dtype: str) -> Problem:
     """The same arrays each time, numbers with a fraction in ``dtype``."""
-    parameters, batches = workload.arrays(np.random.default_rng(0))
+    network = importlib.import_module(f"models.{workload.network}")
+    parameters, batches = network.arrays(np.random.default_rng(0), **workload.sizes)
 
     def cast(array: Array) -> Array:
         return array.astype(dtype) if array.dtype.kind == "f" else array

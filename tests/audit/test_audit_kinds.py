@@ -202,6 +202,19 @@ def attention_without_its_scale() -> Any:
     return f, {"Q": Q, "K": K}, {"Q": g @ K, "K": g.swapaxes(-2, -1) @ Q}
 
 
+@case("only its diagonal is there", Q="sum", K="sum")
+def causal_attention_whose_softmax_is_not_summed() -> Any:
+    Q, K, V, c = RNG.normal(size=(4, 2, 4, 3))
+    s, seen = 1 / np.sqrt(3), np.tri(4, dtype=bool)
+    a = softmax(np.where(seen, Q @ K.swapaxes(-2, -1) * s, -np.inf))
+    g = (c @ V.swapaxes(-2, -1)) * a * (1 - a) * s
+
+    def f(Q: Any, K: Any) -> Any:
+        return (tg.scaled_dot_product_attention(Q, K, V, is_causal=True) * c).sum()
+
+    return f, {"Q": Q, "K": K}, {"Q": g @ K, "K": g.swapaxes(-2, -1) @ Q}
+
+
 @case("comes from matmul 2 is transposed", W="transpose")
 def a_transpose_for_one_use_alone() -> Any:
     x, c = X[:, :4], RNG.normal(size=(6, 4))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from models import three_layer, two_layer
+from models import lenet, three_layer, two_layer
 from tinygrad_np import nn, optim
 
 TOLERANCE: dict[Any, float] = {np.float64: 1e-12, np.float32: 1e-5}
@@ -120,24 +120,26 @@ def test_the_second_seeds_networks(name: str, printed: bool, n: int, exact: bool
     assert_same(kinds[0], kinds[1], 0 if exact else 1e-12)
 
 
-def test_the_first_seeds_network() -> None:
-    nets = [three_layer.ThreeLayer(rng=0) for _ in range(2)]
+@pytest.mark.parametrize("backend", ["numpy", None])
+@pytest.mark.parametrize("make", [three_layer.ThreeLayer, lenet.LeNet])
+def test_a_network_of_tensor_expressions_is_as_eager(make: Any, backend: Any) -> None:
+    nets = [make(rng=0) for _ in range(2)]
     steps = []
     for net in nets:
-        opt = optim.SGD(net.parameters(), 0.1)
+        opt = optim.SGD(net.parameters(), 0.1, momentum=0.9)
 
         def step(x: Any, t: Any, net: Any = net, opt: Any = opt) -> Any:
-            loss = tg.softmax_cross_entropy(net(x), t)
+            loss = net.loss(x, t)
             loss.backward()
             opt.step()
             opt.zero_grad()
             return loss
 
         steps.append(step)
-    compiled = tg.compile(steps[1], exact=True)
+    compiled = tg.compile(steps[1], exact=True, backend=backend)
     rng = np.random.default_rng(3)
     for _ in range(5):
-        x, t = rng.random((7, 784)), rng.integers(10, size=7)
+        x, t = rng.random((7, 784), np.float32), rng.integers(10, size=7)
         assert steps[0](x, t).item() == compiled(x, t).item()
     assert_same(nets[0], nets[1])
 

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_np as tg
 from tinygrad_np import optim
-from tinygrad_np.compiler.passes import dce, gemm, rows
+from tinygrad_np.compiler.passes import cse, dce, factor, gemm, ones, rows
 from tinygrad_np.compiler.program import Call, Program, Value
 
 
@@ -68,6 +68,100 @@ def test_products_of_rows_become_loops() -> None:
     call = Call(np.matmul, (Value(np.zeros((1, 30))), long), {}, Value(np.zeros((1, 3))))
     rows.run(Program([], [], [call], [], []))
     assert call.function is np.matmul
+
+
+def updated_twice(other: bool = False) -> Program:
+    """``program``, with a second update by the same factors, or by another left one."""
+    found, (w, x, _) = program(5, 4, 3)
+    turned, _, _, new = (call.out for call in found.calls)
+    if other:
+        turned = Value(x.T, "input")
+        found.inputs.append(turned)
+    again, scaled, last = (Value(w) for _ in range(3))
+    found.calls += [
+        Call(np.matmul, (turned, found.inputs[2]), {}, again),
+        Call(np.multiply, (again, 0.2), {}, scaled),
+        Call(np.subtract, (new, scaled), {}, last),
+    ]
+    found.updates = [(found.inputs[0], last)]
+    return found
+
+
+def test_updates_with_a_common_factor_need_one_product() -> None:
+    found = updated_twice()
+    factor.run(found)
+    dce.run(found)
+    sums = [np.multiply, np.multiply, np.add]
+    assert functions(found) == [*sums, np.matmul, np.subtract]
+
+
+def test_the_smaller_matrix_is_scaled() -> None:
+    for n, calls in ((3, [np.multiply, np.matmul, np.subtract]), (5, None)):
+        found, _ = program(n, 4, 3)
+        before = functions(found)
+        factor.run(found, alone=True)
+        dce.run(found)
+        assert functions(found) == (calls or before)
+
+
+def test_sums_of_rows_become_products_with_ones() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    for array, axis, kwargs, expected in (
+        (x, (0,), {"keepdims": False}, True), (x, 0, {"keepdims": False}, True),
+        (x, 1, {"keepdims": False}, False), (x, 0, {"keepdims": True}, False),
+        (x.astype(np.float16), 0, {"keepdims": False}, False), (x[:, ::2], 0, {}, False),
+    ):  # fmt: skip
+        out: Any = np.add.reduce(array, axis, **kwargs)  # type: ignore[call-overload]
+        call = Call(np.add.reduce, (Value(array, "input"), axis), kwargs, Value(out))
+        ones.run(Program([], [], [call], [], []))
+        assert (call.function is np.dot) is expected
+        if expected:
+            np.testing.assert_allclose(np.dot(call.args[0].array, array), out, rtol=1e-14)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_updates_with_other_factors_or_that_are_read_in_between_stay(other: bool) -> None:
+    found = updated_twice(other)
+    if not other:
+        found.outputs.append(found.calls[3].out)
+    before = functions(found)
+    factor.run(found)
+    assert functions(found) == before
+
+
+def test_equal_views_of_one_array_are_one() -> None:
+    found, (_, x, _) = program(5, 4, 3)
+    again, product = Value(x.T), Value(np.zeros((4, 3)))
+    found.calls += [
+        Call(np.ndarray.transpose, (found.inputs[1],), {}, again, view=True),
+        Call(np.matmul, (again, found.inputs[2]), {}, product),
+    ]
+    found.outputs.append(product)
+    cse.run(found)
+    assert functions(found).count(np.matmul) == 1
+
+
+def test_many_updates_for_the_same_activations_are_eagers() -> None:
+    x, start = np.random.default_rng(0).normal(size=(2, 6, 6))
+
+    def train(compiled: bool) -> tuple[Any, Any]:
+        w1, w2 = (tg.Tensor(start[:, :n].copy(), requires_grad=True) for n in (6, 3))
+        opt = optim.SGD([w1, w2], lambda count: 0.1 / (1 + count))
+
+        def step(x: Any) -> None:
+            h = tg.tanh(x @ w1)
+            for left in reversed(range(4)):
+                (h @ w2).backward(np.ones((6, 3)), retain_graph=left > 0)
+                opt.step()
+                opt.zero_grad()
+
+        run: Any = tg.compile(step) if compiled else step
+        for _ in range(3):
+            run(x)
+        return w1.data, w2.data
+
+    for found, expected in zip(train(True), train(False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.0])

@@ -103,6 +103,18 @@ def test_frozen_parameters_are_inputs() -> None:
     assert "V" in derived.inputs
 
 
+def test_a_causal_mask_is_written_out_and_labels_are_inputs() -> None:
+    W = leaf(4, 4, name="W")
+    mask, labels = np.tri(4, 4, dtype=bool), np.arange(4)
+
+    def loss(x: Any) -> tg.Tensor:
+        return tg.softmax_cross_entropy(tg.where(mask, x @ W, 0.0), labels)
+
+    source = tg.derivation(loss, RNG.normal(size=(4, 4))).numpy()
+    assert "def loss_and_gradients(x, labels, W):" in source
+    assert "np.where(np.tri(4, 4, dtype=bool), " in source
+
+
 def test_float32_stays() -> None:
     W = leaf(4, 3, name="W", dtype=np.float32)
     derived = tg.derivation(
@@ -191,7 +203,7 @@ def test_names_are_the_users() -> None:
     lines = body(source)
     assert "hidden = np.tanh(a1)" in lines
     assert any(line.startswith("dhidden = ") for line in lines)
-    assert "def loss_and_gradients(images, encoder_0_weight, lambda2):" in source
+    assert "def loss_and_gradients(images, weight_0, lambda2):" in source
 
 
 def test_names_that_python_does_not_take() -> None:
@@ -294,6 +306,45 @@ def test_attention_layer_norm_and_embedding() -> None:
     leaves = {"E": E, "W": W, "U": U, "gain": gain}
     for name, gradient in run(derived.numpy(), derived.inputs)[1].items():
         assert_near(gradient, leaves[name].grad, name)
+
+
+def test_convolutions_and_pooling_read_as_windows_and_loops() -> None:
+    K, b = leaf(2, 1, 3, 3, name="K"), leaf(2, name="b")
+
+    def loss(x: Any) -> tg.Tensor:
+        z = tg.relu(tg.conv2d(x, K, b, padding=1))
+        return (tg.max_pool2d(z, 2) ** 2).sum()
+
+    x = RNG.normal(size=(5, 1, 6, 6))
+    derived = tg.derivation(loss, x)
+    lines = body(derived.numpy())
+    for expected in (
+        "padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))",
+        "windows = sliding_window_view(padded, (3, 3), axis=(2, 3))",
+        'a1 = np.einsum("nchwij,ocij->nohw", windows, K) + b[:, None, None]',
+        "windows2 = sliding_window_view(z1, (2, 2), axis=(2, 3))[:, :, ::2, ::2]",
+        "hits = np.arange(4) == windows2.reshape(n, 2, 3, 3, 4).argmax(axis=-1)[..., None]",
+        "for row, col in np.ndindex(2, 2):",
+        "dz1[:, :, row:row + 6:2, col:col + 6:2] += pieces[..., row, col]",
+        'dK = np.einsum("nohw,nchwij->ocij", delta1, windows)',
+        "db = np.sum(delta1, axis=(0, 2, 3))",
+    ):
+        assert expected in lines
+    loss(x).backward()
+    found = run(derived.numpy(), derived.inputs)[1]
+    assert_near(found["K"], K.grad, "K")
+    assert_near(found["b"], b.grad, "b")
+    equation = r"(a_{1})_{nohw} = \sum_{c, i, j} (x)_{nchwij} \, (K)_{ocij}".replace(
+        "x", r"\mathrm{windows}"
+    )
+    assert equation in tg.derivation(lambda x: tg.conv2d(x, K).sum(), x).equations()
+
+
+def test_numbers_known_as_roots_keep_float32() -> None:
+    W = leaf(4, 3, name="W", dtype=np.float32)
+    derived = tg.derivation(lambda x: tg.gelu(x @ W).sum(), X.astype(np.float32))
+    assert "(1 + erf(a1 / math.sqrt(2)).astype(np.float32)) / 2" in derived.numpy()
+    assert run(derived.numpy(), derived.inputs)[1]["W"].dtype == np.float32
 
 
 def test_the_size_of_the_batch_is_n_where_it_is_any_size() -> None:

@@ -9,9 +9,8 @@ from matplotlib.mathtext import MathTextParser
 import models
 import tinygrad_np as tg
 from scripts.training import loss_of
-from tests.compile.test_compile_ops import drawn
-from tests.derivation.test_ops import derivation_of
-from tests.registry import CALLS, listed
+from tests import tiny
+from tests.registry import CALLS, drawn, listed
 from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
 from tinygrad_np.derivations.derived import Derivation
@@ -21,8 +20,8 @@ PARSER = MathTextParser("path")
 
 def derived(name: str) -> Derivation:
     rng = np.random.default_rng(0)
-    model = models.make(name, rng, np.float64)
-    x, t = rng.random((5, 784)), rng.integers(0, 10, 5)
+    model = models.make(name, rng, np.float64, **tiny.SIZES)
+    x, t = tiny.samples(name, 5, rng)
     return tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
 
 
@@ -62,8 +61,7 @@ def test_the_equations_of_every_op_render(op: Op, case: Case) -> None:
     with tg.record():
         outs = [out.sum() for out in listed(call(op, tensors)) if out.requires_grad]
     for out in outs[:1]:
-        derived = derivation_of(op, out)
-        rendered([] if derived is None else derived.equations())
+        rendered(tg.derivation(out).equations())
 
 
 def test_notebooks_show_equations_beside_the_lines() -> None:

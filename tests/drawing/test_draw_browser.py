@@ -6,7 +6,6 @@ Deselected unless asked for, because it needs a browser: ``python -m pytest -m b
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import numpy as np
@@ -28,27 +27,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "graph.html"
     tg.draw(loss, names=model).to_html(path)
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from selenium import webdriver
-
-    browser = which("chromium") or which("chromium-browser") or which("google-chrome")
-    driver = which("chromedriver")
-    if browser is None or driver is None:
-        pytest.fail(
-            "this test needs Chromium and chromedriver on the PATH: "
-            "apt install chromium chromium-driver"
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    with webdriver.Chrome(options=options, service=service) as started:
-        yield started
 
 
 @pytest.fixture

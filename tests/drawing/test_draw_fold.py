@@ -122,15 +122,6 @@ def test_layers_of_other_sizes_do_not_fold() -> None:
     assert len(folded(tg.sum(h))) == len(walk(tg.sum(h)))
 
 
-def test_ops_with_other_rules_do_not_fold() -> None:
-    h = Tensor(np.ones((4, 4)), requires_grad=True)
-    for i in range(8):
-        h = h / tg.norm(h, 1 + i % 2, axis=0)
-    vertices = folded(tg.sum(h))
-    rules = [{e.rule for e in v.inputs} for v in vertices if v.title == "norm"]
-    assert [len(found) for found in rules] == [1, 1]
-
-
 def test_short_sequences_stay_as_they_are() -> None:
     assert all(v.count == 1 for v in folded(chain(3)))
 

@@ -100,12 +100,12 @@ def test_commands_do_without_streams(monkeypatch: Any, stream: Any) -> None:
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", stream)
     assert not command.on_terminal()
-    with Progress(10, 5, 0, lambda: 0.5) as progress:
+    with Progress(10, 5, 0, lambda: "accuracy 50%") as progress:
         progress.update(1.0)
     command.parser_of("any", "Doc.")
     print("nothing")
     assert command.failed(ValueError("nobody reads this")) == 1
-    with Progress(10, 5, 0, lambda: 0.5) as progress:
+    with Progress(10, 5, 0, lambda: "accuracy 50%") as progress:
         progress.write("a line")
     with pytest.raises(SystemExit):
         command.parser_of("any", "Doc.").error("wrong")

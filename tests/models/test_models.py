@@ -1,6 +1,7 @@
-"""The seed documents' networks: gradients by autograd, by hand and numerically agree."""
+"""The networks: gradients by autograd, by hand and numerically agree."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
-from models import three_layer_by_hand, two_layer_by_hand
+from models import lenet_by_hand, three_layer_by_hand, two_layer_by_hand
+from models.lenet import LeNet
 from models.three_layer import ThreeLayer
 from models.two_layer import DropoutNetwork, ReluNetwork, TanhNetwork
 from scripts import training
@@ -64,14 +66,23 @@ def check_three_ways(
             assert abs(along - (by_hand[name] * direction).sum()) < 1e-7 * abs(along), name
 
 
-# The first seed's network
-
-
-def test_three_layer_gradients_three_ways(digits: Digits) -> None:
+@pytest.mark.parametrize(
+    ("make", "twin"),
+    [
+        (ThreeLayer, three_layer_by_hand.loss_and_gradients),
+        (LeNet, lenet_by_hand.loss_and_gradients),
+    ],
+)
+def test_gradients_three_ways(
+    make: Callable[..., Any], twin: Callable[..., Any], digits: Digits
+) -> None:
     x, labels, _ = digits
-    net = trained(ThreeLayer, x, labels)
-    value, by_hand = three_layer_by_hand.loss_and_gradients(net.state_dict(), x, labels)
+    net = trained(make, x, labels)
+    value, by_hand = twin(net.state_dict(), x, labels)
     check_three_ways(net, lambda: net.loss(x, labels), value, by_hand)
+
+
+# The first seed's network
 
 
 def test_three_layer_is_the_first_seeds_network() -> None:
@@ -197,10 +208,75 @@ def test_dropout_networks_drop_while_training_only(digits: Digits) -> None:
     assert net.loss(x, labels).item() == pytest.approx(expected)
 
 
+# LeNet
+
+
+def test_lenet_takes_rows_and_images(digits: Digits) -> None:
+    x, _, _ = digits
+    net = LeNet(rng=0, dtype=np.float64)
+    out = net(x).data
+    np.testing.assert_array_equal(net(x.reshape(6, 28, 28)).data, out)
+    np.testing.assert_array_equal(net(x.reshape(6, 1, 28, 28)).data, out)
+    assert net(x[:0]).shape == (0, 10)
+    with pytest.raises(ValueError, match="6, 1, 28, 28"):
+        net(x[:, :-1])
+
+
+def test_lenet_is_the_network_of_layers() -> None:
+    """The same from modules, with PyTorch's layout of weights."""
+    net: Any = LeNet(rng=0, dtype=np.float64)
+    conv, linear = partial(nn.Conv2d, dtype=np.float64), partial(nn.Linear, dtype=np.float64)
+    layers = nn.Sequential(
+        conv(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        conv(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        linear(400, 120), nn.ReLU(), linear(120, 84), nn.ReLU(), linear(84, 10),
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    for own, given in zip(net.parameters(), layers.parameters(), strict=True):
+        if own.ndim == 1:
+            own.data = rng.normal(size=own.shape)
+        given.data = own.data.T if own.ndim == 2 else own.data
+    x, labels = rng.normal(size=(3, 784)), np.arange(3)
+    loss = tg.softmax_cross_entropy(layers(x.reshape(3, 1, 28, 28)), labels)
+    assert net.loss(x, labels).item() == pytest.approx(loss.item(), rel=1e-12)
+    loss.backward()
+    net.loss(x, labels).backward()
+    for own, given in zip(net.parameters(), layers.parameters(), strict=True):
+        theirs = np.asarray(given.grad)
+        assert relative(own.grad, theirs.T if own.ndim == 2 else theirs) < 1e-12, own.name
+
+
+def test_an_audit_finds_mistakes_in_lenets_twin(digits: Digits) -> None:
+    x, labels, _ = digits
+    net = trained(LeNet, x, labels)
+    weights = net.state_dict()
+    _, by_hand = lenet_by_hand.loss_and_gradients(weights, x, labels)
+
+    def loss(**parameters: tg.Tensor) -> tg.Tensor:
+        vars(net).update(parameters)
+        out: tg.Tensor = net.loss(x, labels)
+        return out
+
+    assert tg.audit(loss, weights, by_hand)
+    report = tg.audit(loss, weights, by_hand | {"W1": -by_hand["W1"], "b2": by_hand["b2"] / 2})
+    wrong = {name: report[name].kind for name in by_hand if not report[name].right}
+    assert wrong == {"W1": "sign", "b2": "factor"}
+
+
+def test_the_twins_pooling_sends_a_gradient_to_the_first_of_equal_elements() -> None:
+    x = np.zeros((1, 2, 2, 3))
+    x[0, :, :, 1] = [[1, 2], [2, 2]]
+    largest = lenet_by_hand.max_pool(x)
+    back = lenet_by_hand.max_pool_back(np.array([[[[5.0, 6.0, 7.0]]]]), x, largest)
+    np.testing.assert_array_equal(back[0, 0, 0], [5, 0, 7])
+    np.testing.assert_array_equal(back[0, 0, 1], [0, 6, 0])
+    assert not back[0, 1].any()
+
+
 # Looking them up
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", sorted(models.MODELS.keys() - models.DATA))
 def test_every_model_by_name(name: str, digits: Digits) -> None:
     x, labels, _ = digits
     net = models.make(name, np.random.default_rng(0))

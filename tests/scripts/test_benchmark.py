@@ -1,23 +1,25 @@
 """The benchmark: equal work for all, wrong results caught, the report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from models.updates import SGD, AdamW
 from scripts import benchmark
 from scripts.bench import growth, overhead, report, start
 from scripts.bench.libraries import LIBRARIES, Library
 from scripts.bench.rounds import BenchmarkError, Plan, Runner, Timing, check, compare
-from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem
+from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem, mlp
 
 OURS = [library for library in LIBRARIES.values() if library.package == "numpy"]
 TRAINED = [library for library in OURS if library.module != "gemms" and library.version()]
 SMALL = {
-    "sigmoid": Workload("S1", (12, 7, 5, 4), 6, "sigmoid"),
-    "relu": Workload("S2", (12, 7, 4), 1, "relu"),
+    "sigmoid": mlp("S1", (12, 7, 5, 4), 6, "sigmoid"),
+    "relu": mlp("S2", (12, 7, 4), 1, "relu"),
 }
 
 
@@ -30,7 +32,7 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
     found = float(training.step(x, labels))
 
     parameters = [tg.Tensor(array, requires_grad=True) for array in start]
-    activation = {"sigmoid": tg.sigmoid, "relu": tg.relu}[workload.activation]
+    activation = {"sigmoid": tg.sigmoid, "relu": tg.relu}[workload.settings["activation"]]
     z: tg.Tensor = tg.Tensor(x)
     for i in range(0, len(parameters), 2):
         z = (activation(z) if i else z) @ parameters[i] + parameters[i + 1]
@@ -46,16 +48,33 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("workload", SMALL.values(), ids=SMALL)
+@pytest.mark.parametrize(
+    "workload",
+    [
+        *SMALL.values(),
+        Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
+        Workload("S4", "small", "lenet", {"batch": 2}, {"update": SGD(0.01)}),
+        Workload(
+            "S6", "small", "gpt", {"batch": 3, "vocabulary": 7, "width": 8, "context": 5},
+            {"update": AdamW(0.001)},
+        ),
+        replace(
+            WORKLOADS["W6"], name="S5", sizes={"channels": 2, "filters": 3, "side": 5, "batch": 4}
+        ),
+    ],
+    ids=lambda workload: workload.name,
+)  # fmt: skip
 def test_all_ways_to_train_agree(workload: Workload, dtype: str, tmp_path: Path) -> None:
-    for library in TRAINED:
+    able = [library for library in TRAINED if library.function(workload.network)]
+    assert {"by_hand", "eager", "compiled"} <= {library.module for library in able}
+    for library in able:
         problem = make_problem(workload, dtype)
         training = library.training(problem)
-        losses = [float(training.step(*problem.batches[i % 4])) for i in range(10)]
+        losses = [training.read(training.step(*problem.batches[i % 4])) for i in range(10)]
         assert losses[-1] != losses[0]
         assert training.parameters is not None
         np.savez(tmp_path / f"{library.module}.npz", np.array(losses), *training.parameters())
-    for library in TRAINED:
+    for library in able:
         check(library, workload, dtype, tmp_path)
 
 
@@ -99,6 +118,7 @@ def test_libraries_in_processes_of_their_own() -> None:
 
 def test_libraries_are_asked_for_the_networks_that_they_have() -> None:
     assert all(library.function("mlp") for library in LIBRARIES.values())
+    assert LIBRARIES["jax_jit"].function("lenet") and LIBRARIES["mygrad"].function("lenet") is None
     assert Library("absent", "absent").function("mlp") is None
     assert Library("eager", "eager", ours=True).function("no_such_network") is None
 
@@ -176,7 +196,7 @@ def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
 @pytest.fixture
 def without_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "installed", lambda: [LIBRARIES["eager"]])
-    monkeypatch.setitem(WORKLOADS, "W2", Workload("W2", (20, 6, 4), 2, "relu"))
+    monkeypatch.setitem(WORKLOADS, "W2", mlp("W2", (20, 6, 4), 2, "relu"))
 
 
 @pytest.mark.usefixtures("without_peers")

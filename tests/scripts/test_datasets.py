@@ -33,7 +33,7 @@ def test_mnist_is_kept_as_bytes() -> None:
     np.testing.assert_array_equal(x_test, expected[0])
     np.testing.assert_array_equal(t_test, expected[1])
     assert data.classes == tuple("0123456789")
-    assert data.image_shape == (28, 28)
+    assert data.shape == (28, 28)
 
 
 def test_a_folder_of_ones_own(images: Path) -> None:

@@ -31,7 +31,7 @@ def test_flat_first_epochs_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: float, noted: bool
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(figures, "curves", lambda path, title, rows, note: told.append(note))
+    monkeypatch.setattr(figures, "curves", lambda *given: told.append(given[3]))
     rows = [Metrics(1, 2.3, 0.1, 0.1, 1), Metrics(2, second, 0.2, 0.2, 1)]
     run_folder.draw_curves(tmp_path, "title", ThreeLayer(rng=0), rows)
     assert ("small" in told[0]) == noted

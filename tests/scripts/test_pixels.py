@@ -20,7 +20,7 @@ from scripts.augmentation import shifted
 from scripts.digits import ImageError, as_digit, unframed
 from scripts.images import read_images, read_png
 from scripts.pixels import Pixels, measure, scale_of
-from scripts.training import prepared, probabilities, scores
+from scripts.training import form_of, probabilities, scores
 from tests import tiny
 from tinygrad_np.data import IDXError, load_mnist, write_idx
 from tinygrad_np.serialization import read
@@ -100,10 +100,10 @@ def test_bytes_alone_are_divided_by_255() -> None:
     assert scale_of(np.ones((2, 3))) == 1
     whole = np.arange(256).reshape(1, -1)
     for dtype in ("u1", "i2", "i8", ">i4", "f4", "f8"):
-        np.testing.assert_array_equal(
-            prepared(whole.astype(dtype), np.float32), prepared(whole.astype("u1"), np.float32)
-        )
-        assert prepared(whole.astype(dtype), np.float32).dtype == np.float32
+        images = whole.astype(dtype)
+        found = form_of(images).inputs(images, np.float32)
+        np.testing.assert_array_equal(found, np.float32(whole) / np.float32(255))
+        assert found.dtype == np.float32
 
 
 def test_the_background_as_networks_see_it(digits: Any) -> None:
@@ -168,9 +168,9 @@ def test_pictures_are_brought_to_the_images_trained_on(
     x, t, x_test, t_test = digits
     fit(write(tmp_path / "data", made(x), t, made(x_test), t_test), tmp_path / "run")
     config = run_folder.read_config(tmp_path / "run")
-    model = predict.load_model(tmp_path / "run", config)
+    model = run_folder.load_model(tmp_path / "run", config)
     pixels = Pixels(**config["pixels"])
-    own = scores(model, made(x_test), pixels.scale).argmax(axis=1)
+    own = scores(model, made(x_test), pixels).argmax(axis=1)
     right = np.mean(own == t_test)
     assert right > 0.7
     assert np.mean(told(tmp_path / "run", capsys, *pictures) == t_test[:40]) > right - 0.15
@@ -186,8 +186,8 @@ def test_pictures_are_brought_to_the_images_trained_on(
     found = read_images(tmp_path / "first.png", config["image_shape"], "any", pixels)
     if form != "bool":  # the very image: the probabilities are the same
         np.testing.assert_allclose(
-            probabilities(model, scores(model, found, pixels.scale)),
-            probabilities(model, scores(model, made(x_test[:1]), pixels.scale)),
+            probabilities(model, scores(model, found, pixels)),
+            probabilities(model, scores(model, made(x_test[:1]), pixels)),
             atol=1e-3,
         )
 
@@ -218,7 +218,8 @@ def test_settings_whose_pixels_are_damaged(tmp_path: Path, capsys: Any) -> None:
     folder, out = tiny.write_images(tmp_path / "images"), tmp_path / "run"
     assert tiny.run(folder, out, "--iterations", "2") == 0
     config = json.loads((out / "config.json").read_text())
-    for pixels in ({**config["pixels"], "more": 1}, 3, None):
+    damaged: list[Any] = [{**config["pixels"], "more": 1}, 3, []]
+    for pixels in damaged:
         (out / "config.json").write_text(json.dumps({**config, "pixels": pixels}))
         assert predict.main([str(out), str(folder / "t10k-images-idx3-ubyte")]) == 1
         assert "its pixels are not those of a run" in capsys.readouterr().err
@@ -233,7 +234,7 @@ def test_a_run_of_before_is_not_scaled_otherwise_from_now_on(tmp_path: Path, cap
         arrays, metadata = read(path)
         tg.save(arrays, path, {**metadata, "version": "1"})
     assert tiny.run(folder, out, "--iterations", "30", "--resume") == 1
-    assert "version 1; this program reads version 2" in capsys.readouterr().err
+    assert "version 1; this program reads version 3" in capsys.readouterr().err
 
 
 def test_things_that_fill_their_image_do_not_make_it_a_negative() -> None:
@@ -472,6 +473,6 @@ def test_other_images_of_the_same_number_are_refused(tmp_path: Path, capsys: Any
     write_idx(other / "train-labels-idx1-ubyte", labels)
     assert tiny.run(other, out, "--iterations", "30", "--resume") == 1
     message = capsys.readouterr().err
-    assert "is of a run on other images or labels" in message
+    assert "is of a run on other data" in message
     assert str(folder) in message
     assert str(other) in message

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tinygrad_np as tg
-from scripts import predict, train
+from scripts import predict, run_folder, train
 from scripts.images import ImageError, as_digit, read_images, read_png
 from scripts.training import probabilities, scores
 from tests import tiny
@@ -81,7 +81,7 @@ def test_the_probabilities_are_the_networks(
     run: Path, digits: Any, tmp_path: Path, capsys: Any
 ) -> None:
     x, _ = digits
-    net = predict.load_model(run, json.loads((run / "config.json").read_text()))
+    net = run_folder.load_model(run, json.loads((run / "config.json").read_text()))
     expected = tg.softmax(net.forward(x[:5].reshape(5, -1) / np.float32(255))).data
     write_idx(tmp_path / "a", x[:5])
     rows = told(run, capsys, str(tmp_path / "a"))

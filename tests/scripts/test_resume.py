@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from scripts import predict, run_folder, training
+from scripts import run_folder, training
 from scripts.checkpoints import Checkpoints, open_checkpoint
 from tests import tiny
 from tinygrad_np.serialization import PARTIAL, read
@@ -180,7 +180,7 @@ def test_weights_of_before_are_not_taken_for_a_new_runs(
 ) -> None:
     assert tiny.run(images, tmp_path, "--iterations", "40") == 0
     broken_off(images, tmp_path, 70, *how)
-    model = predict.load_model(tmp_path, run_folder.read_config(tmp_path))
+    model = run_folder.load_model(tmp_path, run_folder.read_config(tmp_path))
     kept = open_checkpoint(last(tmp_path))
     assert kept.updates == 60
     for name, array in model.state_dict().items():
@@ -194,7 +194,7 @@ def test_predictions_are_made_with_all_arrays_of_a_model(
     assert tiny.run(images, tmp_path, "--no-compiled", model="Noisy") == 0
     if not finished:
         (tmp_path / run_folder.MODEL).unlink()
-    model = predict.load_model(tmp_path, run_folder.read_config(tmp_path))
+    model = run_folder.load_model(tmp_path, run_folder.read_config(tmp_path))
     kept = open_checkpoint(last(tmp_path)).arrays
     np.testing.assert_array_equal(vars(model)["mean"], kept["model.mean"])
     np.testing.assert_array_equal(model.state_dict()["out.bias"], kept["model.out.bias"])
@@ -494,7 +494,7 @@ def test_a_checkpoint_of_another_version_is_refused(
     arrays, metadata = read(path)
     tg.save(arrays, path, {**metadata, "version": "1"})
     message = refused(images, tmp_path, capsys, "--resume")
-    assert "is a checkpoint of version 1; this program reads version 2" in message
+    assert "is a checkpoint of version 1; this program reads version 3" in message
 
 
 def test_weights_are_no_checkpoint(images: Path, whole: Path, tmp_path: Path, capsys: Any) -> None:

@@ -14,6 +14,8 @@ import tinygrad_np as tg
 from models.three_layer import ThreeLayer
 from scripts import draw_graph, gradcheck, show_digits, train, training
 from scripts.augmentation import shifted
+from scripts.measures import ACCURACY
+from scripts.recipes import RECIPES
 from tests import tiny
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, read_idx, write_idx
@@ -159,7 +161,7 @@ def trained(data: DataSet, seed: int, updates: int, **options: Any) -> Any:
         losses.append(run.update())
         if run.row_due:
             run.evaluate()
-    return net.state_dict(), [(r.epoch, r.train_loss, r.test_accuracy) for r in run.rows], losses
+    return net.state_dict(), [(r.epoch, r.train_loss, r.test) for r in run.rows], losses
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(digits: DataSet) -> None:
@@ -254,6 +256,25 @@ def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
     assert config["epochs"] is None
 
 
+def test_lenet_has_a_recipe_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["lenet", "--iterations", "300", "--no-pictures"]) == 0
+    out = tmp_path / "runs" / "lenet"
+    assert rows(out / "metrics.csv")[-1]["test_accuracy"] > 0.95
+    config = json.loads((out / "config.json").read_text())
+    assert config["recipe"] == "lenet"
+    assert config["one_cycle"] is config["shifts"] is True
+    assert config["batch_size"] == RECIPES["lenet"].batch_size
+
+
+@pytest.mark.slow
+def test_lenet_reaches_99_percent_in_ten_epochs(tmp_path: Path) -> None:
+    assert train.main(["lenet", "--out", str(tmp_path), "--no-pictures"]) == 0
+    last = rows(tmp_path / "metrics.csv")[-1]
+    assert last["epoch"] <= 10
+    assert last["test_accuracy"] >= 0.99
+
+
 def test_a_loss_that_is_no_number_stops_the_run(digits: DataSet) -> None:
     def poison(x: Any, rng: np.random.Generator) -> Any:
         return x * np.float32(np.nan)
@@ -266,15 +287,15 @@ def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: Dat
     net = Small()
     x, labels = digits[1]
     hits = np.argmax(x @ net.layer.weight.data.T, axis=1) == labels
-    assert training.accuracy(net, x, labels) == hits.mean()
-    assert training.accuracy(net, x[:1], labels[:1]) == hits[0]
+    assert training.total(ACCURACY, net, x, labels) == hits.sum()
+    assert training.total(ACCURACY, net, x[:1], labels[:1]) == hits[0]
     assert net.training
 
 
 def test_accuracy_leaves_parts_in_the_mode_they_were_in(digits: DataSet) -> None:
     net = Small()
     net.layer.eval()  # frozen, as dropout or running means may be
-    training.accuracy(net, *digits[1])
+    training.total(ACCURACY, net, *digits[1])
     assert net.training
     assert not net.layer.training
 

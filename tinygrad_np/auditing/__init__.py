@@ -33,8 +33,8 @@ def audit(
 ) -> AuditReport:
     """Check gradients derived by hand, and say what is wrong with them.
 
-    ``inputs`` are arrays or Tensors of real numbers: a mapping, f(**inputs), a tuple or list,
-    f(*inputs), or a single array, f(inputs). f returns a scalar Tensor. ``gradients`` are
+    ``inputs`` are arrays or Tensors of real numbers: a mapping, ``f(**inputs)``, a tuple or list,
+    ``f(*inputs)``, or a single array, ``f(inputs)``. f returns a scalar Tensor. ``gradients`` are
     somebody's own for these inputs, in the same form, or a function that gives them and is called
     as f is, with arrays; None (and a name left out of a mapping) stands for one not given.
     ``deltas`` are derivatives of f for intermediate Tensors, by name: those that f names

@@ -71,6 +71,11 @@ class AuditReport:
     such as a subgradient at a kink; ``numerical`` compares autograd with numerical derivatives
     along random directions: of all inputs together or, where that left doubts, of each. Printed,
     it is a table and the mistakes with their evidence.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> report = tg.audit(lambda w: (w * w).sum(), np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    >>> bool(report), report.first.name, report.first.kind
+    (False, 'w', 'factor')
     """
 
     verdicts: tuple[Verdict, ...]

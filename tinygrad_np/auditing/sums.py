@@ -20,10 +20,12 @@ DIAGONAL: dict[str, Change] = {
     "softmax": lambda _, g, saved: g * saved[1] * (1 - saved[1]),
     "log_softmax": lambda _, g, saved: g * (1 - np.exp(saved[1])),
 }
+DIAGONAL["masked_softmax"] = DIAGONAL["softmax"]
 UNSUMMED: dict[str, Change] = {
     "softmax": lambda _, g, saved: g * saved[1],
     "log_softmax": lambda _, g, saved: g - np.exp(saved[1]),
 }
+UNSUMMED["masked_softmax"] = UNSUMMED["softmax"]
 
 PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 """Ops whose rules sum over rows; so do those that broadcast an operand."""
@@ -58,7 +60,7 @@ def _softmax(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
     yield slip("sum", f"{what}: only its diagonal is there", use, diagonal, "diagonal")
     yield slip("sum", f"{what}: only the first term is there", use, UNSUMMED[name], "first")
     saved = node.saved or ()
-    again, axis = saved[1], saved[2] if len(saved) > 2 else -1
+    again, axis = saved[1], -1 if name == "masked_softmax" or len(saved) < 3 else saved[2]
     powers = np.exp(again - again.max(axis=axis, keepdims=True))
     twice = powers / powers.sum(axis=axis, keepdims=True)
     words = f"{what}: only its diagonal is there, and taken at the result in place of the input"

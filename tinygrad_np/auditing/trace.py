@@ -312,11 +312,8 @@ class Trace:
         op = node.op
         if not isinstance(op, Op):
             return op.name if op else ""
-        read, saved, count = op.variadic or op.inputs[slot], node.saved or (), len(node.parents)
-        values = dict(zip((*op.inputs, "out", *op.extras), saved, strict=False))
-        values |= {"g": np.ones(node.shape)} if count == len(op.inputs) else {}
-        formula = op.formula(read, None if op.variadic else values)
-        return f"{op.name}: d{read} = {formula}"
+        read = op.variadic or op.inputs[slot]
+        return f"{op.name}: d{read} = {op.formula(read)}"
 
 
 def unchanged(g: Any, saved: Any) -> Any:

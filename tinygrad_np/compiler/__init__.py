@@ -12,7 +12,15 @@ __all__ = ["CompileError", "compile"]
 
 
 class CompileError(RuntimeError):
-    """A step does something that cannot be replayed; the message names the line."""
+    """A step does something that cannot be replayed; the message names the line.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> step = tg.compile(lambda x: x if x.sum() > 0 else -x)
+    >>> step(np.ones(3))
+    Traceback (most recent call last):
+    ...
+    tinygrad_np.compiler.CompileError: ...
+    """
 
 
 def compile(

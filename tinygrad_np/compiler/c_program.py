@@ -27,6 +27,8 @@ class CProgram:
         self.loops: dict[str, tuple[int, int]] = {}
         self.words: dict[Value, str] = {}
         self.declared: dict[str, str] = {}
+        self.heads: dict[str, None] = {}
+        self.named: dict[str, str] = {}
         self.parts: list[str | Segment] = []
         self.places: dict[Value, Place | None] = {}
         functions: list[str] = []
@@ -66,7 +68,7 @@ class CProgram:
                 body += lines
         close(self._ending())
         tables = [f"Loop {name};" for name in self.loops]
-        self.text = "\n".join([*tables, "", *functions, ""])
+        self.text = "\n".join([*tables, "", *self.heads, *functions, ""])
 
     def addresses(self) -> list[tuple[str, tuple[int, int]]]:
         """The names of the loops, and what they are to hold."""
@@ -102,6 +104,17 @@ class CProgram:
         self.declared[f"n{i}"] = f"const double n{i} = NUMBER(numbers, {i});"
         return f"n{i}"
 
+    def head(self, text: str) -> None:
+        """Text that stands before the functions, once."""
+        self.heads[text] = None
+
+    def function(self, kind: str, text: str) -> str:
+        """The name of a function of its own, which stands before the others."""
+        if text not in self.named:
+            self.named[text] = f"{kind}{len(self.named)}"
+            self.head(text.replace("NAME", self.named[text]))
+        return self.named[text]
+
     def _place(self, value: Value) -> Place | None:
         call = self.use_def.producer(value)
         if call is not None and call.view:
@@ -122,6 +135,7 @@ class CProgram:
         return Place(self._word(value), value.dtype, 0, value.dtype, value.shape, value.strides)
 
     def _word(self, value: Value) -> str:
+        value = self.memory.homes.get(value, value)
         if value not in self.words:
             word = re.sub(r"\W+", "_", value.name or repr(value)).strip("_")
             local = value.name and re.fullmatch(r"[a-z]\d*|\d.*", word)  # as loops' variables are

@@ -18,7 +18,7 @@ from .compare import difference, entries
 from .given import CompiledFunction
 from .native_executor import NativeExecutor, NoLibraryError
 from .numpy_executor import NumpyExecutor
-from .passes import EXACT, REORDERING
+from .passes import EXACT, EXACT_NATIVE, REORDERING, REORDERING_NUMPY
 from .plan import CLASH, MISS, Executor, Plan
 from .program import Program
 from .trace import Trace
@@ -64,7 +64,7 @@ class Compiled(CompiledFunction):
             for i, traced in enumerate(self.traced):
                 if traced.mode is not mode:
                     continue
-                if traced.is_due(self.verify) and traced.plan.holds(args, kwargs):
+                if traced.is_due(self.verify) and traced.plan.call(args, kwargs, True) is True:
                     traced.repeat(self.function, args, kwargs)
                 result = traced.plan.call(args, kwargs)
                 if result is MISS or result is CLASH:
@@ -178,9 +178,11 @@ def _executor(program: Program, exact: bool, backend: Backend | None) -> Executo
     if backend != "numpy" and (backend == "native" or native.unavailable() is None):
         before = program.inputs, program.numbers, [copy.copy(call) for call in program.calls]
         try:
-            for run in () if exact else REORDERING:
+            for run in EXACT_NATIVE if exact else (*EXACT_NATIVE, *REORDERING):
                 run(program)
             return NativeExecutor(program)
         except NoLibraryError:  # of which a warning has told
             program.inputs, program.numbers, program.calls = before
+    for run in () if exact else REORDERING_NUMPY:
+        run(program)
     return NumpyExecutor(program)

@@ -52,6 +52,14 @@ class Names(Protocol):
         """The name of a number that the program is given."""
         ...
 
+    def head(self, text: str) -> None:
+        """C text that is to stand before the functions, once."""
+        ...
+
+    def function(self, kind: str, text: str) -> str:
+        """The name of a function of this text, in which it is NAME; equal ones have one name."""
+        ...
+
 
 Emit = Callable[[Names], list[str]]
 """Writes the C text of a kernel."""

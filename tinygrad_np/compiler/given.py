@@ -24,7 +24,7 @@ from ..graph import Node
 from ..nn import Module
 from ..optim import Optimizer
 from ..tensor import Tensor, wrap
-from .places import Condition, Holder, Place, attribute, held
+from .places import Condition, Holder, Place, attribute, held, itself
 from .program import Value
 from .symbol import Symbol
 from .tracer import Tracer
@@ -112,22 +112,22 @@ class Given:
             if type(shadow) is Symbol:  # one array in two places
                 self._same_array(place, first)
             else:
-                self._require(place, "{0} is {1}", value)
+                self._stays(place, "{0} is {1}", value)
             return shadow
         if _is_traceable(value):
             return self._array(value, place)
         if isinstance(value, _PLAIN):
             if value is None or isinstance(value, bool):
-                self._require(place, "{0} is {1}", value)
+                self._stays(place, "{0} is {1}", value)
             elif type(value) in (int, str):
-                self._require(place, "{0} == {1} and type({0}) is {2}", value, type(value))
+                self._stays(place, "{0} == {1} and type({0}) is {2}", value, type(value))
             else:
-                self._require(place, "({0} is {1} or same({0}, {1}))", value)
+                self._stays(place, "({0} is {1} or same({0}, {1}))", value)
             return value
         if isinstance(value, types.ModuleType) and not is_users(value):
             return value
-        self._require(place, "{0} is {1}", value)
-        return self._walk(value, place)
+        self._stays(place, "{0} is {1}", value)
+        return self._walk(value, itself(value, place.label))
 
     def _array(self, array: Any, place: Place) -> Any:
         if id(array) in self.shadows:
@@ -145,6 +145,10 @@ class Given:
 
     def _require(self, place: Place, text: str, *objects: Any) -> None:
         self.conditions.append(place.condition(text, *objects))
+
+    def _stays(self, place: Place, text: str, *objects: Any) -> None:
+        if not place.is_fixed:
+            self._require(place, text, *objects)
 
     def _remember(self, value: Any, shadow: Any, place: Place) -> Any:
         self.shadows[id(value)] = value, shadow, place
@@ -216,7 +220,9 @@ class Given:
         shadow = wrap(array, None)
         self._remember(value, shadow, place)
         shadow._name = value._name
-        self._require(place, "{0}._node is {1} and {0}.is_frozen is {2}", node, value.is_frozen)
+        self._require(place, "{0}._node is {1}", node)
+        if node is None:
+            self._require(place, "{0}.is_frozen is {1}", value.is_frozen)
         if value.is_frozen:
             node = value._frozen
         if node is not None:
@@ -230,9 +236,9 @@ class Given:
 
     def _container(self, value: Any, place: Place) -> Any:
         label = place.label
-        self._require(place, "len({0}) == {1}", len(value))
-        if not isinstance(value, tuple):  # what is inside may refer back to it
-            self._remember(value, copy.copy(value), place)
+        if not isinstance(value, tuple):
+            self._require(place, "len({0}) == {1}", len(value))
+            self._remember(value, copy.copy(value), place)  # what is inside may refer back to it
         items = dict(value.items() if isinstance(value, dict) else enumerate(value))
         if len(value) > _MANY and all(isinstance(item, _PLAIN) for item in items.values()):
             self._require(place, "same_items({0}, {1})", copy.copy(value))
@@ -318,7 +324,8 @@ class Given:
         space = self._space(function.__globals__)
         shadow = types.FunctionType(code, vars(space), function.__name__, None, fresh)
         self._remember(function, shadow, place)
-        for name in ("__defaults__", "__kwdefaults__"):
+        given = {"__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
+        for name in [name for name, count in given.items() if count]:
             default = self.shadow(getattr(function, name), attribute(function, name, place.label))
             setattr(shadow, name, default)
         if vars(function):

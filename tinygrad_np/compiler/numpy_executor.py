@@ -51,6 +51,7 @@ class NumpyExecutor:
         self.arrays: dict[Value, Any] = {}  # of the values that are the same at each run
         self.last = self._last_readers()
         self.homes = self._homes()
+        self.scalars: dict[str, str] = {}  # numbers as 0-d arrays: their lines, by name
         self.buffers: list[Any] = []
         self.origin: dict[int, Call] = {}  # which line of the code came of which call
         self.text = self._text()
@@ -125,7 +126,6 @@ class NumpyExecutor:
         head = [f"{''.join(f'a{i}, ' for i in range(len(inputs)))} = arrays"] if inputs else []
         count = len(self.program.numbers)
         head += [f"{''.join(f'n{i}, ' for i in range(count))} = numbers"] if count else []
-        lines = ["def run(arrays, numbers):", *[f"    {line}" for line in head]]
         owned: dict[Value, Any] = {}
         free: list[Any] = []
         body: list[tuple[Call, str]] = []
@@ -136,6 +136,8 @@ class NumpyExecutor:
             for value in {self.use_def.root_of(v) for v in (*call.inputs, call.out)}:
                 if self.last[value] <= i and value in owned:
                     free.append(owned.pop(value))
+        head = ["def run(arrays, numbers):", *head, *self.scalars.values()]
+        lines = "\n    ".join(head).split("\n")
         for errors, group in itertools.groupby(body, lambda item: item[0].errors):
             if errors:
                 lines.append(f"    with errstate(**{self._name(errors)}):")
@@ -178,6 +180,8 @@ class NumpyExecutor:
 
     def _takes_out(self, call: Call) -> bool:
         """Whether a function writes into a given array, and gives the same bits when it does."""
+        if call.function is np.dot:
+            return not call.kwargs and bool(call.out.shape)
         if isinstance(call.function, np.ufunc):
             return call.function.nout == 1 and call.kwargs.keys() <= {"order", "dtype"}
         if call.function in _REDUCES:
@@ -198,10 +202,16 @@ class NumpyExecutor:
 
     def _operand(self, arg: Any, call: Call) -> str:
         """A Python number costs an elementwise call 0.3 µs more than a 0-d array of its dtype."""
-        if type(arg) in (int, float) and is_elementwise(call) and call.function is not np.ldexp:
+        number = isinstance(arg, Value) and arg.source == "number"
+        plain = number or type(arg) in (int, float)
+        if plain and is_elementwise(call) and call.function is not np.ldexp:
             dtypes = {v.dtype for v in call.inputs if v.source != "number"}
             if len(dtypes) == 1 and (dtype := dtypes.pop()).kind == "f":
-                return self._name(np.asarray(arg, dtype))
+                if not number:
+                    return self._name(np.asarray(arg, dtype))
+                word = f"{self._word(arg)}{dtype.char}"
+                self.scalars[word] = f"{word} = array({self._word(arg)}, {dtype.char!r})"
+                return word
         return self._word(arg)
 
     def _evaluated(self, call: Call) -> Any:

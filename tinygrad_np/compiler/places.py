@@ -25,6 +25,12 @@ class Place:
         """Whether it is inside the arguments, which are others at each call."""
         return self.text.startswith(("args", "kwargs"))
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the same thing is here for ever: an object itself, or what a tuple holds."""
+        in_tuple = self.text == "{0}[{1}]" and isinstance(self.objects[0], tuple)
+        return self.text == "{0}" or in_tuple
+
     def item(self, key: Any) -> Place:
         """What is under a key of what lives here."""
         text = f"{self.text}[{{{len(self.objects)}}}]"
@@ -39,6 +45,11 @@ class Place:
         shift = len(self.objects)
         names = [self.text, *[f"{{{shift + i}}}" for i in range(len(objects))]]
         return text.format(*names), (*self.objects, *objects)
+
+
+def itself(value: Any, label: str) -> Place:
+    """The place of what has been found to be the same as before."""
+    return Place("{0}", (value,), label)
 
 
 def held(holder: Any, key: Any, label: str) -> Place:

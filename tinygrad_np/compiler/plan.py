@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import re
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,14 +48,13 @@ class Executor(Protocol):
 class Plan:
     """A trace and its executor.
 
-    ``call(args, kwargs)`` is the result, or MISS, or CLASH; ``holds(args, kwargs)`` says whether
-    the conditions hold.
+    ``call(args, kwargs)`` is the result, or MISS, or CLASH; with ``True`` after these it only says
+    whether the conditions hold.
     """
 
     def __init__(self, trace: Trace, executor: Executor) -> None:
         self.trace, self.executor = trace, executor
-        code = _Code(trace, executor)
-        self.call, self.holds = code.compiled(), code.compiled(only_check=True)
+        self.call = _Code(trace, executor).compiled()
 
     def __str__(self) -> str:
         return str(self.executor)
@@ -69,7 +67,7 @@ class Bound:
         self.values = list(trace.places)
         self.last: list[Any] = [_NO_ARRAY] * len(self.values)  # the arrays that fitted last
         self.updated = [i for i, value in enumerate(self.values) if value in trace.updated]
-        self.owners: set[int] = set()
+        self.owners: set[int | None] = set()  # None for memory that is not an ndarray's own
 
     def rebind(self, i: int, array: Any) -> bool:
         """Whether an array that has taken the place of another may be used instead."""
@@ -81,7 +79,8 @@ class Bound:
         if any(np.may_share_memory(array, other) for other in known):
             return False  # the next trace will say so
         self.last[i] = array
-        self.owners = {_owner(self.last[j]) for j in self.updated if self.last[j] is not _NO_ARRAY}
+        found = [self.last[j] for j in self.updated if self.last[j] is not _NO_ARRAY]
+        self.owners = {None, *map(_owner, found)}
         return True
 
     def clashes(self, i: int, arrays: tuple[Any, ...]) -> bool:
@@ -157,8 +156,8 @@ class _Code:
             self.names[self.known[id(thing)]] = thing
         return self.known[id(thing)]
 
-    def compiled(self, only_check: bool = False) -> Any:
-        """The function, or the part of it that checks the conditions."""
+    def compiled(self) -> Any:
+        """The function."""
         places = self.places
         conditions = list(dict.fromkeys(map(self.condition, self.trace.conditions)))
         fetched = [self.condition((place.text, place.objects)) for _, place in places]
@@ -175,24 +174,21 @@ class _Code:
             "    return MISS",
         ]
         check += [line for i in range(len(places)) for line in self.clash(i)]
-        if only_check:
-            lines = [*(re.sub("MISS|CLASH", "False", line) for line in check), "return True"]
-        else:
-            lines = [*check, "try:"]
-            for step in self.trace.before():
-                lines.append(f"    {self.before(step)}")
-                self.origin[len(lines) + 1] = step
-            leaves = [node for place in self.trace.updated for node in self.leaf(place)]
-            lines += [
-                f"    out = run(({arrays}), ({numbers}))",
-                "except Exception as error:",
-                "    explain(error)",
-                "    raise",
-                *([f"tell({self.name(leaves)})"] if leaves else []),
-                *[self.write(*write) for write in self.trace.writes],
-                f"return {self.result(self.trace.result)}",
-            ]
-        text = "\n    ".join(["def call(args, kwargs):", *lines])
+        lines = [*check, "if only_check: return True", "try:"]
+        for step in self.trace.before():
+            lines.append(f"    {self.before(step)}")
+            self.origin[len(lines) + 1] = step
+        leaves = [node for place in self.trace.updated for node in self.leaf(place)]
+        lines += [
+            f"    out = run(({arrays}), ({numbers}))",
+            "except Exception as error:",
+            "    explain(error)",
+            "    raise",
+            *([f"tell({self.name(leaves)})"] if leaves else []),
+            *[self.write(*write) for write in self.trace.writes],
+            f"return {self.result(self.trace.result)}",
+        ]
+        text = "\n    ".join(["def call(args, kwargs, only_check=False):", *lines])
         exec(builtins.compile(text, GENERATED, "exec"), self.names)
         return self.names.pop("call")
 
@@ -226,11 +222,12 @@ class _Code:
         """Lines that see to an argument which the step might write to in another's name."""
         if not self.is_argument(i) or not self.bound.updated:
             return []
-        asked = f"a{i}.base is not None or id(a{i}) in bound.owners"
+        asked = f"(id(a{i}) if (b := a{i}.base) is None else "
+        asked += "id(b) if type(b) is ndarray and b.base is None else None) in bound.owners"
         if any(map(self.is_argument, self.bound.updated)):
             asked = "True"
         arrays = "".join([f"a{j}, " for j in range(len(self.places))])
-        return [f"if ({asked}) and bound.clashes({i}, ({arrays})): return CLASH"]
+        return [f"if {asked} and bound.clashes({i}, ({arrays})): return CLASH"]
 
     def before(self, step: Step | Call) -> str:
         """A line that Python runs before the program."""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import native
-from .c_code import assign, at, c_type, literal, loops, nest, numbered
+from .c_code import (
+    assign,
+    at,
+    c_type,
+    expression,
+    index,
+    literal,
+    loops,
+    nest,
+    numbered,
+    substituted,
+)
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
+from .passes.tiles import tiled
 from .program import Call, Value
 
 
@@ -97,13 +110,16 @@ def accumulated(call: Call) -> Emit | None:
             text += assign(target, old)
         if k == 1:
             x, y = at(left, ["i"], left.steps[:1]), at(right, ["j"], right.steps[1:])
-            inner = loops([(m, ())], ["j"], [f"{at(target, 'ij', target.steps)} += x * {y};"], True)
+            z = at(target, "ij", target.steps)
+            # Where x is 0, as most of an image is, nothing changes, unless y is inf or nan.
+            found = "finite &= " + (expression(np.isfinite, [dtype, dtype]) or "")
             return [
-                "{",
-                *text,
-                *loops([(n, ())], ["i"], [f"const {type_} x = alpha * {x};", *inner]),
-                "}",
-            ]
+                "{", *text, "int finite = 1;",
+                *loops([(m, ())], ["j"], [substituted(found, a=y) + ";"], True),
+                f"for (isize i = 0; i < {n}; i++) {{", f"const {type_} x = alpha * {x};",
+                "if (x != 0 || !finite) {", *loops([(m, ())], ["j"], [f"{z} += x * {y};"], True),
+                "}", "}", "}",
+            ]  # fmt: skip
         words = []
         for v, place in ((a, left), (b, right)):
             turned, leading = layout(v) or (False, 0)
@@ -151,5 +167,60 @@ def by_loops(call: Call) -> Emit | None:
             f"{z} = sum;",
         ]
         return loops([(n, ()), (m, ())], "ij", body)
+
+    return lines
+
+
+_ALONE = 1 << 21
+"""So many products of numbers are done before another thread has started."""
+
+
+def by_tiles(call: Call) -> Emit | None:
+    """A product of small matrices, batched or not, whose sums stay in registers."""
+    if call.function is not tiled:
+        return None
+    (a, b), out = call.args, call.out
+    type_ = c_type(out.dtype)
+
+    def lines(names: Names) -> list[str]:
+        for part in (native.PARALLEL, native.VECTORS, native.PRODUCT):
+            names.head(part.replace("REAL", type_ or ""))
+        places = placed(names, a, b, out)
+        (n, m), k, batch = out.shape[-2:], a.shape[-1], out.shape[:-2]
+        (a_row, a_step), (b_row, b_step), (row, _) = [p.steps[-2:] for p in places]
+        outer = [
+            replace(p, shape=p.shape[:-2], strides=p.strides[:-2]).broadcast(batch) for p in places
+        ]
+        axes = nest(batch, *[p.steps for p in outer])
+        inner = numbered(len(axes))
+        at_a, at_b, at_out = [
+            f"({type_} *)operands[{i}] + {index(inner, [steps[i] for _, steps in axes])}"
+            for i in range(3)
+        ]  # fmt: skip
+        width = f"VECTORS({m}, {type_}_lanes) * {type_}_lanes"
+        copied = f"{int(b_step != 1)} || {m} % {type_}_lanes"
+        share = "0, 1" if axes else "part, parts"
+        work = [
+            f"const {type_} *from = {at_b};",
+            f"isize step = {b_row};",
+            f"if ({copied}) {{",
+            f"{type_}_packed({k}, {m}, from, {b_row}, {b_step}, copy[part]);",
+            f"from = copy[part], step = {width};",
+            "}",
+            f"{type_}_multiply({n}, {k}, {m}, {at_a}, {a_row}, {a_step}, from, "
+            f"{copied} ? {width} : {b_row}, {at_out}, {row}, 0, 0, {share});",
+        ]
+        text = loops(axes, inner, work)
+        if axes:
+            text[0] = (f"for (isize j0 = part * {axes[0][0]} / parts; "
+                       f"j0 < (part + 1) * {axes[0][0]} / parts; j0++) {{")  # fmt: skip
+        head = "static void NAME(void **operands, isize part, isize parts)"
+        memory = f"static _Alignas(64) {type_} copy[THREADS][{k} * {width}];"
+        text = ["FUSED", head, "{", memory, *text, "}", "FUSED_END"]
+        name = names.function("product", "\n".join(text))
+        most = math.prod((*out.shape, k)) // _ALONE + 1
+        threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
+        words = ", ".join(f"(void *){p.pointer}" for p in places)
+        return [f"parallel({threads}, {most}, {name}, (void *[]){{{words}}});"]
 
     return lines

@@ -13,7 +13,7 @@ from .. import graph, tracing
 from ..tensor import Tensor
 from . import CompileError
 from .given import Given
-from .places import Holder, Place
+from .places import Holder, Place, itself
 from .program import Call, Program, Value, map_tree, values_in
 from .symbol import Symbol
 from .tracer import Step, Tracer
@@ -35,7 +35,7 @@ class Trace:
         token = tracing.active.set(tracer)
         mode = graph.recording.get()
         try:
-            shadow = given.shadow(function, Place("{0}", (function,), "the step"))
+            shadow = given.shadow(function, itself(function, "the step"))
             inputs = given.argument(args, Place("args", (), "args"))
             keywords = given.argument(kwargs, Place("kwargs", (), "kwargs"))
             with graph.observed(tracer) if mode else graph.no_grad():

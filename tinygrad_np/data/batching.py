@@ -39,8 +39,9 @@ def batches(
         ValueError: x and t differ in length or are empty, or batch_size is out of range.
         TypeError: batch_size is no integer, or rng no ``numpy.random.Generator``.
 
+    >>> import numpy as np, tinygrad_np as tg
     >>> x, t = np.arange(5), np.arange(5) * 10
-    >>> for x_batch, t_batch in batches(x, t, 2, shuffle=False):
+    >>> for x_batch, t_batch in tg.data.batches(x, t, 2, shuffle=False):
     ...     print(x_batch, t_batch)
     [0 1] [ 0 10]
     [2 3] [20 30]

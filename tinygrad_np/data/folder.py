@@ -50,6 +50,17 @@ def load_idx_folder(
         FileNotFoundError: the folder or one of the files is missing.
         IDXError: a file is damaged, or is not what its name and the arguments say.
         TypeError, ValueError: ``dtype`` does not suit the images or ``normalize``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> import tempfile
+    >>> images, labels = np.zeros((2, 4, 4), np.uint8), np.array([0, 1], np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("train", "t10k"):
+    ...         tg.data.write_idx(f"{folder}/{part}-images-idx3-ubyte", images)
+    ...         tg.data.write_idx(f"{folder}/{part}-labels-idx1-ubyte", labels)
+    ...     (x, t), _ = tg.data.load_idx_folder(folder)
+    >>> x.shape, t.tolist()
+    ((2, 16), [0, 1])
     """
     dtype = np.dtype(dtype)
     if dtype.kind not in "fiu":

@@ -26,7 +26,15 @@ CHUNK = 1 << 19
 
 
 class IDXError(ValueError):
-    """A file is not the IDX file it should be; the message says what was found and expected."""
+    """A file is not the IDX file it should be; the message says what was found and expected.
+
+    >>> import pathlib, tempfile, tinygrad_np as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pathlib.Path(folder, "labels").write_bytes(b"no IDX file")
+    ...     tg.data.read_idx(f"{folder}/labels")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    tinygrad_np.data.idx.IDXError: ...
+    """
 
 
 def read_idx(
@@ -48,7 +56,8 @@ def read_idx(
         IDXError: the file is damaged in any way, is not IDX, or is not what ``expect`` says.
             Memory stays bounded by what the file really holds, whatever its header claims.
 
-    >>> import tempfile
+    >>> import tempfile, numpy as np
+    >>> from tinygrad_np.data import read_idx, write_idx
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_idx(f"{folder}/a.idx.gz", np.array([[0, 1], [4, 9]], dtype=np.int16))
     ...     read_idx(f"{folder}/a.idx.gz", expect=(None, 2))
@@ -85,6 +94,13 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 
     Raises TypeError where the array is of none of the six types of ``read_idx`` (in any byte
     order), ValueError where it has no dimension.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.data.write_idx(f"{folder}/labels.gz", np.array([3, 1, 2], np.uint8))
+    ...     tg.data.read_idx(f"{folder}/labels.gz")
+    array([3, 1, 2], dtype=uint8)
     """
     import gzip
 

@@ -46,7 +46,8 @@ def load_mnist(
     The other arguments, what is returned and what is raised are as for ``load_idx_folder``, with
     784 pixels and 10 classes; OSError where the files are nowhere and the download failed.
 
-    >>> (x_train, t_train), (x_test, t_test) = load_mnist()
+    >>> import tinygrad_np as tg
+    >>> (x_train, t_train), (x_test, t_test) = tg.data.load_mnist()
     >>> x_train.shape, x_train.dtype, t_train.shape, t_train.dtype
     ((60000, 784), dtype('float32'), (60000,), dtype('int64'))
     >>> t_test[:5]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..compiler.program import Value
 from ..graph import Node
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import batch, source
 from .latex import Equations
 from .lines import Line, Lines
@@ -18,6 +19,7 @@ from .replay import Replay
 from .writer import Written
 
 if TYPE_CHECKING:
+    from ..drawing.render import Drawing
     from .compare import Comparison
 
 
@@ -40,6 +42,13 @@ class Derivation:
             name: array
             for name, array in (replay.arrays | self._lines.constants).items()
             if name in source.arguments(self._lines)
+        }
+        self._numbers = {
+            call.out: line.number for line in reversed(self.lines) for call in line.calls
+        }
+        by_name = {line.name: line.number for line in self.lines}
+        self._results = {
+            node: by_name[self.result_names[name]] for name, node in replay.parameters.items()
         }
         self._check(self.written)
         if smaller is not None:
@@ -71,7 +80,9 @@ class Derivation:
         return self._source
 
     def __str__(self) -> str:
-        return self._source
+        """The source with the numbers of its lines in the margin."""
+        rows = enumerate(self._source.splitlines(), 1)
+        return "\n".join([f"{i:4}  {row}".rstrip() for i, row in rows])
 
     def equations(self) -> list[str]:
         """The lines as equations, in LaTeX."""
@@ -132,19 +143,37 @@ class Derivation:
         With ``gradient`` the one that computes its gradient. None where it is part of no line.
         """
         node = tensor._node if isinstance(tensor, Tensor) else tensor
-        known = self.written.gradients if gradient else self.written.values
-        if gradient:
-            for name, leaf in self.replay.parameters.items():
-                if leaf is node:
-                    result = self._lines.result_names[name]
-                    return next(line.number for line in self.lines if line.name == result)
-        value = known.get(node) if node is not None else None
-        if value is None:
+        if node is None:
             return None
-        for line in self.lines:
-            if line.value is value or any(call.out is value for call in line.calls):
-                return line.number
-        return None
+        if gradient and node in self._results:
+            return self._results[node]
+        value = (self.written.gradients if gradient else self.written.values).get(node)
+        return self._numbers.get(value) if isinstance(value, Value) else None
+
+    def name_of(self, node: Node) -> str:
+        """What the derivation calls a node's output, where that has a name."""
+        value = self.written.values.get(node)
+        return self._lines.names.get(value, "") if isinstance(value, Value) else ""
+
+    def draw(self, **options: Any) -> Drawing:
+        """The graph with the names and the line numbers of the derivation; see ``tg.draw``.
+
+        Repeated blocks are drawn one by one, unless ``collapse`` says otherwise.
+
+        >>> import numpy as np, tinygrad_np as tg
+        >>> W = tg.Tensor([[1.0, -1.0]], requires_grad=True, name="W")
+        >>> derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), np.ones((3, 1)))
+        >>> "dW = xᵀ @ g" in derived.draw(show="rule").source
+        True
+        """
+        from ..drawing import draw
+
+        names: list[tuple[str, Any]] = [
+            (name, wrap(array, self.replay.parameters.get(name)))
+            for name, array in self.replay.arrays.items()
+        ]
+        options = {"collapse": False, "names": names, **options}
+        return draw(self.replay.tensor, derivation=self, **options)
 
     def _check(self, written: Written) -> None:
         """DerivationError unless the source computes what the rules compute."""

@@ -8,11 +8,24 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..compiler.program import Call, Value
 from ..compiler.symbol import with_item
 from .lines import Line, Lines
-from .numpy_text import COMPARE, NAMES, POWER, PRODUCT, SUM, Size, Text, is_transposed, scatters
+from .numpy_text import (
+    COMPARE,
+    NAMES,
+    POWER,
+    PRODUCT,
+    ROOTS,
+    SUM,
+    Size,
+    Text,
+    is_transposed,
+    scatters,
+)
+from .textbook import KERNEL, OUTPUT, added_up
 
 Operand = Callable[[Any], Text]
 
@@ -25,14 +38,16 @@ _GREEK = frozenset(
 def symbol(name: str) -> str:
     r"""A name as mathematics has it.
 
-    >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("weight_0"))
-    W_{1} W_{q} \delta_{2} \mathrm{logits} \mathrm{weight}_{0}
+    >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("W_out_0"))
+    W_{1} W_{q} \delta_{2} \mathrm{logits} W_{\mathrm{out}, 0}
     """
     word, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
     if word in _GREEK:
         word = f"\\{word}"
     elif re.fullmatch("[A-Z][a-z]", word) and not index:
         word, index = word[0], word[1]
+    elif found := re.fullmatch("([A-Za-z])_([a-z]+)", word):
+        word, index = found[1], rf"\mathrm{{{found[2]}}}" + (f", {index}" if index else "")
     elif len(word) > 1:
         word = r"\mathrm{" + word.replace("_", r"\_") + "}"
     return f"{word}_{{{index}}}" if index else word
@@ -72,6 +87,12 @@ class Equations:
         if not line.calls:
             return left, self._operand(line.value, own=False).text
         call = line.calls[-1]
+        if call.function is np.einsum and (axes := _subscripts(call)):
+            return f"({left})_{{{axes[-1]}}}", self._operand(line.value, own=False).text
+        if call.function is added_up:
+            place, each = _taps(call)
+            taps, pieces = ", ".join(KERNEL[len(call.args[1])]), self._operand(call.args[0]).text
+            return f"({left})_{{{place}}}", rf"\sum_{{{taps}}} ({pieces})_{{{each}}}"
         if scatters(call):
             value = call.args[2 if call.function is with_item else 0]
             return f"({left}){self._index(call.args[1])}", self._operand(value).text
@@ -99,7 +120,8 @@ class Equations:
                 continue
             if isinstance(part, slice):
                 ends = ["" if e is None else self._operand(e).text for e in (part.start, part.stop)]
-                words.append(":".join(ends))
+                step = [] if part.step is None else [str(part.step)]
+                words.append(":".join([*ends, *step]))
             elif part is Ellipsis:
                 words.append(r"\ldots")
             elif isinstance(part, Value) and part.source == "constant" and _counts(part.array):
@@ -119,6 +141,24 @@ def _partial(of: str) -> str:
     return rf"\dfrac{{\partial L}}{{\partial {of}}}"
 
 
+def _subscripts(call: Call) -> list[str]:
+    """The subscripts of the operands and of the result of an einsum, where each axis has one."""
+    text = call.args[0]
+    return re.split("->|,", text) if re.fullmatch(r"[a-z]+(,[a-z]+)*->[a-z]*", str(text)) else []
+
+
+def _taps(call: Call) -> tuple[str, str]:
+    """Where the elements of pieces lie in images: below the images, and below the pieces."""
+    pieces, kernel, shape, stride, dilation = call.args
+    out, inner = OUTPUT[len(kernel)], KERNEL[len(kernel)]
+    taps = [
+        f"{s if s > 1 else ''}{h} + {d if d > 1 else ''}{i}"
+        for h, i, s, d in zip(out, inner, stride, dilation, strict=True)
+    ]
+    each = "" if len(pieces.shape) == len(shape) else inner
+    return f"n, c, {', '.join(taps)}", f"nc{out}{each}"
+
+
 def number(value: Any) -> Text:
     """A number, or what else stands for an operand that is no array."""
     if isinstance(value, Size):
@@ -128,6 +168,8 @@ def number(value: Any) -> Text:
         sign = "-" if value < 0 else ""
         return Text(rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}", PRODUCT)
     if isinstance(value, int | float | Fraction) and not isinstance(value, bool):
+        if value in ROOTS:
+            return Text(ROOTS[float(value)][1], PRODUCT)
         if value in (np.inf, -np.inf):
             return Text(r"\infty" if value > 0 else r"-\infty", 100 if value > 0 else SUM)
         text = f"{float(value):.6g}"
@@ -228,6 +270,13 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is np.where:
         condition, x, y = [operand(arg).text for arg in args]
         return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
+    if function is np.einsum and (axes := _subscripts(call)):
+        factors = [f"({operand(arg).text})_{{{b}}}" for arg, b in zip(args[1:], axes, strict=False)]
+        summed = ", ".join(sorted(set("".join(axes[:-1])) - set(axes[-1])))
+        big = rf"\sum_{{{summed}}} " if summed else ""
+        return Text(big + r" \, ".join(factors), PRODUCT - 1)
+    if function is sliding_window_view:
+        return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
     name = NAMES.get(function, call.name).split(".")[-1].replace("_", r"\_")
     known = _WORDS.get(function, rf"\mathrm{{{name}}}")
     return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")

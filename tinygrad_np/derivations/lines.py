@@ -23,9 +23,12 @@ from .numpy_text import (
     scatters,
     statements,
 )
+from .textbook import added_up
 from .value_names import ValueNames
 from .writer import Written
 
+_SPREAD = ("max_pooling", "convolution")
+"""Ops whose gradients go back by several lines, so that it has one of its own."""
 WIDTH = 78
 """The longest expression; of longer ones a part gets a line of its own."""
 
@@ -117,7 +120,7 @@ class Lines:
             return not self.value_names.merges(node)
         node = self.value_names.gradients.get(value)
         if node is not None and node.op is not None:
-            return bool(node.name) or node in self.value_names.layers
+            return bool(node.name) or node in self.value_names.layers or node.op.name in _SPREAD
         return False
 
     def _within(self, call: Call) -> Text:
@@ -156,6 +159,9 @@ class Lines:
     def _emit(self, call: Call) -> None:
         if not scatters(call):
             self._within(call)
+        elif call.function is added_up and call.args[0] in self._texts:  # it is read in a loop
+            self._emit(self._made[call.args[0]])
+            self._parts[call.out] = [call]
         self._texts.pop(call.out, None)
         name = self.value_names.name(call, self._made, self.names)
         text = statements(call, name, self._operand)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from collections import Counter
+from collections.abc import Iterable
+
+RESERVED = (
+    "np", "n", "loss", "gradients", "math", "erf", "sliding_window_view", "depth", "row", "col",
+)  # fmt: skip
+"""What the source of a derivation calls things of its own."""
 
 
 class Namer:
     """Gives each value a name of its own that Python takes."""
 
     def __init__(self) -> None:
-        self.used = {"np", "n", "loss", "gradients", *keyword.kwlist, *dir(builtins)}
+        self.used = {*RESERVED, *keyword.kwlist, *dir(builtins)}
 
     def free(self, name: str, numbered: bool = False) -> str:
         """The name, or the first like it that is free; with ``numbered`` the count starts at 1.
@@ -29,6 +36,20 @@ class Namer:
             found = f"{name}{joint}{count}"
         self.used.add(found)
         return found
+
+
+def shortened(names: Iterable[str]) -> dict[str, str]:
+    """Names without the parts around them, where no two are then the same.
+
+    >>> shortened(["blocks.0.W", "blocks.1.W", "a.b", "c.b"])
+    {'blocks.0.W': 'W.0', 'blocks.1.W': 'W.1', 'a.b': 'a.b', 'c.b': 'c.b'}
+    """
+    short = {}
+    for name in names:
+        *around, last = name.split(".")
+        short[name] = ".".join([last, *[part for part in around if part.isdigit()]])
+    counts = Counter(short.values())
+    return {name: word if counts[word] == 1 else name for name, word in short.items()}
 
 
 def identifier(name: str) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from types import EllipsisType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..compiler.program import REDUCTIONS, Call, Value
 from ..compiler.symbol import with_item
 from ..compiler.tracer import Item
+from . import textbook
 from .problem import DerivationError
 
 
@@ -53,7 +56,8 @@ for _method, _reduce in REDUCTIONS.items():
     if _method in NAMES:
         NAMES[_reduce] = NAMES[_method]
 NAMES |= {np.add.reduce: "np.sum", np.multiply.reduce: "np.prod",
-          np.maximum.reduce: "np.max", np.minimum.reduce: "np.min"}  # fmt: skip
+          np.maximum.reduce: "np.max", np.minimum.reduce: "np.min",
+          sliding_window_view: "sliding_window_view", textbook.erf: "erf"}  # fmt: skip
 _METHODS: dict[Any, str] = {
     method: name
     for name in dir(np.ndarray)
@@ -62,8 +66,10 @@ _METHODS: dict[Any, str] = {
 
 
 def scatters(call: Call) -> bool:
-    """Whether the call makes an array and then writes into it: two statements."""
-    return call.function is with_item or call.name.lstrip("_") == "scattered"
+    """Whether the call makes an array and then writes into it: several statements."""
+    return call.function in (with_item, textbook.added_up) or (
+        textbook.known_as(call.function) == "indexing.scattered"
+    )
 
 
 def statements(call: Call, name: str, operand: Operand) -> list[str]:
@@ -72,6 +78,8 @@ def statements(call: Call, name: str, operand: Operand) -> list[str]:
         array, index, value = call.args
         place = f"{name}[{index_text(index, operand)}]"
         return [f"{name} = {operand(array).inside(100)}.copy()", f"{place} = {operand(value).text}"]
+    if call.function is textbook.added_up:
+        return _loop(call, name, operand)
     if scatters(call):
         value, index, shape = call.args
         dtype = "" if call.out.dtype == float else f", np.{call.out.dtype}"
@@ -81,6 +89,33 @@ def statements(call: Call, name: str, operand: Operand) -> list[str]:
             return [empty, f"{name}[{where}] = {operand(value).text}"]
         return [empty, f"np.add.at({name}, {_place(index, operand)}, {operand(value).text})"]
     return [f"{name} = {expression(call, operand).text}"]
+
+
+LOOPS = ("depth", "row", "col")
+"""The variables of loops over the elements of a kernel."""
+
+
+def _loop(call: Call, name: str, operand: Operand) -> list[str]:
+    """Pieces added up where their windows lie, one element of the kernel at a time."""
+    pieces, kernel, shape, stride, dilation = call.args
+    loops = LOOPS[3 - len(kernel) :]
+    taps = zip(loops, pieces.shape[2:], stride, dilation, strict=False)
+    index = []
+    for i, count, s, d in taps:
+        start = i if d == 1 else f"{d} * {i}"
+        index.append(f"{start}:{start} + {s * count}" + (f":{s}" if s > 1 else ""))
+    dtype = "" if call.out.dtype == float else f", np.{call.out.dtype}"
+    each = operand(pieces).inside(100)
+    each += "" if len(pieces.shape) == len(shape) else f"[..., {', '.join(loops)}]"
+    ranges = ", ".join(map(str, kernel))
+    over = f"{loops[0]} in range({ranges})" if len(loops) == 1 else (
+        f"{', '.join(loops)} in np.ndindex({ranges})"
+    )  # fmt: skip
+    return [
+        f"{name} = np.zeros({literal(tuple(shape))}{dtype})",
+        f"for {over}:",
+        f"    {name}[:, :, {', '.join(index)}] += {each}",
+    ]
 
 
 def _place(index: Any, operand: Operand) -> str:
@@ -248,6 +283,17 @@ def _index_part(part: Any, operand: Operand) -> str:
     return "..." if part is Ellipsis else _argument(part, operand)
 
 
+ROOTS: dict[float, tuple[str, str]] = {
+    -np.finfo(float).max.item(): ("np.finfo(float).min", r"-\infty"),
+    math.sqrt(2): ("math.sqrt(2)", r"\sqrt{2}"),
+    math.sqrt(2 / math.pi): ("math.sqrt(2 / math.pi)", r"\sqrt{2 / \pi}"),
+    2 * math.sqrt(2 / math.pi): ("2 * math.sqrt(2 / math.pi)", r"2 \sqrt{2 / \pi}"),
+    2 / math.sqrt(math.pi): ("2 / math.sqrt(math.pi)", r"\frac{2}{\sqrt{\pi}}"),
+    1 / math.sqrt(2 * math.pi): ("1 / math.sqrt(2 * math.pi)", r"\frac{1}{\sqrt{2 \pi}}"),
+}  # fmt: skip
+"""Numbers that are better known as what gives them, in Python and in LaTeX."""
+
+
 def literal(value: Any) -> str:
     """A number, word, dtype or array as Python has it."""
     if isinstance(value, np.ndarray):
@@ -259,6 +305,8 @@ def literal(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
+        if value in ROOTS:
+            return ROOTS[value][0]
         if value != value or value in (np.inf, -np.inf):
             return "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
         return repr(int(value)) if value == int(value) and abs(value) < 1e6 else repr(value)
@@ -301,23 +349,26 @@ LARGEST = 64
 """Elements of a constant that is written out; larger ones are arguments."""
 
 
-def array_text(array: Any) -> str:
+def array_text(array: Any, largest: int = LARGEST) -> str:
     """A constant array as an expression; nothing where it is too large to be written out."""
     size, dtype = array.size, array.dtype
     word = "" if dtype == np.float64 else f", np.{dtype}"
+    shape = literal(array.shape)
     if dtype.kind == "i" and size > 1 and (array.ravel() == np.arange(size)).all():
-        shape = "" if array.ndim == 1 else f".reshape({literal(array.shape)[1:-1].rstrip(',')})"
-        return f"np.arange({size}){shape}"
-    if size and (array == array.flat[0]).all() and array.flat[0] in (0, 1) and dtype.kind == "f":
-        return f"np.{'ones' if array.flat[0] else 'zeros'}({literal(array.shape)}{word})"
+        return f"np.arange({size})" + (f".reshape{shape}" if array.ndim > 1 else "")
+    several = array.ndim == 2 and len(array) > 1
+    if several and dtype.kind == "b" and (array == np.tri(*array.shape, dtype=bool)).all():
+        return f"np.tri({shape[1:-1]}, dtype=bool)"
+    if size and dtype.kind == "f" and (array == array.flat[0]).all() and array.flat[0] in (0, 1):
+        return f"np.{'ones' if array.flat[0] else 'zeros'}({shape}{word})"
+    if size > largest:
+        return ""
     square = array.ndim == 2 and array.shape[0] == array.shape[1]
     if square and dtype.kind == "f" and (array == np.eye(len(array))).all():
         return f"np.eye({len(array)}{', dtype=np.' + str(dtype) if word else ''})"
-    if size <= LARGEST:
-        if not size:
-            return f"np.zeros({literal(array.shape)}{word})"
-        return f"np.array({array.tolist()!r}{word if dtype.kind not in 'ib' else ''})"
-    return ""
+    if not size:
+        return f"np.zeros({shape}{word})"
+    return f"np.array({array.tolist()!r}{word if dtype.kind not in 'ib' else ''})"
 
 
 def _axis(args: tuple[Any, ...]) -> dict[str, Any]:

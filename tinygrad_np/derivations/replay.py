@@ -19,7 +19,8 @@ from ..drawing.names import Names, named
 from ..graph import Node
 from ..recorder import array_name, record_of
 from ..tensor import Tensor
-from .naming import Namer
+from .naming import Namer, shortened
+from .numpy_text import array_text
 from .problem import DerivationError
 
 
@@ -58,7 +59,7 @@ class Replay:
 
     def __init__(self, output: Tensor, names: Names = None) -> None:
         assert output._node is not None
-        self.output: Node = output._node
+        self.tensor, self.output = output, output._node
         self.namer = Namer()
         self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}
@@ -68,7 +69,10 @@ class Replay:
         self._given: dict[int, str] = {}
         self._leaves: dict[Node, Any] = {}
         self._constants: dict[int, tuple[Input, Any]] = {}
-        for name, value in named(names):
+        pairs = list(named(names))
+        short = shortened([name for name, _ in pairs])
+        for long, value in pairs:
+            name = short[long]
             if isinstance(value, Tensor) and value._node is not None:
                 self._leaves[value._node] = name, value.data
             else:
@@ -181,8 +185,8 @@ class Replay:
         if not isinstance(value, np.ndarray) or not value.ndim:
             return value.item() if isinstance(value, np.ndarray) else value
         told = self._given.get(id(value)) or array_name(value)
-        if not told and value.size and (value == value.flat[0]).all() and value.flat[0] in (0, 1):
-            return value  # zeros or ones, such as a first state
+        if not told and value.dtype.kind in "fb" and array_text(value, 0):
+            return value  # zeros or ones, such as a first state, or the triangle of a causal mask
         if not told and (view := self._view(value)) is not None:
             return view
         if id(value) not in self._constants:
@@ -227,6 +231,8 @@ class Replay:
         """An argument that no rule reads: told by the output, or a default that can be checked."""
         if name in ("shape", "dtype"):
             return getattr(node, name)
+        if _SIZES.get(op.name) == name:
+            return node.shape[2:]
         if name == "keepdims":
             [parent] = [parent for parent in node.parents if parent is not None]
             return 0 < len(parent.shape) == len(node.shape)
@@ -242,11 +248,14 @@ class Replay:
                     else "run the forward pass inside `with tg.record():`"
                 )
             )
-        if op.name == "padded" and output.size:
-            [parent] = [parent for parent in node.parents if parent is not None]
-            inside = np.pad(np.ones(parent.shape, bool), kept["pad_width"])
-            return output[~inside][0].item() if not inside.all() else default
         return default
+
+
+_SIZES = {
+    "window_sum": "out", "window_spread": "size", "windows_folded": "size",
+    "convolution_input": "size", "convolution_weight": "kernel",
+}  # fmt: skip
+"""The parameters that say how large the result is."""
 
 
 def _index_of(part: Any, whole: Any) -> tuple[Any, ...] | None:

@@ -21,7 +21,8 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     written = lines.written
     names = arguments(lines)
     inputs = {name: value for name, value in written.inputs.items() if name in names}
-    text = ["import numpy as np", "", ""]
+    everything = "\n".join([row for line in lines.lines for row in line.text])
+    text = _imports(everything)
     head = f"def {function}({', '.join(names)}):"
     text += [head] if len(head) <= 100 else _wrapped(f"def {function}(", names, "):")
     shapes = ", ".join(
@@ -35,7 +36,7 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     here, before = None, ""
     for line in lines.lines:
         if line.backward is not here:
-            if here is None and any(re.search(r"\bn\b", "".join(it.text)) for it in lines.lines):
+            if here is None and re.search(r"\bn\b", everything):
                 text.append(f"    n = len({written.batch})")
             here, before = line.backward, ""
             text.append(f"    # {'Backward' if here else 'Forward'}")
@@ -52,6 +53,18 @@ def source(lines: Lines, function: str = "loss_and_gradients") -> str:
     end = f"    return loss, {{{', '.join(pairs)}}}"
     text += [end] if len(end) <= 100 else _wrapped("    return loss, {", pairs, "}", "    ")
     return "\n".join(text) + "\n"
+
+
+def _imports(text: str) -> list[str]:
+    """What stands above the function."""
+    above = ["import numpy as np"]
+    if re.search(r"\b(math\.|erf\()", text):
+        above = ["import math", "", *above]
+    if "sliding_window_view(" in text:
+        above.append("from numpy.lib.stride_tricks import sliding_window_view")
+    if re.search(r"\berf\(", text):
+        above += ["", "erf = np.vectorize(math.erf, otypes=[float])"]
+    return [*above, "", ""]
 
 
 def comment(line: Line) -> str:

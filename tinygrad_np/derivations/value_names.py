@@ -11,14 +11,16 @@ from ..compiler.program import Call, Value
 from ..definition import Op
 from ..graph import Node
 from .naming import Namer
+from .textbook import added_up
 from .writer import Written
 
-_PRODUCTS = ("matmul", "linear")
+_PRODUCTS = ("matmul", "linear", "convolution")
 _ARRANGING = ("reshape", "transpose", "swapaxes", "ravel", "expand_dims", "squeeze", "negative",
               "moveaxis", "broadcast_to", "astype", "getitem")  # fmt: skip
 _WORDS = {"tanh": "t", "clip": "clipped", "where": "chosen", "isinf": "infinite", "equal": "hits",
           "absolute": "size", "divide": "ratio", "negative": "minus", "power": "powers",
-          "stack": "rows", "concatenate": "joined", "inv": "inverse"}  # fmt: skip
+          "stack": "rows", "concatenate": "joined", "inv": "inverse", "pad": "padded",
+          "sliding_window_view": "windows", "added_up": "padded"}  # fmt: skip
 _HINTS: dict[Any, str] = {
     np.exp: "powers", np.add.reduce: "total", np.maximum.reduce: "largest", np.log: "logs",
     np.subtract: "difference", np.greater: "mask", np.sqrt: "root", np.add: "sums",
@@ -48,6 +50,7 @@ class ValueNames:
         self.layers: dict[Any, int] = {
             node: counts.setdefault(written.values[node], len(counts) + 1) for node in layers
         }
+        self._pieces = {c.args[0] for c in written.program.calls if c.function is added_up}
         for node, value in written.gradients.items():  # several nodes may have the same
             before = self.gradients.get(value)
             if before is None or not (before.name or before in self.layers):
@@ -94,6 +97,11 @@ class ValueNames:
             return found
         if value in self.written.residuals:
             return self.namer.free(self.written.residuals[value])
+        first = made.get(call.args[0]) if isinstance(call.args[0], Value) else None
+        if call.function is np.ndarray.__getitem__ and first and "window" in first.name:
+            return self.namer.free("windows")
+        if call.out.shape and value in self._pieces:
+            return self.namer.free("pieces")
         if call.function is np.subtract:
             other = made.get(call.args[1]) if isinstance(call.args[1], Value) else None
             if other is not None and "maximum.reduce" in other.name:

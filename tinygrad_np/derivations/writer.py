@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,14 @@ from .. import graph, tracing
 from ..compiler import CompileError
 from ..compiler.passes import EXACT
 from ..compiler.program import Call, Program, Value
+from ..compiler.symbol import Symbol
 from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
 from ..tensor import wrap
-from . import arithmetic, reading
+from . import arithmetic, reading, textbook
 from .problem import DerivationError
 from .replay import Replay
-
-
-def _cofactors(x: Any) -> Any:
-    return np.linalg.det(x)[..., None, None] * np.linalg.inv(x).mT
-
-
-def _minors(x: Any, w: Any) -> Any:
-    c = np.linalg.inv(x).mT
-    share = (c * w).sum(axis=(-2, -1), keepdims=True) * c - c @ w.mT @ c
-    return np.linalg.det(x)[..., None, None] * share
-
-
-PLAIN: dict[str, Callable[..., Any]] = {"cofactors": _cofactors, "minors": _minors}
-"""What ops' own helpers compute, as a textbook has it. (The helpers take singular matrices too.)"""
 
 
 class Writer(Tracer):
@@ -44,13 +30,19 @@ class Writer(Tracer):
         self.nodes: list[Node | None] = []  # of each call
         self.forward = 0  # the number of calls of the forward pass
         self._node: Node | None = None  # whose rules are running
+        self._largest: dict[Any, tuple[Any, ...]] = {}  # of which windows: by where these are
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write a call down; helpers of ours are written as the NumPy calls that they stand for."""
-        plain = PLAIN.get(getattr(function, "__name__", "").lstrip("_"))
-        if plain is not None and getattr(function, "__module__", "").startswith("tinygrad_np."):
-            return plain(*args)
-        return super().call(function, args, kwargs)
+        name = textbook.known_as(function)
+        if name in textbook.PLAIN:
+            return textbook.PLAIN[name](*args)
+        if name == "indexing.scattered" and (pooled := self._largest.get(_base(args[1]))):
+            return textbook.to_largest(args[0], *pooled).reshape(args[2])
+        result = super().call(function, args, kwargs)
+        if name == "pooling.places":
+            self._largest[result.variable] = args
+        return result
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Told of each op in the forward pass, when its calls have been made."""
@@ -73,6 +65,11 @@ class Writer(Tracer):
         """Give the last calls to their node."""
         self._own(self._node)
         super().finish()
+
+
+def _base(index: Any) -> Any:
+    """The value of which a traced array is a view."""
+    return index.view[1] if type(index) is Symbol and index.view else None
 
 
 class Written:

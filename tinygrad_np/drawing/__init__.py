@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # imported when something is drawn: import tinygrad_np is to 
     from ..tables import Table
     from .names import Names
     from .render import Drawing
+    from .walk import Lines
 
 SHOW = ("shape", "value", "grad", "rule", "bytes")
 
@@ -23,6 +24,7 @@ def draw(
     collapse: bool | str | Iterable[str] = True,
     max_nodes: int | None = 200,
     names: Names = None,
+    derivation: Lines | None = None,
 ) -> Drawing:
     """The graph that leads to one or several Tensors, as a ``graphviz.Digraph``.
 
@@ -34,7 +36,8 @@ def draw(
     Repeated blocks are folded into one unless ``collapse`` is False; names of scopes make a box of
     each of these. Over ``max_nodes`` (None: no limit) scopes become boxes, the innermost first,
     and then the middle is left out: the drawing says so. ``names`` is a module, or a dict (or
-    pairs) of names and the Tensors and arrays that have them.
+    pairs) of names and the Tensors and arrays that have them. ``derivation`` is that of this graph
+    (see ``tg.derivation``): nodes and edges then have the numbers of its lines, and its names.
 
     Raises TypeError for what is no Tensor, and for names of another form; ValueError for a Tensor
     without a graph, a word that ``show`` does not know, and a scope that is not there.
@@ -42,7 +45,7 @@ def draw(
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
     >>> drawing = tg.draw(tg.tanh(W).sum(), show=("shape", "rule"))
-    >>> "g * (1 - out * out)" in drawing.source
+    >>> "dW = g * (1 - out²)" in drawing.source
     True
     """
     show = (show,) if isinstance(show, str) else tuple(show)
@@ -54,8 +57,12 @@ def draw(
     from .fold import fold
     from .walk import walk
 
-    vertices, notes = fold(walk(tensors, names), collapse, max_nodes)
-    return digraph(vertices, show, rankdir, notes)
+    vertices, notes = fold(walk(tensors, names, derivation), collapse, max_nodes)
+    if derivation is not None:
+        notes.append("(1), (2), …: the lines of the derivation")
+    drawing = digraph(vertices, show, rankdir, notes)
+    drawing.program = "" if derivation is None else derivation.numpy()
+    return drawing
 
 
 def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -10,7 +11,7 @@ from collections.abc import Collection, Mapping
 from .fold import Path, common, prefixes
 from .names import printable
 from .render import Drawing
-from .text import bytes_text, facts, title_text
+from .text import bytes_text, facts, rule_text, title_text
 from .walk import FOLDED, Edge, Vertex
 
 WHITE = {"fontcolor": "white"}
@@ -141,9 +142,7 @@ def _label(vertex: Vertex, show: Collection[str], place: Path) -> str:
 
 def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
     style = {} if edge.rule or vertex.kind in FOLDED else {"style": "dashed"}
-    text = edge.rule
-    if len(vertex.inputs) > 1:
-        text = f"d{edge.input} = {edge.rule}" if edge.rule else edge.input
+    text = rule_text(vertex, edge) or edge.input * (len(vertex.inputs) > 1)
     if "rule" in show and text:
         style |= {"label": _wrap(text), "tooltip": text}
     return style
@@ -164,8 +163,13 @@ def _notes(vertices: list[Vertex], show: Collection[str]) -> list[str]:
     if "bytes" in show and (kept := sum(vertex.kept for vertex in vertices)):
         notes.append(f"the graph keeps {bytes_text(kept)} beside the parameters")
     if "rule" in show:
-        rules = "on the edges: how the gradient g of an op's output becomes its inputs' (dx, dy, …)"
-        notes.append(rules)
+        rules = [edge.rule for vertex in vertices for edge in vertex.inputs]
+        notes.append(
+            "on the edges: the gradient of an op's input (x, y where it has no name), given g, "
+            "the gradient of its output"
+        )
+        if any(re.search(r"\bn\b", rule) for rule in rules):
+            notes.append("n: the count of what is averaged; 1 where it is summed")
     if "grad" in show and any(vertex.gradients for vertex in vertices):
         notes.append("|g|: 2-norm of the gradient")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import string
 from collections.abc import Iterable, Mapping
@@ -86,7 +87,8 @@ def _merge(
         for edge in vertex.inputs:
             source = into.get(edge.source, edge.source)
             if target not in made:
-                known.setdefault((source, edge.input), Edge(source, edge.input, edge.rule))
+                moved = dataclasses.replace(edge, source=source)
+                known.setdefault((source, edge.input), moved)
             elif source is not target:
                 known.setdefault((source, ""), Edge(source))
     for vertex, known in edges.items():

@@ -15,7 +15,7 @@ import graphviz
 import numpy as np
 
 from ..tensor import Array
-from .text import facts, number_text, time_text, title_text
+from .text import facts, number_text, rule_text, time_text, title_text
 from .walk import Vertex
 
 FilePath = str | PathLike[str]
@@ -33,11 +33,13 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     """
 
     vertices: Sequence[Vertex] = ()
+    program: str = ""
+    """The derivation whose lines the numbers mean."""
 
     def copy(self) -> Drawing:
         """Another one, to be changed without changing this one."""
         other: Drawing = super().copy()
-        other.vertices = self.vertices
+        other.vertices, other.program = self.vertices, self.program
         return other
 
     def pipe(self, format: str | None = None, *, encoding: str | None = None, **kwargs: Any) -> Any:
@@ -89,12 +91,14 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     def to_html(self, path: FilePath | None = None) -> EmbeddedPage | None:
         """Write one self-contained page: pan, zoom, search, and click a node for all about it.
 
-        Without a path it returns the page, which notebooks show.
+        Without a path it returns the page, which notebooks show. The derivation that the drawing
+        was made with stands beside it, with its lines' numbers.
         """
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
         svg = self.pipe("svg", encoding="utf-8")
         text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # no </script> inside
         page = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+        page = page.replace("<!--program-->", _listing(self.program))
         page = page.replace("<!--svg-->", svg[svg.index("<svg") :]).replace("<!--data-->", text)
         if path is None:
             return EmbeddedPage(page)
@@ -113,6 +117,15 @@ class EmbeddedPage(str):
             f'<iframe srcdoc="{html.escape(self)}" style="width:100%; height:{self.height}px; '
             'border:1px solid #8884" title="graph"></iframe>'
         )
+
+
+def _listing(program: str) -> str:
+    """A program with the numbers of its lines in the margin, without comments, as HTML."""
+    rows = [
+        f'<li id="line{i}" value="{i}">{html.escape(row.partition("  # ")[0])}</li>'
+        for i, row in enumerate(program.splitlines(), 1)
+    ]
+    return f"<h3>Derivation</h3><ol>{''.join(rows)}</ol>" if rows else ""
 
 
 def _embedded(source: str, format: str, engine: str, failure: str) -> bytes:
@@ -149,14 +162,17 @@ def _data(vertex: Vertex) -> dict[str, Any]:
         **facts(vertex),
         "time": time_text(vertex.seconds),
     }
+    inputs = [{"key": e.source.key, "rule": rule_text(vertex, e), "line": e.line}
+              for e in vertex.inputs]  # fmt: skip
     histograms = _histogram("Values", vertex.values) + _histogram("Gradient", vertex.gradients)
     return {
         "title": title,
         "kind": vertex.kind,
-        "words": " ".join([title, vertex.kind, *vertex.scope, *(e.rule for e in vertex.inputs)]),
+        "line": vertex.line,
+        "words": " ".join([title, vertex.kind, *vertex.scope, *(e["rule"] for e in inputs)]),
         "facts": [item for item in told.items() if item[1]],
         "histograms": histograms,
-        "inputs": [{"key": e.source.key, "input": e.input, "rule": e.rule} for e in vertex.inputs],
+        "inputs": inputs,
     }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from ..shapes import Shape
 from ..tables import Table
 from ..tensor import Array
-from .walk import Vertex
+from .formulas import equation, variables
+from .walk import Edge, Vertex
 
 
 def table(vertices: list[Vertex]) -> Table:
@@ -56,7 +57,8 @@ def time_text(seconds: float | None) -> str:
 def title_text(vertex: Vertex) -> str:
     """What a vertex is called: an op by its own name, if it has one, and its op's."""
     title = range_text(vertex.title, vertex.last or vertex.title)
-    return f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
+    named = f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
+    return named if vertex.line is None else f"({vertex.line}) {named}"
 
 
 def range_text(first: str, last: str) -> str:
@@ -69,6 +71,17 @@ def range_text(first: str, last: str) -> str:
     if a[::2] != b[::2]:
         return f"{first} … {last}"
     return "".join(x if x == y else f"{x}…{y}" for x, y in zip(a, b, strict=True))
+
+
+def rule_text(vertex: Vertex, edge: Edge) -> str:
+    """How the gradient of a vertex becomes that of an input; nothing for a constant."""
+    if not edge.rule:
+        return ""
+    named = [(e.input, "" if e.source.last else e.source.name) for e in vertex.inputs]
+    if vertex.name and not vertex.last:
+        named.append(("out", vertex.name))
+    text = equation(edge.rule, edge.input, edge.axes, tuple(variables(named).items()))
+    return text if edge.line is None else f"({edge.line}) {text}"
 
 
 def facts(vertex: Vertex) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,18 +16,33 @@ from ..nn import Module
 from ..recorder import Record, array_name, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
+from .formulas import summed_axes
 from .names import Names, named, printable
 
 FOLDED = ("collapsed scope", "left out")
 
 
+class Lines(Protocol):
+    """A graph's forward and backward pass, written out in numbered lines (a ``Derivation``)."""
+
+    def numpy(self) -> str: ...
+    def line_of(self, tensor: Node, gradient: bool = False) -> int | None: ...
+    def name_of(self, node: Node) -> str: ...
+
+
 @dataclass(eq=False)
 class Edge:
-    """A use of ``source`` as an op's input, and the rule by which its gradient comes back."""
+    """A use of ``source`` as an op's input, and the rule by which its gradient comes back.
+
+    The rule is in terms of the op's own names; ``axes`` are those along which the input was
+    broadcast, over which its gradient is summed; ``line`` is that of a derivation.
+    """
 
     source: Vertex
     input: str = ""
     rule: str = ""
+    axes: tuple[int, ...] = ()
+    line: int | None = None
 
 
 @dataclass(eq=False)
@@ -36,7 +51,8 @@ class Vertex:
 
     ``kind`` is parameter, input, constant, op, output or loss, or one of ``FOLDED``. ``values`` and
     ``gradients`` are the arrays that are known, ``kept`` the bytes that the graph keeps for the
-    op's rules; ``bad``: nan or inf is among the arrays; ``trouble``: and it came up here.
+    op's rules; ``bad``: nan or inf is among the arrays; ``trouble``: and it came up here; ``line``
+    is the line of a derivation that computes it.
     """
 
     kind: str
@@ -56,6 +72,7 @@ class Vertex:
     bad: bool = False
     trouble: str = ""
     key: str = ""
+    line: int | None = None
 
     @property
     def is_op(self) -> bool:
@@ -63,7 +80,9 @@ class Vertex:
         return self.kind not in ("parameter", "input", "constant")
 
 
-def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex]:
+def walk(
+    tensors: Tensor | Iterable[Tensor], names: Names = None, lines: Lines | None = None
+) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
 
     Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
@@ -78,7 +97,7 @@ def walk(tensors: Tensor | Iterable[Tensor], names: Names = None) -> list[Vertex
         roots.setdefault(tensor._node, tensor)
     if not roots:
         raise ValueError("there is no Tensor to draw")
-    walker = _Walker(names)
+    walker = _Walker(names, lines)
     vertices = [walker.visit(node) for node in reversed(graph.reachable(roots))]
     for node, tensor in roots.items():
         vertex = walker.vertices[node]
@@ -110,12 +129,12 @@ def _listed(tensors: Any) -> list[Tensor]:
 class _Walker:
     """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, lines: Lines | None) -> None:
+        self.lines = lines
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
         self.left: dict[Any, int] = {}  # bytes not counted yet: of arrays' owners, and of views
         self.names: dict[int, str] = {}
-        self.rules: dict[tuple[Any, ...], str] = {}
         for name, value in named(names):
             if isinstance(value, Tensor) and value._node is not None:
                 vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
@@ -126,6 +145,9 @@ class _Walker:
         """Make the node's vertex, and those of the constants it used."""
         vertex, seen = self.vertices.setdefault(node, Vertex("parameter", "")), record_of(node)
         vertex.name = vertex.name or printable(node.name or "")
+        if self.lines is not None:
+            vertex.name = vertex.name or self.lines.name_of(node)
+            vertex.line = self.lines.line_of(node)
         vertex.title = vertex.name or "parameter"
         vertex.shape, vertex.dtype = node.shape, str(node.dtype)
         _learn(vertex.gradients, seen.gradient if node.op else node.grad)
@@ -140,53 +162,33 @@ class _Walker:
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
         """Add the node's inputs, and learn what its saved values tell."""
         kept, count = node.saved or seen.saved or (), len(node.parents)
-        saved = originals(kept, node.originals)
-        operands = (*(seen.operands or saved[:count]), *(None,) * count)[:count]
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
+        size = count + 1 + (len(op.extras) if op else 0)
+        # A backward pass releases what was saved, but not what somebody else holds.
+        saved = originals(kept or (None,) * size, node.originals)
+        operands = seen.operands or saved[:count]
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
         extras = dict(zip(op.extras, saved[count + 1 :], strict=False)) if op else {}
-        inputs = enumerate(zip(node.parents, operands, names, strict=True))
-        for i, (parent, operand, name) in inputs:
+        for parent, operand, name in zip(node.parents, operands, names, strict=True):
             if parent is not None:
                 _learn(self.vertices[parent].values, operand)
-                rule = self.rule(op, i, node, operands, extras) if op else ""
-                vertex.inputs.append(Edge(self.vertices[parent], name, rule))
+                edge = Edge(self.vertices[parent], name)
+                if op is not None:
+                    edge.rule = op.formula(op.variadic or name)
+                    edge.axes = summed_axes(op, edge.rule, parent.shape, node.shape)
+                if self.lines is not None:
+                    edge.line = self.lines.line_of(parent, gradient=True)
+                vertex.inputs.append(edge)
                 if parent.op is None:  # a parameter: it is not the graph that keeps it
                     self.left[id(_owner(operand))] = 0
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
-        if saved:
-            _learn(vertex.values, saved[count])
+        _learn(vertex.values, saved[count])
         residual = op.residual[0] if op and op.residual else None
         for name, value in extras.items():
             if isinstance(value, np.ndarray) and name != residual:  # labels, indices, masks
                 vertex.inputs.append(Edge(self.constant(value, name), name))
         vertex.kept = self.bytes_of(kept)
-
-    def rule(
-        self, op: Op, i: int, node: Node, operands: tuple[Any, ...], extras: dict[str, Any]
-    ) -> str:
-        """The rule in its own words; where it has several cases, the one that holds here."""
-        name = op.variadic or op.inputs[i]
-        # Zeros stand for arrays that are gone: cases differ by the shapes of arrays, or by values.
-        given = [
-            _zeros(parent) if value is None and parent else value
-            for value, parent in zip(operands, node.parents, strict=True)
-        ]
-        key: tuple[Any, ...] = (op, name)
-        if op.gradients[name].__name__ != "<lambda>":
-            told = (i, *given, *extras.values())
-            key += tuple(str(getattr(value, "shape", value)) for value in told)
-        if key not in self.rules:
-            out = _zeros(node)
-            values: dict[str, Any] = {"g": out, "out": out, "i": i}
-            if op.variadic:
-                values[op.variadic] = given
-            else:
-                for word, value in zip(op.inputs, given, strict=True):
-                    values |= {word: value, f"{word}_shape": np.shape(value)}
-            self.rules[key] = op.formula(name, values | extras)
-        return self.rules[key]
 
     def constant(self, value: Any, hint: str) -> Vertex:
         """The vertex of what needs no gradient: an input, or a mere number (a constant)."""
@@ -221,10 +223,6 @@ class _Walker:
 def _owner(value: Any) -> Any:
     base = getattr(value, "base", None)
     return value if base is None else base
-
-
-def _zeros(node: Node) -> Array:
-    return np.broadcast_to(np.zeros((), node.dtype), node.shape)
 
 
 def _learn(known: list[Array], value: Any) -> None:

@@ -13,5 +13,13 @@ from .numpy_loops import loop as loop
 from .order import sums_alike as sums_alike
 from .report import describe as describe
 
-RUNTIME = Path(__file__).with_name("runtime.h").read_text(encoding="utf-8")
+
+def _text(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+RUNTIME = _text("runtime.h")
 """C text that generated source begins with, after ``#define BLAS_INT`` (see ``blas_integer``)."""
+PARALLEL, VECTORS = _text("parallel.h"), _text("vectors.h")
+CONVOLUTION, POOLING, PRODUCT = map(_text, ("convolution.h", "pooling.h", "product.h"))
+"""What some programs have besides. REAL in it stands for float or double."""

@@ -40,6 +40,10 @@ enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 }; /* CBLAS's words */
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+/* Functions whose sizes are constants where they are called, and loops of a few runs. */
+#define INSIDE static inline __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 16")
+
 /* Which of NumPy's floating-point warnings are due: flags of the processor. */
 #ifdef __x86_64__
 #include <xmmintrin.h>

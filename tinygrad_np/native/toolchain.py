@@ -75,7 +75,7 @@ class Compiler:
 
     def _run(self, flags: Iterable[str], folder: Path) -> tuple[int, str]:
         """The exit code, and what was said. What the compiler starts itself is ended with it."""
-        command = [*self.command, *flags, "program.c", "-o", "program.so", "-lm"]
+        command = [*self.command, *flags, "program.c", "-o", "program.so", "-lm", "-pthread"]
         # Into a file: a pipe would be waited for as long as any descendant holds it.
         with (folder / "messages").open("w+", encoding="utf-8", errors="replace") as messages:
             process = subprocess.Popen(

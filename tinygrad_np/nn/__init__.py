@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from ..hints import of_name
+from .. import hints
 from .activation import CELU as CELU
 from .activation import ELU as ELU
 from .activation import GELU as GELU
@@ -90,4 +90,4 @@ from .pooling import Upsample as Upsample
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(of_name(__name__, name), name=name)
+    raise AttributeError(hints.of_name(__name__, name), name=name)

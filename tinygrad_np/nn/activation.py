@@ -35,11 +35,16 @@ Softshrink = as_module(__name__, "Softshrink", rectifier.softshrink)
 Softsign = as_module(__name__, "Softsign", activation.softsign)
 Tanh = as_module(__name__, "Tanh", tanh)
 Tanhshrink = as_module(__name__, "Tanhshrink", activation.tanhshrink)
-Threshold = as_module(__name__, "Threshold", rectifier.threshold)
+Threshold = as_module(__name__, "Threshold", rectifier.threshold, given="1.0, 0.0")
 
 
 class PReLU(Module):
-    """``tg.prelu`` with a trained ``weight``: one, or one for each feature."""
+    """``tg.prelu`` with a trained ``weight``: one, or one for each feature.
+
+    >>> import tinygrad_np as tg
+    >>> tg.nn.PReLU()([-2.0, 3.0]).tolist()
+    [-0.5, 3.0]
+    """
 
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float32

@@ -37,7 +37,13 @@ class _Listed(Module):
 
 
 class Sequential(_Listed):
-    """Modules one after the other; their names are their numbers."""
+    """Modules one after the other; their names are their numbers.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> net = tg.nn.Sequential(tg.nn.Linear(4, 3), tg.nn.ReLU(), tg.nn.Linear(3, 2))
+    >>> net(np.ones((5, 4), np.float32)).shape
+    (5, 2)
+    """
 
     def __init__(self, *modules: Module) -> None:
         self.modules = [_check("Sequential", module) for module in modules]

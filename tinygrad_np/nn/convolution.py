@@ -80,7 +80,12 @@ class _Conv(_Convolution):
 
 
 class Conv1d(_Conv):
-    """``tg.conv1d`` with a trained ``weight`` (O, C / groups, K) and ``bias`` (O,)."""
+    """``tg.conv1d`` with a trained ``weight`` (O, C / groups, K) and ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.Conv1d(3, 8, kernel_size=5)(np.ones((2, 3, 20), np.float32)).shape
+    (2, 8, 16)
+    """
 
     axes, function = 1, staticmethod(convolution.conv1d)
 
@@ -103,7 +108,12 @@ class Conv2d(_Conv):
 
 
 class Conv3d(_Conv):
-    """``tg.conv3d`` with a trained ``weight`` (O, C / groups, KD, KH, KW) and ``bias`` (O,)."""
+    """``tg.conv3d`` with a trained ``weight`` (O, C / groups, KD, KH, KW) and ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.Conv3d(1, 4, kernel_size=3)(np.ones((2, 1, 5, 5, 5), np.float32)).shape
+    (2, 4, 3, 3, 3)
+    """
 
     axes, function = 3, staticmethod(convolution.conv3d)
 
@@ -141,12 +151,23 @@ class _ConvTranspose(_Convolution):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """``tg.conv_transpose1d`` with a trained ``weight`` (C, O / groups, K) and ``bias`` (O,)."""
+    """``tg.conv_transpose1d`` with a trained ``weight`` (C, O / groups, K) and ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.ConvTranspose1d(3, 2, kernel_size=4, stride=2)(np.ones((1, 3, 5), np.float32)).shape
+    (1, 2, 12)
+    """
 
     axes, function = 1, staticmethod(convolution.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """``tg.conv_transpose2d`` with a trained ``weight`` (C, O / groups, KH, KW), ``bias`` (O,)."""
+    """``tg.conv_transpose2d`` with a trained ``weight`` (C, O / groups, KH, KW), ``bias`` (O,).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> layer = tg.nn.ConvTranspose2d(3, 2, kernel_size=2, stride=2)
+    >>> layer(np.ones((1, 3, 4, 4), np.float32)).shape
+    (1, 2, 8, 8)
+    """
 
     axes, function = 2, staticmethod(convolution.conv_transpose2d)

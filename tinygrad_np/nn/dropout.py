@@ -11,7 +11,13 @@ from .module import Module
 
 
 class Dropout(Module):
-    """Inverted dropout with probability ``p`` while training, nothing in ``eval`` mode."""
+    """Inverted dropout with probability ``p`` while training, nothing in ``eval`` mode.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> dropout = tg.nn.Dropout(0.5, rng=1)
+    >>> dropout(np.ones(4)).tolist(), dropout.eval()(np.ones(4)).tolist()
+    ([2.0, 2.0, 0.0, 2.0], [1.0, 1.0, 1.0, 1.0])
+    """
 
     def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
         if not 0 <= p <= 1:
@@ -29,7 +35,12 @@ class Dropout(Module):
 
 
 class Dropout2d(Dropout):
-    """``Dropout`` of whole channels of images."""
+    """``Dropout`` of whole channels of images.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.Dropout2d(0.5, rng=2)(np.ones((1, 3, 1, 2))).tolist()
+    [[[[0.0, 0.0]], [[0.0, 0.0]], [[2.0, 2.0]]]]
+    """
 
     def forward(self, x: Operand) -> Tensor:
         """See ``tg.dropout2d``."""

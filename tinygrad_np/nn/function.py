@@ -45,14 +45,30 @@ class Function(Module):
 
 
 def as_module(
-    module: str, name: str, function: Callable[..., Any], inputs: int = 1
-) -> type[Function]:
-    """A class for a function of so many inputs, defined in ``module``, where pickle finds it."""
+    module: str, name: str, function: Callable[..., Any], inputs: int = 1, *,
+    given: str = "", example: str = "np.array([[-1.0, 2.0]])",
+) -> type[Function]:  # fmt: skip
+    """A class for a function of so many inputs, defined in ``module``, where pickle finds it.
+
+    ``given`` and ``example`` are the settings and the inputs of the docstring's example.
+    """
     found = inspect.signature(function).parameters
     usual = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = [(key, p) for key, p in found.items() if p.kind in usual][inputs:]
     return type(name, (Function,), {
         "function": staticmethod(function), "inputs": inputs, "settings": dict(parameters),
-        "__doc__": f"``tg.{function.__name__}`` as a module.",
+        "__doc__": _EXAMPLE.format(
+            name=name, function=function.__name__, given=given, example=example,
+            both=f"{example}, {given}".rstrip(", "),
+        ),
         "__module__": module,
     })  # fmt: skip
+
+
+_EXAMPLE = """``tg.{function}`` as a module.
+
+>>> import numpy as np, tinygrad_np as tg
+>>> out = tg.nn.{name}({given})({example})
+>>> bool((out == tg.{function}({both})).all())
+True
+"""

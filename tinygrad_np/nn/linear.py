@@ -86,7 +86,12 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """Gives back what it gets."""
+    """Gives back what it gets.
+
+    >>> import tinygrad_np as tg
+    >>> tg.nn.Identity()([1.0, 2.0]).tolist()
+    [1.0, 2.0]
+    """
 
     def forward(self, x: Operand) -> Tensor:
         """x itself."""

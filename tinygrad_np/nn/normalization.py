@@ -115,13 +115,23 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """``tg.batch_norm`` of images (N, features, H, W), with running statistics as buffers."""
+    """``tg.batch_norm`` of images (N, features, H, W), with running statistics as buffers.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.BatchNorm2d(3)(np.ones((2, 3, 4, 4))).shape
+    (2, 3, 4, 4)
+    """
 
     ndims = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """``tg.batch_norm`` of volumes (N, features, D, H, W), with running statistics as buffers."""
+    """``tg.batch_norm`` of volumes (N, features, D, H, W), with running statistics as buffers.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.BatchNorm3d(3)(np.ones((2, 3, 2, 4, 4))).shape
+    (2, 3, 2, 4, 4)
+    """
 
     ndims = (5,)
 
@@ -161,13 +171,23 @@ class _InstanceNorm(_Running):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """``tg.instance_norm`` of (N, features, length), or without the batch."""
+    """``tg.instance_norm`` of (N, features, length), or without the batch.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.InstanceNorm1d(3)(np.ones((2, 3, 4))).shape
+    (2, 3, 4)
+    """
 
     ndims = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """``tg.instance_norm`` of images (N, features, H, W), or without the batch."""
+    """``tg.instance_norm`` of images (N, features, H, W), or without the batch.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.InstanceNorm2d(3)(np.ones((2, 3, 4, 4))).shape
+    (2, 3, 4, 4)
+    """
 
     ndims = (3, 4)
 
@@ -213,7 +233,12 @@ class LayerNorm(_LastAxes):
 
 
 class RMSNorm(_LastAxes):
-    """``tg.rms_norm`` with a trained ``weight`` of ``normalized_shape``."""
+    """``tg.rms_norm`` with a trained ``weight`` of ``normalized_shape``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.RMSNorm(4)(np.ones((2, 4))).shape
+    (2, 4)
+    """
 
     def __init__(
         self,
@@ -233,7 +258,12 @@ class RMSNorm(_LastAxes):
 
 
 class GroupNorm(Module):
-    """``tg.group_norm`` with a trained ``weight`` and ``bias`` for each feature."""
+    """``tg.group_norm`` with a trained ``weight`` and ``bias`` for each feature.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.nn.GroupNorm(2, 4)(np.ones((2, 4, 3))).shape
+    (2, 4, 3)
+    """
 
     def __init__(
         self,

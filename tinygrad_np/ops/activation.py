@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import REAL, case, distinct, normal, uniform
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from .elementwise import floats, like, multiply, negative, tanh, wide
 from .shape import split
@@ -33,21 +34,31 @@ def sigmoid(x: Value) -> Value:
         return 1 / (1 + np.exp(-floats(x)))
 
 
-@op(cases=REAL, analytic=False, x=lambda g, x: g * OPS["sigmoid"](0.0 - x))
+@op(cases=REAL, analytic=False, x=said("g * sigmoid(-x)", lambda g, x: g * OPS["sigmoid"](0.0 - x)))
 def log_sigmoid(x: Value) -> Value:
-    """log(sigmoid(x)), precise for large negative x. Gradient: g sigmoid(-x)."""
+    """log(sigmoid(x)), precise for large negative x. Gradient: g sigmoid(-x).
+
+    >>> import tinygrad_np as tg
+    >>> tg.log_sigmoid([-1000.0, 0.0]).data.round(4).tolist()
+    [-1000.0, -0.6931]
+    """
     x = floats(x)
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: (
+    x=said("where(x > 0, g, g * alpha * exp(x))", lambda g, x, alpha: (
         g * np.where(x > 0, 1, alpha * np.exp(np.where(x > 0, 0, x))).astype(g.dtype)
-    ),
+    )),
 )  # fmt: skip
 def elu(x: Value, alpha: float = 1.0) -> Value:
-    """x where positive, else alpha (exp(x) - 1). (Clevert, Unterthiner, Hochreiter 2016.)"""
+    """x where positive, else alpha (exp(x) - 1). (Clevert, Unterthiner, Hochreiter 2016.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.elu([-1.0, 2.0]).data.round(4).tolist()
+    [-0.6321, 2.0]
+    """
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
@@ -63,6 +74,7 @@ def _gate(x: Any, approximate: str) -> Any:
 
 
 def _gelu_x(g: Any, x: Any, gate: Any, approximate: str) -> Any:
+    """g * (gate + x * slope of the gate)"""
     if approximate == "none":
         return g * (gate + np.clip(x, -40.0, 40.0) * density(x))
     near = np.clip(x, -10.0, 10.0)
@@ -94,11 +106,17 @@ def gelu(x: Value, approximate: str = "none") -> Value:
 
 @composite(cases=REAL)
 def silu(x: Operand) -> Tensor:
-    """x sigmoid(x), also called swish. (Elfwing, Uchibe, Doya 2017.)"""
+    """x sigmoid(x), also called swish. (Elfwing, Uchibe, Doya 2017.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.silu([-1.0, 2.0]).data.round(4).tolist()
+    [-0.2689, 1.7616]
+    """
     return multiply(x, sigmoid(x))
 
 
 def _softplus_x(g: Any, x: Any, beta: float, threshold: float) -> Any:
+    """g * sigmoid(beta * x)"""
     steep = x * beta > threshold
     return g * np.where(steep, 1, OPS["sigmoid"](beta * np.where(steep, 0, x))).astype(g.dtype)
 
@@ -111,6 +129,10 @@ def softplus(x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
     """log(1 + exp(beta x)) / beta without overflow; x itself where beta x is above ``threshold``.
 
     ``threshold=float("inf")`` gives every digit. Gradient: g sigmoid(beta x), g above it.
+
+    >>> import tinygrad_np as tg
+    >>> tg.softplus([-1.0, 1000.0]).data.round(4).tolist()
+    [0.3133, 1000.0]
     """
     given, x = x, floats(x)
     scaled = x * beta
@@ -121,36 +143,61 @@ def softplus(x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
 
 @composite(cases=REAL, analytic=False)
 def mish(x: Operand) -> Tensor:
-    """x tanh(softplus(x)). (Misra 2019.)"""
+    """x tanh(softplus(x)). (Misra 2019.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.mish([-1.0, 2.0]).data.round(4).tolist()
+    [-0.3034, 1.944]
+    """
     return multiply(x, tanh(softplus(x)))
 
 
 @composite(cases=REAL, analytic=False)
 def selu(x: Operand) -> Tensor:
-    """1.0507 elu(x, 1.6733), which keeps mean 0 and variance 1. (Klambauer et al. 2017.)"""
+    """1.0507 elu(x, 1.6733), which keeps mean 0 and variance 1. (Klambauer et al. 2017.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.selu([-1.0, 2.0]).data.round(4).tolist()
+    [-1.1113, 2.1014]
+    """
     return multiply(elu(x, 1.6732632423543772), 1.0507009873554805)
 
 
 @op(
     cases=[*REAL, case(normal(3), 0.5)], analytic=False,
-    x=lambda g, x, alpha: g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(
-        g.dtype
-    ),
+    x=said("where(x > 0, g, g * exp(x / alpha))", lambda g, x, alpha: (
+        g * np.where(x > 0, 1, np.exp(np.where(x > 0, 0, x / alpha))).astype(g.dtype)
+    )),
 )  # fmt: skip
 def celu(x: Value, alpha: float = 1.0) -> Value:
-    """x where positive, else alpha (exp(x / alpha) - 1). (Barron 2017.)"""
+    """x where positive, else alpha (exp(x / alpha) - 1). (Barron 2017.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.celu([-1.0, 2.0]).data.round(4).tolist()
+    [-0.6321, 2.0]
+    """
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
 
 
 @op(cases=REAL, x=lambda g, x: g * np.tanh(x) * np.tanh(x))
 def tanhshrink(x: Value) -> Value:
-    """x - tanh(x). Gradient: g tanh(x)²."""
+    """x - tanh(x). Gradient: g tanh(x)².
+
+    >>> import tinygrad_np as tg
+    >>> tg.tanhshrink([0.0, 2.0]).data.round(4).tolist()
+    [0.0, 1.036]
+    """
     return x - np.tanh(x)
 
 
 @op(cases=REAL, analytic=False, x=lambda g, x: g / (1 + np.abs(x)) / (1 + np.abs(x)))
 def softsign(x: Value) -> Value:
-    """x / (1 + |x|). Gradient: g / (1 + |x|)²."""
+    """``x / (1 + |x|)``. Gradient: ``g / (1 + |x|)²``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.softsign([-1.0, 3.0]).tolist()
+    [-0.5, 0.75]
+    """
     return x / (1 + np.abs(x))
 
 
@@ -159,6 +206,10 @@ def glu(x: Operand, axis: int = -1) -> Tensor:
     """The first half of x along ``axis`` times the sigmoid of the second. (Dauphin et al. 2017.)
 
     Raises ValueError where the axis has no even length.
+
+    >>> import tinygrad_np as tg
+    >>> tg.glu([1.0, 2.0, 0.0, 0.0]).tolist()
+    [0.5, 1.0]
     """
     length = np.shape(x)[axis]
     if length % 2:
@@ -186,6 +237,13 @@ def by_rows(x: Value, axis: int = -1) -> Value:
     return x if order == "K" else np.positive(x, order=order)
 
 
+def largest(x: Value, axis: int = -1) -> Value:
+    """The largest elements along ``axis``, which is kept; -inf where there are none."""
+    if x.shape[axis]:
+        return x.max(axis=axis, keepdims=True)
+    return x.max(axis=axis, keepdims=True, initial=-np.inf)
+
+
 _ROWS = [
     case(normal(3, 4)),
     case(normal(3, 4), axis=0),
@@ -204,15 +262,20 @@ def softmax(x: Value, axis: int = -1) -> Value:
     [0.5, 0.5]
     """
     rows = by_rows(x, axis)
-    powers = np.exp(rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf))
+    powers = np.exp(rows - largest(rows.real, axis))
     return like(powers / powers.sum(axis=axis, keepdims=True), x)
 
 
 @op(cases=_ROWS, x=lambda g, out, axis: g - np.exp(out) * wide(g).sum(axis=axis, keepdims=True))
 def log_softmax(x: Value, axis: int = -1) -> Value:
-    """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg."""
+    """log(softmax(x)) along ``axis``, precise where softmax is 0. Gradient: g - softmax Σg.
+
+    >>> import tinygrad_np as tg
+    >>> tg.log_softmax([0.0, 1000.0]).tolist()
+    [-1000.0, 0.0]
+    """
     rows = by_rows(x, axis)
-    shifted = rows - rows.real.max(axis=axis, keepdims=True, initial=-np.inf)
+    shifted = rows - largest(rows.real, axis)
     if not x.size:  # the log of no shares
         return like(shifted, x)
     return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)
@@ -220,5 +283,10 @@ def log_softmax(x: Value, axis: int = -1) -> Value:
 
 @composite(cases=_ROWS)
 def softmin(x: Operand, axis: int = -1) -> Tensor:
-    """softmax(-x) along ``axis``."""
+    """softmax(-x) along ``axis``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.softmin([0.0, 1.0]).data.round(4).tolist()
+    [0.7311, 0.2689]
+    """
     return softmax(negative(x), axis)

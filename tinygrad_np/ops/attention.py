@@ -13,8 +13,8 @@ from ..definition import OPS, Value, composite, op
 from ..random import dropout
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
-from .activation import softmax
-from .elementwise import add, multiply, where
+from .activation import by_rows, largest, softmax
+from .elementwise import add, like, multiply, where, wide
 from .linalg import matmul
 from .shape import swapaxes
 
@@ -34,6 +34,7 @@ def _check_indices(index: Any, count: int, name: str) -> None:
 
 
 def _embedding_weight(g: Any, index: Any, weight_shape: Shape, padding_idx: int | None) -> Any:
+    """g, added up for each row of index"""
     if padding_idx is not None:
         index = tracing.as_array(index)
         g = np.where((index == padding_idx % weight_shape[0])[..., None], 0, g)
@@ -88,6 +89,32 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
     return (index[..., None] == np.arange(num_classes)).astype(np.int64)
 
 
+def _masked_softmax_x(g: Any, out: Any, mask: Any) -> Any:
+    """out * (g - (g * out).sum(axis=-1, keepdims=True))"""
+    # The mask is named, and so kept, for derivations; where it does not hold, out is 0.
+    return out * (g - (wide(g) * out).sum(axis=-1, keepdims=True))
+
+
+@op(
+    cases=[case(normal(2, 3, 4), booleans(3, 4)), case(normal(3, 4), booleans(3, 1)),
+           case(normal(2, 2), np.tri(2, dtype=bool)), case(normal(2, 0), booleans(2, 0))],
+    x=_masked_softmax_x,
+)  # fmt: skip
+def masked_softmax(x: Value, mask: Any) -> Value:
+    """The softmax along the last axis over the elements where ``mask`` holds; 0 elsewhere.
+
+    Rows without such an element are 0. Gradient: out (g - sum(g out)), which is 0 where out is.
+
+    >>> import tinygrad_np as tg
+    >>> tg.OPS["masked_softmax"].function([[1.0, 9.0, 1.0]], [True, False, True]).tolist()
+    [[0.5, 0.0, 0.5]]
+    """
+    rows = by_rows(np.where(mask, x, -np.inf))
+    powers = np.exp(rows - np.maximum(largest(rows.real), np.finfo(rows.dtype).min))
+    total = powers.sum(axis=-1, keepdims=True)  # at least exp(0), or 0
+    return like(powers / np.where(total == 0, 1, total), x)
+
+
 @composite(
     cases=[case(normal(2, 3, 4), normal(2, 5, 4)), case(normal(3, 2), normal(3, 2), None, True),
            case(normal(2, 3), normal(4, 3), booleans(2, 4), scale=0.5),
@@ -104,6 +131,11 @@ def attention_weights(
     ``attn_mask`` broadcasts to (..., L, S): booleans, where True means to take part, or numbers to
     be added. ``is_causal``: query i sees keys 0..i. ``scale`` is 1 / √E by default. The weights of
     a query that sees nothing are 0.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> weights = tg.attention_weights(np.eye(2), np.eye(2), is_causal=True)
+    >>> weights.data.round(2).tolist()
+    [[1.0, 0.0], [0.33, 0.67]]
     """
     size = np.shape(query)[-1]
     factor = (1 / math.sqrt(size) if size else 1.0) if scale is None else scale
@@ -112,18 +144,15 @@ def attention_weights(
         if attn_mask is not None:
             raise ValueError("attention: give attn_mask or is_causal=True, not both")
         attn_mask = np.tri(*scores.shape[-2:], dtype=bool)
-        return softmax(where(attn_mask, scores, -np.inf))
     if attn_mask is None:
         return softmax(scores)
     mask: Any = tracing.as_array(plain(attn_mask))
     if mask.dtype == bool:
-        blind = ~mask.any(axis=-1, keepdims=True)
-        scores = where(mask | blind, scores, -np.inf)
-    else:
-        blind = (mask == -np.inf).all(axis=-1, keepdims=True)
-        added = where(blind, 0.0, attn_mask)
-        real = added.dtype.kind != "c"  # complex steps stay what they are
-        scores = add(scores, added.astype(scores.dtype) if real else added)
+        return OPS["masked_softmax"].function(scores, mask)
+    blind = (mask == -np.inf).all(axis=-1, keepdims=True)
+    added = where(blind, 0.0, attn_mask)
+    real = added.dtype.kind != "c"  # complex steps stay what they are
+    scores = add(scores, added.astype(scores.dtype) if real else added)
     return where(blind, 0.0, softmax(scores))
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from ..tracing import pure
 from .elementwise import add, like, wide
@@ -36,7 +37,7 @@ __all__ = [
 
 
 @pure
-def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
+def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
     kernel = weight.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, pads, dilation)
     dtype = np.result_type(wide(x), weight)
@@ -51,7 +52,7 @@ def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, g
 
 
 @pure
-def _transposed(
+def transpose_convolve(
     y: Any, weight: Any, size: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
     kernel = weight.shape[2:]
@@ -74,7 +75,7 @@ def _transposed(
 
 
 @pure
-def _correlate(
+def correlate(
     y: Any, x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int,
 ) -> Any:  # fmt: skip
     dtype = np.result_type(wide(y), x)
@@ -122,13 +123,22 @@ _FULL: tuple[Any, ...] = ((2, 1), ((1, 0), (1, 2)), (1, 2), 2)
         case(normal(2, 1, 4, 4), normal(2, 1, 3, 3), normal(2), (1, 1), ((1, 1), (1, 1)), (1, 1)),
         case(normal(0, 1, 3), normal(2, 1, 2), normal(2), *_PLAIN),
     ],
-    x=lambda g, x_shape, weight, stride, padding, dilation, groups: OPS["convolution_input"](
-        g, weight, x_shape[2:], stride, padding, dilation, groups
+    x=said(
+        "conv_transpose(g, weight)",
+        lambda g, x_shape, weight, stride, padding, dilation, groups: OPS["convolution_input"](
+            g, weight, x_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    weight=lambda g, x, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
-        g, x, weight_shape[2:], stride, padding, dilation, groups
+    weight=said(
+        "correlate(g, x)",
+        lambda g, x, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
+            g, x, weight_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    bias=lambda g: wide(g).sum(axis=(0, *range(2, g.ndim))),
+    bias=said(
+        "the sum of g over all but the channels",
+        lambda g: wide(g).sum(axis=(0, *range(2, g.ndim))),
+    ),
 )  # fmt: skip
 def convolution(
     x: Value, weight: Value, bias: Value | None = None, stride: Shape = (), padding: Pads = (),
@@ -139,7 +149,7 @@ def convolution(
     ``padding`` is a pair (before, after) for each spatial axis. See ``conv2d``. Gradients:
     dx is ``convolution_input``, dweight ``convolution_weight``, dbias the sum of g over all else.
     """
-    y = _convolve(x, weight, stride, padding, dilation, groups)
+    y = convolve(x, weight, stride, padding, dilation, groups)
     if bias is None:
         return y
     return y + like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
@@ -152,11 +162,17 @@ def convolution(
         case(normal(0, 1, 2), normal(1, 1, 2), (3,), *_PLAIN),
         case(normal(2, 1, 3), normal(1, 2, 2), (6,), (1,), ((0, 0),), (2,), 1),
     ],
-    y=lambda g, y_shape, weight, stride, padding, dilation, groups: _windows_of(
-        g, weight, y_shape[2:], stride, padding, dilation, groups
+    y=said(
+        "convolution(g, weight)",
+        lambda g, y_shape, weight, stride, padding, dilation, groups: _windows_of(
+            g, weight, y_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    weight=lambda g, y, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
-        y, g, weight_shape[2:], stride, padding, dilation, groups
+    weight=said(
+        "correlate(y, g)",
+        lambda g, y, weight_shape, stride, padding, dilation, groups: OPS["convolution_weight"](
+            y, g, weight_shape[2:], stride, padding, dilation, groups
+        ),
     ),
 )  # fmt: skip
 def convolution_input(
@@ -167,7 +183,7 @@ def convolution_input(
     The result has the spatial ``size``. Gradients: dy is ``convolution`` of g, dweight is
     ``convolution_weight`` of y and g.
     """
-    return _transposed(y, weight, size, stride, padding, dilation, groups)
+    return transpose_convolve(y, weight, size, stride, padding, dilation, groups)
 
 
 @op(
@@ -177,11 +193,17 @@ def convolution_input(
         case(normal(0, 1, 2), normal(0, 1, 3), (2,), *_PLAIN),
         case(normal(2, 1, 3), normal(2, 2, 6), (2,), (1,), ((0, 0),), (2,), 1),
     ],
-    y=lambda g, y_shape, x, stride, padding, dilation, groups: _windows_of(
-        x, g, y_shape[2:], stride, padding, dilation, groups
+    y=said(
+        "convolution(x, g)",
+        lambda g, y_shape, x, stride, padding, dilation, groups: _windows_of(
+            x, g, y_shape[2:], stride, padding, dilation, groups
+        ),
     ),
-    x=lambda g, y, x_shape, stride, padding, dilation, groups: OPS["convolution_input"](
-        y, g, x_shape[2:], stride, padding, dilation, groups
+    x=said(
+        "conv_transpose(y, g)",
+        lambda g, y, x_shape, stride, padding, dilation, groups: OPS["convolution_input"](
+            y, g, x_shape[2:], stride, padding, dilation, groups
+        ),
     ),
 )  # fmt: skip
 def convolution_weight(
@@ -192,7 +214,7 @@ def convolution_weight(
     The result (O, C / groups, *kernel) has a filter's shape for each channel of y. Gradients:
     dy is ``convolution`` of x by g, dx is ``convolution_input`` of y by g.
     """
-    return _correlate(y, x, kernel, stride, padding, dilation, groups)
+    return correlate(y, x, kernel, stride, padding, dilation, groups)
 
 
 # What people call
@@ -302,7 +324,12 @@ def conv3d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW)."""
+    """``conv2d`` along three axes: x (N, C, D, H, W), ``weight`` (O, C / groups, KD, KH, KW).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.conv3d(np.ones((1, 1, 4, 4, 4)), np.ones((2, 1, 3, 3, 3))).shape
+    (1, 2, 2, 2, 2)
+    """
     return _conv(3, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -341,7 +368,12 @@ def conv_transpose1d(
     x: Operand, weight: Operand, bias: Operand | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW)."""
+    """``conv_transpose2d`` along one axis: x (N, C, W), ``weight`` (C, O / groups, KW).
+
+    >>> import tinygrad_np as tg
+    >>> tg.conv_transpose1d([[[1.0, 2.0]]], [[[1.0, 10.0]]], stride=2).tolist()
+    [[[1.0, 10.0, 2.0, 20.0]]]
+    """
     return _conv_transpose(
         1, x, weight, bias, stride, padding, output_padding, groups, dilation
     )  # fmt: skip

@@ -79,6 +79,7 @@ def _check_rows(labels: Any) -> None:
 def _softmax_cross_entropy_logits(
     g: Any, logits: Any, softmax: Any, labels: Any, reduction: str
 ) -> Any:
+    """(softmax(logits) - one_hot(labels)) * g / n"""
     excess = softmax - _one_hot(labels, logits)
     count = max(1, excess.size // excess.shape[-1])
     if reduction == "none":
@@ -140,6 +141,7 @@ def _losses(logits: Value, labels: Any, indexed: bool) -> tuple[Any, Any]:
 def _counted_logits(
     g: Any, logits: Any, softmax: Any, labels: Any, ignore_index: int, reduction: str
 ) -> Any:
+    """where(labels != ignore_index, (softmax(logits) - one_hot(labels)) * g / n, 0)"""
     counted = _array(labels) != ignore_index
     rows = (softmax - _one_hot(np.where(counted, labels, 0), logits)) * counted[..., None]
     if reduction == "none":

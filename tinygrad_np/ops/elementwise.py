@@ -27,9 +27,11 @@ from ..cases import (
     pairs,
 )  # fmt: skip
 from ..definition import OPS, Value, op, ufunc
+from ..source import said
 from ..tensor import NUMPY, Tensor, TensorFunction, plain
 from ..tracing import Traced
 from .origin import slope_at_zero, still
+from .ufunc_examples import examples
 
 __all__ = [
     "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -98,6 +100,7 @@ NUMPY[np.divmod] = lambda x, y: (floor_divide(x, y), remainder(x, y))
 
 
 def _power_x(g: Any, x: Any, y: Any) -> Any:
+    """g * y * x ** (y - 1)"""
     # y x^(y-1) is 0 where y = 0, also at x = 0, where x^-1 would make it 0 · inf. At any other x it
     # has a derivative by y there, 1/x.
     if not hasattr(y, "dtype"):
@@ -106,6 +109,7 @@ def _power_x(g: Any, x: Any, y: Any) -> Any:
 
 
 def _power_y(g: Any, x: Any, out: Any) -> Any:
+    """g * out * log(x)"""
     # At x = 0 the gradient is 0, not 0 · log 0; at x < 0 there is none, and log says so (nan).
     if not hasattr(x, "dtype"):  # a plain number, and so its log: it shall not widen the dtype
         return g * out * float(np.log(x or 1))
@@ -146,8 +150,8 @@ logaddexp = ufunc(
     np.logaddexp,
     "log(exp(x) + exp(y)) without overflow. Gradients: g sigmoid(±(x - y)); 0 where both are -inf.",
     cases=PAIRS, analytic=False,
-    x=lambda g, x, y: g * OPS["sigmoid"](_ahead(g, x, y)),
-    y=lambda g, x, y: g * OPS["sigmoid"](_ahead(g, y, x)),
+    x=said("g * sigmoid(x - y)", lambda g, x, y: g * OPS["sigmoid"](_ahead(g, x, y))),
+    y=said("g * sigmoid(y - x)", lambda g, x, y: g * OPS["sigmoid"](_ahead(g, y, x))),
 )  # fmt: skip
 
 
@@ -169,6 +173,7 @@ arctan = ufunc(np.arctan, "Inverse tangent.", cases=REAL, x=lambda g, x: g / (1 
 
 
 def _arctan2_x(g: Any, x: Any, y: Any) -> Any:
+    """g * y / (x ** 2 + y ** 2)"""
     size = unless_zero(np.hypot(x, y))  # its square might overflow, or vanish
     if isinstance(g, Tensor):
         return g * (y / size) / size + _no_slope(g, x, y)
@@ -176,6 +181,7 @@ def _arctan2_x(g: Any, x: Any, y: Any) -> Any:
 
 
 def _arctan2_y(g: Any, x: Any, y: Any) -> Any:
+    """-g * x / (x ** 2 + y ** 2)"""
     size = unless_zero(np.hypot(x, y))
     if isinstance(g, Tensor):
         return -g * (x / size) / size + _no_slope(g, x, y)
@@ -195,12 +201,14 @@ def unless_zero(x: Any, instead: float = np.inf) -> Any:
 
 
 def _hypot_x(g: Any, x: Any, out: Any) -> Any:
+    """g * x / out"""
     if (slope := slope_at_zero(g, out)) is not None:
         return g * x / unless_zero(out) + still(x, slope)
     return g * x / unless_zero(out)
 
 
 def _hypot_y(g: Any, y: Any, out: Any) -> Any:
+    """g * y / out"""
     return _hypot_x(g, y, out)
 
 
@@ -231,6 +239,7 @@ arctanh = ufunc(np.arctanh, "Inverse tanh.", cases=UNIT, x=lambda g, x: g / (1 -
 
 
 def _abs_x(g: Any, x: Any, out: Any) -> Any:
+    """g * sign(x)"""
     if (slope := slope_at_zero(g, out, smooth=True)) is not None:
         return g * np.sign(x) + still(x, slope)
     return g * np.sign(x)
@@ -260,14 +269,16 @@ maximum = ufunc(
     "The larger of x and y, nan where either is. Equal operands share the gradient; the smaller "
     "gets 0, also where the gradient is infinite.",
     cases=DISTINCT_PAIRS, analytic=False,
-    x=lambda g, x, y: _winner(g, x, y), y=lambda g, x, y: _winner(g, y, x),
+    x=said("where(x > y, g, 0)", lambda g, x, y: _winner(g, x, y)),
+    y=said("where(y > x, g, 0)", lambda g, x, y: _winner(g, y, x)),
 )  # fmt: skip
 minimum = ufunc(
     np.minimum,
     "The smaller of x and y, nan where either is. Equal operands share the gradient; the larger "
     "gets 0, also where the gradient is infinite.",
     cases=DISTINCT_PAIRS, analytic=False,
-    x=lambda g, x, y: _winner(g, y, x), y=lambda g, x, y: _winner(g, x, y),
+    x=said("where(x < y, g, 0)", lambda g, x, y: _winner(g, y, x)),
+    y=said("where(y < x, g, 0)", lambda g, x, y: _winner(g, x, y)),
 )  # fmt: skip
 
 
@@ -310,7 +321,10 @@ def where(condition: Any, x: Any, y: Any) -> Any:
         case(distinct(), -1.0, 1.0), case(distinct(0, 2), -1.0, 1.0),
     ],
     numpy=np.clip, analytic=False, weak=True,
-    x=lambda g, x, a_min, a_max: np.where(_inside(x, a_min, a_max), g, 0),
+    x=said(
+        "where((a_min <= x) & (x <= a_max), g, 0)",
+        lambda g, x, a_min, a_max: np.where(_inside(x, a_min, a_max), g, 0),
+    ),
 )  # fmt: skip
 def clip(x: Any, a_min: Any = None, a_max: Any = None) -> Value:
     """``x`` limited to the range from ``a_min`` to ``a_max``; None leaves a side open.
@@ -365,3 +379,6 @@ bitwise_or = _ask(np.bitwise_or, "x | y: of masks and integers.", _MASKS)
 invert = _ask(np.invert, "~x: of masks and integers.", [case(booleans(3, 4))])
 isnan = _ask(np.isnan, "Whether x is nan.", REAL)
 isfinite = _ask(np.isfinite, "Whether x is neither nan nor infinite.", REAL)
+
+for _name, _example in examples():
+    OPS[_name].function.__doc__ = f"{OPS[_name].function.__doc__}\n\n{_example}\n"

@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import case, distinct, integers, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from ..tracing import as_array, pure
 from .elementwise import like, wide
@@ -33,7 +34,10 @@ _CASES = [
 ]
 
 
-@op(cases=_CASES, x=lambda g, x_shape, index: OPS["scatter"](g, index, x_shape))
+@op(
+    cases=_CASES,
+    x=said("g at the index, else 0", lambda g, x_shape, index: OPS["scatter"](g, index, x_shape)),
+)
 def getitem(x: Value, index: Any) -> Value:
     """``x[index]``: slices, None, Ellipsis, integer and boolean arrays, as in NumPy.
 
@@ -54,7 +58,12 @@ def getitem(x: Value, index: Any) -> Value:
     g=lambda g, index: g[index],
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
-    """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index]."""
+    """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index].
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.scatter([5.0, 6.0, 7.0], np.array([2, 0, 2]), (4,)).tolist()
+    [6.0, 0.0, 12.0, 0.0]
+    """
     return scattered(g, index, shape)
 
 
@@ -87,7 +96,12 @@ def scattered(g: Value, index: Any, shape: Shape) -> Value:
     numpy=np.take,
 )  # fmt: skip
 def take(x: Operand, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements at ``indices`` along ``axis`` (None: of x flattened). Repeated ones add up."""
+    """The elements at ``indices`` along ``axis`` (None: of x flattened). Repeated ones add up.
+
+    >>> import tinygrad_np as tg
+    >>> tg.take([[1.0, 2.0], [3.0, 4.0]], [1, 1], axis=0).tolist()
+    [[3.0, 4.0], [3.0, 4.0]]
+    """
     x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
     if indices.dtype == bool or not indices.size:  # numbers here, and not a mask; or []
         indices = indices.astype(int)
@@ -108,6 +122,10 @@ def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
 
     The other axes of x and of the indices broadcast. Raises ValueError where the numbers of axes
     differ, IndexError where the indices are no integers.
+
+    >>> import tinygrad_np as tg
+    >>> tg.take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1).tolist()
+    [[2.0], [3.0]]
     """
     x, indices = (x if isinstance(x, Tensor) else as_array(x)), as_array(plain(indices))
     if axis is None:
@@ -131,5 +149,9 @@ def sort(x: Operand, axis: int = -1) -> Tensor:
     """The elements in ascending order along ``axis``; equal ones keep their order.
 
     Gradient: each element gets the g of the place it went to.
+
+    >>> import tinygrad_np as tg
+    >>> tg.sort([3.0, 1.0, 2.0]).tolist()
+    [1.0, 2.0, 3.0]
     """
     return take_along_axis(x, np.argsort(as_array(plain(x)), axis=axis, kind="stable"), axis)

@@ -16,6 +16,7 @@ import numpy as np
 from ..cases import case, normal, regular
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
+from ..source import said
 from ..tensor import NUMPY, Operand, Tensor
 from ..tracing import pure
 from .elementwise import multiply, wide
@@ -40,6 +41,7 @@ MATRICES = [
 
 
 def _matmul_x(g: Any, x_shape: Shape, y: Any) -> Any:
+    """g @ y.mT"""
     if y.ndim == 1:
         return g[..., None] * y
     if len(x_shape) == 1:
@@ -48,6 +50,7 @@ def _matmul_x(g: Any, x_shape: Shape, y: Any) -> Any:
 
 
 def _matmul_y(g: Any, x: Any, y_shape: Shape) -> Any:
+    """x.mT @ g"""
     if x.ndim == 1:
         return x[:, None] * g[..., None, :] if len(y_shape) > 1 else x * g
     if len(y_shape) == 1:
@@ -77,7 +80,12 @@ def matmul(x: Value, y: Value) -> Value:
     numpy=np.dot,
 )  # fmt: skip
 def dot(x: Operand, y: Operand) -> Tensor:
-    """NumPy's ``dot``: ``matmul`` up to two axes, then sums over x's last and y's last but one."""
+    """NumPy's ``dot``: ``matmul`` up to two axes, then sums over x's last and y's last but one.
+
+    >>> import tinygrad_np as tg
+    >>> tg.dot([1.0, 2.0], [3.0, 4.0]).item()
+    11.0
+    """
     dims = np.ndim(x), np.ndim(y)
     if 0 in dims:
         return multiply(x, y)
@@ -88,7 +96,12 @@ def dot(x: Operand, y: Operand) -> Tensor:
 
 @composite(cases=[case(normal(4), normal(4)), case(normal(2, 3), normal(3, 2))], numpy=np.vdot)
 def vdot(x: Operand, y: Operand) -> Tensor:
-    """The sum of the products of all elements, taken in order."""
+    """The sum of the products of all elements, taken in order.
+
+    >>> import tinygrad_np as tg
+    >>> tg.vdot([[1.0, 2.0]], [[3.0], [4.0]]).item()
+    11.0
+    """
     return matmul(ravel(x), ravel(y))
 
 
@@ -97,7 +110,12 @@ def vdot(x: Operand, y: Operand) -> Tensor:
     numpy=np.inner,
 )
 def inner(x: Operand, y: Operand) -> Tensor:
-    """The sums of products over the last axes of both."""
+    """The sums of products over the last axes of both.
+
+    >>> import tinygrad_np as tg
+    >>> tg.inner([[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]).tolist()
+    [[11.0, 17.0]]
+    """
     if 0 in (np.ndim(x), np.ndim(y)):
         return multiply(x, y)
     return tensordot(x, y, (-1, -1))
@@ -105,7 +123,12 @@ def inner(x: Operand, y: Operand) -> Tensor:
 
 @composite(cases=[case(normal(3), normal(4)), case(normal(2, 2), normal(3))], numpy=np.outer)
 def outer(x: Operand, y: Operand) -> Tensor:
-    """All products of an element of x with one of y, both flattened: shape (x.size, y.size)."""
+    """All products of an element of x with one of y, both flattened: shape (x.size, y.size).
+
+    >>> import tinygrad_np as tg
+    >>> tg.outer([1.0, 2.0], [3.0, 4.0]).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
     return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
@@ -115,7 +138,12 @@ def outer(x: Operand, y: Operand) -> Tensor:
     numpy=np.tensordot,
 )  # fmt: skip
 def tensordot(x: Operand, y: Operand, axes: Any = 2) -> Tensor:
-    """Sums of products over pairs of axes: x's last ``axes`` with y's first, or two lists."""
+    """Sums of products over pairs of axes: x's last ``axes`` with y's first, or two lists.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.tensordot(np.ones((2, 3, 4)), np.ones((4, 3, 5)), ([1, 2], [1, 0])).shape
+    (2, 5)
+    """
     dims, shapes = (np.ndim(x), np.ndim(y)), (np.shape(x), np.shape(y))
     if isinstance(axes, int | np.integer):
         first, second = list(range(dims[0] - axes, dims[0])), list(range(axes))
@@ -147,7 +175,7 @@ def _flat(x: Any) -> Any:
            case(normal(4), normal(2, 4), normal(2)),
            case(normal(2, 3, 4), normal(2, 4), normal(2))],
     x=lambda g, weight: g @ weight,
-    weight=lambda g, x: _flat(g).mT @ _flat(x),
+    weight=said("g.mT @ x", lambda g, x: _flat(g).mT @ _flat(x)),
     bias=lambda g: g,
 )  # fmt: skip
 def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
@@ -189,7 +217,9 @@ def _misfit(x: Any, weight: Any) -> str:
 def _einsum_operand(
     g: Any, i: int, operands: tuple[Any, ...], operands_shape: tuple[Shape, ...], subscripts: str
 ) -> Any:
-    """The gradient of one operand, itself an Einstein sum: output and operand change places.
+    """einsum of g and the other operands
+
+    Itself an Einstein sum: output and operand change places.
 
     An index that only this operand has is spread by a vector of ones, and one that it has twice
     is put on the diagonal by an identity matrix.
@@ -304,7 +334,12 @@ NUMPY[np.einsum] = OPS["einsum"].function = einsum
     numpy=np.trace,
 )
 def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The sum of a diagonal."""
+    """The sum of a diagonal.
+
+    >>> import tinygrad_np as tg
+    >>> tg.trace([[1.0, 2.0], [3.0, 4.0]]).item()
+    5.0
+    """
     return OPS["sum"].function(diagonal(x, offset, axis1, axis2), -1)
 
 
@@ -313,7 +348,12 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor
     numpy=np.diagonal,
 )
 def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The elements (i, i + offset) of two axes, as a new last axis. Gradient: g, put back."""
+    """The elements (i, i + offset) of two axes, as a new last axis. Gradient: g, put back.
+
+    >>> import tinygrad_np as tg
+    >>> tg.diagonal([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [1.0, 4.0]
+    """
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     down, right = max(-offset, 0), max(offset, 0)
     count = min(x.shape[-2] - down, x.shape[-1] - right)
@@ -326,13 +366,23 @@ _BANDS = [case(normal(3, 4)), case(normal(2, 3, 3), 1)]
 
 @op(cases=_BANDS, numpy=np.tril, x=lambda g, k: np.tril(g, k))
 def tril(x: Value, k: int = 0) -> Value:
-    """The part of each matrix on and below the k-th diagonal, zeros above it."""
+    """The part of each matrix on and below the k-th diagonal, zeros above it.
+
+    >>> import tinygrad_np as tg
+    >>> tg.tril([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[1.0, 0.0], [3.0, 4.0]]
+    """
     return np.tril(x, k)
 
 
 @op(cases=_BANDS, numpy=np.triu, x=lambda g, k: np.triu(g, k))
 def triu(x: Value, k: int = 0) -> Value:
-    """The part of each matrix on and above the k-th diagonal, zeros below it."""
+    """The part of each matrix on and above the k-th diagonal, zeros below it.
+
+    >>> import tinygrad_np as tg
+    >>> tg.triu([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[1.0, 2.0], [0.0, 4.0]]
+    """
     return np.triu(x, k)
 
 
@@ -345,17 +395,24 @@ def triu(x: Value, k: int = 0) -> Value:
     x=lambda g, out: -out.mT @ g @ out.mT,
 )
 def inv(x: Value) -> Value:
-    """The inverse of each square matrix. Gradient: -outᵀ g outᵀ. LinAlgError if singular."""
+    """The inverse of each square matrix. Gradient: -outᵀ g outᵀ. LinAlgError if singular.
+
+    >>> import tinygrad_np as tg
+    >>> tg.inv([[2.0, 0.0], [0.0, 4.0]]).tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
     return np.linalg.inv(x)
 
 
 def _solve_b(g: Any, a: Any, b_shape: Shape) -> Any:
+    """solve(a.mT, g)"""
     if len(b_shape) > 1:
         return np.linalg.solve(a.mT, g)
     return np.linalg.solve(a.mT, g[..., None])[..., 0]
 
 
 def _solve_a(g: Any, a: Any, b_shape: Shape, out: Any) -> Any:
+    """-solve(a.mT, g) @ out.mT"""
     back = _solve_b(g, a, b_shape)
     return -back[..., None] * out[..., None, :] if len(b_shape) == 1 else -back @ out.mT
 
@@ -370,6 +427,10 @@ def solve(a: Value, b: Value) -> Value:
     """The x with a @ x = b, for each square matrix a; b holds columns, or is one vector.
 
     Gradients: db = a⁻ᵀ g, da = -db xᵀ. Raises LinAlgError where a matrix is singular.
+
+    >>> import tinygrad_np as tg
+    >>> tg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 8.0]).tolist()
+    [1.0, 2.0]
     """
     return np.linalg.solve(a, b)
 
@@ -434,6 +495,7 @@ def cofactors(x: Value) -> Value:
 
 
 def _minors_x(g: Any, x: Any, w: Any) -> Any:
+    """the derivative of minors(x, w), times g"""
     c = np.linalg.inv(x).mT
     cw = c @ w.mT @ c
     cg = c @ g.mT @ c
@@ -472,5 +534,9 @@ def det(x: Value) -> Value:
 
     Gradient: g times the cofactor matrix, which is det(x) x⁻ᵀ where x has an inverse. First and
     second derivatives are right for singular matrices, too.
+
+    >>> import tinygrad_np as tg
+    >>> round(tg.det([[1.0, 2.0], [3.0, 4.0]]).item(), 10)
+    -2.0
     """
     return np.linalg.det(x)

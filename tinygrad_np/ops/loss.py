@@ -13,6 +13,7 @@ import numpy as np
 from .. import tracing
 from ..cases import Case, above_zero, case, normal, uniform
 from ..definition import OPS, Value, composite, op
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from .activation import log_sigmoid
 from .elementwise import (
@@ -106,11 +107,17 @@ def _fit(name: str, x: Any, y: Any) -> None:
 @op(
     cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal(3), "sum"),
            case(normal(3), normal(3), "none")],
-    predictions=lambda g, predictions, targets, reduction: (
-        2 * (predictions - targets) * share(g, predictions.size, reduction)
+    predictions=said(
+        "2 * (predictions - targets) * g / n",
+        lambda g, predictions, targets, reduction: (
+            2 * (predictions - targets) * share(g, predictions.size, reduction)
+        ),
     ),
-    targets=lambda g, predictions, targets, reduction: (
-        2 * (targets - predictions) * share(g, predictions.size, reduction)
+    targets=said(
+        "2 * (targets - predictions) * g / n",
+        lambda g, predictions, targets, reduction: (
+            2 * (targets - predictions) * share(g, predictions.size, reduction)
+        ),
     ),
 )  # fmt: skip
 def mse_loss(predictions: Value, targets: Value, reduction: str = "mean") -> Value:
@@ -154,7 +161,12 @@ def l1_loss(predictions: Operand, targets: Operand, reduction: str = "mean") -> 
 def huber_loss(
     predictions: Operand, targets: Operand, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
-    """Half the squared difference d², beyond ``delta`` a line, delta (|d| - delta / 2)."""
+    """Half the squared difference d², beyond ``delta`` a line, ``delta (|d| - delta / 2)``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.huber_loss([0.5, 3.0], [0.0, 0.0], "none").tolist()
+    [0.125, 2.5]
+    """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta={delta} must be above 0")
     difference = subtract(*_pair(predictions, targets))
@@ -169,7 +181,12 @@ def huber_loss(
 def smooth_l1_loss(
     predictions: Operand, targets: Operand, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
-    """d² / (2 beta), from ``beta`` on |d| - beta / 2: ``huber_loss`` / beta; 0 is ``l1_loss``."""
+    """d² / (2 beta), from ``beta`` on ``|d| - beta / 2``: huber_loss / beta; 0 is l1_loss.
+
+    >>> import tinygrad_np as tg
+    >>> tg.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], "none").tolist()
+    [0.125, 2.5]
+    """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta={beta} must not be negative")
     if beta == 0:
@@ -190,6 +207,10 @@ def poisson_nll_loss(
     """exp(x) - t x, or x - t log(x + eps) unless ``log_input``: of counts t with the rate x.
 
     With ``full``, plus Stirling's t log t - t + log(2π t) / 2, where t is above 1.
+
+    >>> import tinygrad_np as tg
+    >>> round(tg.poisson_nll_loss([0.0, 1.0], [1.0, 2.0]).item(), 4)
+    0.8591
     """
     x, targets = _pair(predictions, targets)
     if log_input:
@@ -219,6 +240,10 @@ def kl_div(
 
     With ``log_target`` the targets are logarithms, too. ``reduction="batchmean"`` divides the sum
     by the length of axis 0, which is the divergence's mean over a batch; "mean" by all elements.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> round(tg.kl_div(np.log([0.5, 0.5]), [0.25, 0.75], "sum").item(), 4)
+    0.1308
     """
     x, t = _pair(log_p, targets, "log_p")
     if log_target:
@@ -267,7 +292,10 @@ def _bounded(x: Any) -> Any:
 
 @op(
     cases=[case(uniform(0.1, 0.9, 3, 4)), case(uniform(0.1, 0.9))],
-    x=lambda g, x, out: g * np.where(out > -100, 1, 0).astype(g.dtype) / np.where(x == 0, 1, x),
+    x=said(
+        "where(out > -100, g / x, 0)",
+        lambda g, x, out: g * np.where(out > -100, 1, 0).astype(g.dtype) / np.where(x == 0, 1, x),
+    ),
 )  # fmt: skip
 def bounded_log(x: Value) -> Value:
     """log x, and at least -100."""
@@ -284,6 +312,10 @@ def binary_cross_entropy(
     ``weight`` has a factor for each element. Gradient: (x - t) g / (x (1 - x)) / n. Prefer
     ``binary_cross_entropy_with_logits``, which loses no digits. Raises ValueError for predictions
     outside of 0..1.
+
+    >>> import tinygrad_np as tg
+    >>> round(tg.binary_cross_entropy([0.9, 0.2], [1.0, 0.0]).item(), 4)
+    0.1643
     """
     x, t = _pair(predictions, targets)
     tracing.check(_check_shares, x.data)
@@ -318,11 +350,17 @@ def _targets_slope(logits: Any, weight: Any, pos_weight: Any) -> Any:
 
 @op(
     cases=_BINARY, analytic=False,
-    logits=lambda g, logits, targets, reduction, weight, pos_weight: (
-        _logits_slope(logits, targets, weight, pos_weight) * share(g, logits.size, reduction)
+    logits=said(
+        "weighted(sigmoid(logits) - targets) * g / n",
+        lambda g, logits, targets, reduction, weight, pos_weight: (
+            _logits_slope(logits, targets, weight, pos_weight) * share(g, logits.size, reduction)
+        ),
     ),
-    targets=lambda g, logits, reduction, weight, pos_weight: (
-        _targets_slope(logits, weight, pos_weight) * share(g, logits.size, reduction)
+    targets=said(
+        "-weighted(logits) * g / n",
+        lambda g, logits, reduction, weight, pos_weight: (
+            _targets_slope(logits, weight, pos_weight) * share(g, logits.size, reduction)
+        ),
     ),
 )  # fmt: skip
 def binary_cross_entropy_with_logits(
@@ -333,6 +371,10 @@ def binary_cross_entropy_with_logits(
 
     Both of one shape; ``weight``, a factor for each loss, and ``pos_weight``, a factor for its
     part of target 1, broadcast to it. Gradients: (sigmoid(logits) - targets) g / n; -logits g / n.
+
+    >>> import tinygrad_np as tg
+    >>> round(tg.binary_cross_entropy_with_logits([2.0, -1.0], [1.0, 0.0]).item(), 4)
+    0.2201
     """
     _fit("logits", logits, targets)
     x = wide(floats(logits))
@@ -362,7 +404,12 @@ def binary_cross_entropy_with_logits(
 def hinge_embedding_loss(
     x: Operand, targets: Any, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """x where the target is 1, max(0, margin - x) where it is -1: of distances x."""
+    """x where the target is 1, max(0, margin - x) where it is -1: of distances x.
+
+    >>> import tinygrad_np as tg
+    >>> tg.hinge_embedding_loss([0.5, 0.25], [1, -1]).item()
+    0.625
+    """
     _fit("x", x, targets)
     targets = constant("targets", targets)
     far = where(targets == 1, 0.0, clip(subtract(margin, x), 0, None))
@@ -377,7 +424,12 @@ def hinge_embedding_loss(
 def margin_ranking_loss(
     x1: Operand, x2: Operand, targets: Any, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """max(0, margin - target (x1 - x2)): target 1 wants x1 to be larger, -1 wants x2."""
+    """max(0, margin - target (x1 - x2)): target 1 wants x1 to be larger, -1 wants x2.
+
+    >>> import tinygrad_np as tg
+    >>> tg.margin_ranking_loss([1.0, 2.0], [2.0, 1.0], [1, 1]).item()
+    0.5
+    """
     _fit("x1", x1, x2)
     ahead = multiply(*_pair(subtract(x1, x2), constant("targets", targets), "x1"))
     return average(clip(subtract(margin, ahead), 0, None), reduction)
@@ -385,7 +437,12 @@ def margin_ranking_loss(
 
 @composite(cases=_PAIRS, analytic=False)
 def soft_margin_loss(x: Operand, targets: Operand, reduction: str = "mean") -> Tensor:
-    """log(1 + exp(-target x)), without overflow; targets are 1 or -1."""
+    """log(1 + exp(-target x)), without overflow; targets are 1 or -1.
+
+    >>> import tinygrad_np as tg
+    >>> round(tg.soft_margin_loss([2.0, -1.0], [1, -1]).item(), 4)
+    0.2201
+    """
     return average(negative(log_sigmoid(multiply(*_pair(x, targets, "x")))), reduction)
 
 
@@ -435,6 +492,11 @@ def pairwise_distance(
            case(normal(2), normal(3), normal(2, 2, 3))]
 )  # fmt: skip
 def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
-    """x1ᵀ W x2 + b for each matrix of ``weight`` (out, in1, in2): shape (..., out)."""
+    """x1ᵀ W x2 + b for each matrix of ``weight`` (out, in1, in2): shape (..., out).
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.bilinear([1.0, 2.0], [3.0, 4.0], np.ones((1, 2, 2))).tolist()
+    [21.0]
+    """
     out = einsum("...i,oij,...j->...o", x1, weight, x2)
     return out if bias is None else add(out, bias)

@@ -27,6 +27,7 @@ __all__ = [
 
 
 def _standardize_x(g: Any, x: Any, out: Any, scale: Any, axis: Axis) -> Any:
+    """(g - mean(g) - out * mean(g * out)) * scale"""
     g = wide(g)  # x is named, and so kept, for the scale's own derivative
     shared = (g * out).mean(axis=axis, keepdims=True)
     return (g - g.mean(axis=axis, keepdims=True) - out * shared) * scale
@@ -194,6 +195,10 @@ def group_norm(
     """Each sample standardized over groups of features (axis 1), then weight and bias by feature.
 
     Raises ValueError where the groups do not divide the features. (Wu, He 2018.)
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.group_norm(np.arange(4.0).reshape(1, 4), 2, eps=0.0).tolist()
+    [[-1.0, 1.0, -1.0, 1.0]]
     """
     shape = np.shape(x)
     if len(shape) < 2 or num_groups < 1 or shape[1] % num_groups:
@@ -222,6 +227,10 @@ def instance_norm(
 
     Running statistics move, in place, to the batch's average ones; with ``use_input_stats=False``
     they are used. (Ulyanov, Vedaldi, Lempitsky 2016.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.instance_norm([[[1.0, 3.0], [2.0, 6.0]]], eps=0.0).tolist()
+    [[[-1.0, 1.0], [-1.0, 1.0]]]
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
     if x.ndim < 3:
@@ -260,6 +269,10 @@ def rms_norm(
     """x / sqrt(mean(x²) + eps) over the last axes, of ``normalized_shape``, times ``weight``.
 
     ``eps=None`` is the dtype's own epsilon. (Zhang, Sennrich 2019.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.rms_norm([[3.0, 4.0]], 2).data.round(4).tolist()
+    [[0.8485, 1.1314]]
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
     axes = _normalized("rms_norm", x, normalized_shape, weight=weight)

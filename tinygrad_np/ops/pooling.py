@@ -16,6 +16,7 @@ import numpy as np
 from ..cases import case, distinct, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 from ..tracing import pure
 from .elementwise import divide, like, wide
@@ -73,7 +74,7 @@ def _tap(axis: int, ndim: int, start: int, step: int, count: int) -> Any:
 
 
 @pure
-def _largest(
+def largest(
     x: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, out: Shape
 ) -> Any:
     x = _framed(x, kernel, stride, padding, dilation, out, -np.inf)
@@ -88,7 +89,7 @@ def _largest(
 
 
 @pure
-def _places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Any:
+def places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Any:
     """Where in x, flattened, the largest element of each window lies, the first of several."""
     size, counts = x.shape[2:], out.shape[2:]
     inside = None
@@ -124,11 +125,14 @@ def _places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dila
 
 
 def _max_pool_x(
-    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-) -> Any:
-    places = _places(plain(x), plain(out), kernel, stride, padding, dilation)
+    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+    ceil_mode: bool,
+) -> Any:  # fmt: skip
+    """g at the largest of its window"""
+    # ceil_mode is read so that the graph keeps it: a derivation calls the op again.
+    at = places(plain(x), plain(out), kernel, stride, padding, dilation)
     size = math.prod(x.shape)
-    return OPS["scatter"](g.reshape(-1), places.reshape(-1), (size,)).reshape(x.shape)
+    return OPS["scatter"](g.reshape(-1), at.reshape(-1), (size,)).reshape(x.shape)
 
 
 @op(
@@ -147,14 +151,14 @@ def max_pooling(
     Gradient: each g goes to the window's largest element, to the first of several.
     """
     out = _output(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
-    return _largest(x, kernel, stride, padding, dilation, out)
+    return largest(x, kernel, stride, padding, dilation, out)
 
 
 # Sums, and their adjoint
 
 
 @pure
-def _sums(x: Any, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Any:
+def sums(x: Any, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Any:
     given, ones = x, (1,) * len(kernel)
     x = _framed(wide(x), kernel, stride, padding, ones, out, 0)
     for i in range(len(kernel)):
@@ -166,7 +170,7 @@ def _sums(x: Any, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> A
 
 
 @pure
-def _spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Any:
+def spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Any:
     given, y = y, wide(y)
     for i in reversed(range(len(kernel))):
         counts = y.shape[2 + i]
@@ -182,26 +186,32 @@ def _spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Sha
     cases=[case(normal(2, 2, 5), (2,), (2,), (0,), (2,)),
            case(normal(2, 1, 4, 5), (2, 3), (1, 2), (1, 1), (5, 3)),
            case(normal(1, 2, 3, 3), (1, 2), (2, 1), (0, 0), (2, 2))],
-    x=lambda g, x_shape, kernel, stride, padding: OPS["window_spread"](
-        g, kernel, stride, padding, x_shape[2:]
+    x=said(
+        "g at each element of its window",
+        lambda g, x_shape, kernel, stride, padding: OPS["window_spread"](
+            g, kernel, stride, padding, x_shape[2:]
+        ),
     ),
 )  # fmt: skip
 def window_sum(x: Value, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Value:
     """The sum of each window of x (N, C, ...), ``out`` windows along each axis."""
-    return _sums(x, kernel, stride, padding, out)
+    return sums(x, kernel, stride, padding, out)
 
 
 @op(
     cases=[case(normal(2, 2, 2), (2,), (2,), (0,), (5,)),
            case(normal(2, 1, 5, 3), (2, 3), (1, 2), (1, 1), (4, 5)),
            case(normal(1, 2, 2, 2), (1, 2), (2, 1), (0, 0), (3, 3))],
-    y=lambda g, y_shape, kernel, stride, padding: OPS["window_sum"](
-        g, kernel, stride, padding, y_shape[2:]
+    y=said(
+        "the sum of g over each window",
+        lambda g, y_shape, kernel, stride, padding: OPS["window_sum"](
+            g, kernel, stride, padding, y_shape[2:]
+        ),
     ),
 )  # fmt: skip
 def window_spread(y: Value, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Value:
     """Each y (N, C, ...) added to every element of its window: the adjoint of ``window_sum``."""
-    return _spread_sums(y, kernel, stride, padding, size)
+    return spread_sums(y, kernel, stride, padding, size)
 
 
 # What people call
@@ -224,7 +234,12 @@ def max_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
-    """``max_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``max_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.max_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[2.0, 6.0]]]
+    """
     return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -290,7 +305,12 @@ def avg_pool1d(
     x: Operand, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
-    """``avg_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``avg_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.avg_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[1.5, 4.5]]]
+    """
     return _avg_pool(1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -338,7 +358,12 @@ def _adaptive(axes: int, x: Operand, output_size: Any) -> Tensor:
 
 @composite(cases=[case(normal(2, 2, 6), 3), case(normal(2, 5), 3)])
 def adaptive_avg_pool1d(x: Operand, output_size: Any) -> Tensor:
-    """``adaptive_avg_pool2d`` along one axis: x (N, C, W) or (C, W)."""
+    """``adaptive_avg_pool2d`` along one axis: x (N, C, W) or (C, W).
+
+    >>> import tinygrad_np as tg
+    >>> tg.adaptive_avg_pool1d([[[1.0, 2.0, 3.0, 6.0]]], 2).tolist()
+    [[[1.5, 4.5]]]
+    """
     return _adaptive(1, x, output_size)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..cases import REAL, case, distinct, normal
 from ..definition import Value, composite, op
+from ..source import said
 from ..tensor import Operand, Tensor
 from .elementwise import kept, wide
 
@@ -38,7 +39,12 @@ def relu(x: Value) -> Value:
     x=lambda g, x, negative_slope: np.where(x > 0, g, g * negative_slope),
 )  # fmt: skip
 def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
-    """x where positive, else ``negative_slope`` x. (Maas, Hannun, Ng 2013.)"""
+    """x where positive, else ``negative_slope`` x. (Maas, Hannun, Ng 2013.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.leaky_relu([-2.0, 3.0]).tolist()
+    [-0.02, 3.0]
+    """
     return np.where(x > 0, x, x * negative_slope)
 
 
@@ -48,6 +54,7 @@ def _by_feature(weight: Any, ndim: int) -> Any:
 
 
 def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
+    """sum of g * x where x < 0"""
     part = wide(np.where(x > 0, 0, g)) * np.minimum(x, 0)
     if math.prod(weight_shape) == 1:
         return part.sum().reshape(weight_shape)
@@ -58,13 +65,20 @@ def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
     cases=[case(normal(3, 4), normal(1)), case(normal(2, 3, 2), normal(3)),
            case(normal(4), normal(1))],
     analytic=False,
-    x=lambda g, x, weight: np.where(x > 0, g, g * _by_feature(weight, x.ndim)),
+    x=said(
+        "where(x > 0, g, g * weight)",
+        lambda g, x, weight: np.where(x > 0, g, g * _by_feature(weight, x.ndim)),
+    ),
     weight=_prelu_weight,
 )  # fmt: skip
 def prelu(x: Value, weight: Value) -> Value:
     """x where positive, else ``weight`` x: one weight, or one for each feature (axis 1).
 
     Gradients: g or weight g; the sum of g x over what is negative. (He et al. 2015.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.prelu([-2.0, 3.0], 0.25).tolist()
+    [-0.5, 3.0]
     """
     if weight.size != 1 and (weight.ndim != 1 or x.ndim < 2 or weight.size != x.shape[1]):
         raise ValueError(
@@ -78,29 +92,52 @@ def prelu(x: Value, weight: Value) -> Value:
     cases=[case(distinct(3, 8)), case(distinct(8), -0.2, 0.3), case(distinct()),
            case(distinct(0, 2))],
     analytic=False,
-    x=lambda g, x, min_val, max_val: kept(g, ~((x <= min_val) | (x >= max_val))),
+    x=said(
+        "where((min_val < x) & (x < max_val), g, 0)",
+        lambda g, x, min_val, max_val: kept(g, ~((x <= min_val) | (x >= max_val))),
+    ),
 )  # fmt: skip
 def hardtanh(x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
-    """x limited to the range from ``min_val`` to ``max_val``. Gradient: g inside, else 0."""
+    """x limited to the range from ``min_val`` to ``max_val``. Gradient: g inside, else 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.hardtanh([-2.0, 0.5, 2.0]).tolist()
+    [-1.0, 0.5, 1.0]
+    """
     return np.clip(x, min_val, max_val)
 
 
 @composite(cases=[case(distinct(3, 8))], analytic=False)
 def relu6(x: Operand) -> Tensor:
-    """min(max(x, 0), 6). (Krizhevsky 2010.)"""
+    """min(max(x, 0), 6). (Krizhevsky 2010.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.relu6([-1.0, 3.0, 9.0]).tolist()
+    [0.0, 3.0, 6.0]
+    """
     return hardtanh(x, 0.0, 6.0)
 
 
 _WIDE = [case(distinct(90)), case(distinct(3, 4)), case(distinct()), case(distinct(0, 2))]
 
 
-@op(cases=_WIDE, analytic=False, x=lambda g, x: kept(g / 6, ~((x <= -3) | (x >= 3))))
+@op(
+    cases=_WIDE,
+    analytic=False,
+    x=said("where(abs(x) < 3, g / 6, 0)", lambda g, x: kept(g / 6, ~((x <= -3) | (x >= 3)))),
+)
 def hardsigmoid(x: Value) -> Value:
-    """min(max(x + 3, 0), 6) / 6. Gradient: g / 6 where -3 < x < 3, else 0."""
+    """min(max(x + 3, 0), 6) / 6. Gradient: g / 6 where -3 < x < 3, else 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.hardsigmoid([-4.0, 0.0, 4.0]).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return np.clip(x + 3, 0, 6) / 6
 
 
 def _hardswish_x(g: Any, x: Any) -> Any:
+    """where(x < 3, where(x > -3, g * (x / 3 + 1 / 2), 0), g)"""
     return kept(g * (np.clip(x, -3, 3) / 3 + 0.5), ~((x <= -3) | (x >= 3))) + kept(g, x >= 3)
 
 
@@ -109,25 +146,45 @@ def hardswish(x: Value) -> Value:
     """x hardsigmoid(x). Gradient: g (x / 3 + 1 / 2) where -3 < x < 3, else 0 or g.
 
     (Howard et al. 2019.)
+
+    >>> import tinygrad_np as tg
+    >>> tg.hardswish([-4.0, 0.0, 4.0]).tolist()
+    [-0.0, 0.0, 4.0]
     """
     return x * (np.clip(x + 3, 0, 6) / 6)
 
 
 @op(
     cases=[case(distinct(3, 8)), case(distinct(8), 0.2), case(distinct()), case(distinct(0, 2))],
-    analytic=False, x=lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    analytic=False, x=said(
+        "where(abs(x) > lambd, g, 0)",
+        lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    ),
 )  # fmt: skip
 def hardshrink(x: Value, lambd: float = 0.5) -> Value:
-    """x, but 0 where |x| <= ``lambd``. Gradient: g, or 0."""
+    """x, but 0 where ``|x| <= lambd``. Gradient: g, or 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.hardshrink([-0.2, 0.2, 2.0]).tolist()
+    [0.0, 0.0, 2.0]
+    """
     return np.where((x >= -lambd) & (x <= lambd), 0, x)
 
 
 @op(
     cases=[case(distinct(3, 8)), case(distinct(8), 0.2), case(distinct()), case(distinct(0, 2))],
-    analytic=False, x=lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    analytic=False, x=said(
+        "where(abs(x) > lambd, g, 0)",
+        lambda g, x, lambd: kept(g, ~((x >= -lambd) & (x <= lambd))),
+    ),
 )  # fmt: skip
 def softshrink(x: Value, lambd: float = 0.5) -> Value:
-    """x moved by ``lambd`` towards 0, and 0 where |x| <= ``lambd``. Gradient: g, or 0."""
+    """x moved by ``lambd`` towards 0, and 0 where ``|x| <= lambd``. Gradient: g, or 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.softshrink([-2.0, 0.2, 2.0]).tolist()
+    [-1.5, 0.0, 1.5]
+    """
     if not lambd >= 0:
         raise ValueError(f"softshrink: lambd={lambd} must not be negative")
     return x - np.clip(x, -lambd, lambd)
@@ -135,8 +192,16 @@ def softshrink(x: Value, lambd: float = 0.5) -> Value:
 
 @op(
     cases=[case(distinct(3, 8), 0.2, -1.0), case(distinct(8), -0.3, 5.0)], analytic=False,
-    x=lambda g, x, threshold: kept(g, ~(x <= threshold)),
+    # value is read so that the graph keeps it: a derivation calls the op again.
+    x=said(
+        "where(x > threshold, g, 0)", lambda g, x, threshold, value: kept(g, ~(x <= threshold))
+    ),
 )  # fmt: skip
 def threshold(x: Value, threshold: float, value: float) -> Value:
-    """x where it is above ``threshold``, else ``value``. Gradient: g, or 0."""
+    """x where it is above ``threshold``, else ``value``. Gradient: g, or 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.threshold([0.5, 2.0], 1.0, -1.0).tolist()
+    [-1.0, 2.0]
+    """
     return np.where(x <= threshold, value, x).astype(x.dtype)

@@ -20,6 +20,7 @@ from ..cases import (
 )  # fmt: skip
 from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+from ..source import said
 from ..tensor import Tensor, plain
 from ..tracing import Traced
 from .elementwise import floats, kept, like, unless_zero, wide
@@ -56,10 +57,18 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 @op(
     cases=reductions(normal), numpy=np.mean,
-    x=lambda g, x_shape, axis: spread(wide(g) / _count(x_shape, axis), x_shape, axis),
+    x=said(
+        "g / n",
+        lambda g, x_shape, axis: spread(wide(g) / _count(x_shape, axis), x_shape, axis),
+    ),
 )  # fmt: skip
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged."""
+    """The mean along ``axis``. Gradient: g / n, spread over the n elements averaged.
+
+    >>> import tinygrad_np as tg
+    >>> tg.mean([[1.0, 3.0], [5.0, 7.0]], axis=0).tolist()
+    [3.0, 5.0]
+    """
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -75,20 +84,25 @@ _SPREADS = [
 
 @op(
     cases=_SPREADS, numpy=np.var,
-    x=lambda g, x, axis, ddof: (
+    x=said("g * 2 * (x - mean(x)) / (n - ddof)", lambda g, x, axis, ddof: (
         spread(wide(g) * (2 / (_count(x.shape, axis) - ddof)), x.shape, axis) * _centered(x, axis)
-    ),
+    )),
 )  # fmt: skip
 def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Value:
     """The variance along ``axis``, divided by n - ``ddof``. Gradient: 2 g (x - mean) / (n - ddof).
 
     Raises ValueError where n - ddof is not positive: the variance would be nan or infinite.
+
+    >>> import tinygrad_np as tg
+    >>> tg.var([1.0, 3.0, 5.0], ddof=1).item()
+    4.0
     """
     centered, free = _centered(x, axis), _degrees_of_freedom(x, axis, ddof)
     return like(np.sum(centered * centered, axis=axis, keepdims=keepdims) / free, x)
 
 
 def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
+    """g * (x - mean(x)) / ((n - ddof) * out)"""
     count = _count(x.shape, axis) - ddof
     part = spread(wide(g) / unless_zero(out) / count, x.shape, axis) * _centered(x, axis)
     if (slope := slope_at_zero(g, out)) is not None:
@@ -102,6 +116,10 @@ def std(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 
     The second derivative at std 0 is right where there is one (std(x)² has var's), else nan.
     Raises ValueError where n - ddof is not positive.
+
+    >>> import tinygrad_np as tg
+    >>> tg.std([1.0, 3.0]).item()
+    1.0
     """
     free = _degrees_of_freedom(x, axis, ddof)
     return like(_root_of_squares(_centered(x, axis), axis, keepdims, free), x)
@@ -146,6 +164,7 @@ def _scale(x: Any, axis: Axis) -> Any:
 
 
 def _extreme_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    """where(x == out, g, 0)"""
     hits = x == out.reshape(kept_shape(x.shape, axis))
     g = wide(g)
     share = g / hits.sum(axis=axis).reshape(g.shape).astype(g.dtype)
@@ -170,11 +189,17 @@ def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 @op(**_EXTREME, numpy=(np.min, np.amin))
 def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The smallest element along ``axis``. Elements that tie for it share the gradient equally."""
+    """The smallest element along ``axis``. Elements that tie for it share the gradient equally.
+
+    >>> import tinygrad_np as tg
+    >>> tg.min([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
+    [1.0, 2.0]
+    """
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
 def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
+    """g * exp(x - out)"""
     # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
     shares = _shares(wide(x), wide(out).reshape(kept_shape(x.shape, axis)))
     total = shares.sum(axis=axis, keepdims=True)
@@ -211,6 +236,7 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
+    """g * the product of the others"""
     # The product of all the others, from the left and from the right: right with zeros, too.
     axes = axes_of(axis, x.ndim)
     order = sorted(range(x.ndim), key=axes.__contains__)
@@ -258,13 +284,17 @@ _RUNNING: list[Case] = [
 @op(
     cases=[case(normal(2, 4), normal(2, 4)), case(normal(3), normal(3)),
            case(normal(2, 0), normal(2, 0))],
-    a=lambda g, a, out: _recurrence_b(g, a) * _shifted(out),
-    b=lambda g, a: _recurrence_b(g, a),
+    a=said("db * out of the step before", lambda g, a, out: _recurrence_b(g, a) * _shifted(out)),
+    b=said("linear_recurrence(a, g) from the end", lambda g, a: _recurrence_b(g, a)),
 )  # fmt: skip
 def linear_recurrence(a: Value, b: Value) -> Value:
     """y[k] = a[k] y[k-1] + b[k] along the last axis, from y[-1] = 0. Both of one shape.
 
     Gradients: db is the recurrence run backwards over g, with a shifted by one; da = db y[k-1].
+
+    >>> import tinygrad_np as tg
+    >>> tg.linear_recurrence([0.5, 0.5, 0.5], [1.0, 1.0, 1.0]).tolist()
+    [1.0, 1.5, 1.75]
     """
     if a.shape != b.shape:
         raise ValueError(f"a of shape {a.shape} and b of shape {b.shape} must have the same shape")
@@ -286,16 +316,22 @@ def _recurrence_b(g: Any, a: Any) -> Any:
 
 @op(
     cases=_RUNNING, numpy=np.cumsum,
-    x=lambda g, x_shape, axis: (
+    x=said("cumsum(g) from the end", lambda g, x_shape, axis: (
         np.flip(np.cumsum(np.flip(wide(g), axis), axis), axis).reshape(x_shape)
-    ),
+    )),
 )  # fmt: skip
 def cumsum(x: Value, axis: int | None = None) -> Value:
-    """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end."""
+    """The running sum along ``axis`` (None: of x flattened). Gradient: g summed from the end.
+
+    >>> import tinygrad_np as tg
+    >>> tg.cumsum([1.0, 2.0, 3.0]).tolist()
+    [1.0, 3.0, 6.0]
+    """
     return like(np.cumsum(wide(x), axis=axis), x)
 
 
 def _cumprod_x(g: Any, x: Any, axis: int | None) -> Any:
+    """the sum of g * out / x, from the end"""
     along = 0 if axis is None else axis
     lanes = np.moveaxis(wide(x).reshape(g.shape), along, -1)
     back = products_before(lanes) * _recurrence_b(np.moveaxis(wide(g), along, -1), lanes)
@@ -308,6 +344,10 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 
     Gradient: dx[j] = (product before j) · s[j] with s[j] = g[j] + x[j+1] s[j+1], a linear
     recurrence: right at zeros, too.
+
+    >>> import tinygrad_np as tg
+    >>> tg.cumprod([1.0, 2.0, 3.0]).tolist()
+    [1.0, 2.0, 6.0]
     """
     return like(np.cumprod(wide(x), axis=axis), x)
 
@@ -316,6 +356,7 @@ def cumprod(x: Value, axis: int | None = None) -> Value:
 
 
 def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
+    """g * sign(x) * (abs(x) / out) ** (ord - 1)"""
     size = out.reshape(kept_shape(x.shape, axis))
     if isinstance(g, Tensor) and some(plain(x) == 0):
         return _norm_part(g, x, size, ord, axis) + still(x, _norm_slope(g, x, out, ord, axis))
@@ -357,11 +398,11 @@ def _norm_slope(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
 def norm(
     x: Value, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
 ) -> Value:
-    """The p-norm (sum |x|^p)^(1/p) of the vectors along ``axis``, p = ``ord``; None and "fro": 2.
+    """The p-norm ``(sum |x|^p)^(1/p)`` of the vectors along ``axis``, p = ``ord``; None, "fro": 2.
 
     With None or "fro" the elements along several axes (``axis=None``: all) count as one vector.
     Another ``ord`` is a positive number or inf and takes one axis: matrix norms are refused.
-    Gradient: g sign(x) (|x| / out)^(p-1); at 0 it is 0; for inf, ties share it. The second
+    Gradient: ``g sign(x) (|x| / out)^(p-1)``; at 0 it is 0; for inf, ties share it. The second
     derivative at 0 is right where there is one (norm(x)² has 2 I), else nan.
 
     >>> import tinygrad_np as tg
@@ -398,23 +439,43 @@ _MASKS = [case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans
 
 @op(cases=_PLACES, numpy=np.argmax, constant=True)
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The index of the largest element along ``axis``, the first of several. No gradient."""
+    """The index of the largest element along ``axis``, the first of several. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.argmax([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
+    [1, 0]
+    """
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @op(cases=_PLACES, numpy=np.argmin, constant=True)
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The index of the smallest element along ``axis``, the first of several. No gradient."""
+    """The index of the smallest element along ``axis``, the first of several. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.argmin([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
+    [0, 1]
+    """
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
 @op(cases=_MASKS, numpy=np.all, constant=True)
 def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether all elements along ``axis`` are true. No gradient."""
+    """Whether all elements along ``axis`` are true. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.all(tg.Tensor([[True, False], [True, True]]), axis=1).tolist()
+    [False, True]
+    """
     return x.all(axis=axis, keepdims=keepdims)
 
 
 @op(cases=_MASKS, numpy=np.any, constant=True)
 def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Whether any element along ``axis`` is true. No gradient."""
+    """Whether any element along ``axis`` is true. No gradient.
+
+    >>> import tinygrad_np as tg
+    >>> tg.any(tg.Tensor([[True, False], [False, False]]), axis=1).tolist()
+    [True, False]
+    """
     return x.any(axis=axis, keepdims=keepdims)

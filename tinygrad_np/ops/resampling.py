@@ -43,7 +43,12 @@ def pixel_shuffle(x: Operand, upscale_factor: int) -> Tensor:
 
 @composite(cases=[case(normal(2, 1, 2, 4), 2), case(normal(2, 2, 2), 2)])
 def pixel_unshuffle(x: Operand, downscale_factor: int) -> Tensor:
-    """Pixels to channels: (..., C, H r, W r) to (..., C r², H, W): undoes ``pixel_shuffle``."""
+    """Pixels to channels: (..., C, H r, W r) to (..., C r², H, W): undoes ``pixel_shuffle``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.pixel_unshuffle(np.arange(4.0).reshape(1, 1, 2, 2), 2).shape
+    (1, 4, 1, 1)
+    """
     *batch, c, h, w = _check_images("pixel_unshuffle", x)
     r, n = downscale_factor, len(batch)
     if r < 1 or h % r or w % r:

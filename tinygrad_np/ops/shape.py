@@ -10,6 +10,7 @@ import numpy as np
 from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Axis, Shape
+from ..source import said
 from ..tensor import Operand, Tensor, plain
 
 __all__ = [
@@ -42,17 +43,30 @@ def reshape(x: Value, shape: Any) -> Value:
     x=lambda g, x_shape: g.reshape(x_shape),
 )
 def ravel(x: Value) -> Value:
-    """The elements as a vector."""
+    """The elements as a vector.
+
+    >>> import tinygrad_np as tg
+    >>> tg.ravel([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
     return x.reshape(-1)
 
 
 @op(
     cases=[case(normal(2, 3, 4)), case(normal(2, 3, 4), (1, 2, 0)), case(normal(2, 3), (-1, 0))],
     numpy=(np.transpose, np.permute_dims),
-    x=lambda g, axes: g.transpose(None if axes is None or g.ndim < 2 else _inverse(axes)),
+    x=said(
+        "g, transposed back",
+        lambda g, axes: g.transpose(None if axes is None or g.ndim < 2 else _inverse(axes)),
+    ),
 )  # fmt: skip
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
-    """The axes in another order; None reverses them. Gradient: g with the order undone."""
+    """The axes in another order; None reverses them. Gradient: g with the order undone.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.transpose(np.zeros((2, 3, 4)), (0, 2, 1)).shape
+    (2, 4, 3)
+    """
     return x.transpose(axes)
 
 
@@ -66,7 +80,12 @@ def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
     numpy=np.swapaxes, x=lambda g, axis1, axis2: g.swapaxes(axis1, axis2),
 )  # fmt: skip
 def swapaxes(x: Value, axis1: int, axis2: int) -> Value:
-    """Two axes exchanged."""
+    """Two axes exchanged.
+
+    >>> import tinygrad_np as tg
+    >>> tg.swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     return x.swapaxes(axis1, axis2)
 
 
@@ -75,7 +94,12 @@ def swapaxes(x: Value, axis1: int, axis2: int) -> Value:
     numpy=np.moveaxis, x=lambda g, source, destination: np.moveaxis(g, destination, source),
 )  # fmt: skip
 def moveaxis(x: Value, source: Any, destination: Any) -> Value:
-    """Some axes moved to other places, the rest kept in order."""
+    """Some axes moved to other places, the rest kept in order.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
     return np.moveaxis(x, source, destination)
 
 
@@ -84,7 +108,12 @@ def moveaxis(x: Value, source: Any, destination: Any) -> Value:
     numpy=np.squeeze, x=lambda g, x_shape: g.reshape(x_shape),
 )  # fmt: skip
 def squeeze(x: Value, axis: Axis = None) -> Value:
-    """Without the axes of length 1, or without those named in ``axis``."""
+    """Without the axes of length 1, or without those named in ``axis``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.squeeze([[1.0, 2.0]]).tolist()
+    [1.0, 2.0]
+    """
     return np.squeeze(x, axis)
 
 
@@ -93,7 +122,12 @@ def squeeze(x: Value, axis: Axis = None) -> Value:
     numpy=np.expand_dims, x=lambda g, x_shape: g.reshape(x_shape),
 )  # fmt: skip
 def expand_dims(x: Value, axis: Any) -> Value:
-    """With new axes of length 1 at the places ``axis``."""
+    """With new axes of length 1 at the places ``axis``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.expand_dims([1.0, 2.0], 1).tolist()
+    [[1.0], [2.0]]
+    """
     return np.expand_dims(x, axis)
 
 
@@ -102,7 +136,12 @@ def expand_dims(x: Value, axis: Any) -> Value:
     numpy=np.broadcast_to, x=lambda g: g,
 )  # fmt: skip
 def broadcast_to(x: Value, shape: Shape) -> Value:
-    """Repeated to a larger shape, without a copy. Gradient: g summed over the repetitions."""
+    """Repeated to a larger shape, without a copy. Gradient: g summed over the repetitions.
+
+    >>> import tinygrad_np as tg
+    >>> tg.broadcast_to([1.0, 2.0], (2, 2)).tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
+    """
     return np.broadcast_to(x, shape)
 
 
@@ -111,17 +150,27 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
     numpy=np.flip, x=lambda g, axis: np.flip(g, axis),
 )  # fmt: skip
 def flip(x: Value, axis: Axis = None) -> Value:
-    """The elements in reverse order along ``axis`` (None: all axes)."""
+    """The elements in reverse order along ``axis`` (None: all axes).
+
+    >>> import tinygrad_np as tg
+    >>> tg.flip([1.0, 2.0, 3.0]).tolist()
+    [3.0, 2.0, 1.0]
+    """
     return np.flip(x, axis)  # type: ignore[arg-type]
 
 
 @op(
     cases=[case(normal(5), 2), case(normal(3, 4), 1, 0), case(normal(3, 4), (1, -2), (0, 1))],
     numpy=np.roll,
-    x=lambda g, shift, axis: np.roll(g, -np.asarray(shift, int), axis),
+    x=said("roll(g, -shift)", lambda g, shift, axis: np.roll(g, -np.asarray(shift, int), axis)),
 )  # fmt: skip
 def roll(x: Value, shift: Any, axis: Any = None) -> Value:
-    """The elements shifted along ``axis``; those pushed out at the end come in at the front."""
+    """The elements shifted along ``axis``; those pushed out at the end come in at the front.
+
+    >>> import tinygrad_np as tg
+    >>> tg.roll([1.0, 2.0, 3.0], 1).tolist()
+    [3.0, 1.0, 2.0]
+    """
     return np.roll(x, shift, axis)
 
 
@@ -129,6 +178,7 @@ def roll(x: Value, shift: Any, axis: Any = None) -> Value:
 
 
 def _part(g: Any, i: int, arrays_shape: tuple[Shape, ...], axis: int) -> Any:
+    """the part of g where this array went"""
     start = sum([shape[axis] for shape in arrays_shape[:i]])
     along = slice(start, start + arrays_shape[i][axis])
     return g[(slice(None),) * (axis % g.ndim) + (along,)]
@@ -175,7 +225,12 @@ def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Tensor:
     numpy=np.stack,
 )
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
-    """A list of arrays of one shape, joined along a new axis."""
+    """A list of arrays of one shape, joined along a new axis.
+
+    >>> import tinygrad_np as tg
+    >>> tg.stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     return joined(*[expand_dims(part, axis) for part in _listed(arrays)], axis=axis)
 
 
@@ -183,7 +238,12 @@ def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     cases=[case([normal(2, 3), normal(1, 3)]), case([normal(3), normal(3)])], numpy=np.vstack
 )
 def vstack(arrays: Sequence[Operand]) -> Tensor:
-    """Arrays on top of each other: along the first axis, vectors as rows."""
+    """Arrays on top of each other: along the first axis, vectors as rows.
+
+    >>> import tinygrad_np as tg
+    >>> tg.vstack([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     rows = [part if np.ndim(part) > 1 else reshape(part, (1, -1)) for part in _listed(arrays)]
     return joined(*rows, axis=0)
 
@@ -192,7 +252,12 @@ def vstack(arrays: Sequence[Operand]) -> Tensor:
     cases=[case([normal(2, 3), normal(2, 1)]), case([normal(3), normal(2)])], numpy=np.hstack
 )
 def hstack(arrays: Sequence[Operand]) -> Tensor:
-    """Arrays side by side: along the second axis, vectors along their only one."""
+    """Arrays side by side: along the second axis, vectors along their only one.
+
+    >>> import tinygrad_np as tg
+    >>> tg.hstack([[1.0], [2.0, 3.0]]).tolist()
+    [1.0, 2.0, 3.0]
+    """
     parts = [part if np.ndim(part) else reshape(part, 1) for part in _listed(arrays)]
     return joined(*parts, axis=0 if parts and np.ndim(parts[0]) == 1 else 1)
 
@@ -208,6 +273,10 @@ def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     """Parts of ``x`` along ``axis``: so many equal ones, or cut at the given indices.
 
     Raises ValueError where the axis does not divide into equal parts.
+
+    >>> import tinygrad_np as tg
+    >>> [part.tolist() for part in tg.split([1.0, 2.0, 3.0, 4.0], 2)]
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     length = np.shape(x)[axis]
     if isinstance(indices_or_sections, int | np.integer):
@@ -230,13 +299,19 @@ def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     numpy=np.repeat,
 )  # fmt: skip
 def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
-    """Each element (``axis=None``) or slice repeated so many times. Gradient: g added up."""
+    """Each element (``axis=None``) or slice repeated so many times. Gradient: g added up.
+
+    >>> import tinygrad_np as tg
+    >>> tg.repeat([1.0, 2.0], 2).tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
     length = np.size(x) if axis is None else np.shape(x)[axis]
     counts = np.broadcast_to(plain(repeats), length)
     return OPS["take"].function(x, np.repeat(np.arange(length), counts), axis)
 
 
 def _tile_x(g: Any, x_shape: Shape, reps: Any) -> Any:
+    """the sum of g over the copies"""
     times = (reps,) if np.ndim(reps) == 0 else tuple(reps)
     times = (1,) * (len(x_shape) - len(times)) + times
     shape = (1,) * (len(times) - len(x_shape)) + x_shape
@@ -250,11 +325,18 @@ def _tile_x(g: Any, x_shape: Shape, reps: Any) -> Any:
     x=_tile_x,
 )
 def tile(x: Value, reps: Any) -> Value:
-    """The whole array repeated ``reps`` times along each axis. Gradient: g added up."""
+    """The whole array repeated ``reps`` times along each axis. Gradient: g added up.
+
+    >>> import tinygrad_np as tg
+    >>> tg.tile([1.0, 2.0], 2).tolist()
+    [1.0, 2.0, 1.0, 2.0]
+    """
     return np.tile(x, reps)
 
 
-def _unpadded(g: Any, x_shape: Shape, pad_width: Any) -> Any:
+def _unpadded(g: Any, x_shape: Shape, pad_width: Any, constant_values: float) -> Any:
+    """g without the frame"""
+    # constant_values is read so that the graph keeps it: a derivation calls the op again.
     starts = np.broadcast_to(pad_width, (len(x_shape), 2))[:, 0].tolist()
     return g[tuple([slice(start, start + n) for start, n in zip(starts, x_shape, strict=True)])]
 
@@ -280,6 +362,10 @@ def pad(x: Operand, pad_width: Any, mode: str = "constant", constant_values: flo
 
     ``pad_width`` is one number, (before, after), or one such pair an axis. Gradient: g at the
     elements of x, and at their copies.
+
+    >>> import tinygrad_np as tg
+    >>> tg.pad([1.0, 2.0], (1, 2)).tolist()
+    [0.0, 1.0, 2.0, 0.0, 0.0]
     """
     if mode == "constant":
         return padded(x, pad_width, constant_values)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cases import REAL, case, uniform
 from ..definition import Value, op
+from ..source import said
 from ..tracing import pure
 from .elementwise import floats, like, wide
 
@@ -150,16 +151,17 @@ _REAL = [*REAL, case(uniform(-6.0, 6.0, 7))]
 
 def density(x: Any) -> Any:
     """The standard normal density, exp(-x² / 2) / √(2π)."""
-    near = np.clip(x, -40, 40)  # beyond it is 0, and the square might overflow
+    near = np.clip(x, -40.0, 40.0)  # beyond it is 0, and the square might overflow
     return np.exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi))
 
 
-def _erf_slope(x: Any) -> Any:
-    near = np.clip(x, -30, 30)
-    return np.exp(-near * near) * (2 / math.sqrt(math.pi))
+def _erf_x(g: Any, x: Any) -> Any:
+    """g * 2 / sqrt(pi) * exp(-x ** 2)"""
+    near = np.clip(x, -30.0, 30.0)
+    return g * (np.exp(-near * near) * (2 / math.sqrt(math.pi)))
 
 
-@op(cases=_REAL, analytic=False, x=lambda g, x: g * _erf_slope(x))
+@op(cases=_REAL, analytic=False, x=_erf_x)
 def erf(x: Value) -> Value:
     """The error function, 2/√π times the integral of exp(-t²) from 0 to x.
 
@@ -172,7 +174,11 @@ def erf(x: Value) -> Value:
     return like(error_function(x), x)
 
 
-@op(cases=_REAL, analytic=False, x=lambda g, x: g * density(x))
+@op(
+    cases=_REAL,
+    analytic=False,
+    x=said("g * exp(-x ** 2 / 2) / sqrt(2 * pi)", lambda g, x: g * density(x)),
+)
 def normal_cdf(x: Value) -> Value:
     """The standard normal distribution function Φ(x). Gradient: g exp(-x² / 2) / √(2π).
 

@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 from ..cases import case, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
+from ..source import said
 from ..tensor import Operand, Tensor
 from ..tracing import pure
 from .elementwise import like, wide
@@ -195,9 +196,9 @@ def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilat
 @op(
     cases=[case(normal(2, 2, 3, 4), (2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1)),
            case(normal(1, 2, 4, 3), (2, 2), (2, 1), ((1, 1), (0, 0)), (2, 1))],
-    x=lambda g, x_shape, kernel, stride, padding, dilation: OPS["windows_folded"](
+    x=said("fold(g)", lambda g, x_shape, kernel, stride, padding, dilation: OPS["windows_folded"](
         g, x_shape[2:], kernel, stride, padding, dilation
-    ),
+    )),
 )  # fmt: skip
 def windows_unfolded(
     x: Value, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape
@@ -209,9 +210,9 @@ def windows_unfolded(
 @op(
     cases=[case(normal(2, 12, 4), (3, 4), (2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1)),
            case(normal(1, 8, 4), (4, 3), (2, 2), (2, 1), ((1, 1), (0, 0)), (2, 1))],
-    y=lambda g, kernel, stride, padding, dilation: OPS["windows_unfolded"](
+    y=said("unfold(g)", lambda g, kernel, stride, padding, dilation: OPS["windows_unfolded"](
         g, kernel, stride, padding, dilation
-    ),
+    )),
 )  # fmt: skip
 def windows_folded(
     y: Value, size: Shape, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape
@@ -252,7 +253,12 @@ def fold(
     x: Operand, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     stride: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """Columns (N, C KH KW, windows) added up to images (N, C, *output_size). See ``unfold``."""
+    """Columns (N, C KH KW, windows) added up to images ``(N, C, *output_size)``. See ``unfold``.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> tg.fold(np.ones((1, 4, 4)), (3, 3), 2).tolist()
+    [[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]
+    """
     had_batch = np.ndim(x) == 3
     x = x if had_batch else expand_dims(x, 0)
     kernel, stride = per_axis(kernel_size, 2, "kernel_size", 1), per_axis(stride, 2, "stride", 1)

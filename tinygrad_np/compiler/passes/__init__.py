@@ -1,9 +1,10 @@
 """What makes a program smaller and faster, one transformation a file."""
 
 from collections.abc import Callable
+from functools import partial
 
 from ..program import Program
-from . import cse, dce, gemm, rows, simplify
+from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, simplify, tiles
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -11,7 +12,13 @@ Pass = Callable[[Program], None]
 EXACT: tuple[Pass, ...] = (dce.run, simplify.run, cse.run, dce.run)
 """Passes after which every result is the same to the last bit."""
 
-REORDERING: tuple[Pass, ...] = (gemm.run, rows.run, dce.run)
-"""Passes that change the order of additions and multiplications, and so the last digits.
+EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
+"""The same for native code."""
 
-They pay in native code only."""
+REORDERING: tuple[Pass, ...] = (
+    factor.run, dce.run, gemm.run, rows.run, tiles.run, direct.run, dce.run,
+)  # fmt: skip
+"""For native code: passes that change the order of additions, and so the last digits."""
+
+REORDERING_NUMPY: tuple[Pass, ...] = (partial(factor.run, alone=True), ones.run, dce.run)
+"""The same for NumPy."""

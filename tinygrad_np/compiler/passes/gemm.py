@@ -4,7 +4,7 @@ It saves the gradient's way through memory, 5% of a training step. Momentum and 
 the gradient for more than this, and keep it.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,21 +18,53 @@ def gemm(c: Any, a: Any, b: Any, sign: int, factor: Any) -> Any:
     return c - scaled if sign < 0 else c + scaled
 
 
+class Update(NamedTuple):
+    """``start + factor * product``, or minus: matrices of one shape and dtype."""
+
+    start: Value
+    function: Any
+    factor: Any
+    product: Call
+
+    @property
+    def left(self) -> Value:
+        """The product's left factor."""
+        return self.product.args[0]  # type: ignore[no-any-return]
+
+    @property
+    def right(self) -> Value:
+        """The product's right factor."""
+        return self.product.args[1]  # type: ignore[no-any-return]
+
+
 def run(program: Program) -> None:
     """Let updates accumulate. What they no longer need is left to ``dce``."""
     use_def = UseDef(program)
     for place, value in program.updates:
         call = use_def.producer(value)
-        if call is None or not is_elementwise(call, np.add, np.subtract) or call.kwargs:
+        found = update_of(call, use_def)
+        if call is None or found is None or found.start is not place or not place.like(value):
             continue
-        scaled = use_def.only_read(call.args[1])
-        if scaled is None or call.args[0] is not place or not place.like(value):
-            continue
-        factor, product = _scaled(scaled, use_def)
-        if product is not None and _fits(product, value):
-            sign = -1 if call.function is np.subtract else 1
-            call.function, call.args = gemm, (place, *product.args, sign, factor)
-            call.op = call.op or product.op
+        if _fits(found, value):
+            sign = -1 if found.function is np.subtract else 1
+            call.function, call.args = gemm, (place, found.left, found.right, sign, found.factor)
+            call.op = call.op or found.product.op
+
+
+def update_of(call: Call | None, use_def: UseDef) -> Update | None:
+    """A call as an update, if nothing else reads the product."""
+    if call is None or not is_elementwise(call, np.add, np.subtract) or call.kwargs:
+        return None
+    start, out = call.args[0], call.out
+    scaled = use_def.only_read(call.args[1])
+    factor, product = (1.0, None) if scaled is None else _scaled(scaled, use_def)
+    if product is None or product.function not in (np.matmul, np.dot) or product.kwargs:
+        return None
+    operands = start, *product.args
+    if any(not isinstance(v, Value) or v.dtype != out.dtype for v in operands):
+        return None
+    plain = product.out.shape == start.shape == out.shape and len(out.shape) == 2
+    return Update(start, call.function, factor, product) if plain else None
 
 
 def _scaled(call: Call, use_def: UseDef) -> tuple[Any, Call | None]:
@@ -45,13 +77,11 @@ def _scaled(call: Call, use_def: UseDef) -> tuple[Any, Call | None]:
     return 1.0, call
 
 
-def _fits(product: Call, out: Value) -> bool:
-    if product.function not in (np.matmul, np.dot) or product.kwargs or out.dtype.char not in "fd":
-        return False
+def _fits(update: Update, out: Value) -> bool:
     rows = out.strides == (out.dtype.itemsize * out.shape[-1], out.dtype.itemsize)
-    return rows and out.size > 0 and all(
-        isinstance(v, Value) and v.dtype == out.dtype and layout(v) is not None
-        for v in product.args
+    return (
+        rows and out.size > 0 and out.dtype.char in "fd"
+        and all(layout(v) is not None for v in update.product.args)
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class UseDef:
     def meet(self, a: Value, b: Value) -> bool:
         """Whether a call that is not elementwise reads both: BLAS treats A @ Aᵀ specially."""
         a, b = self.root_of(a), self.root_of(b)
-        return any(
+        return a is not b and any(
             {a, b} <= {self.root_of(value) for value in call.inputs}
             for call in self.calls
             if not is_elementwise(call)

@@ -1,0 +1,40 @@
+"""Products of small matrices, whose sums C keeps in registers.
+
+The sizes are known to the compiler: less is copied than BLAS copies, and all of the processor's
+vector instructions are used, which BLAS may not know. The order of additions is another one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..program import Program, Value
+
+_MOST, _DEEPEST = 1 << 21, 2048
+"""Bytes of the second matrix, and rows of it, up to which its columns stay in the cache."""
+
+
+def tiled(a: Any, b: Any) -> Any:
+    """``a @ b``."""
+    return np.matmul(a, b)
+
+
+def run(program: Program) -> None:
+    """Mark the products that are small enough."""
+    for call in program.calls:
+        if call.function in (np.matmul, np.dot, np.ndarray.dot) and not call.kwargs:
+            a, b = call.args
+            if _fits(a, b, call.out, call.function is np.matmul):
+                call.function = tiled
+
+
+def _fits(a: Any, b: Any, out: Value, batched: bool) -> bool:
+    if not (isinstance(a, Value) and isinstance(b, Value)) or out.dtype.char not in "fd":
+        return False
+    ranks = {len(a.shape), len(b.shape)}
+    if {a.dtype, b.dtype} != {out.dtype} or not out.size or not a.size or min(ranks) < 2:
+        return False
+    if (not batched and ranks != {2}) or out.strides[-1] != out.dtype.itemsize:
+        return False
+    n, (k, m) = a.shape[-2], b.shape[-2:]
+    return n > 1 and m > 4 and k <= _DEEPEST and k * m * out.dtype.itemsize <= _MOST
