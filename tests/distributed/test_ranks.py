@@ -94,7 +94,7 @@ def test_a_step_that_runs_again_for_a_warning_exchanges_once() -> None:
 
 def test_the_program_of_the_documentation_prints_the_same_losses(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "many_machines.md").read_text(encoding="utf-8")
-    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (source,) = re.findall(r"```{code-cell}\n(.*?)```", text, re.DOTALL)
     (tmp_path / "own.py").write_text(source)
     found = []
     for ranks in (1, 3):
