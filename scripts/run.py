@@ -97,6 +97,8 @@ class _Run:
             if options.resume:
                 error.add_note("If the images are elsewhere now, name the folder by --dataset.")
             raise
+        if self.data.digest != distributed.agreed(self.data.digest):
+            raise ValueError("the data differ from those that rank 0 has read")
         form, shape = self.data.form, self.data.shape
         self.pixels = form if isinstance(form, Pixels) else None
         side = math.isqrt(math.prod(shape))

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         stopped = f"stopped at once; --resume goes on from the last checkpoint in {out}"
-        distributed.abort(130, lambda: print(stopped, file=sys.stderr))
+        distributed.abort(130, functools.partial(print, stopped, file=sys.stderr))
         return 130
 
 

@@ -112,17 +112,17 @@ def probabilities(model: Module, scores: Array) -> Array:
     return shares
 
 
-def total_of(
+def total(
     measure: Measure, model: Module, x: Array, labels: Array,
     each: Callable[[], None] = lambda: None, form: Form | None = None,
 ) -> float:  # fmt: skip
     """The sum of a measure over the labels; ``each`` is called after every batch."""
-    total, start = 0.0, 0
+    found, start = 0.0, 0
     for part in score_batches(model, x, form):
-        total += measure.total(part, labels[start : start + len(part)])
+        found += measure.total(part, labels[start : start + len(part)])
         start += len(part)
         each()
-    return total
+    return found
 
 
 def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
@@ -201,8 +201,7 @@ class Training:
         images, labels = self.data[0]
         if self.augment is None:
             (rows,) = distributed.share(rows)
-        x = self.forms[0].inputs(images[rows], self.dtype)
-        t = labels[rows].astype(np.int64)
+        x, t = self.forms[0].inputs(images[rows], self.dtype), labels[rows].astype(np.int64)
         if self.augment is not None:  # which moves parts of the whole batch
             x, t = distributed.share(self.augment(x, self.rng), t)
         self.batch = x, t
@@ -255,12 +254,10 @@ class Training:
     def _measured(self, i: int, each: Callable[[], None]) -> float:
         """The measure on one of the sets, of which each rank looks at a part."""
         x, labels = (array[:: self.strides[i]] for array in self.data[i])
-        mine, total = distributed.part(len(x)), 0.0
-        if mine.stop > mine.start:
-            with distributed.alone():
-                form = self.forms[i]
-                total = total_of(self.measure, self.model, x[mine], labels[mine], each, form)
-        return float(distributed.all_reduce(total)) / labels.size
+        mine = distributed.part(len(x))
+        with distributed.alone():
+            own = total(self.measure, self.model, x[mine], labels[mine], each, self.forms[i])
+        return float(distributed.all_reduce(own)) / labels.size
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """All that is needed to continue from here: arrays, and what fits into JSON.

@@ -1,8 +1,8 @@
 """Training on many machines: processes started by ``mpiexec`` share each batch (extra ``mpi``).
 
-Every process, a *rank*, holds the whole model and computes the loss of its own rows of a batch.
-The gradients are averaged, weighted by the rows, so all ranks make the update that one process
-would make on the whole batch:
+Every process, a *rank*, holds the whole model and computes the loss of its own rows of a batch,
+their mean. The gradients are averaged, weighted by the rows, so all ranks make the update that one
+process would make on the whole batch:
 
     tg.distributed.init()
     for x, t in tg.distributed.shard(tg.data.batches(x_train, t_train, 128, rng=rng)):
@@ -26,15 +26,17 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from . import random, tracing
 from .cases import case, normal
+from .config import cores
 from .definition import OPS, Value, op
 from .ops.elementwise import divide, sqrt, square, subtract
 from .ops.normalization import affine, follow
@@ -109,9 +111,7 @@ def _limit_threads(neighbours: int) -> None:
     if not any(f"{name}_NUM_THREADS" in os.environ for name in ("OMP", "OPENBLAS", "MKL", "BLIS")):
         from threadpoolctl import threadpool_limits
 
-        affinity = getattr(os, "sched_getaffinity", None)
-        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-        threadpool_limits(max(1, cores // neighbours))
+        threadpool_limits(max(1, cores() // neighbours))
 
 
 def rank() -> int:
@@ -124,18 +124,20 @@ def size() -> int:
     return _world.size
 
 
-def abort(code: int, say: Any = lambda: None) -> None:
-    """End all ranks at once, after ``say()``; nothing happens where there is one."""
+def abort(code: int, say: Callable[[], object]) -> None:
+    """End all ranks with an exit code, after ``say()``; where there is one rank, say it only."""
     if _world.size == 1:
         say()
         return
-    if _world.rank:
-        time.sleep(1)  # what all ranks have to say alike, rank 0 says alone
-        print(f"rank {_world.rank}:", file=sys.stderr)
-    say()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    _world.mpi.COMM_WORLD.Abort(code)
+    try:
+        if _world.rank:
+            time.sleep(1)  # what all ranks have to say alike, rank 0 says alone
+            print(f"rank {_world.rank}:", file=sys.stderr)
+        say()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        _world.mpi.COMM_WORLD.Abort(code)
 
 
 def _end() -> None:
@@ -143,7 +145,7 @@ def _end() -> None:
     try:
         _meet("end")
     except RuntimeError as error:
-        abort(1, lambda text=f"error: {error}": print(text, file=sys.stderr))
+        abort(1, partial(print, f"error: {error}", file=sys.stderr))
 
 
 @contextmanager
@@ -185,21 +187,20 @@ def _meet(kind: str, nbytes: int = 0) -> None:
 
 @tracing.pure
 def all_reduce(array: Any, operation: str = "sum") -> Any:
-    """The "sum", "max" or "min" of the ranks' arrays, elementwise, on every rank.
+    """The "sum", "max" or "min" of the ranks' arrays, elementwise; booleans are counted.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.all_reduce([1.0, 2.0])
     array([1., 2.])
     """
-    out = np.array(array, order="C")
-    if _world.size == 1 or tracing.is_rehearsal():
-        return out
-    wide = out.astype({"e": "f", "?": "l"}.get(out.dtype.char, out.dtype), copy=False)
-    _meet(operation, wide.nbytes)
-    _world.mpi.COMM_WORLD.Allreduce(
-        _world.mpi.IN_PLACE, wide, getattr(_world.mpi, operation.upper())
-    )
-    return wide.astype(out.dtype, copy=False) if out.dtype.char == "e" else wide
+    dtype = np.asarray(array).dtype
+    known = {"e": np.float32, "?": np.int64}.get(dtype.char, dtype)  # to MPI
+    out = np.array(array, known, order="C")
+    if _world.size > 1 and not tracing.is_rehearsal():
+        _meet(operation, out.nbytes)
+        way = getattr(_world.mpi, operation.upper())
+        _world.mpi.COMM_WORLD.Allreduce(_world.mpi.IN_PLACE, out, way)
+    return out.astype(np.float16) if dtype.char == "e" else out
 
 
 def agreed(value: T) -> T:
@@ -263,7 +264,7 @@ def shard(batches: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
 def _averaged(x: Any) -> Any:
     """The mean of the ranks' arrays, each weighted by its rows."""
     if _world.mpi is None:
-        return x + 0
+        return x * 1.0
     return all_reduce(x * tracing.host(_weight))
 
 
@@ -271,7 +272,10 @@ def _weight() -> float:
     return _world.weight
 
 
-@op(cases=[case(normal(3, 4)), case(normal())], x=lambda g: OPS["average"](g))
+@op(
+    cases=[case(normal(3, 4)), case(normal())], name="average_over_ranks",
+    x=lambda g: OPS["average_over_ranks"](g),
+)  # fmt: skip
 def average(x: Value) -> Value:
     """The mean of the ranks' x, each weighted by its rows of the batch: the mean over the batch.
 
@@ -288,9 +292,10 @@ def average(x: Value) -> Value:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Make each gradient that of the whole batch's mean loss: the average of the ranks' gradients.
 
-    All gradients of one dtype travel in one message. (An exchange that begins during the backward
-    pass gains nothing: see docs/many_machines.md.) Every rank must have gradients of the same
-    parameters: RuntimeError where their sizes differ.
+    Call it after each ``backward``; gradients that were averaged before stay what they are. All of
+    one dtype travel in one message (to begin during the backward pass gains next to nothing: see
+    docs/many_machines.md). RuntimeError where the ranks' gradients differ in size, because one has
+    none for some parameter, say.
     """
     if _world.mpi is None:
         return

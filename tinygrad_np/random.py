@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,16 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
             f"{total} rows of a shared batch, and masks are drawn for all of them: the first axis "
             "must be the batch. (Inside tg.distributed.alone() it may be anything.)"
         )
-    return rng.random((total, *shape[1:]))[rows]
+    bits: Any = rng.bit_generator
+    if not isinstance(bits, np.random.PCG64 | np.random.PCG64DXSM):
+        return rng.random((total, *shape[1:]))[rows]
+    # These go past other rows' numbers at no cost, but forget the half of a number they had left.
+    size, left = math.prod(shape[1:]), bits.state
+    bits.advance(rows.start * size)
+    found = rng.random(shape)
+    bits.advance((total - rows.stop) * size)
+    bits.state = bits.state | {key: left[key] for key in ("has_uint32", "uinteger")}
+    return found
 
 
 @op(

@@ -94,7 +94,7 @@ def test_a_step_that_runs_again_for_a_warning_exchanges_once() -> None:
 
 def test_the_program_of_the_documentation_prints_the_same_losses(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "many_machines.md").read_text(encoding="utf-8")
-    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (source,) = re.findall(r"```{code-cell}\n(.*?)```", text, re.DOTALL)
     (tmp_path / "own.py").write_text(source)
     found = []
     for ranks in (1, 3):
@@ -222,7 +222,7 @@ def test_a_killed_rank_ends_all(images: Path, whole: Path, tmp_path: Path, rank:
 def test_a_signal_to_mpiexec_leaves_a_good_checkpoint(
     images: Path, tmp_path: Path, number: int
 ) -> None:
-    full = [*command(images, tmp_path), "--iterations", "1000000", "--checkpoint-every", "1000000"]
+    full = [*command(images, tmp_path), "--iterations", "1000000"]
     process = start(2, "scripts.train", *full)
     first = tmp_path / "checkpoints" / "update-000000000.safetensors"
     limit = time.monotonic() + HANGS
@@ -234,17 +234,22 @@ def test_a_signal_to_mpiexec_leaves_a_good_checkpoint(
     assert code != 0
     newest = open_checkpoint(Checkpoints(tmp_path).files()[0])
     assert newest.updates > 0, text
+    if Path(sys.executable).with_name("mpichversion").exists():  # Open MPI soon kills its ranks
+        assert f"Stopped after update {newest.updates:,}" in text
     assert [*tmp_path.rglob(f"*{PARTIAL}")] == []
 
 
 @pytest.mark.slow
-def test_ranks_killed_at_random_moments(images: Path, whole: Path, tmp_path: Path) -> None:
+def test_ranks_killed_at_random_moments(images: Path, tmp_path: Path) -> None:
     """Ten times; each time the run is resumed by another number of ranks."""
     rng = np.random.default_rng()
-    full = command(images, tmp_path, "--resume")
+    full, one = (command(images, tmp_path / n, "--iterations", "1500") for n in ("many", "one"))
+    script = [sys.executable, "-m", "scripts.train", *one]
+    subprocess.run(script, check=True, cwd=ROOT, env=ENVIRONMENT, capture_output=True)
+    full.append("--resume")
     for trial in range(10):
         process = start(1 + trial % 4, "scripts.train", *full)
-        limit = time.monotonic() + 20 * rng.random() ** 2
+        limit = time.monotonic() + rng.uniform(1, 6)
         while process.poll() is None and time.monotonic() < limit:
             time.sleep(0.01)
         ranks = [p for p in descendants(process.pid) if "scripts.train" in words_of(p)]
@@ -253,9 +258,11 @@ def test_ranks_killed_at_random_moments(images: Path, whole: Path, tmp_path: Pat
             os.kill(victims[rng.integers(len(victims))], signal.SIGKILL)
         code, text = ended(process)
         assert not victims or code != 0, text
+        reached = [path.name for path in Checkpoints(tmp_path / "many").files()[:1]]
+        print(f"{1 + trial % 4} ranks, killed {len(victims) > 0}, code {code}, {reached}")
     code, text = run(2, "scripts.train", *full)
     assert code == 0, text
-    assert_same_run(tmp_path, whole)
+    assert_same_run(tmp_path / "many", tmp_path / "one")
 
 
 def descendants(pid: int) -> list[int]:

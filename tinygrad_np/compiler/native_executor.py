@@ -118,7 +118,7 @@ class NativeExecutor:
             return function  # type: ignore[no-any-return]
         program, targets = self.program, [c.out for c in part.calls if c.out in self.memory.offsets]
         inner = part_of(program, self.use_def, part.calls, targets)
-        executor = NumpyExecutor(inner, first_line=1000 * (1 + len(self.origin)))
+        executor = NumpyExecutor(inner, 1000 * (1 + len(self.origin)), copies=False)
         self.origin |= executor.origin
         inputs: Any = [program.inputs.index(v) if v.source == "input" else self.memory.array(v)
                        for v in inner.inputs]  # fmt: skip
