@@ -175,7 +175,8 @@ def expression(call: Call, operand: Operand) -> Text:
     if function in NAMES:
         kept = {k: v for k, v in kwargs.items() if not (k == "keepdims" and v is False)}
         if (function in REDUCTIONS.values() or function is np.mean) and len(args) == 2:
-            args, kept = args[:1], {"axis": args[1]} | kept
+            kept = {"axis": args[-1]} | kept
+            args = args[:1]
         if isinstance(kept.get("axis"), tuple) and len(kept["axis"]) == 1:
             kept["axis"] = kept["axis"][0]
         if kept.get("axis", 0) is None:
@@ -344,7 +345,7 @@ def array_text(array: Any, largest: int = LARGEST) -> str:
     if size > 1 and counts(array):
         return f"np.arange({size})"
     several = array.ndim == 2 and len(array) > 1
-    if several and dtype.kind == "b" and (array == np.tri(*array.shape, dtype=bool)).all():
+    if several and dtype.kind == "b" and (array == np.tri(*array.shape, dtype=np.bool)).all():
         return f"np.tri({shape[1:-1]}, dtype=bool)"
     if size and dtype.kind == "f" and (array == array.flat[0]).all() and array.flat[0] in (0, 1):
         return f"np.{'ones' if array.flat[0] else 'zeros'}({shape}{word})"

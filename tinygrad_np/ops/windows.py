@@ -115,9 +115,8 @@ class Windows:
 
     def length(self, rows: int) -> int:
         """From the first output to the last, of some rows."""
-        return 1 + sum(
-            (n - 1) * step for n, step in zip((rows, *self.out[1:]), self.steps, strict=True)
-        )
+        counts = (rows, *self.out[1:])
+        return 1 + int(sum((n - 1) * step for n, step in zip(counts, self.steps, strict=True)))
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Images, and rows of outputs."""
