@@ -16,8 +16,8 @@ from tinygrad_np.drawing.walk import walk
 IN_WORDS = {
     "convolution bias", "cumprod x", "cumsum x", "einsum operands", "embedding weight", "gelu x",
     "getitem x", "joined arrays", "linear_recurrence a", "linear_recurrence b", "max_pooling x",
-    "minors x", "padded x", "prelu weight", "prod x", "tile x", "transpose x", "window_spread y",
-    "window_sum x",
+    "minors x", "padded x", "prelu weight", "prod x", "tile x", "transpose x", "window_place g",
+    "window_spread y", "window_sum x",
 }  # fmt: skip
 """Rules that no short formula says."""
 
