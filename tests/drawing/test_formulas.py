@@ -56,6 +56,13 @@ def test_a_name_means_one_thing_on_an_edge() -> None:
     assert labels_of((g * 2).sum())[0] == "dx = g * y"
 
 
+def test_each_of_several_arrays_has_its_own_name() -> None:
+    a, b = leaf([1.0], "a"), leaf([2.0], "b")
+    assert labels_of(tg.concatenate([a, b, a * 2]).sum())[2:5] == [
+        f"d{name} = the part of g where this array went" for name in ("a", "b", "arrays")
+    ]
+
+
 def test_sums_over_broadcast_axes_are_shown() -> None:
     def labels(x: Any, y: Any, function: Any) -> list[str]:
         return labels_of(function(leaf(x, "x"), leaf(y, "y")).sum())[:2]
