@@ -169,9 +169,9 @@ def placed(
             normal(1, 1, 2, 2), integers(2, 1, 1, 2, 2), (3, 4), (1, 2), (2, 2), (0, 0), (1, 1),
         ),
     ],
-    g=lambda g, number, size, kernel, stride, padding, dilation: OPS["getitem"](
-        g.reshape(-1), _places(number, size, kernel, stride, padding, dilation)
-    ),
+    g=said("g at these places", lambda g, number, size, kernel, stride, padding, dilation: (
+        OPS["getitem"](g.reshape(-1), _places(number, size, kernel, stride, padding, dilation))
+    )),
 )  # fmt: skip
 def window_place(
     g: Value, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
