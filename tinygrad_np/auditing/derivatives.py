@@ -114,8 +114,9 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
         words = f"{of} is taken at the incoming gradient, not at its input"
         yield "value", words, lambda g: at(g, 1), 0.1
         name = unit.trace.labels[unit.end].partition(" ")[0]
-        words = f"{name}(1 − {name}(g)) is used in place of {of}"
-        yield "value", words, lambda g: at(1 - at(g, 0), 0), 0.3
+        words = f"is used in place of {of}"
+        yield "value", f"{name}(1 − {name}(g)) {words}", lambda g: at(1 - at(g, 0), 0), 0.3
+        yield "value", f"{name}(1 − {name}(x)) {words}", lambda g: at(1 - out, 0), 0.3
 
 
 def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
