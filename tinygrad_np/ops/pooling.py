@@ -122,6 +122,7 @@ def _elements(kernel: Shape, stride: Shape, dilation: Shape, counts: Shape) -> l
     ]  # fmt: skip
 
 
+@pure
 def _places(
     number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Any:
