@@ -18,7 +18,7 @@ from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor, plain
-from ..tracing import pure
+from ..tracing import item, pure
 from .elementwise import divide, like, wide
 from .indexing import getitem
 from .reduction import mean
@@ -136,7 +136,7 @@ def _places(
         along = (np.arange(counts[i]) * stride[i] - padding[i]) * step
         corner = corner + along.reshape(-1, *[1] * (len(size) - 1 - i))
         within = within[..., None] + np.arange(kernel[i]) * dilation[i] * step
-    return corner + np.take(within.reshape(-1), number)
+    return corner + item(within.reshape(-1), number)
 
 
 @pure
