@@ -213,15 +213,12 @@ def test_an_index_out_of_bounds_is_numpys_error_and_changes_nothing() -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_means_and_largest_with_a_start(dtype: Any) -> None:
     def function(x: Any) -> Any:
+        kinds: Any = (np.mean, {}), (np.max, {"initial": 0.5}), (np.min, {"initial": np.inf})
         return [
             f(x, axis=axis, keepdims=keeps, **more)
             for axis in (None, 0, -1, (0, 2))
             for keeps in (True, False)
-            for f, more in (
-                (np.mean, {}),
-                (np.max, {"initial": 0.5}),
-                (np.min, {"initial": np.inf}),
-            )
+            for f, more in kinds
         ]
 
     check(function, sample(dtype, 3, 4, 5), in_c=True)
@@ -282,6 +279,14 @@ def test_frames() -> None:
 def test_the_normal_distribution_of_float32_is_fused() -> None:
     x = np.concatenate([sample(np.float32, 40_000), [0, -0.0, 50, -50, np.inf, -np.inf, np.nan]])
     check(lambda x: (tg.gelu(x), tg.normal_cdf(x)), x.astype(np.float32), in_c=True)
+
+
+@pytest.mark.parametrize("char", "FD")
+def test_complex_numbers_are_chosen(char: str) -> None:
+    def function(x: Any) -> Any:
+        return [np.where(x.real > 0, x, other) for other in (1.0, 2.5j, np.array([1 - 2j]), x.T)]
+
+    check(function, sample(char, 3, 3))
 
 
 def test_half_precision_has_numbers_of_its_own() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .c_code import Place, at, expression, loops, nest, numbered, substituted
+from .c_code import Place, at, element, expression, loops, nest, numbered, substituted
 from .fusion import Emit, placed
 from .program import Call, Value
 
@@ -33,25 +33,26 @@ def along(call: Call) -> Emit | None:
     axis %= len(x.shape)
     if function in _RUNNING and x.dtype == out.dtype:
         text = expression(_RUNNING[function], (x.dtype,) * 3) or ""
-        return lambda names: _running(*placed(names, x, out), axis, text)
+        return lambda names: _running(placed(names, x, out), axis, text)
     if function in _SIGNS:
         keeps = bool(call.kwargs.get("keepdims"))
-        return lambda names: _place(*placed(names, x, out), axis, _SIGNS[function], keeps)
+        return lambda names: _place(placed(names, x, out), axis, _SIGNS[function], keeps)
     return None
 
 
-def _running(x: Place, out: Place, axis: int, text: str) -> list[str]:
+def _running(places: list[Place], axis: int, text: str) -> list[str]:
+    x, out = places
     n, step, onto = x.shape[axis], x.steps[axis], out.steps[axis]
     axes = nest(*[_without(items, axis) for items in (x.shape, x.steps, out.steps)])
-    names = numbered(len(axes))
-    here = at(x, [*names, "k"], [*[s[0] for _, s in axes], step])
-    there = at(out, [*names, "k"], [*[s[1] for _, s in axes], onto])
-    before = at(out, [*names, "(k - 1)"], [*[s[1] for _, s in axes], onto])
+    names, axes = numbered(len(axes)), [*axes, (n, (step, onto))]
+    here, there = (element(p, [*names, "k"], axes, i) for i, p in enumerate((x, out)))
+    before = element(out, [*names, "(k - 1)"], axes, 1)
     body = [f"{there} = k ? {substituted(text, a=before, b=here)} : {here};"]
-    return loops([*axes, (n, ())], [*names, "k"], body)
+    return loops(axes, [*names, "k"], body)
 
 
-def _place(x: Place, out: Place, axis: int, sign: str, keeps: bool) -> list[str]:
+def _place(places: list[Place], axis: int, sign: str, keeps: bool) -> list[str]:
+    x, out = places
     if keeps:
         out = replace(out, shape=_without(out.shape, axis), strides=_without(out.strides, axis))
     axes = nest(*[_without(items, axis) for items in (x.shape, x.steps)], out.steps)
@@ -62,7 +63,7 @@ def _place(x: Place, out: Place, axis: int, sign: str, keeps: bool) -> list[str]
     better = f"{new} {sign} {best} || ({new} != {new} && {best} == {best})"
     body = ["isize best = 0;",
             *loops([(x.shape[axis], ())], ["k"], [f"if ({better})", "best = k;"]),
-            f"{at(out, names, [s[1] for _, s in axes])} = best;"]  # fmt: skip
+            f"{element(out, names, axes, 1)} = best;"]  # fmt: skip
     return loops(axes, names, body)
 
 

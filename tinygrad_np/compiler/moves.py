@@ -121,25 +121,19 @@ def _by_index(names: Names, picked: Place, array: Place, given: Any, text: str) 
     places = [p if isinstance(p, int) else placed(names, p)[0] for p in parts]
     shape = np.broadcast_shapes(*[p.shape for p in places if isinstance(p, Place)])
     outer = numbered(len(shape), "i")
-    checks, rows = [], []
+    checks, words, steps = [], numbered(len(places), "p"), array.steps[first : first + len(places)]
     for k, part in enumerate(places):
-        step, length = array.steps[first + k], array.shape[first + k]
+        length = array.shape[first + k]
         word = str(part) if isinstance(part, int) else at(part, outer, part.broadcast(shape).steps)
         checks += [f"int64_t p{k} = {word};", f"if (place(&p{k}, {length}))", "return CODE;"]
-        rows.append((f"p{k}", step))
     behind = [*range(first), *range(first + len(parts), len(array.shape))]
     ranks = [*range(first), *range(first + len(shape), len(picked.shape))]
     axes = nest([array.shape[k] for k in behind], [picked.steps[k] for k in ranks],
                 [array.steps[k] for k in behind])  # fmt: skip
     inner = numbered(len(axes))
-    a = at(
-        picked,
-        [*outer, *inner],
-        [*picked.steps[first : first + len(shape)], *[s[0] for _, s in axes]],
-    )
-    b = at(
-        array, [*[p for p, _ in rows], *inner], [*[s for _, s in rows], *[s[1] for _, s in axes]]
-    )
+    onto = picked.steps[first : first + len(shape)]
+    a = at(picked, [*outer, *inner], [*onto, *[s[0] for _, s in axes]])
+    b = at(array, [*words, *inner], [*steps, *[s[1] for _, s in axes]])
     body = [*checks, *loops(axes, inner, [substituted(text, A=a, B=b) + ";"], True)]
     return loops([(n, ()) for n in shape], outer, body)
 

@@ -14,6 +14,7 @@ from .c_code import (
     assign,
     at,
     c_type,
+    element,
     expression,
     index,
     literal,
@@ -67,27 +68,22 @@ def product(call: Call) -> Emit | None:
         if len(a.shape) == 1:
             left = replace(left, shape=(1, *a.shape), strides=(0, *a.strides))
             at_row = len(shape) - (len(b.shape) > 1)
-            shape, strides = (
-                (*shape[:at_row], 1, *shape[at_row:]),
-                (*strides[:at_row], 0, *strides[at_row:]),
-            )
+            shape = (*shape[:at_row], 1, *shape[at_row:])
+            strides = (*strides[:at_row], 0, *strides[at_row:])
         if len(b.shape) == 1:
             right = replace(right, shape=(*b.shape, 1), strides=(*b.strides, 0))
             shape, strides = (*shape, 1), (*strides, 0)
         target = replace(target, shape=shape, strides=strides)
         (n, m), k, batch = shape[-2:], left.shape[-1], shape[:-2]
         places = [left, right, target]
-        outer = [
-            replace(p, shape=p.shape[:-2], strides=p.strides[:-2]).broadcast(batch) for p in places
-        ]
-        axes = nest(batch, *[p.steps for p in outer])
+        outer = [replace(p, shape=p.shape[:-2], strides=p.strides[:-2]) for p in places]
+        axes = nest(batch, *[p.broadcast(batch).steps for p in outer])
         inner = numbered(len(axes))
-        words = [f"&{at(p, inner, [s[i] for _, s in axes])}" if axes else p.pointer
-                 for i, p in enumerate(places)]  # fmt: skip
+        words = [f"&{element(p, inner, axes, i)}" for i, p in enumerate(places)]
         steps = ", ".join(str(s) for p in places for s in p.strides[-2:])
         text = (f"product({names.loop(np.matmul, (out.dtype,) * 3)}, {n}, {k}, {m}, "
                 f"(isize[]){{{steps}}}, {', '.join(words)});")  # fmt: skip
-        return loops(axes, inner, [text]) if axes else [text]
+        return loops(axes, inner, [text])
 
     return lines
 
@@ -149,22 +145,16 @@ def by_loops(call: Call) -> Emit | None:
 
     def lines(names: Names) -> list[str]:
         left, right, target = placed(names, a, b, out)
-        x, y, z = (
-            at(left, "ik", left.steps),
-            at(right, "kj", right.steps),
-            at(target, "ij", target.steps),
-        )
+        x, y = at(left, "ik", left.steps), at(right, "kj", right.steps)
+        z = at(target, "ij", target.steps)
         if m > 1 and b.strides[1] == b.dtype.itemsize:
             # In an array of C's own the sums stay in registers.
             body = [f"{c_type(out.dtype)} sums[{m}] = {{0}};",
                     *loops([(k, ()), (m, ())], "kj", [f"sums[j] += {x} * {y};"], True),
                     *loops([(m, ())], "j", [f"{z} = sums[j];"], True)]  # fmt: skip
             return loops([(n, ())], "i", body)
-        body = [
-            f"{c_type(out.dtype)} sum = 0;",
-            *loops([(k, ())], "k", [f"sum += {x} * {y};"]),
-            f"{z} = sum;",
-        ]
+        body = loops([(k, ())], "k", [f"sum += {x} * {y};"])
+        body = [f"{c_type(out.dtype)} sum = 0;", *body, f"{z} = sum;"]
         return loops([(n, ()), (m, ())], "ij", body)
 
     return lines

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from .c_code import assign, at, expression, literal, loop_call, loops, nest, numbered, substituted
+from .c_code import (
+    assign,
+    element,
+    expression,
+    literal,
+    loop_call,
+    loops,
+    nest,
+    numbered,
+    substituted,
+)
 from .fusion import Emit, Names, placed
 from .program import Call
 
@@ -62,16 +72,13 @@ def reduction(call: Call) -> Emit | None:
         few = n < 8 and ufunc is np.add and all(kept for _, (_, kept) in outer)
         if text and (onto or few):
             inner = numbered(len(axes))
-            a, b = (
-                at(whole, inner, [s[1] for _, s in axes]),
-                at(source, inner, [s[0] for _, s in axes]),
-            )
+            a, b = element(whole, inner, axes, 1), element(source, inner, axes, 0)
             text = f"{a} += {b}" if ufunc is np.add else f"{a} = {text}"
             body = loops(axes, inner, [substituted(text, a=a, b=b) + ";"], independent=bool(onto))
         else:
             inner = numbered(len(outer))
-            a = f"&{at(whole, inner, [s[1] for _, s in outer])}"
-            b = f"&{at(source, inner, [s[0] for _, s in outer])}"
+            a = f"&{element(whole, inner, outer, 1)}"
+            b = f"&{element(source, inner, outer, 0)}"
             along = [str(stride * x.dtype.itemsize) for stride in (onto, step, onto)]
             text = loop_call(names.loop(ufunc, types), str(n), along, [a, b, a])
             body = loops(outer, inner, [text])

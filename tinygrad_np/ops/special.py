@@ -127,7 +127,7 @@ def _distribution_32(x: Any) -> Any:
 
 def normal_distribution(x: Any) -> Any:
     """The normal distribution function of an array of real numbers, its small values exact, too."""
-    traced = isinstance(x, Traced) and x.dtype == np.float32
+    traced = isinstance(x, Traced) and x.dtype == np.float32  # type: ignore[attr-defined]
     return _distribution_32(x) if traced else _normal_distribution(x)
 
 
