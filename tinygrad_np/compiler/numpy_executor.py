@@ -34,10 +34,13 @@ _REDUCES = frozenset(REDUCTIONS.values())
 
 
 class NumpyExecutor:
-    """The program as one generated Python function."""
+    """The program as one generated Python function.
 
-    def __init__(self, program: Program, first_line: int = 0) -> None:
-        self.program, self.first_line = program, first_line
+    Without ``copies`` the outputs may be arrays that the next run writes to.
+    """
+
+    def __init__(self, program: Program, first_line: int = 0, copies: bool = True) -> None:
+        self.program, self.first_line, self.copies = program, first_line, copies
         self.use_def = UseDef(program)
         self.names: dict[str, Any] = {
             "array": np.array,
@@ -94,8 +97,8 @@ class NumpyExecutor:
             for call, line in group:
                 lines.append(("        " if errors else "    ") + line)
                 self.origin[self.first_line + len(lines)] = call
-        results = self.memory.results
-        outputs = [f"o{i}" if results.get(v) == i else f"array({self._word(v)}, order='K')"
+        results, copy = self.memory.results, "array({}, order='K')" if self.copies else "{}"
+        outputs = [f"o{i}" if results.get(v) == i else copy.format(self._word(v))
                    for i, v in enumerate(self.program.outputs)]  # fmt: skip
         lines += [f"    out = [{', '.join(outputs)}]"]
         homes = self.memory.homes
