@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import native
 from ..ops import convolution
-from .c_code import Place, assign, at, c_type, loops, nest, numbered
+from .c_code import Place, assign, c_type, element, loops, nest, numbered
 from .fusion import Emit, Names, placed
 from .parts import headers, in_parts
 from .passes.direct import direct
@@ -188,7 +188,7 @@ class _Text:
             shape = self.x.shape
             axes = nest(shape, self.x.steps)
             inner = numbered(len(axes))
-            finite = f"fabs({at(self.x, inner, [s[0] for _, s in axes])}) < INFINITY"
+            finite = f"fabs({element(self.x, inner, axes, 0)}) < INFINITY"
             return [
                 "{", "int finite = 1;", f"const isize parts = {run}",
                 f"if ({type_}_collect({sizes}, *{self.name}_weights, sizeof(*{self.name}_weights) "
