@@ -36,7 +36,7 @@ lint: $(READY)
 	$(BIN)/python -m mypy
 
 docs: $(DOCS)/.ready
-	$(DOCS)/bin/python -m sphinx -W --keep-going --jobs auto --quiet -b html docs docs/_build/html
+	$(DOCS)/bin/python -m sphinx -W --keep-going --fresh-env --jobs auto --quiet docs docs/_build/html
 	@echo 'Open docs/_build/html/index.html'
 
 bench: $(PEERS)/.ready
@@ -52,7 +52,7 @@ clean:
 WORKS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 $(READY): EXTRAS := dev
-$(PEERS)/.ready: EXTRAS := dev,peers
+$(PEERS)/.ready: EXTRAS := dev,peers,mpi
 $(DOCS)/.ready: EXTRAS := docs
 
 %/.ready: setup.cfg pyproject.toml

@@ -36,7 +36,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "derivations.derived.Derivation", "DerivationError", "debug",
     )),
     "drawing": ("Drawing", "", (
-        "draw", "drawing.render.Drawing", "trace_table", "record", "scope",
+        "draw", "drawing.render.Drawing", "trace_table", "record", "scope", "LiveChart",
     )),
     "defining": ("Defining ops", "", (
         "op", "ufunc", "composite", "Op", "case", "cases.normal", "cases.uniform", "cases.distinct",
@@ -50,6 +50,13 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "random": ("Random numbers and dropout", "", (
         "manual_seed", "random.default_generator", "random.set_default_generator", "dropout",
         "dropout2d",
+    )),
+    "distributed": ("Many machines", "See :doc:`/many_machines`.", (
+        "distributed.init", "distributed.rank", "distributed.size", "distributed.shard",
+        "distributed.share", "distributed.part", "distributed.average_gradients",
+        "distributed.average", "distributed.all_reduce", "distributed.agreed",
+        "distributed.broadcast", "distributed.synchronize", "distributed.batch_norm",
+        "distributed.alone", "distributed.abort",
     )),
     "optim": ("Optimisers", "", (
         "optim.Optimizer", "optim.SGD", "optim.Adam", "optim.AdamW", "optim.constant",

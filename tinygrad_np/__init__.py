@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import auditing as auditing
+from . import distributed as distributed
 from . import hints
 from . import linalg as linalg
 from . import nn as nn
