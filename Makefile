@@ -36,7 +36,7 @@ lint: $(READY)
 	$(BIN)/python -m mypy
 
 docs: $(DOCS)/.ready
-	$(DOCS)/bin/python -m sphinx -W --keep-going --jobs auto --quiet -b html docs docs/_build/html
+	$(DOCS)/bin/python -m sphinx -W --keep-going --fresh-env --jobs auto --quiet docs docs/_build/html
 	@echo 'Open docs/_build/html/index.html'
 
 bench: $(PEERS)/.ready

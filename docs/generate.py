@@ -36,7 +36,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "derivations.derived.Derivation", "DerivationError", "debug",
     )),
     "drawing": ("Drawing", "", (
-        "draw", "drawing.render.Drawing", "trace_table", "record", "scope",
+        "draw", "drawing.render.Drawing", "trace_table", "record", "scope", "LiveChart",
     )),
     "defining": ("Defining ops", "", (
         "op", "ufunc", "composite", "Op", "case", "cases.normal", "cases.uniform", "cases.distinct",

@@ -79,7 +79,7 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
             "must be the batch. (Inside tg.distributed.alone() it may be anything.)"
         )
     bits: Any = rng.bit_generator
-    if not isinstance(bits, np.random.PCG64 | np.random.PCG64DXSM):
+    if type(bits) not in (np.random.PCG64, np.random.PCG64DXSM):
         return rng.random((total, *shape[1:]))[rows]
     # These go past other rows' numbers at no cost, but forget the half of a number they had left.
     size, left = math.prod(shape[1:]), bits.state

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -110,6 +111,7 @@ def _predicted(found: dict[str, float], parts: dict[int, float]) -> list[str]:
             f"{1e3 * (same + exchange):.1f} ms", f"{grown / (same + exchange) / ranks:.2f}",
             f"{1e3 * (grown + exchange):.1f} ms", f"{grown / (grown + exchange):.2f}",
         ])  # fmt: skip
+    batch = WORKLOAD.settings["batch"]
     return [
         "",
         f"Two ranks of this machine sum 8 bytes in {1e6 * found['short']:.1f} µs and the "
@@ -120,8 +122,8 @@ def _predicted(found: dict[str, float], parts: dict[int, float]) -> list[str]:
         "its part of the batch, and 3 log2(P) latencies and 2 (P - 1) / P of the gradients' bytes "
         "for the exchange among P nodes of one rank each. The networks' figures are assumed.",
         "",
-        *table(["network", "nodes", "exchange", f"batch {WORKLOAD.batch} in all", "efficiency",
-                f"batch {WORKLOAD.batch} each", "efficiency"], rows),
+        *table(["network", "nodes", "exchange", f"batch {batch} in all", "efficiency",
+                f"batch {batch} each", "efficiency"], rows),
     ]  # fmt: skip
 
 
@@ -136,7 +138,7 @@ def main(seconds: float) -> None:
     gradients = np.zeros(sum(array.size for array in problem.parameters), np.float32)
     found["bytes"] = gradients.nbytes
     for name, array in (("short", gradients[:2]), ("long", gradients)):
-        found[name] = _timed(lambda array=array: distributed.all_reduce(array), seconds)
+        found[name] = _timed(functools.partial(distributed.all_reduce, array), seconds)
     with distributed.alone():
         found |= {f"part {p}": _step_seconds(problem, seconds, p) for p in (1, *NODES)}
     if distributed.rank() == 0:

@@ -40,7 +40,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
             text, _ = process.communicate(timeout=HANGS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            pytest.fail(f"{process.args} hangs")
+            pytest.fail(f"{process.args!r} hangs")
     return process.returncode, text
 
 

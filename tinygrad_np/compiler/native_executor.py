@@ -60,9 +60,8 @@ class NativeExecutor:
         self.unchecked = self.memory.work, 0.0, *constants
         self.buffers = [self.memory.work]
         self.whole: NumpyExecutor | None = None
-        makers = [np.empty_like(t) for t in self.memory.templates]
         self.parts = [self._part(library, part) for part in writer.parts]
-        self.run = self._run(makers)
+        self.run = self._run(self.memory.templates)
 
     def source(self) -> str:
         """The generated C."""
@@ -137,8 +136,13 @@ class NativeExecutor:
     def _resolve(self, code: int, part: Any, arrays: Any, numbers: Any, out: Any) -> None:
         """Let NumPy warn or raise: of what the processor noticed, or an index out of bounds.
 
-        No state has changed yet.
+        No state has changed yet, but for what an update makes infinite.
         """
+        if code == -2:  # nobody can compute it again, but what has overflowed can be seen
+            found = [arrays[self.program.inputs.index(place)] for place, _ in self.program.updates]
+            if not all(np.isfinite(array).all() for array in found):
+                np.multiply(np.finfo(float).max, 2.0)  # warns, as it is set by np.errstate
+            return
         if code > 0 or set(np.geterr().values()) != {"ignore"}:
             if self.whole is None:
                 program = self.program
