@@ -258,7 +258,7 @@ def test_ranks_killed_at_random_moments(images: Path, tmp_path: Path) -> None:
     full.append("--resume")
     for trial in range(10):
         process = start(1 + trial % 4, "scripts.train", *full)
-        goal, limit = newest(tmp_path / "many") + rng.integers(100), time.monotonic() + HANGS
+        goal, limit = newest(tmp_path / "many") + rng.integers(1, 100), time.monotonic() + HANGS
         while process.poll() is None and newest(tmp_path / "many") < goal:
             assert time.monotonic() < limit
             time.sleep(0.001)
