@@ -52,7 +52,7 @@ clean:
 WORKS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 $(READY): EXTRAS := dev
-$(PEERS)/.ready: EXTRAS := dev,peers
+$(PEERS)/.ready: EXTRAS := dev,peers,mpi
 $(DOCS)/.ready: EXTRAS := docs
 
 %/.ready: setup.cfg pyproject.toml

@@ -51,6 +51,13 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "manual_seed", "random.default_generator", "random.set_default_generator", "dropout",
         "dropout2d",
     )),
+    "distributed": ("Many machines", "See :doc:`/many_machines`.", (
+        "distributed.init", "distributed.rank", "distributed.size", "distributed.shard",
+        "distributed.share", "distributed.part", "distributed.average_gradients",
+        "distributed.average", "distributed.all_reduce", "distributed.agreed",
+        "distributed.broadcast", "distributed.synchronize", "distributed.batch_norm",
+        "distributed.alone", "distributed.abort",
+    )),
     "optim": ("Optimisers", "", (
         "optim.Optimizer", "optim.SGD", "optim.Adam", "optim.AdamW", "optim.constant",
         "optim.step_decay", "optim.cosine", "optim.one_cycle", "optim.clip_grad_norm",

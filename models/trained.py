@@ -75,7 +75,8 @@ def by_hand(
     def step(x: Array, labels: Array) -> Any:
         loss, gradients = loss_and_gradients(parameters, x, labels)
         for p, g, own in zip(parameters, gradients, buffers, strict=True):
-            p[...], *own[:] = update(p, g, *own)
+            p[...], *kept = update(p, g, *own)
+            own[:] = kept
         return loss
 
     return Trained(step, lambda: parameters)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.bench import growth, overhead, report, seeds, start, steps
+from scripts.bench import growth, overhead, ranks, report, seeds, start, steps
 from scripts.bench.libraries import installed
 from scripts.bench.report import Section
 from scripts.bench.rounds import BenchmarkError, Plan
@@ -18,7 +18,8 @@ EXAMPLES = """workloads:
   {workloads}
 
 sections: steps (of training), start (a training from the start of the process), first (calls of a
-compiled step), overhead (of an op), growth (with the network's size), import, seeds (the seed
+compiled step), overhead (of an op), growth (with the network's size), ranks (under
+mpiexec), import, seeds (the seed
 document's tables)
 
 examples:
@@ -38,6 +39,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Plan], Section]] = {
     "first": lambda options, plan: start.first_section(installed(), plan),
     "overhead": lambda options, plan: overhead.section(plan),
     "growth": lambda options, plan: growth.section(installed(), plan),
+    "ranks": lambda options, plan: ranks.section(plan),
     "import": lambda options, plan: start.import_section(plan),
     "seeds": lambda options, plan: seeds.section(plan),
 }

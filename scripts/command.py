@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+from tinygrad_np.distributed import all_reduce, rank
 from tinygrad_np.tables import ERRORS
 
 
@@ -83,7 +84,7 @@ class Progress:
         self.batch_size, self.measure, self.shown = batch_size, measure, 0.0
         self.bar = tqdm(
             total=updates * batch_size, initial=done * batch_size, unit=f" {unit}", unit_scale=True,
-            leave=False, dynamic_ncols=True, disable=not on_terminal(),
+            leave=False, dynamic_ncols=True, disable=rank() > 0 or not on_terminal(),
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -136,11 +137,13 @@ class Interrupt:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         # os.write, because the signal may have come in the middle of a print.
-        os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")
+        if rank() == 0:
+            os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
-        if self.signal is not None:
+        """Raise Interrupted if a signal has come, to any rank."""
+        if number := int(all_reduce(self.signal or 0, "max")):
+            self.signal = signal.Signals(number)
             raise Interrupted
 
     @property

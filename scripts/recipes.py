@@ -83,6 +83,13 @@ with a peak rate of 0.003: 98.3%, 0.006: 98.5%, 0.01: 98.3%; Nesterov at 0.05: 9
 98.3%. Batches of 50 are as good as batches of 100. Dropout of 0.1 before the last layer changes
 nothing; more dropout, or dropout before the middle layer, is worse. So the recipe has none.
 
+``lenet`` was chosen on the same held-out images, after 10 epochs on the other 50,000 (seed 1).
+Accuracies there: Nesterov with a peak rate of 0.02: 99.16%, 0.05: 99.34%, 0.1: 99.25%, 0.05
+without shifts: 99.13%; AdamW at 0.002: 99.21%, 0.004: 99.20%, 0.008: 99.21%, 0.004 without shifts:
+99.04%, in batches of 50: 99.21%, with shifts of up to 2 pixels: 99.18%. With seed 2 Nesterov gives
+99.39% at 0.05, 99.29% at 0.1, AdamW 99.33% at 0.004. The recipe then reached 99.25% on the test
+set (seed 0), looked at once.
+
 ``gpt`` gives 2.14 bits per character in the tenth of Alice that is held out. A peak rate of 0.003
 gives 2.25 after 20 epochs; within 80 it reaches 2.19, and then gets worse."""
 

@@ -19,6 +19,7 @@ from scripts.command import Interrupt, Interrupted, Progress
 from scripts.pixels import Pixels
 from scripts.recipes import Recipe
 from scripts.training import Metrics, NonFiniteError, Training
+from tinygrad_np import distributed
 
 LENGTH = ("iterations", "epochs")
 RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
@@ -35,7 +36,8 @@ def run(settings: dict[str, Any], given: dict[str, Any], options: argparse.Names
     with run_folder.locked(options.out), Interrupt() as interrupt:
         remove_partial(options.out)
         checkpoints = Checkpoints(options.out, options.keep)
-        found = _found(checkpoints, options)
+        found = _found(checkpoints, options) if distributed.rank() == 0 else None
+        found = distributed.agreed(found)
         if found is not None:
             settings = _continued(found, given)
         return _Run(settings, options, checkpoints, interrupt).go(found)
@@ -95,6 +97,8 @@ class _Run:
             if options.resume:
                 error.add_note("If the images are elsewhere now, name the folder by --dataset.")
             raise
+        if self.data.digest != distributed.agreed(self.data.digest):
+            raise ValueError("the data differ from those that rank 0 has read")
         form, shape = self.data.form, self.data.shape
         self.pixels = form if isinstance(form, Pixels) else None
         side = math.isqrt(math.prod(shape))
@@ -119,6 +123,9 @@ class _Run:
         np.random.seed(seed % 2**32)
         rng = tg.manual_seed(seed)
         model = run_folder.make_model(self.settings, rng)
+        if distributed.size() > 1:
+            distributed.synchronize(model)
+            distributed.broadcast(model)
         recipe = self.recipe
         updates = recipe.updates(len(data.sets[0][0]) // data.strides[1])
         return Training(
@@ -142,7 +149,7 @@ class _Run:
         print(training.model.summary(), end="\n\n")
         if self.pixels and self.pixels.note:
             print(self.pixels.note)
-        if found is None:
+        if found is None or distributed.rank() > 0:  # whose folder is a new one
             self.save()  # so that a folder that cannot be written to is found out now
         try:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -217,7 +224,9 @@ class _Run:
             while True:
                 training = self.training
                 if training.row_due:
-                    row = training.evaluate(self.interrupt.check)
+                    # Ranks stop together, between two updates.
+                    alone = distributed.size() == 1
+                    row = training.evaluate(self.interrupt.check if alone else lambda: None)
                     run_folder.write_metrics(self.options.out, training.rows, measure)
                     bar.write(self.line(row))
                     updates_took += row.seconds
@@ -252,6 +261,9 @@ class _Run:
         except Exception as error:
             if not self.training.compiled or isinstance(error, OSError):
                 raise
+            if distributed.size() > 1:  # the others do not know
+                error.add_note("Where tg.compile cannot follow the model, use --no-compiled.")
+                raise
             # The failed update may be half made: go back to the last checkpoint, eagerly.
             self.training = self.rewound(at)
             if self.training.row_due:
@@ -277,10 +289,11 @@ class _Run:
         at, lines = self.training.done, [str(error)]
         try:
             # In debug mode from two batches before: the weights may have broken in the first one.
-            training = self.rewound(at - 2)
-            with tg.debug():
-                while training.done < at:
-                    training.update()
+            with distributed.alone():
+                training = self.rewound(at - 2)
+                with tg.debug():
+                    while training.done < at:
+                        training.update()
         except NonFiniteError:
             pass
         except FloatingPointError as cause:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import models
 import tinygrad_np as tg
 from scripts import figures
 from scripts.checkpoints import Checkpoints
+from scripts.command import Nowhere
 from scripts.datasets import Data
 from scripts.draw_graph import write_graph
 from scripts.measures import ACCURACY, Measure
@@ -128,6 +131,17 @@ def _draw_classes(out: Path, title: str, model: Module, data: Data) -> None:
     if images.ndim == 3:
         path = out / "predictions.png"
         figures.predictions(path, images, labels, predicted, confidence, classes)
+
+
+@contextmanager
+def folder_of_rank(options: argparse.Namespace) -> Iterator[None]:
+    """Inside, rank 0 prints and writes to ``options.out``, others to a folder that is removed."""
+    if tg.distributed.rank() == 0:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(Nowhere()):
+        options.out, options.pictures = Path(folder), False
+        yield
 
 
 @contextmanager

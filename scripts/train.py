@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ import models
 from scripts.command import failed, natural, parser_of, positive
 from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe, default_recipe
 from scripts.run import LENGTH, RECIPE, run
+from scripts.run_folder import folder_of_rank
+from tinygrad_np import distributed
 
 EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
 that returns a tinygrad_np.nn.Module (it is passed rng and dtype if it takes them).
@@ -35,6 +38,7 @@ examples:
   python -m scripts.train my_models:Net --dataset my_images/
   python -m scripts.train gpt
   python -m scripts.train gpt --text my_book.txt
+  mpiexec -n 2 python -m scripts.train three_layer
 """
 
 
@@ -54,15 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
     out = options.out = options.out or _default_folder(options.model, rest, defaults)
     try:
-        code = run(settings, given, options)
-    except (OSError, ValueError, FloatingPointError) as error:
-        return failed(error)
+        distributed.init(options.distributed)
+        with folder_of_rank(options):
+            code = run(settings, given, options)
+            files = ", ".join(sorted(path.name for path in options.out.iterdir()))
+            print(f"{options.out}: {files}")
+            return code
+    except (ImportError, OSError, ValueError, FloatingPointError) as error:
+        distributed.abort(1, functools.partial(failed, error))
+        return 1
     except KeyboardInterrupt:
-        print(f"stopped at once; --resume goes on from the last checkpoint in {out}",
-              file=sys.stderr)  # fmt: skip
+        stopped = f"stopped at once; --resume goes on from the last checkpoint in {out}"
+        distributed.abort(130, functools.partial(print, stopped, file=sys.stderr))
         return 130
-    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    return code
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -101,6 +109,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--compiled", action=switch, default=True,
         help="run the training step with tg.compile: faster, and the same to the last "
         "bit")  # fmt: skip
+    add("--distributed", action="store_true", help="share each batch among the processes that "
+        "mpiexec has started (default under mpiexec)")  # fmt: skip
     add("--pictures", action=switch, default=True, help="draw pictures at the end")
     options = parser.parse_args(arguments)
     if options.lr is not None and not 0 < options.lr < float("inf"):

@@ -20,6 +20,7 @@ from scripts.augmentation import Augmentation
 from scripts.datasets import Form
 from scripts.measures import ACCURACY, Measure
 from scripts.pixels import Pixels, scale_of
+from tinygrad_np import distributed
 from tinygrad_np.data import batches
 from tinygrad_np.data.folder import DataSet
 from tinygrad_np.generators import is_generator, restore, state_of
@@ -111,17 +112,17 @@ def probabilities(model: Module, scores: Array) -> Array:
     return shares
 
 
-def measured(
+def total(
     measure: Measure, model: Module, x: Array, labels: Array,
     each: Callable[[], None] = lambda: None, form: Form | None = None,
 ) -> float:  # fmt: skip
-    """The mean of a measure over the labels; ``each`` is called after every batch."""
-    total, start = 0.0, 0
+    """The sum of a measure over the labels; ``each`` is called after every batch."""
+    found, start = 0.0, 0
     for part in score_batches(model, x, form):
-        total += measure.total(part, labels[start : start + len(part)])
+        found += measure.total(part, labels[start : start + len(part)])
         start += len(part)
         each()
-    return total / labels.size
+    return found
 
 
 def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
@@ -167,6 +168,7 @@ class Training:
         def step(x: Array, labels: Array) -> tg.Tensor:
             loss = loss_of(model, x, labels)
             loss.backward()
+            distributed.average_gradients(model.parameters())
             optimizer.step()
             optimizer.zero_grad()
             return loss
@@ -197,11 +199,15 @@ class Training:
             self._begin_epoch()
         rows, _ = next(self._epoch)
         images, labels = self.data[0]
-        x = self.forms[0].inputs(images[rows], self.dtype)
-        if self.augment is not None:
-            x = self.augment(x, self.rng)
-        self.batch = x, labels[rows].astype(np.int64)
-        loss: float = self._step(*self.batch).item()
+        if self.augment is None:
+            (rows,) = distributed.share(rows)
+        x, t = self.forms[0].inputs(images[rows], self.dtype), labels[rows].astype(np.int64)
+        if self.augment is not None:  # which moves parts of the whole batch
+            x, t = distributed.share(self.augment(x, self.rng), t)
+        self.batch = x, t
+        loss: float = self._step(x, t).item()
+        if distributed.size() > 1:
+            loss = distributed.average(loss).item()
         self.done += 1
         self.losses.append(loss)
         self.seconds += time.perf_counter() - start
@@ -236,12 +242,7 @@ class Training:
     def evaluate(self, each: Callable[[], None] = lambda: None) -> Metrics:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
         with self._generators_kept():
-            train, test = (
-                measured(self.measure, self.model, x[::stride], labels[::stride], each, form)
-                for (x, labels), form, stride in zip(
-                    self.data, self.forms, self.strides, strict=True
-                )
-            )
+            train, test = (self._measured(i, each) for i in range(2))
         if self.rows and self._row_updates() % self.per_epoch:
             self.rows.pop()  # the row of a part of this epoch, from before the run was made longer
         loss = float(np.mean(self.losses))
@@ -249,6 +250,14 @@ class Training:
         self.rows.append(row)
         self.seconds = 0.0
         return row
+
+    def _measured(self, i: int, each: Callable[[], None]) -> float:
+        """The measure on one of the sets, of which each rank looks at a part."""
+        x, labels = (array[:: self.strides[i]] for array in self.data[i])
+        mine = distributed.part(len(x))
+        with distributed.alone():
+            own = total(self.measure, self.model, x[mine], labels[mine], each, self.forms[i])
+        return float(distributed.all_reduce(own)) / labels.size
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """All that is needed to continue from here: arrays, and what fits into JSON.

@@ -204,6 +204,17 @@ def _window_spread(y: Array, kernel: Any, stride: Any, padding: Any, size: Any) 
     return x
 
 
+def _window_place(
+    g: Array, number: Any, size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> Array:
+    x = np.zeros((*g.shape[:2], *size), g.dtype)
+    pads = [(p, p) for p in padding]
+    for o, k, i in _visits(size, kernel, stride, pads, dilation, g.shape[2:]):
+        chosen = number[(slice(None), slice(None), *o)] == np.ravel_multi_index(k, kernel)
+        x[(slice(None), slice(None), *i)] += np.where(chosen, g[(slice(None), slice(None), *o)], 0)
+    return x
+
+
 def _max_pool(
     axes: int, x: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,
@@ -530,6 +541,7 @@ LAYERS: dict[str, Callable[..., Array]] = {
     "windows_unfolded": _unfolded, "windows_folded": _folded,
     "unfold": _batched(2, _unfold), "fold": _fold,
     "max_pooling": _max_pooling, "window_sum": _window_sum, "window_spread": _window_spread,
+    "window_place": _window_place,
     "max_pool1d": _batched(1, _max_pool), "max_pool2d": _batched(2, _max_pool),
     "avg_pool1d": _batched(1, _avg_pool), "avg_pool2d": _batched(2, _avg_pool),
     "adaptive_avg_pool1d": _batched(1, _adaptive), "adaptive_avg_pool2d": _batched(2, _adaptive),

@@ -6,13 +6,13 @@ from typing import Any
 
 import tinygrad_np as tg
 
-INTERNAL = {"nn.of_name", "of_name", "random.is_default", "random.masked"}
+INTERNAL = {"random.is_default", "random.masked", "random.rows", "random.share_rows"}
 """What other files of the package use and nobody else calls."""
 
 
 def public() -> Iterator[tuple[str, Any]]:
     """The names below ``tg``, and below its modules those that are defined there or listed."""
-    for module in (tg, tg.nn, tg.optim, tg.random, tg.linalg, tg.data):
+    for module in (tg, tg.nn, tg.optim, tg.random, tg.linalg, tg.data, tg.distributed):
         prefix = module.__name__.removeprefix("tinygrad_np").removeprefix(".")
         gathers = module in (tg, tg.nn) or hasattr(module, "__all__")
         for name in getattr(module, "__all__", dir(module)):

@@ -12,6 +12,8 @@ array([[ 0.2689, -0.2689],
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import auditing as auditing
+from . import distributed as distributed
 from . import hints
 from . import linalg as linalg
 from . import nn as nn
@@ -74,6 +76,8 @@ from .serialization import save as save
 from .tensor import Tensor as Tensor
 
 __version__ = "0.1.0"
+
+auditing.derive = derivation
 
 if TYPE_CHECKING:
     from . import data as data

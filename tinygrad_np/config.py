@@ -93,12 +93,17 @@ def _processor() -> dict[str, Any]:
     extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
     simd = {*extensions.get("baseline", ()), *extensions.get("found", ())}
     widths = [width for width, (names, _) in _VECTORS.items() if simd.intersection(names.split())]
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     return {
         "name": _processor_name(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count() or 1,
+        "cores": cores(),
         "vectors": widths[-1] if widths else None,
     }
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _processor_name() -> str:

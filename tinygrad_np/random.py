@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .source import said
 from .tensor import Operand, Tensor
 
 _default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
+_rows: list[Any] = [None, 0]
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -53,6 +55,39 @@ def default_generator() -> np.random.Generator:
 def is_default(rng: object) -> bool:
     """Whether this is the default generator."""
     return bool(_default) and rng is _default[0]
+
+
+def share_rows(rows: slice | None, total: int = 0) -> None:
+    """Draw masks for batches of ``total`` rows, of which this process has ``rows``; None: alone."""
+    _rows[:] = [rows, total]
+
+
+def rows() -> list[Any]:
+    """What ``share_rows`` was told last."""
+    return [*_rows]
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Numbers from [0, 1); where processes share a batch, this one's rows of all its numbers."""
+    rows, total = _rows
+    if rows is None:
+        return rng.random(shape)
+    if shape[:1] != (rows.stop - rows.start,):
+        raise ValueError(
+            f"dropout of shape {shape}: this process has {rows.stop - rows.start} of the "
+            f"{total} rows of a shared batch, and masks are drawn for all of them: the first axis "
+            "must be the batch. (Inside tg.distributed.alone() it may be anything.)"
+        )
+    bits: Any = rng.bit_generator
+    if type(bits) not in (np.random.PCG64, np.random.PCG64DXSM):
+        return rng.random((total, *shape[1:]))[rows]
+    # These go past other rows' numbers at no cost, but forget the half of a number they had left.
+    size, left = math.prod(shape[1:]), bits.state
+    bits.advance(rows.start * size)
+    found = rng.random(shape)
+    bits.advance((total - rows.stop) * size)
+    bits.state = bits.state | {key: left[key] for key in ("has_uint32", "uinteger")}
+    return found
 
 
 @op(
@@ -115,5 +150,5 @@ def _dropped(
         return tensor
     generator = default_generator() if rng is None else np.random.default_rng(rng)
     if isinstance(rng, int | np.integer):  # the same mask at each call
-        return masked(tensor, generator.random(shape) >= p, p)
-    return masked(tensor, tracing.draw(lambda rng: rng.random(shape), generator) >= p, p)
+        return masked(tensor, _uniform(generator, shape) >= p, p)
+    return masked(tensor, tracing.draw(lambda rng: _uniform(rng, shape), generator) >= p, p)

@@ -36,6 +36,13 @@ class Tracer(Protocol):
 
 
 active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+again: ContextVar[bool] = ContextVar("again", default=False)
+"""Set while calls are made a second time, for NumPy's warnings alone."""
+
+
+def is_rehearsal() -> bool:
+    """Whether nobody will get the results of what runs now: other processes are not to notice."""
+    return again.get() or active.get() is not None
 
 
 def host(function: Callable[..., float], *args: Any) -> Any:

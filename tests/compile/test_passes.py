@@ -59,11 +59,12 @@ def test_half_precision_and_odd_strides_stay() -> None:
 
 
 def test_products_of_rows_become_loops() -> None:
-    for n, k, m, expected in ((1, 30, 3, True), (5, 1, 3, True), (2, 30, 3, False)):
-        a, b = Value(np.zeros((n, k)), "input"), Value(np.zeros((k, m)), "input")
-        found = Program([a, b], [], [Call(np.matmul, (a, b), {}, Value(np.zeros((n, m))))], [], [])
+    expectations = (1, 30, rows.small_product), (5, 1, np.multiply), (2, 30, np.matmul)
+    for n, k, expected in expectations:
+        a, b = Value(np.zeros((n, k)), "input"), Value(np.zeros((k, 3)), "input")
+        found = Program([a, b], [], [Call(np.matmul, (a, b), {}, Value(np.zeros((n, 3))))], [], [])
         rows.run(found)
-        assert (functions(found) == [rows.small_product]) is expected
+        assert functions(found) == [expected]
     long = Value(np.zeros((3, 30)).T, "input")
     call = Call(np.matmul, (Value(np.zeros((1, 30))), long), {}, Value(np.zeros((1, 3))))
     rows.run(Program([], [], [call], [], []))
@@ -193,3 +194,25 @@ def test_an_update_is_eagers(n: int, dtype: Any, rate: float) -> None:
     np.testing.assert_allclose(train(True, x), train(False, x), rtol=tolerance, atol=tolerance)
     x[0, 0] = np.inf  # nan, also where the rate is 0, and BLAS would not look
     np.testing.assert_array_equal(np.isnan(train(True, x)), np.isnan(train(False, x)))
+
+
+@pytest.mark.parametrize("gradient", [[1.0, -2.0, 3.0], [1.0, np.inf, 3.0], [np.nan, 0.0, 0.0]])
+def test_where_an_input_is_0_the_weights_stay_unless_the_gradient_is_not_finite(
+    gradient: list[float],
+) -> None:
+    def train(compiled: bool) -> Any:
+        w = tg.Tensor(np.ones((5, 3)), requires_grad=True)
+        opt = optim.SGD([w], 0.1)
+
+        def step(x: Any, g: Any) -> None:
+            (x @ w).backward(g)
+            opt.step()
+            opt.zero_grad()
+
+        run: Any = tg.compile(step) if compiled else step
+        with np.errstate(all="ignore"):
+            for x in ([0, 1, 0, 0, -2], [0, 0, 0, 4, 0]):
+                run(np.array([x], float), np.array([gradient]))
+        return w.data
+
+    np.testing.assert_allclose(train(True), train(False), rtol=1e-12)

@@ -88,12 +88,13 @@ def test_three_layers_are_a_page_a_person_would_write() -> None:
     assert all(len(line) <= 110 for line in source.splitlines())
 
 
-def test_the_command_prints_a_module(capsys: pytest.CaptureFixture[str]) -> None:
-    assert derive.main(["relu_sgd"]) == 0
+@pytest.mark.parametrize("name", ["relu_sgd", "lenet", "gpt"])
+def test_the_command_prints_a_module(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert derive.main([name]) == 0
     namespace: dict[str, Any] = {}
     exec(capsys.readouterr().out, namespace)
     assert callable(namespace["loss_and_gradients"])
-    assert derive.main(["relu_sgd", "--latex"]) == 0
+    assert derive.main([name, "--latex"]) == 0
     assert r"\partial" in capsys.readouterr().out
 
 

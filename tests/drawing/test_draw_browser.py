@@ -70,8 +70,22 @@ def test_a_click_shows_the_figures(opened: Any) -> None:
     assert labels == {"parameter W2", "op matmul"}
     opened.find_element("css selector", "#panel li button").click()  # used by: matmul
     assert panel(opened).startswith("matmul")
-    assert "dy = x.mT @ g" in panel(opened)
-    assert "dx = g @ y.mT" in panel(opened)
+    assert "dW2 = xᵀ @ g" in panel(opened)
+    assert "dx = g @ W2ᵀ" in panel(opened)
+
+
+def test_a_click_shows_the_lines_of_the_derivation(chromium: Any, tmp_path: Path) -> None:
+    W = tg.Tensor(np.ones((3, 2)), requires_grad=True, name="W")
+    derived = tg.derivation(lambda x: tg.tanh(x @ W).sum(), np.ones((4, 3)))
+    derived.draw().to_html(tmp_path / "graph.html")
+    chromium.get((tmp_path / "graph.html").as_uri())
+    node(chromium, "parameter W").click()
+    marked = [item.text.strip() for item in chromium.find_elements("css selector", "li.here")]
+    assert marked == ["dW = x.T @ delta1"]
+    chromium.find_element("css selector", "#panel li button").click()
+    marked = [item.text.strip() for item in chromium.find_elements("css selector", "li.here")]
+    assert marked == ["a1 = x @ W", "delta1 = 1 - z1 * z1"]
+    assert chromium.get_log("browser") == []
 
 
 def test_a_click_beside_lets_go(opened: Any) -> None:

@@ -337,27 +337,3 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
 def test_a_histogram_of_any_two_numbers(values: tuple[float, float]) -> None:
     [found] = _histogram("Values", [np.array(values), np.array([*values, np.nan, np.inf])])
     assert found["counts"] == [2, *[0] * 22, 2]
-
-
-def test_a_plan_is_a_page_too(tmp_path: Path) -> None:
-    compiled = tg.compile(lambda x: np.tanh(x) * 2)
-    for _ in range(2):
-        compiled(np.ones(3))
-    compiled.draw().to_html(tmp_path / "plan.html")
-    assert ">multiply</text>" in (tmp_path / "plan.html").read_text(encoding="utf-8")
-
-
-def test_a_plan_shows_any_name(no_dot: None) -> None:
-    name = 'a\\N"&lt;\\'
-    w = Tensor(np.ones(3), requires_grad=True, name=name)
-
-    def step(x: np.ndarray) -> Tensor:
-        loss = (w * x).sum()
-        loss.backward()
-        return loss
-
-    compiled = tg.compile(step, backend="numpy")
-    for _ in range(3):
-        w.grad = None
-        compiled(np.ones(3))
-    assert name in parts(compiled.draw().pipe("svg"))[2]

@@ -133,3 +133,16 @@ def test_weights_travel_by_pytorchs_names() -> None:
     }  # fmt: skip
     for module, expected in names.items():
         assert sorted(module.state_dict()) == expected
+
+
+def test_attention_under_a_mask_that_is_an_argument_compiles() -> None:
+    layer = nn.MultiheadAttention(4, 2, batch_first=True, dtype=np.float64, rng=0)
+    x, mask = np.random.default_rng(0).normal(size=(2, 3, 4)), ~np.tri(3, dtype=bool)
+
+    def attend(x: Any, mask: Any) -> Any:
+        return layer(x, x, x, attn_mask=mask)[0]
+
+    compiled = tg.compile(attend)
+    for other in (mask, mask.T.copy() & ~np.eye(3, dtype=bool)):
+        with tg.no_grad():
+            assert_close(compiled(x, other).data, attend(x, other).data, rtol=1e-12, atol=1e-12)

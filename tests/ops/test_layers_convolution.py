@@ -40,7 +40,23 @@ def test_windows_as_wide_as_the_image_are_no_long_runs(kernel: Any) -> None:
     assert_close(y.data, LAYERS["conv2d"](x.data, w.data), 1e-12, 1e-13)
     assert tg.gradcheck(tg.conv2d, (x, w), weights="random", raises=False)
     out = y.shape[2:]
-    assert windows.Windows(x.data, kernel, (1, 1), (1, 1), out, True).length <= 2 * np.prod(out)
+    found = windows.Windows(x.data, kernel, (1, 1), (1, 1), out, True)
+    assert found.length(out[0]) <= 2 * np.prod(out)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_large_images_are_taken_in_blocks_of_rows(stride: int) -> None:
+    x, w = leaf(2, 2, 31, 17), leaf(3, 2, 3, 3)
+    y = tg.conv2d(x, w, None, stride, 1)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    whole = y.data, *[found.data for found in tg.grad(y, [x, w], g)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "BLOCK", 5_000)
+        blocks = windows.Windows(x.data, (3, 3), (stride,) * 2, (1, 1), (15, 8), True)
+        assert blocks.images == 1 and blocks.rows < 15
+        y = tg.conv2d(x, w, None, stride, 1)
+        for found, expected in zip((y, *tg.grad(y, [x, w], g)), whole, strict=True):
+            assert_close(found.data, expected, 1e-12, 1e-13)
 
 
 def test_third_derivatives() -> None:

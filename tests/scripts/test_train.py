@@ -287,15 +287,15 @@ def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: Dat
     net = Small()
     x, labels = digits[1]
     hits = np.argmax(x @ net.layer.weight.data.T, axis=1) == labels
-    assert training.measured(ACCURACY, net, x, labels) == hits.mean()
-    assert training.measured(ACCURACY, net, x[:1], labels[:1]) == hits[0]
+    assert training.total(ACCURACY, net, x, labels) == hits.sum()
+    assert training.total(ACCURACY, net, x[:1], labels[:1]) == hits[0]
     assert net.training
 
 
 def test_accuracy_leaves_parts_in_the_mode_they_were_in(digits: DataSet) -> None:
     net = Small()
     net.layer.eval()  # frozen, as dropout or running means may be
-    training.measured(ACCURACY, net, *digits[1])
+    training.total(ACCURACY, net, *digits[1])
     assert net.training
     assert not net.layer.training
 

@@ -1,11 +1,12 @@
 """The audit: gradients derived by hand are compared with autograd's, and mistakes are named.
 
-``judging`` does the work, imported at the first call: ``trace`` runs f and its backward pass with
-mistakes in it, ``search`` finds the fewest that explain what was given, ``report`` is the result.
-Each kind of mistake has a room of its own: ``factors``, ``masks``, ``derivatives`` (of the
-``units`` of a graph), ``sums``, ``values``, ``paths``, ``repeats``, ``shapes``, ``loops`` for those
-made again and again, and ``elements`` for what nothing explains. ``layers`` and ``steps`` read
-gradients out of people's ``objects``, whose code runs on ``recording`` arrays.
+``judging`` does the work, imported at the first call: ``trace`` runs f, ``passes`` its backward
+pass with ``mistakes`` in it, ``problem`` compares, ``sweep`` looks at every mistake once,
+``search`` finds the fewest that explain what was given, ``findings`` says so in a ``report``. Each
+kind of mistake has a room of its own: ``factors``, ``masks``, ``derivatives`` (of the ``units`` of
+a graph), ``sums``, ``values``, ``paths``, ``shapes``, ``loops`` for those made again and again,
+``kinks`` for what is right on either side, and ``elements`` for what nothing explains. ``layers``
+and ``steps`` read gradients out of people's ``objects``, whose code runs on ``recording`` arrays.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .report import AuditReport as AuditReport
 from .report import Diagnosis as Diagnosis
 from .report import Verdict as Verdict
 
+derive: Callable[..., Any] | None = None
+"""``tg.derivation``, set by the package: it stands above, and knows the lines of people's code."""
 Arrays = Mapping[str, Any] | Sequence[Any] | ArrayLike | Tensor
 
 
@@ -58,8 +61,8 @@ def audit(
     - "transpose": of the gradient, of a part of it, or of a square matrix in a rule;
     - "mask": relu's, dropout's or the like missing, inverted or one too many, or relu of g;
     - "path": one use of a Tensor that is used several times is missing, or some turns of a loop, or
-      the way back through time; indices or windows that should add up are overwritten; a term of a
-      regularisation that f does not have;
+      what comes back through time; indices or windows that should add up overwrite each other; a
+      term of a regularisation that f does not have;
     - "derivative": of another function, missing, multiplied twice, or the function in its place;
     - "sum": one missing over an axis, over the wrong axis, over one row only, or too many; the
       diagonal of softmax's Jacobian alone; an inner in place of an outer product;
@@ -69,6 +72,9 @@ def audit(
     - "shape": the right numbers in another shape; "nan": nan or inf in the gradient;
     - "autograd": autograd and the numerical derivative differ: a rule of f's own ops is wrong;
     - "unknown": none of these; the words say what can be seen.
+
+    Each names the source line of the op in f. Where ``gradients`` is a function of plain NumPy that
+    ``tg.derivation`` can follow, the report also names its first line that is wrong.
 
     f may also be NumPy code that Tensors alone cannot run, with copies and writes in place. For
     layers and updates as they stand see ``audit_layer`` and ``audit_step``.
@@ -86,8 +92,8 @@ def audit(
     gradient  shape  difference  relative  at    given  true  verdict
     w         (2,)   4.0e+00     1.3e+00   (1,)  -1     3     mask
     1. mask: the mask of relu is missing
-       the rule: relu: dx = g * (out > 0)
-       evidence: w: as given, to 0.0e+00, with this mistake; off by 6.7e-01 without it
+       the right rule, relu: dx = g * (out > 0)
+       evidence: with this mistake w comes out as given (off by 0e+00); without it, off by 1.3e+00
     From the loss down, w is the first that is wrong.
     Reference: autograd, confirmed by finite differences.
     """

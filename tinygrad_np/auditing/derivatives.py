@@ -2,153 +2,138 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..definition import OPS
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import Slip, handed_on, instead, slip, times
+from .mistakes import Mistake, handed_on, slip
 from .trace import Trace, parent_of
 from .units import Unit, units
 
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def _density(x: Array) -> Array:
-    return np.asarray(np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
-
-
-def _normal(x: Array) -> Array:
-    return np.asarray([math.erf(v / math.sqrt(2)) / 2 + 0.5 for v in x.flat]).reshape(x.shape)
-
-
+FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
+"""Functions that people mix up."""
 FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
     "its result, the function itself,": lambda x, out: out,
     "its input": lambda x, out: x,
-    "out (1 − out)": lambda x, out: out * (1 - out),
-    "1 − out²": lambda x, out: 1 - out * out,
     "1 − out": lambda x, out: 1 - out,
     "1 + out": lambda x, out: 1 + out,
     "out²": lambda x, out: out * out,
     "out (1 + out)": lambda x, out: out * (1 + out),
     "(1 − out)²": lambda x, out: (1 - out) ** 2,
-    "1 − x²": lambda x, out: 1 - x * x,
     "1 + x²": lambda x, out: 1 + x * x,
-    "x (1 − x)": lambda x, out: x * (1 - x),
-    "1 / x": lambda x, out: 1 / x,
-    "1 / out": lambda x, out: 1 / out,
-    "exp(x)": lambda x, out: np.exp(x),
     "exp(−x)": lambda x, out: np.exp(-x),
-    "sigmoid(x)": lambda x, out: _sigmoid(x),
-    "sigmoid's derivative": lambda x, out: _sigmoid(x) * (1 - _sigmoid(x)),
-    "tanh's derivative": lambda x, out: 1 - np.tanh(x) ** 2,
-    "tanh's derivative at its result": lambda x, out: 1 - np.tanh(out) ** 2,
-    "sigmoid's derivative at its result": lambda x, out: _sigmoid(out) * (1 - _sigmoid(out)),
-    "swish's derivative for α = 1": lambda x, out: out + _sigmoid(x) * (1 - out),
-    "swish's own derivative for α = 1": lambda x, out: (
-        _sigmoid(x) + x * _sigmoid(x) * (1 - _sigmoid(x))
-    ),
-    "the exact GELU's derivative": lambda x, out: _normal(x) + x * _density(x),
-    "out / x + x · (the density of the exact GELU)": lambda x, out: out / x + x * _density(x),
-    "GELU's derivative without the cube's": lambda x, out: (
-        out / x + x / 2 * (1 - (2 * out / x - 1) ** 2) * math.sqrt(2 / math.pi)
-    ),
-    "GELU's derivative without the inner one": lambda x, out: (
-        out / x + x / 2 * (1 - (2 * out / x - 1) ** 2)
-    ),
+    "softplus of its input": lambda x, out: np.logaddexp(0, x),
     "exp(x) below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, np.exp(x)),
     "its result below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, out),
-    "softplus'": lambda x, out: np.log1p(np.exp(x)),
-    "the step x > 0": lambda x, out: (x > 0) * 1.0,
+    "swish's derivative for α = 1": lambda x, out: out + OPS["sigmoid"](x) * (1 - out),
+    "swish's own derivative for α = 1": lambda x, out: (
+        OPS["sigmoid"](x) + x * _slope("sigmoid", x, OPS["sigmoid"](x))
+    ),
+    "the exact GELU's derivative": lambda x, out: (
+        OPS["normal_cdf"](x) + x * _slope("normal_cdf", x, None)
+    ),
+    "out / x + x · (the density of the exact GELU)": lambda x, out: (
+        out / x + x * _slope("normal_cdf", x, None)
+    ),
 }
-"""What people write for the derivative of one function or another."""
+"""What else they write for a derivative."""
+OTHER = 0.2
+"""How much harder it is to believe in another function's derivative; never without the gradient."""
 
 
-def mistakes(trace: Trace) -> Iterator[Slip]:
-    """Mistakes in the derivatives of a graph's elementwise functions."""
+def mistakes(trace: Trace) -> Iterator[Mistake]:
+    """Mistakes in the derivatives of a graph's functions."""
     for unit in units(trace):
-        if _is_curved(unit):
+        if unit.is_curved:
             yield from _of(unit)
-    for node, slot in trace.uses:
-        if parent_of(node, slot).shape == node.shape and node.shape:
-            yield from _of_use(trace, node, slot)
+    for use in trace.rules:
+        yield from _of_operand(trace, *use)
 
 
-def _of_use(trace: Trace, node: Node, slot: int) -> Iterator[Slip]:
-    """The derivative of an op by one of several operands, or of one that is not elementwise."""
-    factor, label, use = trace.factors.get((node, slot)), trace.labels[node], (node, slot)
-    if factor is None and node.op and node.op.name not in ("transpose", "swapaxes"):
-        words = f"the derivative of {label} is missing"
-        yield slip("derivative", words, use, handed_on, "missing", 1.05)
-    elif factor is not None and len(trace.links[node]) > 1 and len(np.unique(factor)) > 2:
-        of = f"the derivative of {label} by {trace.labels[parent_of(node, slot)]}"
-        yield slip("derivative", f"{of} is missing", use, handed_on, "missing")
-        yield slip("derivative", f"{of} is multiplied twice", use, times(factor), "twice")
-        alone = instead(lambda g: 0 * g + factor)
-        words = f"{of} is not multiplied by the incoming gradient"
-        yield slip("derivative", words, use, alone, "alone", 1.2)
+def _of_operand(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
+    """The derivative of an op by one of several operands."""
+    factor, use = trace.factors.get((node, slot)), (node, slot)
+    if len(trace.slots(node)) < 2 or parent_of(node, slot).shape != node.shape:
+        return
+    if factor is None:
+        words = f"the derivative of {trace.labels[node]} is missing"
+        yield slip(trace, "derivative", words, use, handed_on, "missing", 1.05)
 
 
-def _is_curved(unit: Unit) -> bool:
-    """Whether a unit is more than a line and a mask: its slope is another close by."""
-    if len(np.unique(unit.slope)) > 2:
-        return True
-    there = None if unit.x is None else unit.at(unit.x + 0.375)
-    return there is not None and not np.isin(np.round(there[1], 9), np.round(unit.slope, 9)).all()
+def _of(unit: Unit) -> Iterator[Mistake]:
+    """Something else in the place of a unit's derivative, times the incoming gradient or alone."""
+    of, alone = f"the derivative of {unit.label}", "is not multiplied by the incoming gradient"
+    yield unit.slip("derivative", f"{of} {alone}", lambda g: unit.slope, "alone", unit.cost + 0.1)
+    for kind, words, factor, more in _factors(unit, of):
+        key, cost = words.replace(of, ""), unit.cost + more
+        yield unit.slip(kind, words, partial(_times, factor), key, cost)
+        if more != OTHER:
+            yield unit.slip(kind, f"{words}, and {alone}", factor, (key, 0), cost + 0.15)
 
 
-def _of(unit: Unit) -> Iterator[Slip]:
-    slope, out, x = unit.slope, unit.out, unit.x
-    of, single = f"the derivative of {unit.label}", len(unit.inside) == 1
-    cost = 1.0 if single else 1.1
-    words = f"{of} is missing" + ("" if single else ": the inner derivative")
-    yield unit.slip("derivative", words, lambda g: g, "missing", cost)
-    yield unit.slip(
-        "derivative", f"{of} is multiplied twice", lambda g: g * slope * slope, "twice", cost
-    )
-    words = f"{of} is not multiplied by the incoming gradient"
-    yield unit.slip("derivative", words, lambda g: slope, "alone", cost + 0.1)
+def _times(factor: Callable[[Array], Any], g: Array) -> Any:
+    return g * factor(g)
+
+
+def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], Any], float]]:
+    """What people multiply with: its kind, its words, the factor, and what it costs to believe."""
+    slope, out, x, plain = unit.slope, unit.out, unit.x, unit.is_elementwise
+    inner = "" if unit.single or not plain else ": the inner derivative"
+    yield "derivative", f"{of} is missing{inner}", np.ones_like, 0.0
+    if plain:
+        yield "derivative", f"{of} is multiplied twice", lambda g: slope * slope, 0.0
+    else:
+        what = f"the sum in {of} is missing: only"
+        yield "sum", f"{what} its diagonal is there", lambda g: slope, 0.0
+        yield "sum", f"{what} the first term is there", lambda g: out, 0.0
     if x is None:
         return
-    if single and (there := unit.at(out)) is not None:
-        own = unit.trace.labels[unit.end]
-        words = f"{of} is taken at {own} in place of its input"
-        yield unit.slip("value", words, lambda g: g * there[1], "out")
-        yield unit.slip(
-            "value", f"{words}, and not multiplied", lambda g: there[1], "out alone", 1.2
-        )
-        words = f"the function itself at {own} is used in place of {of}"
-        yield unit.slip("value", words, lambda g: g * there[0], "again", 1.1)
-    for formula, function in FORMULAS.items():
-        factor = function(x, out)
-        if factor.shape != slope.shape or not np.isfinite(factor).all():
-            continue
-        words = f"{formula} is used in place of {of}"
-        own_cost = cost + (0.1 if factor is out else 0.2)
-        yield unit.slip("derivative", words, lambda g, f=factor: g * f, formula, own_cost)
-        words += ", and is not multiplied by the incoming gradient"
-        yield unit.slip("derivative", words, lambda g, f=factor: f, (formula, 0), cost + 0.3)
-    if not single:
+    own = unit.end.op.name if unit.end.op and unit.single else ""
+    for formula, factor in _formulas(x, out, own) if plain else ():
+        if factor.shape == slope.shape and np.isfinite(factor).all():
+            words, cost = f"{formula} is used in place of {of}", 0.1 if factor is out else OTHER
+            yield "derivative", words, partial(_constant, factor), cost
+    if not unit.single or (there := unit.at(out)) is None:
         return
+    diagonal, kind = ("", "value") if plain else ("the diagonal of ", "sum")
+    words = f"{diagonal}{of} is taken at its result, not at its input"
+    yield kind, words, lambda g: there[1], 0.0
+    words = f"the function itself, at its result, is used in place of {of}"
+    yield kind, words, lambda g: there[0], 0.1
+    if plain:
 
-    def at(g: Array, what: int) -> Array:
-        found = unit.at(g)
-        return np.full(g.shape, np.nan) if found is None else found[what]
+        def at(g: Array, what: int) -> Array:
+            found = unit.at(g)
+            return np.full(g.shape, np.nan) if found is None else found[what]
 
-    words = f"{of} is taken at the incoming gradient in place of its input"
-    yield unit.slip("value", words, lambda g: g * at(g, 1), "at g", 1.1)
-    yield unit.slip(
-        "value", f"{words}, and not multiplied by it", lambda g: at(g, 1), "g alone", 1.2
-    )
-    name = unit.trace.labels[unit.end].partition(" ")[0]
-    for argument, value in (("g", lambda g: g), ("x", lambda g: x)):
-        words = f"{name}(1 − {name}({argument})) is used in place of {of}"
-        nested: Any = lambda g, v=value: at(1 - at(v(g), 0), 0)  # noqa: E731
-        yield unit.slip("value", words, nested, ("nested", argument), 1.3)
-        words = f"g · {words}"
-        yield unit.slip("value", words, lambda g, f=nested: g * f(g), ("nested g", argument), 1.3)
+        words = f"{of} is taken at the incoming gradient, not at its input"
+        yield "value", words, lambda g: at(g, 1), 0.1
+        name = unit.trace.labels[unit.end].partition(" ")[0]
+        words = f"{name}(1 − {name}(g)) is used in place of {of}"
+        yield "value", words, lambda g: at(1 - at(g, 0), 0), 0.3
+
+
+def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
+    for words, formula in FORMULAS.items():
+        yield words, formula(x, out)
+    for name in [name for name in FUNCTIONS if name != own]:
+        yield f"{name} of its input", OPS[name](x)
+        yield f"{name}'s derivative", _slope(name, x, OPS[name](x))
+        yield f"{name}'s derivative at its result", _slope(name, out, OPS[name](out))
+        yield f"{name}'s derivative, as if this were its result,", _slope(name, x, out)
+        yield f"{name}'s derivative, as if the input were its result,", _slope(name, x, x)
+
+
+def _slope(name: str, x: Array, out: Any) -> Array:
+    """A function's derivative, from its input and its result, of which it may read one."""
+    [rule] = OPS[name].rules
+    return np.asarray(rule(np.ones_like(x), (x, out)))
+
+
+def _constant(value: Array, g: Array) -> Array:
+    return value

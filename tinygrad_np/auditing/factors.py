@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
@@ -10,9 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..graph import Node
-from .mistakes import Mistake, Open, times
-from .paths import Slots, uses_of
-from .trace import Trace
+from .mistakes import Mistake, open_
+from .paths import missing
+from .trace import Gradients, Trace, Use
+
+PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
+LIKELY = ("the batch size", "the width")
 
 
 class Known(NamedTuple):
@@ -25,49 +30,41 @@ class Known(NamedTuple):
     likely: bool = False
 
 
-def mistakes(trace: Trace) -> Iterator[Open]:
+def mistakes(trace: Trace) -> Iterator[Mistake]:
     """A factor at every node, and at each of several uses of one."""
     known = known_numbers(trace)
     for node in trace.order:
         yield _scaled(trace, known, node, ())
-        uses = uses_of(trace, node)
+        uses = trace.uses_of(node)
         for slots in uses if len(uses) > 1 else ():
             yield _scaled(trace, known, node, slots)
 
 
-def _scaled(trace: Trace, known: list[Known], node: Node, slots: Slots) -> Open:
+def _scaled(trace: Trace, known: list[Known], node: Node, slots: tuple[Use, ...]) -> Mistake:
     """The gradient of a node, or the part of it that comes from some uses, times a number."""
-    use = slots[0] if slots else (node, None)
+    at = slots[0] if slots else (node, None)
     what = f"the gradient of {trace.labels[node]}"
     if slots:
         what += f" that comes from {trace.labels[slots[0][0]]}"
 
-    def made(kind: str, words: str, number: float, cost: float) -> Mistake:
-        change = times(number)
-        edits = dict.fromkeys(slots or [use], change)
+    def made(more: float) -> Mistake:
+        kind, words, cost = "path", f"{what} is missing", 1.0
+        if slots:
+            words = missing(trace, node, at[0])
+        if abs(1 + more) > 1e-6:
+            value, name, cost = name_factor(1 + more, at[0], known)
+            kind, words = "factor", f"{what} is {name} times the true one"
+            if value == -1:  # another use that is missing is easier to believe
+                kind, words, cost = "sign", f"{what} has the wrong sign", cost + 0.05 * bool(slots)
+            more = value - 1
 
-        def effect(gradients: dict[Node, np.ndarray]) -> tuple[Node, np.ndarray]:
-            if not slots:
-                return node, (number - 1) * gradients[node]
-            parts = [trace.part(one, gradients[one[0]]) for one in slots]
-            return node, (number - 1) * sum(parts[1:], parts[0])
+        def effect(found: Gradients) -> np.ndarray:
+            parts = [trace.part(use, found[use[0]]) for use in slots]
+            return np.asarray(more * (sum(parts) if slots else found[node]))
 
-        return Mistake(kind, words, use, edits, (kind, use[1], number), cost, effect)
+        return Mistake(kind, words, at, ((node, effect),), (kind, at[1], more), cost)
 
-    def solved(change: float) -> Mistake | None:
-        number = 1 + change
-        if abs(number) < 1e-6:
-            return made("path", f"{what} is missing", 0.0, 1.0)
-        value, name, cost = name_factor(number, slots[0][0] if slots else node, known)
-        if value == -1:
-            cost += 0.05 * bool(slots)  # another use that is missing is easier to believe
-            return made("sign", f"{what} has the wrong sign", value, cost)
-        return made("factor", f"{what} is {name} times the true one", value, cost)
-
-    return Open(made("factor", "", 2.0, 1.0), solved)
-
-
-PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
+    return open_(made)
 
 
 def known_numbers(trace: Trace) -> list[Known]:
@@ -87,32 +84,24 @@ def known_numbers(trace: Trace) -> list[Known]:
     }
     lengths = set[float]()
     for length, words in _lengths(trace):
+        likely = words in LIKELY
         lengths.add(float(length))
-        found.append(Known(float(length), words, likely=words in LIKELY))
-        inverse = f"the inverse of {words}"
-        found.append(Known(1 / length, inverse, likely=words == LIKELY[0]))
+        found.append(Known(length, words, likely=likely))
+        found.append(Known(1 / length, f"the inverse of {words}", likely=words == LIKELY[0]))
         for root, name in ((math.sqrt(length), f"√{length}"), (length**-0.5, f"1/√{length}")):
             if root not in PLAIN or constants & {root, 1 / root}:
-                found.append(Known(root, words, name=name, likely=words in LIKELY))
-        if length > 2:
-            found.append(Known((length - 1) / length, f"(n − 1)/n for {words}"))
-            found.append(Known(length / (length - 1), f"n/(n − 1) for {words}"))
-    for number in sorted(constants - lengths):
-        if number not in (0, 1) and number not in PLAIN:
-            found.append(Known(number, f"the constant {number:.6g} of f"))
-            found.append(Known(1 / number, f"the inverse of the constant {number:.6g} of f"))
+                found.append(Known(root, words, name=name, likely=likely))
+    for number in sorted(constants - lengths - {0, 1} - PLAIN.keys()):
+        found.append(Known(number, f"the constant {number:.6g} of f"))
+        found.append(Known(1 / number, f"the inverse of the constant {number:.6g} of f"))
     return found
-
-
-LIKELY = ("the batch size", "the width")
 
 
 def _lengths(trace: Trace) -> Iterator[tuple[int, str]]:
     """The lengths of axes, and numbers of elements, and what they are."""
     nodes = [node for node in trace.order if node.op and node.shape]
-    rows = [node.shape[0] for node in nodes]
-    found = [(max(rows, key=rows.count), "the batch size")] if rows else []
-    found += [(n, "the width") for leaf in trace.leaves.values() for n in leaf.shape]
+    found = [(n, LIKELY[0]) for n, _ in Counter(n.shape[0] for n in nodes).most_common(1)]
+    found += [(n, LIKELY[1]) for leaf in trace.leaves.values() for n in leaf.shape]
     for node in nodes:
         label = trace.labels[node]
         found += [(n, f"the length of axis {a} of {label}") for a, n in enumerate(node.shape)]
@@ -129,53 +118,44 @@ def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, s
     """A factor as people would write it: its exact value, its words, and what it costs to believe.
 
     That is 1 for a number that can be named, a little less for a mask's factor at its own node,
-    more for a product of two, most for any other. Of several masks the one nearest to ``site`` is
-    meant. All that a number happens to be is said.
+    more for others. Of several masks the one nearest to ``site`` is meant. All that a number
+    happens to be is said.
     """
+    found = [hit for hit in known if _same(number, hit.number)]
+    if plain := [value for value in PLAIN if _same(number, value)]:
+        value, name = plain[0], PLAIN[plain[0]]
+        found = [hit for hit in found if hit.node or hit.likely]
+    elif found:
+        value, name = found[0].number, found[0].name or f"{found[0].number:.6g}"
+    else:
+        return number, *_composed(number, known)
+    masks = [(abs(hit.node.tick - site.tick), hit) for hit in found if hit.node]
+    nearest = [min(masks, key=lambda pair: pair[0])[1]] if masks else []
+    others = [hit for hit in found if not hit.node and (hit.likely or not masks)]
+    words = dict.fromkeys(
+        [
+            f"{hit.name}: {hit.words}" if hit.name not in ("", name) else hit.words
+            for hit in [*nearest, *others][:3]
+        ]
+    )
+    told = " or ".join(words) + "; possibly a coincidence" * (len(words) > 1)
+    own = bool(nearest) and nearest[0].node is site
+    return value, f"{name} ({told})" if words else name, 0.999 if own else 1.0
 
-    def hits(table: list[Known]) -> list[Known]:
-        near = [hit for hit in table if math.isclose(number, hit.number, rel_tol=1e-6)]
-        return sorted(near, key=lambda hit: abs(hit.node.tick - site.tick) if hit.node else 0)
 
-    def told(value: float, name: str, found: list[Known], cost: float) -> tuple[float, str, float]:
-        own = bool(found) and found[0].node is site
-        masks = [hit for hit in found if hit.node][:1]
-        rest = [hit for hit in found if not hit.node and (hit.likely or not masks)]
-        words = []
-        for hit in (masks + rest)[:3]:
-            root = f"{hit.name}: " if hit.name and hit.name != name else ""
-            words.append(root + hit.words)
-        told = " or ".join(dict.fromkeys(words)) + ("; possibly a coincidence" if words[1:] else "")
-        return value, f"{name} ({told})" if words else name, cost * (0.999 if own else 1.0)
-
-    found = hits(known)
-    for value, name in PLAIN.items():
-        if math.isclose(number, value, rel_tol=1e-6):
-            return told(value, name, [hit for hit in found if hit.node or hit.likely], 1.0)
-    if found:
-        return told(found[0].number, found[0].name or f"{found[0].number:.6g}", found, 1.0)
-    if root := _root(number):
-        return number, root, 1.3
+def _composed(number: float, known: list[Known]) -> tuple[str, float]:
+    """A number as a root, a fraction, or a product of two that are known."""
+    sign, square = "−" * (number < 0), Fraction(number * number).limit_denominator(8)
+    if square and math.isclose(number * number, square, rel_tol=1e-9):
+        root = Fraction(abs(number)).limit_denominator(8)
+        name = f"√{square}" if square.denominator == 1 else f"√({square})"
+        return sign + (str(root) if root * root == square else name), 1.3
     others = [*(Known(value, words) for value, words in PLAIN.items())]
-    others += [hit for hit in known if hit.node]
-    products = [
-        Known(a.number * b.number, f"{b.words} × {a.name or a.words}", a.node)
-        for a in known[:99]
-        for b in others
-    ]
-    if found := hits(products)[:1]:
-        return told(found[0].number, f"{found[0].number:.6g}", found, 1.4)
-    sign, fraction = "−" if number < 0 else "", Fraction(abs(number)).limit_denominator(8)
-    if fraction and math.isclose(abs(number), fraction, rel_tol=1e-9):
-        return number, f"{sign}{fraction}", 1.3
-    return number, f"{number:.6g}", 1.6
+    for a, b in itertools.product(known[:99], [*others, *(hit for hit in known if hit.node)]):
+        if _same(number, a.number * b.number):
+            return f"{number:.6g} ({b.words} × {a.name or a.words})", 1.4
+    return f"{number:.6g}", 1.6
 
 
-def _root(number: float) -> str | None:
-    """The root of a small number or fraction, in words."""
-    sign = "−" if number < 0 else ""
-    fraction = Fraction(number * number).limit_denominator(8)
-    whole = math.isqrt(fraction.numerator) ** 2 == fraction.numerator == fraction
-    if fraction and not whole and math.isclose(number * number, fraction, rel_tol=1e-9):
-        return f"{sign}√{fraction}" if fraction.denominator == 1 else f"{sign}√({fraction})"
-    return None
+def _same(number: float, value: float) -> bool:
+    return math.isclose(number, value, rel_tol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ GRADIENTS = ("grads", "gradients", "grad", "dparams", "derivatives")
 """What people call an object that holds gradients."""
 CONTENTS = ("value", "data", "array", "val", "w")
 """What people call the array of a parameter, whose gradient is ``grad``."""
+Method = Callable[[Any], Callable[..., Any]]
+"""A method, to be bound to a layer or to a copy of it."""
 
 
 def audit_a_layer(
@@ -31,107 +34,103 @@ def audit_a_layer(
 ) -> AuditReport:
     """The report on a layer; ``audit_layer`` documents the arguments."""
     if inspect.ismethod(layer):
-        layer, forward = layer.__self__, layer.__name__
-    forward, backward = (_named(layer, method) for method in (forward, backward))
+        layer, forward = layer.__self__, layer
     call = _method(layer, forward, ("forward", "__call__"))
     back = _method(layer, backward, ("backward", "backprop", "backward_pass", "grad"))
-    is_function = inspect.isroutine(layer)
-    names = needs(_bound(layer, call))
+    functions = [f for f in (call(layer), back(layer)) if not hasattr(f, "__self__")]
+    names = needs(call(layer))
     given = dict(zip(names, inputs if isinstance(inputs, tuple) else (inputs,), strict=False))
-    arguments = given
-    if is_function and params is not None:
-        more = (
-            params if isinstance(params, Mapping) else zip(names[len(given) :], params, strict=True)
-        )
-        arguments = {**given, **dict(more)}
+    arguments = dict(given)
+    if inspect.isroutine(layer) and params is not None:
+        named = isinstance(params, Mapping)
+        arguments |= params if named else zip(names[len(given) :], params, strict=True)
     arrays = {n: np.asarray(v) for n, v in arguments.items() if _is_real(v)}
     rng = np.random.default_rng([seed, 1])  # not the numbers that x may be made of
 
-    def run(owner: Any, values: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-        """The outputs of the forward pass, and the cache, if there is one."""
-        again()
-        rest = {n: v if n in values else copy.deepcopy(v) for n, v in arguments.items()}
-        returned = _bound(owner, call)(**{**rest, **values})
-        return _parted(returned, [n for n in needs(_bound(owner, back)) if n not in RATES])
+    with dice(layer, *functions) as again:
 
-    with dice(layer, *[f for f in (call, back) if callable(f)]) as again:
-        mine = layer if callable(back) and not is_function else copy.deepcopy(layer)
-        state = dict(vars(mine)) if mine is layer and not is_function else {}
-        before = {place: array.copy() for place, array in arrays_in(mine)}
-        outs, cache = run(mine, {n: a.copy() for n, a in arrays.items()})
-        upstream = [rng.normal(size=np.shape(o)) if np.ndim(o) else np.float64(1) for o in outs]
-        between = {place: array.copy() for place, array in arrays_in(mine)}
-        gave = _pull(_bound(mine, back), [np.array(g) for g in upstream], cache)
+        def run(owner: Any, values: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+            """The outputs of the forward pass, and the cache, if there is one."""
+            again()
+            rest = {n: v if n in values else copy.deepcopy(v) for n, v in arguments.items()}
+            wanted = [n for n in needs(back(owner)) if n not in RATES]
+            return _parted(call(owner)(**{**rest, **values}), wanted)
+
+        with _at_work(layer, back) as mine:
+            before = {place: array.copy() for place, array in arrays_in(mine)}
+            outs, cache = run(mine, {n: a.copy() for n, a in arrays.items()})
+            upstream = [rng.normal(size=np.shape(o)) if np.ndim(o) else np.float64(1) for o in outs]
+            between = {place: array.copy() for place, array in arrays_in(mine)}
+            gave = _pull(back(mine), [np.array(g) for g in upstream], cache)
+            after = {dotted(place): array.copy() for place, array in arrays_in(mine)}
         gradients, rest = _returned(gave, arguments, arrays)
-        own: dict[str, Place] = {}
-        if not is_function:
-            after = {dotted(place): array for place, array in arrays_in(mine)}
-            left = dict(gave) if isinstance(gave, Mapping) else {}
-            wanted = _wanted(before, params, layer)
-            found = _of_params(before, between, {**after, **left}, rest, wanted)
-            if mine is layer:  # backward is a function of its own, which reads this very object
-                for place, array in arrays_in(layer):
-                    if place in before:
-                        array[...] = before[place]
-                vars(layer).clear()
-                vars(layer).update(state)
-            own = {name: place for name, (place, _) in found.items()}
-            gradients |= {name: gradient for name, (_, gradient) in found.items()}
-
-        def loss(**tensors: Any) -> Any:
-            ours = copy.deepcopy(layer)
-            for place, array in [*arrays_in(ours)]:  # people write to those they made before, too
-                put(ours, place, Recorded(array))
-            for name, place in own.items():
-                put(ours, place, Recorded(tensors[name]))
-            with recording(*[f for f in (call, back) if callable(f)]):
-                recorded = {n: Recorded(tensors[n]) for n in arguments if n in tensors}
-                results = run(ours, recorded)[0]
-                pairs = zip(results, upstream, strict=True)
-                return bare(sum((out * g).sum() for out, g in pairs))
-
-        values = {**arrays, **{name: before[place] for name, place in own.items()}}
+        after |= dict(gave) if isinstance(gave, Mapping) else {}
+        wanted = {} if inspect.isroutine(layer) else _wanted(before, params, layer)
+        found = _of_params(before, between, after, rest, wanted)
+        gradients |= {name: gradient for name, (_, gradient) in found.items()}
+        values = {**arrays, **{name: before[place] for name, (place, _) in found.items()}}
         values = {name: array for name, array in values.items() if name in gradients}
         if not values:
             raise ValueError(
                 "audit_layer: backward returned no gradient, and none was found in the layer: say "
                 'where they are, params={"W": "dW"}'
             )
+
+        def loss(**tensors: Any) -> Any:
+            ours = copy.deepcopy(layer)
+            for place, array in [*arrays_in(ours)]:  # people write to those they made before, too
+                put(ours, place, Recorded(array))
+            for name, (place, _) in found.items():
+                put(ours, place, Recorded(tensors[name]))
+            with recording(*functions):
+                results = run(ours, {n: Recorded(t) for n, t in tensors.items() if n in arguments})
+                pairs = zip(results[0], upstream, strict=True)
+                return bare(sum((out * g).sum() for out, g in pairs))
+
         return judge(loss, values, gradients, {}, rtol)
 
 
-def _named(layer: Any, method: Any) -> Any:
-    """A method of the layer as its name, so that it can be called on a copy."""
-    return method.__name__ if getattr(method, "__self__", None) is layer is not None else method
+@contextmanager
+def _at_work(layer: Any, back: Method) -> Iterator[Any]:
+    """What runs forward and backward: a copy of the layer or, if need be, itself, put back."""
+    bound = getattr(back(layer), "__self__", None)
+    if bound is layer or inspect.isroutine(layer):
+        yield copy.deepcopy(layer)
+        return
+    before = {place: array.copy() for place, array in arrays_in(layer)}
+    state = dict(vars(layer))
+    try:
+        yield layer  # backward is a function of its own, which reads this very object
+    finally:
+        for place, array in arrays_in(layer):
+            if place in before:
+                array[...] = before[place]
+        vars(layer).clear()
+        vars(layer).update(state)
 
 
-def _method(layer: Any, given: Any, usual: tuple[str, ...]) -> Any:
+def _method(layer: Any, given: Any, usual: tuple[str, ...]) -> Method:
+    if getattr(given, "__self__", None) is layer:
+        given = given.__name__
     if callable(given):
-        return given
+        return lambda owner: given
     if inspect.isroutine(layer):
         if usual[0] == "backward":
             raise TypeError("audit_layer: give the backward function, too: backward=...")
-        return layer
-    for name in (given,) if given else usual:
-        if hasattr(layer, name):
-            return name
-    names = " or ".join([given] if given else usual)
-    raise TypeError(
-        f"audit_layer: {type(layer).__name__} has no method {names}: name the one it has"
-    )
-
-
-def _bound(owner: Any, method: Any) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(owner, method) if isinstance(method, str) else method
-    return found
+        return lambda owner: owner
+    names = [given] if given else usual
+    name = next((name for name in names if hasattr(layer, name)), None)
+    if name is None:
+        raise TypeError(
+            f"audit_layer: {type(layer).__name__} has no method {' or '.join(names)}: name the one "
+            "it has"
+        )
+    return lambda owner: getattr(owner, name)
 
 
 def _is_real(value: Any) -> bool:
-    if isinstance(value, list):
-        value = np.asarray(value)
-    return (
-        isinstance(value, np.ndarray | np.floating | float) and np.asarray(value).dtype.kind == "f"
-    )
+    kinds = (list, np.ndarray, np.floating, float)
+    return isinstance(value, kinds) and np.asarray(value).dtype.kind == "f"
 
 
 def _parted(returned: Any, wanted: list[str]) -> tuple[list[Any], list[Any]]:
@@ -139,10 +138,9 @@ def _parted(returned: Any, wanted: list[str]) -> tuple[list[Any], list[Any]]:
     if not isinstance(returned, tuple):
         return [returned], []
     arrays = [isinstance(item, np.ndarray | np.floating | Recorded) for item in returned]
-    has_cache = len(wanted) > 1 and (wanted[-1] in CACHES or not arrays[-1])
-    if has_cache:
+    if len(wanted) > 1 and (wanted[-1] in CACHES or not arrays[-1]):
         return [*returned[: len(wanted) - 1]], [returned[-1]]
-    return [*returned[: max(1, len(wanted))]] if all(arrays) else [returned[0]], []
+    return [*returned[: max(1, len(wanted)) if all(arrays) else 1]], []
 
 
 def _pull(back: Callable[..., Any], upstream: list[Any], cache: list[Any]) -> Any:
@@ -199,34 +197,30 @@ def _of_params(
     """The parameters of a layer by name: their places, and their gradients."""
     found: dict[str, tuple[Place, Array]] = {}
     likely = {place: [p for p in _gradient_places(dotted(place)) if p in after] for place in before}
-    taken = {place for found in likely.values() for place in found}
+    taken = {place for places in likely.values() for place in places}
     free = [p for p in wanted if len(wanted) < len(before) or dotted(p) not in taken]
     for place in free:
         name, where = wanted[place]
         tries = [str(where).replace('["', ".").replace('"]', "")] if where else likely[place]
         gradient = next((after[t] for t in tries if t in after), None)
         old = between.get(place, before[place])
-        now = after.get(dotted(place), old)
-        if gradient is None and not np.array_equal(old, now):
-            gradient = old - now  # an update, with the learning rate 1
+        if gradient is None and not np.array_equal(old, after.get(dotted(place), old)):
+            gradient = old - after[dotted(place)]  # an update, with the learning rate 1
         if gradient is not None:
             found[name] = place, np.asarray(gradient)
-    if not found:
-        found = {wanted[p][0]: (p, np.asarray(g)) for p, g in zip(free, rest, strict=False)}
-    return found
+    pairs = zip(free, rest, strict=False)
+    return found or {wanted[place][0]: (place, np.asarray(g)) for place, g in pairs}
 
 
 def _gradient_places(place: str) -> Iterator[str]:
     """Where the gradient of the array at a place may be."""
     *owner, last = place.split(".")
-    plain = last.lstrip("_")
-    marked = [mark.format(n) for n in (last, plain) for mark in MARKS]
+    marked = [mark.format(name) for name in (last, last.lstrip("_")) for mark in MARKS]
     marked += [f"_{name}" for name in marked]
-    if last in CONTENTS:
-        marked += GRADIENTS
+    marked += GRADIENTS if last in CONTENTS else ()
     yield from (".".join([*owner, name]) for name in marked)
     for holder in GRADIENTS:
         for at in range(len(owner) + 1):
-            for end in ([*owner[at + 1 :]], [*owner[at:]]):
+            for end in (owner[at + 1 :], owner[at:]):
                 for name in (last, *marked):
                     yield ".".join([*owner[:at], holder, *end, name])

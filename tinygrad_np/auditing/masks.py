@@ -8,89 +8,108 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
+from ..shapes import spread
 from ..tensor import Array
-from .mistakes import Slip, handed_on, instead, slip, then, times
-from .trace import Trace, parent_of
+from .mistakes import Mistake, handed_on, slip, times
+from .trace import Trace, Use, parent_of
 
 LINEAR = frozenset(
     ["add", "divide", "getitem", "mean", "multiply", "negative", "reshape", "subtract", "sum"]
 )
 
 
-def mistakes(trace: Trace) -> Iterator[Slip]:
+def mistakes(trace: Trace) -> Iterator[Mistake]:
     """Mistakes with the masks of a graph."""
     masks = {}
+    linear = set[Node]()
+    for node in trace.order:  # what the loss is linear in
+        users = [user for user, _ in trace.users[node]]
+        if all(user in linear and user.op and user.op.name in LINEAR for user in users):
+            linear.add(node)
     for (node, slot), factor in trace.factors.items():
         levels = np.unique(factor)
         smooth = levels[0] != 0 and getattr(node.op, "analytic", False)
-        if len(levels) != 2 or smooth or not node.shape:
+        same = node.shape and parent_of(node, slot).shape == node.shape
+        if len(levels) != 2 or smooth or not same:
             continue
-        if parent_of(node, slot).shape == node.shape:
-            if is_label(trace, node, slot):
-                words = f"what {trace.labels[node]} multiplies with is missing"
-                yield slip("derivative", words, (node, slot), handed_on, "missing")
-                continue
-            yield from _at(trace, node, slot, factor, levels)
-            if levels[0] == 0:
-                masks[node] = factor
+        if _is_label(trace, node, slot, linear):
+            words = f"what {trace.labels[node]} multiplies with is missing"
+            yield slip(trace, "derivative", words, (node, slot), handed_on, "missing")
+            continue
+        yield from _of_mask(trace, (node, slot), factor, levels)
+        if levels[0] == 0:
+            masks[node] = factor
     for node in trace.order:
         yield from _extra(trace, node, masks)
+        for use, parent in trace.slots(node):
+            if node.op is not None and node.op.name in ("max", "min"):
+                yield from _of_maximum(trace, use, parent)
 
 
-def _at(trace: Trace, node: Node, slot: int, factor: Array, levels: Array) -> Iterator[Slip]:
+def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
     """The mask of an op is missing, or is another."""
-    label, use = trace.labels[node], (node, slot)
-    low, high = (float(level) for level in levels)
+    label, (low, high) = trace.labels[use[0]], (float(level) for level in levels)
+    found: list[tuple[str, str, Any]] = [("mask", f"the mask of {label} is missing", handed_on)]
     if low == -high:
-        words = f"the sign in the rule of {label} is missing"
-        yield slip("sign", words, use, lambda _, g, __: g * high, "sign")
-        return
-    if low:
-        flipped = np.where(abs(factor) < abs(high if abs(high) > abs(low) else low), -1, 1)
-        words = f"the smaller slope of {label} has the wrong sign"
-        yield slip("sign", words, use, times(flipped), "slope")
-        words = f"the smaller slope of {label} is missing: it is taken for 0"
-        yield slip("mask", words, use, times((flipped > 0) * 1.0), "zero")
-        words = f"the slopes of {label} are interchanged"
-        yield slip("mask", words, use, instead(lambda g: g * (low + high - factor)), "swapped")
-    yield slip("mask", f"the mask of {label} is missing", use, handed_on, "missing")
-    if not low:
-        words = f"the mask of {label} is inverted"
-        yield slip("mask", words, use, instead(lambda g: g * (high - factor)), "inverted")
-        words = f"{label} is applied to the incoming gradient, in place of its mask"
-        yield slip("mask", words, use, instead(lambda g: np.maximum(g, 0) * high), "of g")
-        words = f"{label} is applied to the gradient as well as its mask"
-        yield slip("mask", words, use, then(lambda g: np.maximum(g, 0)), "of g too")
+        found = [("sign", f"the sign in the rule of {label} is missing", lambda g, rule: g * high)]
+    elif low:
+        new = times(np.where(abs(factor) == min(abs(low), abs(high)), -1, 1))
+        found.append(("sign", f"the smaller slope of {label} has the wrong sign", new))
+    else:
+        found += [
+            ("mask", f"the mask of {label} is inverted", lambda g, rule: g * (high - factor)),
+            ("mask", f"{label} is applied to the incoming gradient, in place of its mask",
+             lambda g, rule: np.maximum(g, 0) * high),
+            ("mask", f"{label} is applied to the gradient as well as its mask",
+             lambda g, rule: np.maximum(rule(g), 0)),
+        ]  # fmt: skip
+    for kind, words, new in found:
+        yield slip(trace, kind, words, use, new, words.replace(label, ""))
 
 
-def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Slip]:
+def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
+    """Which elements of a maximum get the gradient is forgotten, or all that tie for it get it."""
+    node = use[0]
+    extras = getattr(node.op, "extras", ())
+    axis = dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get("axis")
+
+    def whole(g: Any, rule: Any) -> Any:
+        return rule(g) * 0 + spread(g, parent.shape, axis)
+
+    def ties(g: Any, rule: Any) -> Any:
+        return whole(g, rule) * (rule(np.ones(node.shape)) > 0)
+
+    words = f"the mask of {trace.labels[node]} is missing: each element gets the gradient"
+    yield slip(trace, "mask", words, use, whole, "missing")
+    words = f"elements that tie in {trace.labels[node]} get the whole gradient each"
+    yield slip(trace, "mask", words, use, ties, "ties")
+
+
+def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
     """The gradient that arrives multiplied by a mask that does not belong there."""
     found: dict[bytes, tuple[str, Array]] = {}
 
     def add(name: str, mask: Any) -> None:
-        if mask.any() and not mask.all():
+        if mask.shape == node.shape and mask.any() and not mask.all():
             found.setdefault(np.asarray(mask, float).tobytes(), (name, mask * 1.0))
 
     if not node.shape or node.op is None:
         return
     for other, factor in masks.items():
-        if other.shape == node.shape:
-            name = f"the mask of {trace.labels[other]}"
-            add(name, factor != 0)
-            add(f"{name} and its factor", factor)
-    near = [node, *(parent for _, parent, _ in trace.links[node])]
-    near += [user for user, _ in trace.users[node]]
-    for other in near:
-        if other.op is not None and other.shape == node.shape and other in trace.outputs:
+        add(f"the mask of {trace.labels[other]}", factor != 0)
+        add(f"the mask of {trace.labels[other]} and its factor", factor)
+    near = [node, *(parent for _, parent in trace.slots(node))]
+    for other in [*near, *(user for user, _ in trace.users[node])]:
+        if other.op is not None and other in trace.outputs:
             add(f"the mask {trace.labels[other]} > 0", trace.outputs[other] > 0)
-    what = f"the gradient of {trace.labels[node]} is multiplied by"
+    what, at = f"the gradient of {trace.labels[node]} is multiplied by", (node, None)
     for name, mask in found.values():
-        yield slip("mask", f"{what} {name}", (node, None), times(mask), name)
+        yield slip(trace, "mask", f"{what} {name}", at, times(mask), name)
     words = f"the negative part of the gradient of {trace.labels[node]} is cut off"
-    yield slip("mask", words, (node, None), then(lambda g: np.maximum(g, 0)), "cut", 1.2)
+    yield slip(trace, "mask", words, at, lambda g, _: np.maximum(g, 0), "cut", 1.2)
 
 
-def is_label(trace: Trace, node: Node, slot: int) -> bool:
+def _is_label(trace: Trace, node: Node, slot: int, linear: set[Node]) -> bool:
     """Whether a multiplication picks terms of the loss, as one-hot labels do."""
     if node.op is None or node.op.name != "multiply":
         return False
@@ -98,19 +117,9 @@ def is_label(trace: Trace, node: Node, slot: int) -> bool:
     if parent.op is not None and "log" in parent.op.name:
         return True
     constants = [a for p, a in zip(node.parents, trace.operands[node], strict=True) if p is None]
-    below = node
-    while below is not trace.root:
-        users = {user for user, _ in trace.users[below]}
-        if len(users) != 1:
-            return False
-        [below] = users
-        if below.op is None or below.op.name not in LINEAR:
-            return False
-    return any(np.ndim(c) and _is_one_hot(np.asarray(c)) for c in constants)
+    return node in linear and any(_is_one_hot(np.asarray(c)) for c in constants)
 
 
 def _is_one_hot(array: Array) -> bool:
-    ones = [array != 0, array == 0]
-    return any(
-        bool((some.sum(axis=axis) == 1).all()) for some in ones for axis in range(array.ndim)
-    )
+    some = [array != 0, array == 0]
+    return any(bool((s.sum(axis=axis) == 1).all()) for s in some for axis in range(array.ndim))

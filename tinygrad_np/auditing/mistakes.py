@@ -1,137 +1,98 @@
-"""What a mistake is: a change of the backward pass, and what to call it."""
+"""What a mistake is: something added to the gradients of a backward pass, and what to call it."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node
-from ..shapes import Shape
 from ..tensor import Array
-from .trace import Change, Edits, Gradients, Trace, Use, parent_of
+from .trace import Gradients, Trace, fitted, parent_of
 
 KINDS = (
     "factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
-    "unknown",
+    "shape", "unknown",
 )  # fmt: skip
 """The kinds of mistakes; of equally good explanations the first is reported."""
-Effect = Callable[[Gradients], tuple[Node, Array]]
-"""Which node's gradient changes first, and by what, when the gradients above are as given."""
+Effect = Callable[[Gradients], Any]
+"""What a mistake adds to a node's gradient, when the gradients above are as given."""
+Changes = tuple[tuple[Node, Effect], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """One mistake: ``edits`` of the backward pass, made first at ``use``, and its words.
+    """One mistake: its words, and its ``changes``, the nodes and what it adds to their gradients.
 
-    ``cost`` says how hard it is to believe, 1 being a mere slip. Mistakes of one ``key`` are the
-    same slip at different nodes. ``effect`` computes what the edits change where they meet, if
-    that takes no whole backward pass.
+    ``at`` is the node, and the slot of the rule, that is to be looked at. ``cost`` says how hard it
+    is to believe, 1 being a mere slip. Mistakes of one ``key`` are the same slip at different
+    nodes. Where ``solved`` is given, the changes are proportional to a number that is to be found:
+    it gives the mistake with that number, or None where nobody makes it.
     """
 
     kind: str
     words: str
-    use: Use
-    edits: Edits
+    at: tuple[Node, int | None]
+    changes: Changes = ()
     key: Hashable = None
     cost: float = 1.0
-    effect: Effect | None = None
+    solved: Callable[[float], Mistake | None] | None = None
 
     @property
     def place(self) -> Node:
         """The node whose gradient comes out wrong."""
-        node, slot = self.use
+        node, slot = self.at
         return node if slot is None else parent_of(node, slot)
 
-    def change(self, trace: Trace, gradients: Gradients) -> tuple[Node, Array] | None:
-        """What the mistake changes, and by how much, if no mistake is made above it."""
-        if self.effect is not None:
-            return self.effect(gradients)
-        if len(self.edits) > 1:
-            return None
-        [((node, slot), change)] = self.edits.items()
-        g = gradients[node]
-        if slot is None:
-            return node, change(lambda g, saved: g, g, ()) - g
-        return parent_of(node, slot), trace.part((node, slot), g, change) - trace.part(
-            (node, slot), g
-        )
 
-
-@dataclass(frozen=True, eq=False)
-class Open:
-    """A mistake with a number in it that is to be found: its effect is proportional to it.
-
-    ``unit`` is the mistake with the number 1; ``solved(number)`` gives the mistake with another, or
-    None where nobody makes it.
-    """
-
-    unit: Mistake
-    solved: Callable[[float], Mistake | None]
-
-
-Slip = Mistake | Open
+New = Callable[..., Any]
+"""What stands in the place of a rule, ``new(g, rule)``; ``rule(g)`` is what it should be."""
 
 
 def slip(
-    kind: str, words: str, use: Use, change: Change, key: Hashable = None, cost: float = 1.0
+    trace: Trace,
+    kind: str,
+    words: str,
+    at: tuple[Node, int | None],
+    new: New,
+    key: Hashable = None,
+    cost: float = 1.0,
 ) -> Mistake:
-    """A mistake at one place."""
-    return Mistake(kind, words, use, {use: change}, (kind, use[1], key), cost)
+    """A mistake in one rule, or, without a slot, in the gradient that has arrived at a node."""
+    node, slot = at
+    if slot is None:
+        changes = node, lambda found: new(found[node], lambda g: g) - found[node]
+    else:
+        changes = parent_of(node, slot), changed(trace, (node, slot), new)
+    return Mistake(kind, words, at, (changes,), (kind, slot, key), cost)
 
 
-def merged(mistakes: Iterable[Mistake]) -> dict[Use, Change]:
-    """The edits of several mistakes, one made after the other where they meet."""
-    edits: dict[Use, Change] = {}
-    for mistake in mistakes:
-        for use, change in mistake.edits.items():
-            edits[use] = _after(edits[use], change) if use in edits else change
-    return edits
+def changed(trace: Trace, use: tuple[Node, int], new: New) -> Effect:
+    """The effect of something else in the place of a rule."""
+    node, shape = use[0], parent_of(*use).shape
+
+    def rule(g: Array, saved: Any = None) -> Any:
+        return trace.rules[use](g, saved or node.saved)
+
+    return lambda found: fitted(new(found[node], rule), shape) - trace.part(use, found[node])
 
 
-def _after(first: Change, second: Change) -> Change:
-    return lambda rule, g, saved: second(functools.partial(first, rule), g, saved)
+def dropped(trace: Trace, node: Node, uses: Any, words: str, cost: float = 1.0) -> Mistake:
+    """Some uses of a node left out."""
+    flat = [use for slots in uses for use in slots]
+
+    def effect(found: Gradients) -> Any:
+        return -sum(trace.part(use, found[use[0]]) for use in flat)
+
+    return Mistake("path", words, flat[0], ((node, effect),), None, cost)
 
 
-# Changes of a rule
-
-
-def then(function: Callable[[Any], Any]) -> Change:
-    """What the rule gives, changed by a function."""
-    return lambda rule, g, saved: function(rule(g, saved))
-
-
-def times(factor: Array | float) -> Change:
-    """What the rule gives, multiplied."""
-    return then(lambda g: g * factor)
-
-
-def instead(function: Callable[[Any], Any]) -> Change:
-    """A function of the gradient that arrives, in the place of the rule."""
-    return lambda rule, g, saved: function(g)
-
-
-def replaced_by(value: Array) -> Change:
-    """An array in the place of what the rule gives."""
-    return lambda rule, g, saved: value
-
-
-nothing = times(0.0)
-handed_on = instead(lambda g: g)
-transposed = then(lambda g: np.swapaxes(g, -1, -2))
-
-
-def reading(place: int, value: Any) -> Change:
-    """The rule with another array among what was saved for it."""
-    return lambda rule, g, saved: rule(g, (*saved[:place], value, *saved[place + 1 :]))
-
-
-def square(shape: Shape) -> bool:
-    """Whether a shape is that of square matrices."""
-    return len(shape) >= 2 and shape[-1] == shape[-2] > 1
+def reading(node: Node, place: int, array: Any) -> tuple[Any, ...]:
+    """What a node saved, with another array in one place."""
+    saved = node.saved or ()
+    return (*saved[:place], array, *saved[place + 1 :])
 
 
 def saved_arrays(node: Node) -> Iterator[tuple[int, Array]]:
@@ -141,9 +102,33 @@ def saved_arrays(node: Node) -> Iterator[tuple[int, Array]]:
             yield place, array
 
 
-def attempted(trace: Trace, mistakes: Iterable[Mistake]) -> Gradients | None:
-    """The gradients with these mistakes; None where they make a rule fail."""
-    try:
-        return trace.run(merged(mistakes))
-    except Exception:  # a rule that is given what it was not made for may raise anything
-        return None
+def times(factor: Any) -> New:
+    """What the rule gives, multiplied."""
+    return lambda g, rule: rule(g) * factor
+
+
+def handed_on(g: Any, rule: Any) -> Any:
+    """The gradient as it arrives, without the rule."""
+    return g
+
+
+def with_saved(saved: tuple[Any, ...]) -> New:
+    """The rule, reading other arrays than those that were saved for it."""
+    return lambda g, rule: rule(g, saved)
+
+
+def square(shape: tuple[int, ...]) -> bool:
+    """Whether a shape is that of square matrices."""
+    return len(shape) >= 2 and shape[-1] == shape[-2] > 1
+
+
+def swapped(g: Any) -> Any:
+    """The matrices, transposed."""
+    return np.swapaxes(g, -1, -2)
+
+
+def open_(
+    made: Callable[[float], Mistake], solved: Callable[[float], Mistake | None] | None = None
+) -> Mistake:
+    """A mistake with a number in it that is to be found."""
+    return replace(made(1.0), solved=solved or made)

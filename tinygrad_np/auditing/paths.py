@@ -1,87 +1,72 @@
-"""Mistakes with paths: a use of a Tensor that is left out, or whole turns of a loop."""
+"""Mistakes with paths: a use of a Tensor that is left out, or overwritten, or turns of a loop."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import Effect, Mistake, Open, Slip, nothing, replaced_by, then
-from .trace import Change, Gradients, Trace, Use
+from .mistakes import Mistake, dropped, open_, slip
+from .passes import run
+from .trace import Gradients, Trace, Use, parent_of
 
-MOST_STEPS = 40
-"""In loops of more steps it is not tried how far a gradient goes back."""
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
-Slots = tuple[tuple[Node, int], ...]
-"""All uses of one Tensor by one op, as in b * b."""
 
 
-def uses_of(trace: Trace, node: Node) -> list[Slots]:
-    """A node's uses, those of one op together, in the order of the forward pass."""
-    found: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
-    for user, slot in trace.users[node]:
-        found[user].append((user, slot))
-    return [tuple(found[user]) for user in sorted(found, key=lambda n: n.tick)]
-
-
-def without(trace: Trace, node: Node, uses: Sequence[Slots]) -> Effect:
-    """The effect of some uses of a node being left out."""
-
-    def effect(gradients: Gradients) -> tuple[Node, np.ndarray]:
-        parts = [trace.part(use, gradients[use[0]]) for slots in uses for use in slots]
-        return node, -sum(parts[1:], parts[0])
-
-    return effect
-
-
-def dropped(
-    trace: Trace, node: Node, uses: Sequence[Slots], words: str, cost: float = 1.0
-) -> Mistake:
-    """Some uses of a node left out."""
-    edits = {use: nothing for slots in uses for use in slots}
-    effect = without(trace, node, uses)
-    return Mistake("path", words, uses[0][0], edits, None, cost, effect)
-
-
-def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Slip]:
-    """Uses of a node left out: one, those of one line in all turns, or turns of a loop."""
+def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+    """Uses of a node left out, or those of one line in all turns, or turns of a loop."""
     for name, leaf in trace.leaves.items():
         yield _added(name, leaf, trace)
         if leaf in given:
-            yield from _some(trace, leaf, given[leaf])
+            yield from _turns_left_out(trace, leaf, given[leaf])
     for node in trace.order:
-        uses = uses_of(trace, node)
-        if len(uses) < 2:
-            continue
-        what = f"the gradient of {trace.labels[node]}"
-        for slots in uses:
-            user = slots[0][0]
-            words = f"{what} that comes from {trace.labels[user]} is missing"
-            if user.op and user.op.name in STATISTICS:
-                words += f": {trace.labels[user]} is treated as a constant"
-            yield dropped(trace, node, [slots], words)
-        sites: dict[object, list[Slots]] = defaultdict(list)
-        for slots in uses:
+        uses = trace.uses_of(node)
+        sites: dict[object, list[Any]] = defaultdict(list)
+        for slots in uses if len(uses) > 1 else ():
             sites[trace.sites.get(slots[0][0])].append(slots)
-        groups = [group for group in sites.values() if len(group) > 1]
-        for group in groups:
+            yield dropped(trace, node, [slots], missing(trace, node, slots[0][0]))
+        for group in [group for group in sites.values() if len(group) > 1]:
             if len(group) < len(uses):
-                words = f"{what} that comes from {_named(trace, group)} is missing, at every turn"
-                yield dropped(trace, node, group, words)
-        for group in groups if len(groups) != 1 or len(groups[0]) != len(uses) else [uses]:
-            yield from _turns(trace, node, group, what)
+                words = missing(trace, node, group[0][0][0], group[-1][0][0])
+                yield dropped(trace, node, group, f"{words}, at every turn")
+            for turn, rest in (("first", group[1:]), ("last", group[:-1])):
+                words = f"the {turn} turn of the loop alone is there, of {len(group)}"
+                yield dropped(trace, node, rest, f"the gradient of {trace.labels[node]}: {words}")
+        yield from _overwritten(trace, node)
 
 
-def _some(trace: Trace, leaf: Node, given: Array) -> Iterator[Slip]:
+def missing(trace: Trace, node: Node, *users: Node) -> str:
+    """What a use of a node that is left out is called."""
+    names = " to ".join(dict.fromkeys([trace.labels[user] for user in users]))
+    words = f"the gradient of {trace.labels[node]} that comes from {names} is missing"
+    is_statistic = users[0].op and users[0].op.name in STATISTICS
+    return words + (f": {names} is treated as a constant" if is_statistic else "")
+
+
+def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
+    """The gradient of a regularisation that f does not have."""
+
+    def made(number: float) -> Mistake:
+        words = f"the gradient of {name} has a term {number:.6g} · {name}, that of a "
+        words += f"regularisation of {name}, which f does not have"
+        new = lambda g, _: g + number * trace.inputs[name]  # noqa: E731
+        return slip(trace, "path", words, (leaf, None), new, None, 1.2)
+
+    return open_(made)
+
+
+def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
     """Those turns of a loop left out that explain a gradient: of a loop in a loop, say."""
-    uses, true = uses_of(trace, leaf), trace.run()
+    uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
         return
-    parts = [-without(trace, leaf, [slots])(true)[1].ravel() for slots in uses]
+    parts = [sum(trace.part(u, true[u[0]]).ravel() for u in slots) for slots in uses]
     shares, _, rank, _ = np.linalg.lstsq(np.array(parts).T, given.ravel(), rcond=None)
     left = [i for i, share in enumerate(shares) if abs(share) < 1e-6]
     if rank < len(uses) or not left or not np.isclose(shares, np.round(shares), atol=1e-6).all():
@@ -89,102 +74,72 @@ def _some(trace: Trace, leaf: Node, given: Array) -> Iterator[Slip]:
     words = f"{len(left)} of {len(uses)} turns of the loop over {trace.labels[leaf]} are left out: "
     words += f"number {', '.join(str(i + 1) for i in left[:8])}{', …' if len(left) > 8 else ''}"
     yield dropped(trace, leaf, [uses[i] for i in left], words, 1.2)
-    above = [user for i in left for user, _ in trace.users[uses[i][0][0]]]
-    edits = dict.fromkeys([(node, None) for node in above], nothing)
-    yield Mistake("path", words, uses[left[0]][0], edits, None, 1.2)
+    above = dict.fromkeys([user for i in left for user, _ in trace.users[uses[i][0][0]]])
+    changes = tuple([(node, lambda found, n=node: -found[n]) for node in above])
+    yield Mistake("path", words, uses[left[0]][0], changes, None, 1.2)
 
 
-def _added(name: str, leaf: Node, trace: Trace) -> Open:
-    """The gradient of a regularisation that f does not have."""
-    values = next((v.array for v in trace.values if v.node is leaf), np.zeros(leaf.shape))
+# Parts that should add up: indices that occur more than once, and windows that overlap
 
-    def made(number: float) -> Mistake:
-        words = f"the gradient of {name} has a term {number:.6g} · {name}, that of a "
-        words += f"regularisation of {name}, which f does not have"
-        change = then(lambda g: g + number * values)
-        return Mistake("path", words, (leaf, None), {(leaf, None): change}, None, 1.2)
-
-    return Open(made(1.0), made)
+WRITTEN = {
+    "last": "{} overwrite each other where they should add up: the last one stays",
+    "rows": "{} do not add up within a row: += counts each index once",
+}
 
 
-def _named(trace: Trace, group: Sequence[Slots]) -> str:
-    first, last = (trace.labels[slots[0][0]] for slots in (group[0], group[-1]))
-    return f"{first} to {last}" if first != last else first
-
-
-def _turns(trace: Trace, node: Node, group: Sequence[Slots], what: str) -> Iterator[Slip]:
-    """A loop that ends too early or starts too late, or keeps one turn only."""
-    count = len(group)
-    for k in range(1, count):
-        turns = "the first turn" if k == 1 else f"the first {k} turns"
-        only = "alone is there" if k == 1 else "alone are there"
-        words = f"{what}: {turns} of the loop {only}, of {count}"
-        yield dropped(trace, node, group[k:], words, 1.0 if k in (1, count - 1) else 1.2)
-        turns = turns.replace("first", "last")
-        words = f"{what}: {turns} of the loop {only}, of {count}"
-        yield dropped(trace, node, group[:-k], words, 1.0 if k in (1, count - 1) else 1.2)
-
-
-def _carries(trace: Trace) -> list[tuple[Node, int]]:
-    """The uses that hand something on from one turn of a loop to the next."""
-    found = []
-    for node, slot in trace.uses:
-        parent = node.parents[slot]
-        if parent is None or not parent.shape:  # such as the loss, added up in the loop
-            continue
-        if parent in trace.turn and node in trace.turn and trace.turn[node] > trace.turn[parent]:
-            found.append((node, slot))
-    return found
-
-
-def truncated(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
-    """Each loss goes back through a few steps only.
-
-    What goes through at most m steps is what passes all windows of m steps, less what passes all
-    of m − 1: a way through fewer steps lies in one window more of these than of those.
-    """
-    steps: dict[int, list[tuple[Node, int]]] = defaultdict(list)
-    for node, slot in _carries(trace):
-        parent = node.parents[slot]
-        steps[trace.turn[parent] if parent else 0].append((node, slot))
-    turns = sorted(steps)
-    count = len(turns)
-    if not 2 < count < MOST_STEPS:
+def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
+    """What is picked more than once by indices or windows of an array."""
+    uses = sorted(trace.users[node], key=lambda use: use[0].tick)
+    uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
+    whole = np.arange(math.prod(node.shape)).reshape(node.shape)
+    rows = [row.ravel() for u, _ in uses for row in np.atleast_1d(whole[(u.saved or ((),))[-1]])]
+    places = np.concatenate(rows) if rows else np.zeros(0, int)
+    if len(np.unique(places)) == len(places):
         return
+    ends = np.cumsum([len(row) for row in rows])[:-1]
 
-    def through(width: int) -> Gradients:
-        total: Gradients = {}
-        for start in range(1 - width, count):
-            kept = turns[max(0, start) : max(0, start + width)]
-            shut = [use for turn in turns if turn not in kept for use in steps[turn]]
-            found = trace.run(dict.fromkeys(shut, nothing))
-            total = {n: total.get(n, 0) + found[n] for n in given}
-        return total
+    def effect(found: Gradients, way: str) -> Array:
+        values = np.concatenate([found[user].ravel() for user, _ in uses])
+        total = np.bincount(places, values, whole.size)
+        written = np.zeros(whole.size)
+        if way == "last":
+            written[places] = values
+        for row, part in zip(rows, np.split(values, ends), strict=True) if way == "rows" else ():
+            written[row] += part
+        return np.reshape(written - total, node.shape)
 
-    less = through(0)
-    for width in range(1, min(5, count)):
-        more = through(width)
-        edits: dict[Use, Change] = {(n, None): replaced_by(more[n] - less[n]) for n in given}
-        less = more
-        words = f"the gradient goes back through {width} step{'s' * (width > 1)} only, of {count}: "
-        yield Mistake("path", f"{words}the path through time is cut off", next(iter(edits)), edits)
+    what = f"the gradients of an index of {trace.labels[uses[0][0]]} that occurs more than once"
+    what = what if len(uses) == 1 else f"windows of {trace.labels[node]} that overlap"
+    for way, words in WRITTEN.items():
+        changes = ((node, partial(effect, way=way)),)
+        yield Mistake("path", words.format(what), uses[0], changes, ("overwritten", way))
 
 
-def carried(trace: Trace) -> Iterator[Mistake]:
+# Time
+
+
+def through_time(trace: Trace) -> Iterator[Mistake]:
     """What comes back from the next turn of a loop is left out: of every state, or of one."""
-    sites: dict[object, list[tuple[Node, int]]] = defaultdict(list)
-    for node, slot in _carries(trace):
+    carried = []
+    for node, slot in trace.rules:
+        parent = parent_of(node, slot)
+        known = parent.shape and parent in trace.turn and node in trace.turn
+        if known and trace.turn[node] > trace.turn[parent]:  # not the loss, added up in the loop
+            carried.append((node, slot))
+    sites: dict[object, list[Use]] = defaultdict(list)
+    for node, slot in carried:
         sites[trace.sites[node], slot].append((node, slot))
     groups = [*sites.values()]
+    words = "the gradient that comes back from the next turn of the loop is missing: the path "
     if len(groups) > 1:
-        words = "the gradient that comes back from the next turn of the loop is missing: the path "
-        words += "through time"
-        every = [use for group in groups for use in group]
-        yield Mistake("path", words, every[0], dict.fromkeys(every, nothing))
+        yield _cut(trace, carried, f"{words}through time")
     for group in groups:
-        node, slot = group[0]
-        parent = node.parents[slot]
-        names = trace.labels[parent] if parent else "", trace.labels[node]
-        words = f"the gradient that comes back through time from {names[1]} to {names[0]} is "
-        words += "missing, at every step"
-        yield Mistake("path", words, group[0], dict.fromkeys(group, nothing))
+        names = trace.labels[group[0][0]], trace.labels[parent_of(*group[0])]
+        words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
+        yield _cut(trace, group, f"{words}missing, at every step")
+
+
+def _cut(trace: Trace, uses: Sequence[Use], words: str) -> Mistake:
+    """Some uses left out, at many nodes."""
+    changes = [(parent_of(*use), lambda found, u=use: -trace.part(u, found[u[0]])) for use in uses]
+    return Mistake("path", words, uses[0], tuple(changes))

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from . import derivatives, factors, kinks, loops, masks, paths, repeats, sums, values
-from .mistakes import Mistake, Open, Slip, attempted, merged
+from . import derivatives, factors, kinks, loops, masks, paths, sums, values
+from .mistakes import Mistake
+from .passes import run, tangent
 from .trace import Gradients, Trace
 
 DIRECTIONS = 2
@@ -22,30 +23,30 @@ Mistakes = tuple[Mistake, ...]
 class Problem:
     """What was given, what is true, and what could be wrong.
 
-    ``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met.
-    A gradient of another shape than its Tensor stands in ``misshapen``, as it was given.
+    ``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met; those of
+    another shape than their Tensor stand in ``misshapen``. ``notes`` say what is right at a kink.
     """
 
     def __init__(
-        self,
-        trace: Trace,
-        given: Mapping[Node, Array],
-        misshapen: Mapping[Node, Array],
-        rtol: Mapping[Node, float],
-        true: Gradients,
+        self, trace: Trace, given: Mapping[Node, Array], rtol: Mapping[Node, float]
     ) -> None:
-        self.trace, self.given, self.misshapen, self.rtol = trace, given, misshapen, rtol
-        self.true = true
-        self.targets = [n for n in trace.targets.values() if n in given or n in misshapen]
+        self.trace, self.rtol = trace, rtol
+        self.given = {n: array for n, array in given.items() if array.shape == n.shape}
+        self.misshapen = {n: array for n, array in given.items() if array.shape != n.shape}
+        self.targets = [n for n in trace.targets.values() if n in given]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        sizes = {n: float(np.max(np.abs(true[n]))) for n in trace.targets.values()}
+        sizes = {
+            n: float(np.max(np.abs(g))) for n, g in run(trace).items() if n in rtol or n in given
+        }
         largest = max(sizes.values()) + 1e-300
         self.floor = {
             n: (100 * rtol[n] if sizes[n] < 1e-12 * largest else 1e-6) * largest
             for n in self.targets
         }
-        self.unbiased: dict[Node, Array] = {}
-        self.passes: dict[Mistakes, Gradients | None] = {(): true}
+        self.true, self.notes = kinks.best_convention(trace, self.fits, self.given)
+        self.passes: dict[Mistakes, Gradients | None] = {(): self.true}
+        self.known: dict[Mistakes, dict[Node, Array]] = {}
+        self.wrong = [n for n in self.targets if not self.fits(n, self.true[n])]
 
     # Comparing
 
@@ -65,31 +66,45 @@ class Problem:
     def gradients(self, mistakes: Mistakes) -> Gradients | None:
         """The gradients with these mistakes; None where they make a rule fail."""
         if mistakes not in self.passes:
-            self.passes[mistakes] = attempted(self.trace, mistakes)
+            try:
+                self.passes[mistakes] = run(self.trace, mistakes)
+            except Exception:  # a rule that is given what it was not made for may raise anything
+                self.passes[mistakes] = None
         return self.passes[mistakes]
 
-    @cached_property
-    def wrong(self) -> list[Node]:
-        """The targets that are wrong, from the loss down."""
-        return [n for n in self.targets if not self.fits(n, self.true[n])]
+    def explains(self, mistakes: Mistakes, target: Node) -> bool:
+        """Whether these mistakes make a target come out as given."""
+        gradients = self.gradients(mistakes)
+        return gradients is not None and self.fits(target, gradients[target])
 
     # What could be wrong
 
     @cached_property
-    def singles(self) -> list[Slip]:
+    def singles(self) -> list[Mistake]:
         """All that could be made at one place."""
-        trace = self.trace
-        rooms = (derivatives, masks, kinks, sums, factors, repeats)
-        found: list[Slip] = [slip for room in rooms for slip in room.mistakes(trace)]
+        rooms = (derivatives, masks, sums, factors)
+        found = [mistake for room in rooms for mistake in room.mistakes(self.trace)]
         for room in (paths, values):
-            found += room.mistakes(trace, self.given)
-        return found
+            found += room.mistakes(self.trace, self.given)
+        return [mistake for mistake in found if mistake.changes]
 
     @cached_property
     def groups(self) -> list[Mistake]:
         """All that could be made at many places alike."""
-        cut = paths.truncated(self.trace, self.given)
-        return [*loops.mistakes(self.trace, self.singles), *cut]
+        return [*loops.mistakes(self.trace, self.singles), *paths.through_time(self.trace)]
+
+    @cached_property
+    def weight(self) -> int:
+        """How many mistakes a sweep looks at; a backward pass counts as half its rules."""
+        looped = sum(self.is_one_turn(mistake) for mistake in self.singles)
+        return len(self.singles) - looped + len(self.groups) * len(self.trace.rules) // 2
+
+    def is_one_turn(self, mistake: Mistake) -> bool:
+        """Whether a mistake is made in a single turn of a long loop."""
+        one = self.trace.is_long and len(mistake.changes) < 2
+        return one and mistake.at[0] in self.trace.turn
+
+    # Random directions
 
     @cached_property
     def ways(self) -> dict[Node, Array]:
@@ -97,38 +112,21 @@ class Problem:
         rng = np.random.default_rng(0)
         return {n: rng.normal(size=(DIRECTIONS, *n.shape)) for n in self.targets}
 
-    @cached_property
-    def weight(self) -> int:
-        """How many mistakes a sweep looks at; a backward pass counts as half its rules."""
-        looped = sum(self.is_one_turn(slip) for slip in self.singles)
-        return len(self.singles) - looped + len(self.groups) * len(self.trace.uses) // 2
-
-    def is_one_turn(self, slip: Slip) -> bool:
-        """Whether a mistake is made in a single turn of a loop."""
-        mistake = slip.unit if isinstance(slip, Open) else slip
-        return self.trace.is_long and mistake.use[0] in self.trace.turn and len(mistake.edits) < 2
-
     def tangents(self, base: Mistakes) -> dict[Node, Array]:
-        """For each node, the tangents of all directions, after the mistakes of ``base``."""
-        if base and self.trace.is_long:  # few are looked at: those of the weights are the same
+        """For each node, how the targets along all directions depend on its gradient."""
+        if self.trace.is_long:  # few are looked at: those of the weights are the same
             base = ()
-        if not base and self.unbiased:
-            return self.unbiased
-        found: dict[Node, Array] = {} if base else self.unbiased
-        edits, count = merged(base), len(self.ways) * DIRECTIONS
-        for i, (node, ways) in enumerate(self.ways.items()):
-            for k, way in enumerate(ways):
-                for other, tangent in self.trace.tangent(node, way, edits).items():
-                    rows = found.setdefault(other, np.zeros((count, math.prod(other.shape))))
-                    rows[i * DIRECTIONS + k] = np.ravel(tangent)
-        return found
+        if base not in self.known:
+            found = self.known[base] = {}
+            rows = [(n, way) for n, ways in self.ways.items() for way in ways]
+            for i, (target, way) in enumerate(rows):
+                for node, part in tangent(self.trace, target, way, base).items():
+                    all_ = found.setdefault(node, np.zeros((len(rows), math.prod(node.shape))))
+                    all_[i] = np.ravel(part)
+        return self.known[base]
 
     def along(self, gradients: Mapping[Node, Array]) -> Array:
         """The targets' gradients along their directions, in a row."""
-        return np.array(
-            [
-                np.vdot(w, gradients[n]) if n in gradients else 0
-                for n, ws in self.ways.items()
-                for w in ws
-            ]
-        )
+        nothing = np.zeros(())
+        pairs = [(w, gradients.get(n, nothing)) for n, ws in self.ways.items() for w in ws]
+        return np.array([np.vdot(w, g) if g.ndim == w.ndim else 0.0 for w, g in pairs])

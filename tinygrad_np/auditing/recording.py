@@ -7,6 +7,7 @@ and added to. Each read gives a Tensor of what was written so far, so that gradi
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops as _ops  # noqa: F401  # defines the ops used below
+from ..compiler.program import map_tree
 from ..definition import OPS
-from ..tensor import NUMPY, Array, Tensor
+from ..tensor import NUMPY, Array, Tensor, plain
 
 MAKERS = ("array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
           "zeros", "zeros_like")  # fmt: skip
@@ -49,10 +51,11 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
             self._writes = []
             self._value = OPS["where"].function(written_to, values, self._value)
         if self._writes:
-            parts, source, count = [_flat(self._value)], np.arange(self.size), self.size
+            count = math.prod(self.shape)
+            parts, source = [self._value.reshape(-1)], np.arange(count)
             for places, written in self._writes:
                 source[places.ravel()] = np.arange(count, count + places.size)
-                parts.append(_flat(written))
+                parts.append(written.reshape(-1))
                 count += places.size
             self._writes = []
             joined = OPS["concatenate"].function(parts)
@@ -68,10 +71,6 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self._value.shape)
-
-    @property
-    def size(self) -> int:
-        return int(self._value.size)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -94,20 +93,15 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         return bool(self.plain)
 
     def __float__(self) -> float:
-        if isinstance(self.value, Tensor):
-            raise TypeError(
-                "float(...) of an array that an audit records would lose its gradient: return the "
-                "array itself"
-            )
-        return float(self.plain)
+        return float(self.__array__())
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         if isinstance(self.value, Tensor):
             raise TypeError(
-                "an array that an audit records cannot be written into a plain array: its gradient "
-                "would be lost"
+                "an array that an audit records cannot become a number or a plain array: its "
+                "gradient would be lost; use the array itself"
             )
-        return np.array(self.plain, dtype=dtype)
+        return np.array(self.value, dtype=dtype)
 
     def __getitem__(self, index: Any) -> Any:
         index = bare_index(index)
@@ -116,7 +110,7 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        places = np.arange(self.size).reshape(self.shape)[bare_index(index)]
+        places = np.arange(math.prod(self.shape)).reshape(self.shape)[bare_index(index)]
         places, value = np.asarray(places), bare(value)
         if not isinstance(value, Tensor) and not isinstance(self.value, Tensor):
             self._value = np.array(self._value)
@@ -188,38 +182,30 @@ _PLAIN = frozenset(
 )
 
 
-def _flat(value: Any) -> Any:
-    return value.reshape(-1)
-
-
 def _spread(value: Any, shape: tuple[int, ...]) -> Any:
     tensor = value if isinstance(value, Tensor) else np.asarray(value, float)
     return tensor + np.zeros(shape)
 
 
-def recorded(value: Any) -> Any:
+def recorded(tree: Any) -> Any:
     """Tensors of floats as recorded arrays; other Tensors as arrays; the rest as it is."""
+    return map_tree(_recorded, tree)
+
+
+def _recorded(value: Any) -> Any:
     if isinstance(value, Tensor):
         return Recorded(value) if value.dtype.kind == "f" else value.data
-    return type(value)(map(recorded, value)) if type(value) in (list, tuple) else value
+    return value
 
 
-def bare(value: Any) -> Any:
+def bare(tree: Any) -> Any:
     """Recorded arrays as Tensors, also in lists, tuples and dicts."""
-    if isinstance(value, Recorded):
-        return value.value
-    if isinstance(value, dict):
-        return {key: bare(item) for key, item in value.items()}
-    return type(value)(map(bare, value)) if type(value) in (list, tuple) else value
+    return map_tree(lambda value: value.value if isinstance(value, Recorded) else value, tree)
 
 
-def values(value: Any) -> Any:
+def values(tree: Any) -> Any:
     """Tensors as arrays, also in lists, tuples and dicts."""
-    if isinstance(value, Tensor):
-        return value.data
-    if isinstance(value, dict):
-        return {key: values(item) for key, item in value.items()}
-    return type(value)(map(values, value)) if type(value) in (list, tuple) else value
+    return map_tree(plain, tree)
 
 
 def bare_index(index: Any) -> Any:

@@ -30,7 +30,7 @@ class Diagnosis(NamedTuple):
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.words}"]
         lines += [f"where: {self.line}"] if self.line else []
-        lines += [f"the rule: {self.rule}"] if self.rule else []
+        lines += [f"the right rule, {self.rule}"] if self.rule else []
         lines += [f"or, with the same result: {words}" for words in self.also]
         return printable("\n   ".join([*lines, f"evidence: {self.evidence}"]))
 
@@ -69,8 +69,10 @@ class AuditReport:
 
     ``report["W1"]`` is the verdict on one of them; ``notes`` say what is right with a reservation,
     such as a subgradient at a kink; ``numerical`` compares autograd with numerical derivatives
-    along random directions: of all inputs together or, where that left doubts, of each. Printed,
-    it is a table and the mistakes with their evidence.
+    along random directions: of all inputs together or, where that left doubts, of each.
+    ``own_line`` is the first line of your own backward pass that differs from the derivation, where
+    the gradients were given as a function that ``tg.derivation`` can follow. Printed, it is a table
+    and the mistakes with their evidence.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> report = tg.audit(lambda w: (w * w).sum(), np.array([1.0, 2.0]), np.array([1.0, 2.0]))
@@ -82,6 +84,7 @@ class AuditReport:
     mistakes: tuple[Diagnosis, ...]
     numerical: GradcheckReport
     notes: tuple[str, ...] = ()
+    own_line: str = ""
 
     def __bool__(self) -> bool:
         return self.first is None
@@ -100,13 +103,17 @@ class AuditReport:
     def __str__(self) -> str:
         rows = [("gradient", "shape", "difference", "relative", "at", "given", "true", "verdict")]
         rows += [
-            (v.name, str(v.shape), f"{v.difference:.1e}", f"{v.relative:.1e}", str(v.at),
-             f"{v.given:.6g}", f"{v.true:.6g}", "right" if v.right else v.kind)
+            (v.name, str(v.shape),
+             *((f"{v.difference:.1e}", f"{v.relative:.1e}", str(v.at), f"{v.given:.6g}",
+                f"{v.true:.6g}") if v.at or not v.shape else "-----"),
+             "right" if v.right else v.kind)
             for v in self.verdicts
         ]  # fmt: skip
         lines = [*aligned(rows), *(f"{i}. {m}" for i, m in enumerate(self.mistakes, 1))]
         if self.first is not None:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
+        if self.own_line:
+            lines.append(f"In your backward pass, it shows first in {self.own_line}")
         confirmed = "confirmed by" if self.numerical else "not confirmed everywhere by"
         lines.append(f"Reference: autograd, {confirmed} finite differences.")
         notes = [f"Note: {note}" for note in (*self.notes, *self.numerical.notes)]

@@ -8,7 +8,6 @@ mistake may also be limited to a single gradient: what is right stays right.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +17,7 @@ from . import shapes
 from .elements import as_given
 from .mistakes import KINDS, Mistake
 from .problem import Mistakes, Problem
-from .sweep import WIDTH, Found, Sweep
-from .trace import Gradients
+from .sweep import WIDTH, Sweep
 
 PAIRS = 150_000
 """How many mistakes are looked at when two are sought at once; a backward pass counts as many."""
@@ -34,163 +32,121 @@ class State(NamedTuple):
     alone: tuple[tuple[Node, Mistakes], ...] = ()
     cost: float = 0.0
 
-    def of(self, node: Node) -> Mistakes | None:
-        """The mistakes of one target, if it has its own."""
-        return dict(self.alone).get(node)
-
     @property
     def key(self) -> tuple[float, int, int]:
         """The better explanation has the smaller key: fewer mistakes, earlier kinds, deeper."""
-        made = [*self.joint, *(m for _, own in self.alone for m in own)]
-        made = [*dict.fromkeys(made)]
-        return (
-            round(self.cost, 6),
-            sum(KINDS.index(m.kind) for m in made if m.kind in KINDS),
-            sum(m.place.tick for m in made),
-        )
+        made = dict.fromkeys([*self.joint, *(m for _, own in self.alone for m in own)])
+        kinds = sum([KINDS.index(mistake.kind) for mistake in made])
+        return round(self.cost, 6), kinds, sum([mistake.place.tick for mistake in made])
+
+    def limited(self, target: Node, made: Mistakes, cost: float) -> State:
+        """With mistakes that one target alone shows."""
+        if made[-1] in {mistake for _, own in self.alone for mistake in own}:
+            cost = 0.2  # the same slip as in another gradient
+        return State(self.joint, (*self.alone, (target, made)), self.cost + cost + 0.3)
 
 
-class Search(Problem):
-    """The walk from the loss down."""
+class Search:
+    """The walk from the loss down; ``also`` holds, for a mistake, others with the same result."""
 
-    left = PAIRS
-    """How many mistakes may still be looked at."""
-
-    @cached_property
-    def sweeps(self) -> dict[Mistakes, Sweep]:
-        """The sweeps made so far, by the mistakes made before."""
-        return {}
-
-    @cached_property
-    def also(self) -> dict[Mistake, tuple[Mistake, ...]]:
-        """For each mistake that was found others with the same result."""
-        return {}
-
-    def sweep(self, base: Mistakes) -> Sweep:
-        """Every mistake, made after those of ``base``."""
-        if base not in self.sweeps:
-            self.sweeps[base] = Sweep(self, base)
-        return self.sweeps[base]
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.left = problem, PAIRS
+        self.also: dict[Mistake, tuple[Mistake, ...]] = {}
+        self.sweeps: dict[Mistakes, Sweep] = {}
 
     def run(self) -> State:
         """The best explanation found."""
+        states = [State()]
         with np.errstate(all="ignore"):
-            states = [State()]
-            for target in self.wrong:
-                grown = [longer for state in states for longer in self._explained(state, target)]
-                states = sorted(grown, key=lambda s: s.key)[:WIDTH]
-            return states[0]
+            for target in self.problem.wrong:
+                longer = [new for state in states for new in self._explained(state, target)]
+                states = sorted(longer, key=lambda s: s.key)[:WIDTH]
+        return states[0]
 
     def explanation(self, state: State, target: Node) -> Mistakes:
         """The mistakes that a target shows."""
-        if target not in self.wrong:
+        if target not in self.problem.wrong:
             return ()
-        own = state.of(target)
-        whole = list(state.joint if own is None else own)
+        whole = list(dict(state.alone).get(target, state.joint))
         for mistake in [*whole]:
             rest = [m for m in whole if m is not mistake]
-            gradients = self.gradients(tuple(rest))
-            if gradients is not None and self.fits(target, gradients[target]):
+            if self.problem.explains(tuple(rest), target):
                 whole = rest
         return tuple(whole)
 
-    def _explained(self, state: State, target: Node) -> Iterator[State]:
-        """The state with an explanation of one more target."""
-        gradients = self.gradients(state.joint)
-        if gradients is not None and self.fits(target, gradients[target]):
-            yield state
-            return
-        if target in self.misshapen:
-            yield from self._reshaped(state, target)
-            return
-        bases = self._bases(state)
-        longer = [s for base in bases for s in self._single(state, base, target)]
-        for base in bases:
-            if min((s.cost for s in longer), default=np.inf) > state.cost + 1.45:
-                longer += self._double(state, base, target)
-        if longer:
-            yield from sorted(longer, key=lambda s: s.key)[:WIDTH]
-            return
-        yield self._as_given(state, target)
+    def _sweep(self, base: Mistakes) -> Sweep:
+        if base not in self.sweeps:
+            self.sweeps[base] = Sweep(self.problem, base)
+        return self.sweeps[base]
 
-    def _bases(self, state: State) -> list[Mistakes]:
-        """What may have been made already: everywhere, not at all, or in gradients above."""
-        others = [tuple([m for m in own if m.edits]) for _, own in state.alone]
+    def _explained(self, state: State, target: Node) -> list[State]:
+        """The state with an explanation of one more target, in several ways."""
+        if self.problem.explains(state.joint, target):
+            return [state]
+        others = [tuple([m for m in own if m.changes]) for _, own in state.alone[::-1]]
         others = [own for own in others if own and all(m.kind != "unknown" for m in own)]
-        first = [state.joint] if state.joint else []
-        return list(dict.fromkeys([*first, *others[::-1][:2], ()]))
+        bases = list(dict.fromkeys([state.joint, *others[:2], ()]))
+        if target in self.problem.misshapen:
+            return [self._reshaped(state, bases, target)]
+        longer = [new for base in bases for new in self._with_one(state, base, (), target)]
+        for later, base in zip(range(len(bases))[::-1], bases, strict=True):
+            if min([s.cost for s in longer], default=np.inf) > state.cost + 1.45:
+                longer += self._with_two(state, base, target, self.left * later // (later + 1))
+        return sorted(longer, key=lambda s: s.key)[:WIDTH] or [self._as_given(state, bases, target)]
 
-    def _single(self, state: State, base: Mistakes, target: Node) -> Iterator[State]:
-        for found in self.sweep(base).explain(target):
+    def _with_one(
+        self, state: State, base: Mistakes, more: Mistakes, target: Node
+    ) -> Iterator[State]:
+        """One mistake more, beside ``more``: everywhere, or in this target alone."""
+        problem = self.problem
+        right = {*problem.targets} - {*problem.wrong[problem.wrong.index(target) :]}
+        for found in self._sweep((*base, *more)).explain(target):
             self.also.setdefault(found.mistake, found.also)
-            yield self._with(state, base, target, (found.mistake,), found)
+            made = (*more, found.mistake)
+            cost = sum([mistake.cost for mistake in made])
+            if base == state.joint and not found.spoils & right:
+                yield state._replace(joint=(*base, *made), cost=state.cost + cost)
+            else:
+                yield state.limited(target, (*base, *made), cost)
 
-    def _with(
-        self, state: State, base: Mistakes, target: Node, made: Mistakes, found: Found
-    ) -> State:
-        """The state with mistakes on top of ``base``: everywhere, or for this target alone."""
-        above = set(self.targets[: self.targets.index(target)])
-        cost = sum(m.cost for m in made)
-        if base == state.joint and not found.spoils & above and not found.spoils - set(self.wrong):
-            return state._replace(joint=(*base, *made), cost=state.cost + cost)
-        return self._alone(state, target, (*base, *made), cost)
-
-    def _alone(self, state: State, target: Node, made: Mistakes, cost: float) -> State:
-        shared = {m for _, own in state.alone for m in own}
-        if made[-1] in shared:  # the same slip as in another gradient
-            cost = 0.2
-        alone = (*state.alone, (target, made))
-        return state._replace(alone=alone, cost=state.cost + cost + 0.3)
-
-    def _double(self, state: State, base: Mistakes, target: Node) -> Iterator[State]:
-        """Two mistakes at once."""
+    def _with_two(self, state: State, base: Mistakes, target: Node, reserved: int) -> list[State]:
+        """Two mistakes at once; what is reserved of the effort is left to other bases."""
         found: list[State] = []
-        for first in self.sweep(base).promising(target):
+        for first in self._sweep(base).promising(target):
             if any(s.cost < state.cost + 2.05 for s in found):
                 break
             if (*base, first) not in self.sweeps:
-                if self.left < 0:
+                if self.left < reserved:
                     continue
-                self.left -= self.weight
-            for second in self.sweep((*base, first)).explain(target):
-                found.append(self._with(state, base, target, (first, second.mistake), second))
-        yield from found
+                self.left -= self.problem.weight
+            found += self._with_one(state, base, (first,), target)
+        return found
 
-    def _reshaped(self, state: State, target: Node) -> Iterator[State]:
-        """A gradient of another shape than its Tensor's."""
-        given = self.misshapen[target]
-        bases = self._bases(state)
-        tried: list[Mistakes] = [*bases]
-        for base in bases:
-            tried += [(*base, first) for first in self.sweep(base).promising(target)[:RESHAPED]]
-        best: State | None = None
-        for made in tried:
-            gradients = self.gradients(made)
-            if gradients is None:
-                continue
-            extra = 0.0 if made in bases else made[-1].cost
-            found = shapes.explained(self.trace, target, gradients, given, self.rtol[target])
-            for mistakes, cost in found:
-                new = self._alone(state, target, (*made, *mistakes), cost + extra)
-                if best is None or new.key < best.key:
-                    best = new
-            if best is not None and made not in bases:
+    def _reshaped(self, state: State, bases: list[Mistakes], target: Node) -> State:
+        """A gradient of another shape than its Tensor's, after at most one other mistake."""
+        problem, found = self.problem, list[State]()
+        more = [
+            (b, (first,)) for b in bases for first in self._sweep(b).promising(target)[:RESHAPED]
+        ]
+        for base, first in [*((base, ()) for base in bases), *more]:
+            if first and found:
                 break
-        yield best or self._alone(
-            state, target, (shapes.unexplained(self.trace, target, given),), 3.0
-        )
+            if (gradients := problem.gradients((*base, *first))) is not None:
+                before = sum([mistake.cost for mistake in first])
+                for last, cost in shapes.explained(problem, target, gradients):
+                    found.append(state.limited(target, (*base, *first, *last), before + cost))
+        if found:
+            return min(found, key=lambda s: s.key)
+        return state.limited(target, (shapes.unexplained(problem, target),), 3.0)
 
-    def _as_given(self, state: State, target: Node) -> State:
+    def _as_given(self, state: State, bases: list[Mistakes], target: Node) -> State:
         """The elements that are wrong as they were given; below, all goes on from there."""
-        best: tuple[int, Mistakes, Gradients] | None = None
-        for base in self._bases(state):
-            if (gradients := self.gradients(base)) is not None:
-                count = int(self.misfits(target, gradients[target]).sum())
-                if best is None or count < best[0]:
-                    best = count, base, gradients
-        _, base, gradients = best or (0, (), self.true)
-        bad, given = self.misfits(target, gradients[target]), self.given[target]
-        made = as_given(self.trace, target, given, gradients[target], bad)
+        problem = self.problem
+        known = [(base, g[target]) for base in bases if (g := problem.gradients(base)) is not None]
+        wrong = [problem.misfits(target, gradient) for _, gradient in known]
+        best = min(range(len(known)), key=lambda i: int(wrong[i].sum()))
+        base, expected = known[best]
+        made = as_given(problem.trace, target, problem.given[target], expected, wrong[best])
         if base == state.joint:
             return state._replace(joint=(*base, made), cost=state.cost + made.cost)
-        return self._alone(state, target, (*base, made), made.cost)
+        return state.limited(target, (*base, made), made.cost)

@@ -7,14 +7,13 @@ length of the graph. Only what seems to fit is tried by a backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import KINDS, Mistake, Open
+from .mistakes import KINDS, Mistake
 from .problem import DIRECTIONS, Mistakes, Problem
 from .trace import Gradients
 
@@ -43,158 +42,118 @@ class Found(NamedTuple):
 class Sweep:
     """The effects of all mistakes, each made after those of ``base``, along every direction."""
 
-    def __init__(self, search: Problem, base: Mistakes) -> None:
-        self.search, self.base = search, base
-        gradients = search.gradients(base)
-        ways, tangents = search.ways, search.tangents(base)
-        self.start = search.along(gradients or {})
-        self.wanted = search.along(search.given)
-        like = {**search.true, **search.given}
-        lengths = [max(float(np.linalg.norm(like[n])), search.floor[n]) for n in ways]
-        self.size = np.array([np.linalg.norm(way) for n in ways for way in ways[n]])
-        self.size *= np.repeat(lengths, DIRECTIONS)
-        self.closed: list[Mistake] = []
-        self.open: list[Open] = []
-        closed, opened = [], []
-        self.failed = gradients is None or not np.isfinite(self.start).all()
-        if gradients is None or self.failed:
-            self.effects = self.directions = np.zeros((0, len(self.wanted)))
-            return
-        for slip in search.singles:
-            if base and search.is_one_turn(slip):
+    def __init__(self, problem: Problem, base: Mistakes) -> None:
+        self.problem, self.base = problem, base
+        self.wanted = problem.along(problem.given)
+        like = {**problem.true, **problem.given}
+        lengths = [max(float(np.linalg.norm(like[n])), problem.floor[n]) for n in problem.ways]
+        sizes = [np.linalg.norm(way) for ways in problem.ways.values() for way in ways]
+        self.size = np.array(sizes) * np.repeat(lengths, DIRECTIONS)
+        self.mistakes: list[Mistake] = []
+        effects: list[Array] = []
+        gradients = problem.gradients(base)
+        self.start = problem.along(gradients or {})
+        tangents = problem.tangents(base)
+        many = problem.groups if len(base) < 3 else []
+        for mistake in [*problem.singles, *many] if np.isfinite(self.start).all() else ():
+            if base and problem.is_one_turn(mistake):
                 continue  # two mistakes, one of them in one turn alone: too hard to believe
-            mistake = slip.unit if isinstance(slip, Open) else slip
-            effect = self._effect(mistake, gradients, tangents)
-            if effect is None or not np.isfinite(effect).all() or not effect.any():
-                continue
-            if isinstance(slip, Open):
-                self.open.append(slip)
-                opened.append(effect)
-            else:
-                self.closed.append(slip)
-                closed.append(effect)
-        for mistake in search.groups if len(base) < 3 else ():
-            if (found := search.gradients((*base, mistake))) is not None:
-                effect = search.along(found) - self.start
-                if np.isfinite(effect).all():
-                    self.closed.append(mistake)
-                    closed.append(effect)
-        self.effects = np.array(closed).reshape(-1, len(self.wanted))
-        self.directions = np.array(opened).reshape(-1, len(self.wanted))
+            effect = self._effect(mistake, gradients or {}, tangents)
+            if effect is not None and np.isfinite(effect).all() and effect.any():
+                self.mistakes.append(mistake)
+                effects.append(effect)
+        self.effects = np.array(effects).reshape(-1, len(self.wanted))
+        self.fixed = np.array([mistake.solved is None for mistake in self.mistakes], bool)
 
-    def _effect(
-        self, mistake: Mistake, gradients: Gradients, tangents: Mapping[Node, Array]
-    ) -> Array | None:
+    def _effect(self, mistake: Mistake, gradients: Gradients, tangents: Gradients) -> Array | None:
+        if len(mistake.changes) > 1:  # it takes a whole pass
+            found = self.problem.gradients((*self.base, mistake))
+            return None if found is None else self.problem.along(found) - self.start
+        [(node, effect)] = mistake.changes
         try:
-            changed = mistake.change(self.search.trace, gradients)
+            change = effect(gradients)
         except Exception:  # a rule that is given what it was not made for may raise anything
             return None
-        if changed is None:  # it takes a whole pass
-            found = self.search.gradients((*self.base, mistake))
-            return None if found is None else self.search.along(found) - self.start
-        node, change = changed
         if node not in tangents or np.shape(change) != node.shape:
             return None
         return np.asarray(tangents[node] @ np.ravel(change))
 
     def _rows(self, target: Node) -> slice:
-        at = self.search.targets.index(target) * DIRECTIONS
+        at = self.problem.targets.index(target) * DIRECTIONS
         return slice(at, at + DIRECTIONS)
 
-    def _allowed(self, target: Node) -> float:
-        return max(1e-6, 3 * self.search.rtol[target])
+    def _allowed(self, target: Node) -> Array:
+        return np.asarray(max(1e-6, 3 * self.problem.rtol[target]) * self.size[self._rows(target)])
 
     def explain(self, target: Node) -> list[Found]:
         """The mistakes with which a target comes out as given, the best first."""
-        if self.failed or not len(self.effects) + len(self.directions):
-            return []
-        rows = self._rows(target)
-        missing = (self.wanted - self.start)[rows]
-        allowed = self._allowed(target) * self.size[rows]
-        hits = (np.abs(self.effects[:, rows] - missing) <= allowed).all(axis=1)
-        found = [(self.closed[i], self.effects[i]) for i in np.flatnonzero(hits)]
-        units = self.directions[:, rows]
+        rows, allowed = self._rows(target), self._allowed(target)
+        missing, units = (self.wanted - self.start)[rows], self.effects[:, rows]
         squares = np.maximum((units * units).sum(axis=1), 1e-300)
-        numbers = units @ missing / squares
+        numbers = np.where(self.fixed, 1.0, units @ missing / squares)
         hits = (np.abs(numbers[:, None] * units - missing) <= allowed).all(axis=1)
         hits &= np.abs(units).max(axis=1, initial=0) > 1e-9 * self.size[rows].max()
-        for i in np.flatnonzero(hits):
-            if (mistake := self.open[i].solved(float(numbers[i]))) is not None:
-                found.append((mistake, numbers[i] * self.directions[i]))
         ranked: dict[tuple[float, ...], list[Found]] = {}
-        for mistake, effect in found:
-            covers, spoils = self._reach(effect)
-            mark = tuple(np.round(effect / self.size, 7) + 0.0)
-            ranked.setdefault(mark, []).append(Found(mistake, covers, spoils))
-        best = []
-        for alike in sorted(
-            (sorted(group, key=lambda f: f.key) for group in ranked.values()),
-            key=lambda group: group[0].key,
-        )[:TRIED]:
-            for candidate in alike[:3]:
-                if (confirmed := self._confirmed(candidate, target)) is not None:
-                    also = [f.mistake for f in alike if f is not candidate]
-                    best.append(confirmed._replace(also=tuple(also[:20])))
+        for i in np.flatnonzero(hits):
+            solved = self.mistakes[i].solved
+            mistake = solved(float(numbers[i])) if solved else self.mistakes[i]
+            if mistake is not None:
+                effect = numbers[i] * self.effects[i]
+                mark = tuple(np.round(effect / self.size, 7) + 0.0)
+                ranked.setdefault(mark, []).append(Found(mistake, *self._reach(effect)))
+        groups = [sorted(group, key=lambda f: f.key) for group in ranked.values()]
+        best: list[Found] = []
+        for alike in sorted(groups, key=lambda group: group[0].key)[:TRIED]:
+            for found in alike[:3]:
+                if self.problem.explains((*self.base, found.mistake), target):
+                    also = [f.mistake for f in alike if f is not found]
+                    best.append(found._replace(also=tuple(also[:20])))
                     break
-            if len(best) == WIDTH:
-                break
-        return sorted(best, key=lambda f: f.key)
+        return sorted(best, key=lambda f: f.key)[:WIDTH]
 
     def _reach(self, effect: Array) -> tuple[frozenset[Node], frozenset[Node]]:
         """The wrong targets that an effect makes right, and the right ones it makes wrong."""
-        search, covers, spoils = self.search, set(), set()
-        after = np.abs(self.start + effect - self.wanted)
-        for node in search.given:
-            rows = self._rows(node)
-            right = (after[rows] <= self._allowed(node) * self.size[rows]).all()
-            if node in search.wrong:
-                before = np.abs(self.start - self.wanted)[rows]
-                fitted = (before <= self._allowed(node) * self.size[rows]).all()
-                if right and not fitted:
-                    covers.add(node)
-                elif fitted and not right:
-                    spoils.add(node)
-            elif not right:
+        covers, spoils = set(), set()
+        before, after = np.abs(self.start - self.wanted), np.abs(self.start + effect - self.wanted)
+        for node in self.problem.given:
+            rows, allowed = self._rows(node), self._allowed(node)
+            was, right = (before[rows] <= allowed).all(), (after[rows] <= allowed).all()
+            if node not in self.problem.wrong:
+                was = True
+            if right and not was:
+                covers.add(node)
+            elif was and not right:
                 spoils.add(node)
         return frozenset(covers), frozenset(spoils)
 
-    def _confirmed(self, found: Found, target: Node) -> Found | None:
-        """The same, as a backward pass has it; None where the target does not come out."""
-        gradients = self.search.gradients((*self.base, found.mistake))
-        if gradients is None or not self.search.fits(target, gradients[target]):
-            return None
-        return found
-
     def promising(self, target: Node) -> list[Mistake]:
         """Mistakes that a second one may complete, the likeliest first."""
-        search = self.search
-        if self.failed or not len(self.effects):
-            return []
-        rows = self._rows(target)
-        after = self.start[rows] + self.effects[:, rows]
-        wanted = self.wanted[rows]
-        moved = np.abs(self.effects[:, rows]).max(axis=1) > 1e-9 * self.size[rows].max()
+        problem, rows = self.problem, self._rows(target)
+        after, wanted = self.start[rows] + self.effects[:, rows], self.wanted[rows]
+        moved = np.abs(self.effects[:, rows]).max(axis=1, initial=0) > 1e-9 * self.size[rows].max()
         ratio = after @ wanted / np.maximum((after * after).sum(axis=1), 1e-300)
-        near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target) * self.size[rows]
-        almost = near.all(axis=1) & (target in search.given)
-        wrong = np.concatenate([np.r_[self._rows(n)] for n in search.wrong])
+        near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target)
+        almost = near.all(axis=1) & (target in problem.given)
+        wrong = np.concatenate([np.r_[self._rows(n)] for n in problem.wrong])
+        now = np.linalg.norm(((self.wanted - self.start) / self.size)[wrong])
         miss = (self.wanted - self.start - self.effects)[:, wrong] / self.size[wrong]
         rest = np.sqrt((miss * miss).sum(axis=1))  # what is left to explain
-        now = float(np.linalg.norm(((self.wanted - self.start) / self.size)[wrong]))
-        order = sorted(
-            np.flatnonzero(moved),
-            key=lambda i: (
+        long = problem.trace.is_long
+
+        def order(i: Any) -> tuple[object, ...]:
+            mistake = self.mistakes[i]
+            return (
                 not almost[i],
-                search.is_one_turn(self.closed[i]),
-                search.trace.is_long and rest[i] > now,
-                self.closed[i].cost > 1.1,
-                self.closed[i].kind == "value" and "reads" in self.closed[i].words,
-                rest[i] if search.trace.is_long else self.closed[i].cost,
-                -self.closed[i].place.tick,
-            ),
-        )
+                problem.is_one_turn(mistake),
+                long and rest[i] > now,
+                mistake.cost > 1.1,
+                " reads " in mistake.words,
+                rest[i] if long else mistake.cost,
+                -mistake.place.tick,
+            )
+
         unlike: dict[bytes, Mistake] = {}
         marks = np.round(self.effects / self.size, 7) + 0.0
-        for i in order:
-            unlike.setdefault(marks[i].tobytes(), self.closed[i])
+        for i in sorted(np.flatnonzero(moved & self.fixed), key=order):
+            unlike.setdefault(marks[i].tobytes(), self.mistakes[i])
         return list(unlike.values())

@@ -1,9 +1,4 @@
-"""f, traced for an audit: its graph, the arrays it met, backward passes with mistakes, tangents.
-
-A backward pass with a mistake in it gives the gradients of somebody who makes that mistake. A
-tangent says how the loss's gradient at a target depends on the gradient that arrives at any node,
-so that one multiplication tells what a mistake there does to the target.
-"""
+"""f, traced for an audit: its graph, the arrays that it met, and the source lines of its ops."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,15 +21,10 @@ from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 
 Gradients = dict[Node, Array]
-Change = Callable[[Rule, Any, Any], Any]
-"""What stands in the place of a rule: ``change(rule, gradient, saved)``."""
-Use = tuple[Node, Any]
-"""A node and which of its inputs is meant; None means the gradient that arrives at the node."""
-Edits = Mapping[Use, Change]
+Use = tuple[Node, int]
+"""A node, and which of its inputs is meant."""
 LONG = 80
 """From how many uses on a graph counts as long."""
-LARGE = 4096
-"""Rules of more elements than this are not transposed one by one."""
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -42,7 +32,7 @@ class Value(NamedTuple):
     """An array of the forward pass: its label, and the node that computed it (None: a constant)."""
 
     label: str
-    array: Any
+    array: Array
     node: Node | None
 
 
@@ -50,9 +40,9 @@ class Trace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
-    names. ``outputs`` holds what each node computed, ``links`` its inputs that are nodes of f
-    themselves, ``users`` the places where each node is read, ``sites`` the calls in the source
-    that made it. Raises ValueError for names that are not there.
+    names. ``outputs`` holds what each node computed from its ``operands``, ``users`` the uses of
+    each node, ``sites`` the calls in the source that made it. Raises ValueError for names that are
+    not there.
     """
 
     def __init__(
@@ -77,13 +67,14 @@ class Trace:
         # Not what was there before f, such as weights that it closes over.
         own = {*self.outputs, *graph.leading_to(self.leaves.values(), found)}
         self.order = [node for node in found if node in own]
-        self.place = {node: i for i, node in enumerate(reversed(self.order))}
-        self.links = {n: _links(n, own) for n in self.order}
-        self.uses = [(n, i) for n in self.order for i, _, _ in self.links[n]]
-        self.rules = {(n, i): rule for n in self.order for i, _, rule in self.links[n]}
-        self.users: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
-        for node, slot in self.uses:
-            self.users[parent_of(node, slot)].append((node, slot))
+        self.rules: dict[Use, Rule] = {}
+        self.users: dict[Node, list[Use]] = defaultdict(list)
+        for node in self.order:
+            rules = node.op.rules if node.op else ()
+            for slot, (parent, rule) in enumerate(zip(node.parents, rules, strict=False)):
+                if parent in own:
+                    self.rules[node, slot] = rule
+                    self.users[parent].append((node, slot))
         targets = {**self.leaves, **self._intermediate(named, wanted)}
         self.targets = dict(sorted(targets.items(), key=lambda pair: -self._height(pair[1])))
         self.labels = self._labels()
@@ -100,7 +91,9 @@ class Trace:
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
         while frame.f_back is not None and frame.f_code is not Trace.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
-            if node not in self.lines and not _is_ours(frame.f_globals):
+            # What is generated for an op has no name.
+            module = str(frame.f_globals.get("__name__", PACKAGE)).partition(".")[0]
+            if node not in self.lines and module != PACKAGE:
                 self.lines[node] = frame.f_code.co_filename, frame.f_lineno
             frame = frame.f_back
         self.sites[node] = tuple(calls)
@@ -152,25 +145,36 @@ class Trace:
         text = linecache.getline(path, number).strip()
         return f"{os.path.basename(path)}:{number}" + (f": {text}" if text else "")
 
-    # Loops: nodes that one call in the source made again and again
+    # What there is
+
+    @property
+    def is_long(self) -> bool:
+        """Whether loops are so long that a mistake in one turn alone is hard to believe."""
+        return len(self.rules) > LONG
 
     @cached_property
     def turn(self) -> dict[Node, int]:
         """In which turn of its loop each node was computed, from the last one back: −1, −2, ...
 
-        The first turns may lack nodes, as what is computed from constants alone is not recorded.
+        Nodes of one call in the source are turns of a loop. The first turns may lack nodes, as what
+        is computed from constants alone is not recorded.
         """
         loops: dict[tuple[Any, ...], list[Node]] = defaultdict(list)
         for node, site in self.sites.items():
             loops[site].append(node)
         return {n: i - len(ns) for ns in loops.values() if len(ns) > 1 for i, n in enumerate(ns)}
 
-    @property
-    def is_long(self) -> bool:
-        """Whether loops are so long that a mistake in one turn alone is hard to believe."""
-        return len(self.uses) > LONG
+    def uses_of(self, node: Node) -> list[tuple[Use, ...]]:
+        """A node's uses, those of one op together, as in b * b; in the forward pass's order."""
+        found: dict[Node, list[Use]] = defaultdict(list)
+        for user, slot in self.users[node]:
+            found[user].append((user, slot))
+        return [tuple(found[user]) for user in sorted(found, key=lambda n: n.tick)]
 
-    # Arrays
+    def slots(self, node: Node) -> list[tuple[Use, Node]]:
+        """The uses that a node makes of others, and these."""
+        pairs = enumerate(node.parents)
+        return [((node, i), p) for i, p in pairs if p is not None and (node, i) in self.rules]
 
     @cached_property
     def values(self) -> list[Value]:
@@ -185,24 +189,23 @@ class Trace:
             if node in self.outputs:
                 out = self.outputs[node]
                 found[id(out)] = Value(self.labels[node], out, node)
-        return [v for v in found.values() if isinstance(v.array, np.ndarray) and v.array.ndim]
+        return [v for v in found.values() if np.ndim(v.array) and type(v.array) is np.ndarray]
 
     @cached_property
-    def value_at(self) -> dict[int, int]:
+    def place_of(self) -> dict[int, int]:
         """Where an array stands among ``values``, by its id."""
         return {id(value.array): i for i, value in enumerate(self.values)}
 
     def label_of(self, array: Array) -> str:
         """What an array of the forward pass is called."""
-        at = self.value_at.get(id(array))
-        return "a saved array" if at is None else self.values[at].label
+        place = self.place_of.get(id(array))
+        return "a saved array" if place is None else self.values[place].label
 
     @cached_property
     def factors(self) -> dict[Use, Array]:
         """What the elementwise among the rules multiply with."""
         found: dict[Use, Array] = {}
-        for node, slot in self.uses:
-            rule = self.rules[node, slot]
+        for (node, slot), rule in self.rules.items():
             trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
             with np.errstate(all="ignore"):
                 factor = np.asarray(rule(np.ones(node.shape), node.saved))
@@ -213,93 +216,27 @@ class Trace:
                 found[node, slot] = factor
         return found
 
-    # Backward passes and tangents
+    # Rules, and f once more
 
-    def adopt(self, edits: Edits) -> None:
-        """Change rules for good: another subgradient at kinks."""
-        self.rules |= {
-            (n, i): partial(c, self.rules[n, i]) for (n, i), c in edits.items() if i is not None
-        }
-        for node, links in self.links.items():
-            self.links[node] = [(i, parent, self.rules[node, i]) for i, parent, _ in links]
-        self.__dict__.pop("factors", None)
+    def part(self, use: Use, g: Any) -> Any:
+        """What one use of a node adds to its gradient."""
+        return fitted(self.rules[use](g, use[0].saved or ()), parent_of(*use).shape)
 
-    def run(self, edits: Edits | None = None) -> Gradients:
-        """The gradient of every node, with some rules changed. Errors of a rule are let through."""
-        edits = edits or {}
-        found: Gradients = {self.root: np.ones(self.root.shape)}
-        with np.errstate(all="ignore"):
-            for node in self.order:
-                if node not in found:
-                    found[node] = np.zeros(node.shape)
-                    continue
-                if change := edits.get((node, None)):
-                    found[node] = np.asarray(change(unchanged, found[node], ()))
-                g = found[node]
-                for slot, parent, rule in self.links[node]:
-                    change = edits.get((node, slot))
-                    part = change(rule, g, node.saved) if change else rule(g, node.saved)
-                    part = part if part.shape == parent.shape else unbroadcast(part, parent.shape)
-                    found[parent] = found[parent] + part if parent in found else part
-        # Targets that f does not use
-        return {**{n: np.zeros(n.shape) for n in self.targets.values()}, **found}
-
-    def again(self, changed: Mapping[str, Array]) -> Gradients:
-        """The gradients of f's inputs where some of these have other values."""
-        values = {**self.inputs, **changed}
-        tensors = {name: Tensor(array, True) for name, array in values.items()}
-        with np.errstate(all="ignore"):
-            loss, _ = parts(self.call(tensors))
-            found = graph.backward({loss._node: np.ones(loss.shape)}, retain=True)
-        return {self.leaves[n]: found[t._node] for n, t in tensors.items() if t._node in found}
-
-    def part(self, use: tuple[Node, int], g: Array, change: Change | None = None) -> Array:
-        """What one use of a node adds to the gradient of that node."""
-        node, slot = use
-        rule, shape = self.rules[use], parent_of(node, slot).shape
-        part = change(rule, g, node.saved) if change else rule(g, node.saved)
-        return np.asarray(part if part.shape == shape else unbroadcast(part, shape))
-
-    def tangent(self, target: Node, direction: Array, edits: Edits | None = None) -> Gradients:
-        """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
-        edits = edits or {}
-        found: Gradients = {target: direction}
-        for node in reversed(self.order):
-            parts = [
-                self._transposed(node, rule, edits.get((node, slot)), found[parent], slot)
-                for slot, parent, rule in self.links[node]
-                if parent in found and node is not target
-            ]
-            if parts:
-                found[node] = sum(parts[1:], parts[0])
-            if node in found and (change := edits.get((node, None))):
-                found[node] = self._transposed(node, unchanged, change, found[node])
-        return found
-
-    def _transposed(
-        self, node: Node, rule: Rule, change: Change | None, tangent: Array, slot: int = -1
-    ) -> Array:
-        """The transpose of a rule, which is linear in the gradient, applied to a tangent."""
-        if change is None and (factor := self.factors.get((node, slot))) is not None:
-            return np.asarray(factor * tangent)
-        rule = partial(change, rule) if change else rule
+    def again(self, node: Node, *operands: Any) -> tuple[Array, Any] | None:
+        """What an op gives for other operands, and what its rules would read; None if it cannot."""
+        op = node.op
+        if not isinstance(op, Op) or op.variadic:
+            return None
+        extras = dict(zip(op.extras[::-1], (node.saved or ())[::-1], strict=False))
+        given = {name: extras[name] for name in op.parameters if name in extras}
+        for name, parent, operand in zip(op.inputs, node.parents, operands, strict=False):
+            given[name] = operand if parent is None else Tensor(operand, True)
         try:
-            g = Tensor(np.ones(node.shape), True)
-            assert g._node is not None
-            part = rule(g, node.saved)
-            if part is g:
-                return np.broadcast_to(tangent, node.shape)
-            seed = {part._node: np.broadcast_to(tangent, part.shape)}
-            found = graph.backward(seed, [g._node], retain=True)
-            return np.asarray(found.get(g._node, np.zeros(node.shape)))
-        except Exception:  # a rule that is none of our ops, such as a checkpoint's
-            size = math.prod(node.shape)
-            if size > LARGE:
-                return np.zeros(node.shape)
-            units = np.eye(size).reshape(size, *node.shape)
-            each = [rule(unit, node.saved) for unit in units]
-            rows = [np.vdot(part, np.broadcast_to(tangent, part.shape)) for part in each]
-            return np.reshape(rows, node.shape)
+            with np.errstate(all="ignore"), graph.enable_grad():
+                out = op.function(**given)
+        except Exception:  # an op with an argument that the graph has not kept
+            return None
+        return (out.data, out._node.saved) if out._node and out.shape == node.shape else None
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
@@ -316,16 +253,16 @@ class Trace:
         return f"{op.name}: d{read} = {op.formula(read)}"
 
 
-def unchanged(g: Any, saved: Any) -> Any:
-    """The rule that hands the gradient on."""
-    return g
-
-
 def parent_of(node: Node, slot: int) -> Node:
     """The node that is an input which gets a gradient."""
     parent = node.parents[slot]
     assert parent is not None
     return parent
+
+
+def fitted(part: Any, shape: tuple[int, ...]) -> Any:
+    """A part of a gradient, summed over the axes along which its Tensor was broadcast."""
+    return part if part.shape == shape else unbroadcast(part, shape)
 
 
 def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -334,14 +271,3 @@ def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
         case (loss, dict(named)):
             return loss, named
     return returned, {}
-
-
-def _links(node: Node, own: Collection[Node]) -> list[tuple[int, Node, Rule]]:
-    rules = node.op.rules if node.op else ()
-    pairs = enumerate(zip(node.parents, rules, strict=False))
-    return [(i, parent, rule) for i, (parent, rule) in pairs if parent and parent in own]
-
-
-def _is_ours(names: Mapping[str, Any]) -> bool:
-    module = str(names.get("__name__", PACKAGE))  # what is generated for an op has no name
-    return module == PACKAGE or module.startswith(f"{PACKAGE}.")

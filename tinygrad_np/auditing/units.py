@@ -1,48 +1,53 @@
-"""Units: elementwise parts of a graph that compute one array from another, such as x ↦ tanh(ax).
+"""Units: parts of a graph that compute one array from another of its shape, such as x ↦ tanh(ax).
 
-A single op of one variable is a unit, and so is a formula of several, such as a sigmoid or a GELU
-that somebody has written out.
+A single op of one variable is a unit, and so is a formula of several ops, such as a sigmoid, a GELU
+or a softmax that somebody has written out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from .. import graph
-from ..definition import Op
 from ..graph import Node
-from ..tensor import Array, Tensor
-from .mistakes import Mistake, handed_on, instead, nothing
-from .trace import Change, Gradients, Trace, Use
+from ..tensor import Array
+from .mistakes import Mistake
+from .trace import Trace
 
 LONGEST = 14
 """How many ops a unit has at most."""
+LARGE = 4096
+"""How many elements it has at most, if its Jacobian's diagonal is to be found one by one."""
 
 
-class Unit(NamedTuple):
-    """An elementwise function of the Tensor ``start`` with the result ``end``.
-
-    ``inside`` holds the nodes that compute it, ``end`` first, ``path`` one way through it, from
-    the end to the start, and ``slope`` its derivative.
-    """
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A function of the node ``start`` with the result ``end``; ``inside``: its ops, end first."""
 
     trace: Trace
     end: Node
     start: Node
     inside: tuple[Node, ...]
-    path: tuple[tuple[Node, int], ...]
-    slope: Array
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one op."""
+        return len(self.inside) == 1
+
+    @property
+    def cost(self) -> float:
+        """How hard it is to believe that somebody takes it for one function."""
+        return 1.0 if self.single else 1.1
 
     @property
     def label(self) -> str:
         """What the unit is called."""
-        name = self.trace.labels[self.end]
-        if len(self.inside) == 1:
-            return name
-        return f"what is between {self.trace.labels[self.start]} and {name}"
+        start, end = self.trace.labels[self.start], self.trace.labels[self.end]
+        return end if self.single else f"the part from {start} to {end}"
 
     @property
     def x(self) -> Array | None:
@@ -56,82 +61,72 @@ class Unit(NamedTuple):
         """The unit's result."""
         return self.trace.outputs[self.end]
 
-    def slip(
-        self, kind: str, words: str, change: Any, key: Any = None, cost: float = 1.0
-    ) -> Mistake:
-        """A mistake in the unit's derivative: ``change(g)`` in the place of slope · g."""
-        edits: dict[Use, Change] = dict.fromkeys(
-            [(node, slot) for node in self.inside for slot, *_ in self.trace.links[node]], nothing
-        )
-        edits.update(dict.fromkeys(self.path, handed_on))
-        edits[self.path[0]] = instead(change)
+    @cached_property
+    def is_elementwise(self) -> bool:
+        """Whether each element of the result depends on one element of the input."""
+        return all(u in self.trace.factors for n in self.inside for u, _ in self.trace.slots(n))
 
-        def effect(gradients: Gradients) -> tuple[Node, Array]:
-            g = gradients[self.end]
-            return self.start, change(g) - g * self.slope
+    def pull(self, g: Any, saved: Any = None) -> Array:
+        """The gradient of the start, from that of the end (if single, with other arrays saved)."""
+        found, trace = {self.end: g}, self.trace
+        for node in self.inside:
+            for use, parent in trace.slots(node):
+                part = trace.part(use, found[node]) if saved is None else trace.rules[use](g, saved)
+                found[parent] = found.get(parent, 0) + part
+        return np.asarray(found[self.start])
 
-        shape = tuple([self.trace.labels[n].partition(" ")[0] for n in self.inside])
-        return Mistake(kind, words, self.path[0], edits, (kind, shape, key), cost, effect)
+    def diagonal(self, saved: Any = None) -> Array:
+        """The derivative of each element of the result by that element of the input."""
+        shape, size = self.end.shape, self.out.size
+        if self.is_elementwise or size > LARGE:
+            return self.pull(np.ones(shape), saved)
+        ones = np.eye(size).reshape(size, *shape)
+        return np.reshape([self.pull(one, saved).flat[i] for i, one in enumerate(ones)], shape)
+
+    @cached_property
+    def slope(self) -> Array:
+        """Its diagonal where it was computed."""
+        return self.diagonal()
+
+    @cached_property
+    def is_curved(self) -> bool:
+        """Whether it is more than a line and a mask: its slope is another close by."""
+        if len(np.unique(self.slope)) > 2 or not self.single:
+            return len(np.unique(self.slope)) > 1
+        there = None if self.x is None else self.at(self.x + 0.375)
+        return there is not None and not np.isin(there[1].round(9), self.slope.round(9)).all()
 
     def at(self, value: Array) -> tuple[Array, Array] | None:
-        """The unit's result and its derivative at another value, the constants unchanged."""
-        x = Tensor(value, True)
-        found: dict[Node, Any] = {self.start: x}
-        try:
-            with np.errstate(all="ignore"), graph.enable_grad():
-                for node in reversed(self.inside):
-                    op, operands = node.op, self.trace.operands[node]
-                    if not isinstance(op, Op) or op.variadic:
-                        return None
-                    given = [
-                        found.get(parent, operand) if parent is not None else operand
-                        for parent, operand in zip(node.parents, operands, strict=True)
-                    ]
-                    named = dict(zip(op.inputs, given, strict=True))
-                    extras = dict(zip(op.extras[::-1], (node.saved or ())[::-1], strict=False))
-                    named |= {name: extras[name] for name in op.parameters if name not in named}
-                    found[node] = op.function(**named)
-                out = found[self.end]
-                out.backward(np.ones(out.shape))
-        except Exception:  # an op with an argument that the graph has not kept
-            return None
-        return out.data, np.zeros(x.shape) if x.grad is None else np.asarray(x.grad)
+        """The result of a single op, and its slope, at another input, the constants unchanged."""
+        operands = [
+            operand if parent is None else value
+            for parent, operand in zip(self.end.parents, self.trace.operands[self.end], strict=True)
+        ]
+        found = self.trace.again(self.end, *operands)
+        return None if found is None else (found[0], self.diagonal(found[1]))
+
+    def slip(
+        self, kind: str, words: str, new: Callable[[Any], Any], key: Hashable, cost: float = 1.0
+    ) -> Mistake:
+        """A mistake in the unit's derivative: ``new(g)`` in the place of its gradient."""
+        use, _ = self.trace.slots(self.end)[0]
+        names = tuple([node.op.name for node in self.inside if node.op])
+        changes = (self.start, lambda found: new(found[self.end]) - self.pull(found[self.end]))
+        return Mistake(kind, words, use, (changes,), (kind, names, key), cost)
 
 
 def units(trace: Trace) -> Iterator[Unit]:
-    """The units of a graph, each op's by itself first, then formulas of several ops."""
+    """The units of a graph: of each op by itself, and then those of several."""
     for end in trace.order:
-        if end.op is None:
-            continue
         inside: list[Node] = []
         frontier = {end}
         while len(inside) < LONGEST:
             node = max(frontier, key=lambda n: n.tick)
-            links = trace.links[node]
-            if not links or any((node, slot) not in trace.factors for slot, *_ in links):
-                break
-            if any(parent.shape != end.shape for _, parent, _ in links):
-                break
-            if inside and any(user not in inside for user, _ in trace.users[node]):
+            parents = {parent for _, parent in trace.slots(node)}
+            if not parents or any(user not in inside for user, _ in trace.users[node] if inside):
                 break  # what is read elsewhere as well is an array of its own
             inside.append(node)
-            frontier = (frontier - {node}) | {parent for _, parent, _ in links}
-            if len(frontier) == 1:
+            frontier = (frontier - {node}) | parents
+            if len(frontier) == 1 and {n.shape for n in frontier} == {end.shape}:
                 [start] = frontier
-                yield Unit(trace, end, start, tuple(inside), *_through(trace, inside, start))
-
-
-def _through(
-    trace: Trace, inside: list[Node], start: Node
-) -> tuple[tuple[tuple[Node, int], ...], Array]:
-    """A path through a unit, and its derivative."""
-    slopes: dict[Node, Array] = {start: np.ones(start.shape)}
-    for node in reversed(inside):
-        parts = [trace.factors[node, slot] * slopes[p] for slot, p, _ in trace.links[node]]
-        slopes[node] = sum(parts[1:], parts[0])
-    path, node = [], inside[0]
-    while node is not start:
-        slot, parent, _ = trace.links[node][0]
-        path.append((node, slot))
-        node = parent
-    return tuple(path), slopes[inside[0]]
+                yield Unit(trace, end, start, tuple(inside))

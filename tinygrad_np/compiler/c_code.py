@@ -25,6 +25,10 @@ def literal(number: Any, dtype: np.dtype[Any]) -> str:
     """A number as C has it, to the last bit."""
     if dtype.kind == "b":
         return str(int(bool(number)))
+    if dtype.char in "eFD":  # C has their bits only
+        bits = np.full(1, number, dtype).view(f"u{min(dtype.itemsize, 8)}")
+        words = [f"{word}ULL" for word in bits]
+        return words[0] if len(words) == 1 else f"(uint128){{{', '.join(words)}}}"
     if dtype.kind != "f":
         number = int(number)
         least = number == np.iinfo(np.int64).min  # -(2**63) is no literal
@@ -195,14 +199,19 @@ def at(place: Place, variables: Iterable[str], steps: Iterable[int]) -> str:
     return f"{place.pointer}[{index(variables, steps)}]"
 
 
+def element(place: Place, variables: Iterable[str], axes: Iterable[Axis], k: int) -> str:
+    """An element inside loops over axes, of which the place is operand k."""
+    return at(place, variables, [steps[k] for _, steps in axes])
+
+
 def assign(out: Place, x: Place | str, how: str = "=") -> list[str]:
     """``out[...] = x``, or ``+=``, for x of any strides or a number's text."""
     source = replace(out, strides=(0,) * len(out.shape)) if isinstance(x, str) else x
     axes = nest(out.shape, out.steps, source.broadcast(out.shape).steps)
     names = numbered(len(axes))
-    left = at(out, names, [along[0] for _, along in axes])
+    left = element(out, names, axes, 0)
     right = x if isinstance(x, str) else converted(
-        at(x, names, [along[1] for _, along in axes]), x.dtype, out.dtype)  # fmt: skip
+        element(x, names, axes, 1), x.dtype, out.dtype)  # fmt: skip
     if (
         source is x and how == "=" and source.dtype == out.dtype
         and [along for _, along in axes] == [(1, 1)]

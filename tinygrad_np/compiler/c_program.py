@@ -36,7 +36,7 @@ class CProgram:
         body: list[str] = []
 
         def close(ending: list[str]) -> None:
-            lines = [*body, *([] if checked else [_CHECK]), *ending]
+            lines = [*body, *ending, _CHECK_UPDATES] if checked else [*body, _CHECK, *ending]
             if body or ending:
                 name = f"tg_part{len(functions)}"
                 head = f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)"
@@ -182,6 +182,7 @@ class CProgram:
 
 
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
+_CHECK_UPDATES = "if (flags() && NUMBER(fixed, 1)) return -2; /* the same, of an update */"
 _TAKEN = frozenset(re.findall(r"\w+", """
     alpha arrays auto before break call case char const continue default do double else enum extern
     fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product

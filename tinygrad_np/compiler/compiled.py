@@ -10,7 +10,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from .. import graph, native, tracing
 from . import CompileError
@@ -19,12 +19,9 @@ from .given import CompiledFunction
 from .native_executor import NativeExecutor, NoLibraryError
 from .numpy_executor import NumpyExecutor
 from .passes import EXACT, EXACT_NATIVE, REORDERING, REORDERING_NUMPY
-from .plan import CLASH, MISS, Executor, Plan
 from .program import Program
+from .replay import CLASH, MISS, Executor, replay
 from .trace import Trace
-
-if TYPE_CHECKING:  # imported when something is drawn
-    from ..drawing.render import Drawing
 
 _LOCK = threading.RLock()
 """Held by whoever traces or replays: parameters and gradients have one writer at a time."""
@@ -51,7 +48,7 @@ class Compiled(CompiledFunction):
         functools.update_wrapper(self, function)
         self.function = function
         self.exact, self.backend, self.verify = exact, backend, verify
-        self.traced: list[_Traced] = []  # the one used last comes first
+        self.made: list[Plan] = []  # the one used last comes first
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or its replay."""
@@ -61,27 +58,27 @@ class Compiled(CompiledFunction):
             return self.function(*args, **kwargs)
         with _LOCK:
             clash = False
-            for i, traced in enumerate(self.traced):
-                if traced.mode is not mode:
+            for i, plan in enumerate(self.made):
+                if plan.mode is not mode:
                     continue
-                if traced.is_due(self.verify) and traced.plan.call(args, kwargs, True) is True:
-                    traced.repeat(self.function, args, kwargs)
-                result = traced.plan.call(args, kwargs)
+                if plan.is_due(self.verify) and plan.call(args, kwargs, True) is True:
+                    plan.repeat(self.function, args, kwargs)
+                result = plan.call(args, kwargs)
                 if result is MISS or result is CLASH:
                     clash |= result is CLASH
                     continue
-                traced.calls += 1
+                plan.calls += 1
                 if i:
-                    self.traced.insert(0, self.traced.pop(i))
+                    self.made.insert(0, self.made.pop(i))
                 return result
             if clash:
                 return self.function(*args, **kwargs)
             for _ in range(_TRIES):
-                traced = _Traced(self, args, kwargs, mode)
-                result = traced.plan.call(args, kwargs)
+                plan = Plan(self, args, kwargs, mode)
+                result = plan.call(args, kwargs)
                 if result is not MISS:
                     self._make_room()
-                    self.traced.insert(0, traced)
+                    self.made.insert(0, plan)
                     return self.function(*args, **kwargs) if result is CLASH else result
             raise CompileError(
                 f"{self!r} cannot be replayed: what it is given changes while it is traced, or "
@@ -89,9 +86,9 @@ class Compiled(CompiledFunction):
             )
 
     def _make_room(self) -> None:
-        if len(self.traced) < _MOST:
+        if len(self.made) < _MOST:
             return
-        self.traced.pop()
+        self.made.pop()
         warnings.warn(
             f"{self!r} has been traced for {_MOST} signatures or states, and forgets the oldest. "
             "Is it given a number or an object that is another one each time? Pass numbers that "
@@ -112,32 +109,19 @@ class Compiled(CompiledFunction):
 
     def plans(self) -> list[Plan]:
         """The plans made so far, the one used last first."""
-        return [traced.plan for traced in self.traced]
+        return list(self.made)
 
     def plan(self) -> str:
         """The plans as text: what is called, where it runs, and what was fused."""
         return "\n\n".join(map(str, self.plans())) or "no plan yet: the function was not called"
 
-    def draw(self) -> Drawing:
-        """The program of the plan used last, as a ``graphviz.Digraph``.
-
-        >>> import numpy as np, tinygrad_np as tg
-        >>> compiled = tg.compile(lambda x: np.tanh(x) * 2)
-        >>> result = compiled(np.ones(3))
-        >>> "multiply" in compiled.draw().source
-        True
-        """
-        from .picture import picture
-
-        return picture(self.plans()[0].trace.program)
-
     def source(self) -> str:
         """The generated C, or the Python of the NumPy executor, of the plan used last."""
-        return self.traced[0].plan.executor.source() if self.traced else self.plan()
+        return self.made[0].executor.source() if self.made else self.plan()
 
 
-class _Traced:
-    """A plan, what its trace did, and when to look whether another trace does the same."""
+class Plan:
+    """A trace made ready, and when to look whether another trace does the same."""
 
     def __init__(self, compiled: Compiled, args: Any, kwargs: Any, mode: bool) -> None:
         self.mode = mode
@@ -145,7 +129,8 @@ class _Traced:
         self.entries = entries(trace)
         for run in EXACT:
             run(trace.program)
-        self.plan = Plan(trace, _executor(trace.program, compiled.exact, compiled.backend))
+        self.executor = _executor(trace.program, compiled.exact, compiled.backend)
+        self.call = replay(trace, self.executor)
         self.calls, self.next = 1, 2
         self.since = time.perf_counter()
 
@@ -153,6 +138,9 @@ class _Traced:
     def _trace(function: Any, args: Any, kwargs: Any) -> tuple[Trace, float]:
         start = time.perf_counter()
         return Trace(function, args, kwargs), time.perf_counter() - start
+
+    def __str__(self) -> str:
+        return str(self.executor)
 
     def is_due(self, verify: bool | int) -> bool:
         """Whether the trace is to be repeated at this call."""

@@ -11,13 +11,12 @@ from .. import native
 from ..ops import convolution
 from .c_code import Place, assign, at, c_type, loops, nest, numbered
 from .fusion import Emit, Names, placed
+from .parts import headers, in_parts
 from .passes.direct import direct
 from .program import Call
 
 _FRAME = 1 << 18
 """Bytes of a frame: larger images are framed in blocks of rows, which stay in the cache."""
-_ALONE = 1 << 21
-"""So many products are done before another thread has started."""
 
 _TRANSPOSE: Any = convolution.transpose_convolve.__wrapped__  # type: ignore[attr-defined]
 _CORRELATE: Any = convolution.correlate.__wrapped__  # type: ignore[attr-defined]
@@ -62,7 +61,7 @@ class _Text:
         self.dilation = _three(dilation)
         self.filters = self.y.shape[1] // self.groups
         self.channels = self.x.shape[1] // self.groups
-        self.type, self.name = c_type(call.out.dtype), "NAME"
+        self.type, self.name = c_type(call.out.dtype) or "", "NAME"
         self.taps = list(itertools.product(*map(range, self.kernel)))
         used = sorted({self._split(tap)[0] for tap in self.taps})
         self.phases = list(itertools.product(*map(range, self.stride))) if self.back else used
@@ -151,7 +150,7 @@ class _Text:
             "view": f"{self.name}_view", "phase": f"{self.name}_phase",
         }  # fmt: skip
         words = ", ".join(f".{key} = {value}" for key, value in fields.items())
-        return f"static const Convolution {self.name} = {{{words}}};"
+        return f"static const Convolution {self.name}_sizes = {{{words}}};"
 
     def _task(self) -> list[str]:
         """The function that does a part of the images, and its memory."""
@@ -169,23 +168,22 @@ class _Text:
             *[f"static _Alignas(64) {self.type} {name}_{what}[{size}];"
               for what, size in memory.items()],
             f"static isize {name}_place[THREADS][{self.channels * self.most + 8}];",
-            f"static void {name}_part(void **operands, isize part, isize parts)", "{",
-            f"{self.type}_{how}(&{name}, TALL({self.filters}), operands[0], "
+            f"static void {name}(void **operands, isize part, isize parts)", "{",
+            f"{self.type}_{how}(&{name}_sizes, TALL({self.filters}), operands[0], "
             f"{name}_weights[{which}], operands[1], {own}, part, parts);", "}",
         ]  # fmt: skip
 
     def lines(self, names: Names) -> list[str]:
         """The functions of its own, and the calls."""
-        for text in (native.PARALLEL, native.VECTORS, native.CONVOLUTION):
-            names.head(text.replace("REAL", self.type or ""))
+        headers(names, self.type, native.CONVOLUTION)
         own = ["FUSED", *self._tables(), self._description(), *self._task(), "FUSED_END"]
         self.name = names.function("convolution", "\n".join(own))
         x, weights, y = self.x.pointer, self.weights.pointer, self.y.pointer
-        type_, sizes = self.type, f"&{self.name}, TALL({self.filters})"
-        work = math.prod(self.count) * self.x.shape[0] * self.y.shape[1] * self.channels
-        most = min(self.x.shape[0] * self.blocks, work * len(self.taps) // _ALONE + 1)
-        threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
-        run = f"parallel({threads}, {most}, {self.name}_part, (void *[]){{(void *){x}, {y}}});"
+        type_, sizes = self.type, f"&{self.name}_sizes, TALL({self.filters})"
+        work = math.prod(self.count) * self.blocks * len(self.taps) * self.channels
+        images, filters = self.x.shape[0], self.y.shape[1]
+        run = in_parts(names, self.name, work * images * filters, images * self.blocks,
+                       self.x, self.y)  # fmt: skip
         if self.adds:
             shape = self.x.shape
             axes = nest(shape, self.x.steps)
@@ -197,12 +195,13 @@ class _Text:
                 f"/ sizeof({type_}), parts, {weights}))",
                 *loops(axes, inner, [f"finite &= {finite};"]),
                 "if (!finite) {", *assign(self.weights, "0"),
-                f"{type_}_plainly(&{self.name}, {x}, {weights}, {y}, 1);", "}", "}",
+                f"{type_}_plainly(&{self.name}_sizes, {x}, {weights}, {y}, 1);", "}", "}",
             ]  # fmt: skip
         packed = [f"{type_}_pack({sizes}, {weights}, *{self.name}_weights);", run]
+        plainly = f"{type_}_plainly(&{self.name}_sizes, {x}, {weights}, {y}, 0);"
         if not self.back:
             return packed
         return [
-            f"if ({type_}_finite(&{self.name}, {weights})) {{", *packed, "} else {",
-            *assign(self.y, "0"), f"{type_}_plainly(&{self.name}, {x}, {weights}, {y}, 0);", "}",
+            f"if ({type_}_finite(&{self.name}_sizes, {weights})) {{", *packed, "} else {",
+            *assign(self.y, "0"), plainly, "}",
         ]  # fmt: skip

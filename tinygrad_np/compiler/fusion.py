@@ -175,6 +175,7 @@ class Group:
 
     shape: tuple[int, ...]
     items: list[Item] = field(default_factory=list)
+    raises = False
 
     def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
@@ -287,15 +288,9 @@ class _Text:
             used = [(row, self.block[1])] * bool(row) + [(column, 1)] * bool(column)
             return index([v for v, _ in used], [s for _, s in used])
         *outer, rows, columns = self.steps[value]
-        variables = [
-            *self.at,
-            self.from_row or "0",
-            row or "0",
-            self.from_column or "0",
-            column or "0",
-        ]
+        variables = [*self.at, self.from_row, row, self.from_column, column]
         steps = [*outer, rows, rows, columns, columns]
-        kept = [(v, s) for v, s in zip(variables, steps, strict=True) if v != "0"]
+        kept = [(v, s) for v, s in zip(variables, steps, strict=True) if v]
         return index([v for v, _ in kept], [s for _, s in kept])
 
     def _word(self, value: Value) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
-import dataclasses
 import functools
 import types
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from ..graph import Node
 from ..nn import Module
 from ..optim import Optimizer
 from ..tensor import Tensor, wrap
-from .places import Condition, Holder, Place, attribute, held, itself
+from .places import Condition, Holder, Place, attribute, held, itself, like
 from .program import Value
 from .symbol import Symbol
 from .tracer import Tracer
@@ -73,38 +72,6 @@ class Given:
         for cell in self.cells:
             cell.cell_contents = None
 
-    def argument(self, value: Any, place: Place) -> Any:
-        """The shadow of an argument: containers are made anew for each call, so only compared."""
-        kind = type(value)
-        if kind in (tuple, list, dict) or (isinstance(value, tuple) and hasattr(value, "_fields")):
-            self._require(place, "type({0}) is {1} and len({0}) == {2}", kind, len(value))
-            items = value.items() if kind is dict else enumerate(value)
-            parts = {key: self.argument(item, place.item(key)) for key, item in items}
-            shadow = _like(value, parts)
-            self._hold(None, shadow, f"{place.label}[{{!r}}]")
-            return shadow
-        if dataclasses.is_dataclass(kind):
-            self._require(place, "type({0}) is {1}", kind)
-            shadow = object.__new__(kind)
-            for field in dataclasses.fields(kind):
-                part = self.argument(getattr(value, field.name), place.attribute(field.name))
-                object.__setattr__(shadow, field.name, part)
-            self._hold(
-                None, shadow, f"{place.label}.{{}}", *[f.name for f in dataclasses.fields(kind)]
-            )
-            return shadow
-        if kind is Tensor and not value.requires_grad:
-            self._require(place, "type({0}) is {1} and {0}._node is None", kind)
-            array: Any = self._array(value._data, place.attribute("_data"))
-            shadow = wrap(array, None)
-            self._hold(None, shadow, f"{place.label}.{{}}", "_data", "_node")
-            return shadow
-        if isinstance(value, np.ndarray) and kind is not np.ndarray:
-            self.tracer.refuse(f"an argument is a {kind.__name__}: pass np.asarray(it)")
-        if isinstance(value, np.ndarray) and not _is_traceable(value):
-            self.tracer.refuse(f"an argument is an array of dtype {value.dtype!r}: pass numbers")
-        return self.shadow(value, place)
-
     def shadow(self, value: Any, place: Place) -> Any:
         """What stands for ``value`` in the traced run; notes what must hold for it to do so."""
         if id(value) in self.shadows:
@@ -114,8 +81,8 @@ class Given:
             else:
                 self._stays(place, "{0} is {1}", value)
             return shadow
-        if _is_traceable(value):
-            return self._array(value, place)
+        if is_traceable(value):
+            return self.traced(value, place)
         if isinstance(value, _PLAIN):
             if value is None or isinstance(value, bool):
                 self._stays(place, "{0} is {1}", value)
@@ -129,7 +96,8 @@ class Given:
         self._stays(place, "{0} is {1}", value)
         return self._walk(value, itself(value, place.label))
 
-    def _array(self, array: Any, place: Place) -> Any:
+    def traced(self, array: Any, place: Place) -> Any:
+        """What stands for an array."""
         if id(array) in self.shadows:
             _, symbol, first = self.shadows[id(array)]
             self._same_array(place, first)
@@ -143,19 +111,21 @@ class Given:
         text = first.text.format(*[f"{{{i}}}" for i in numbers])
         self.conditions.append((f"{place.text} is {text}", (*place.objects, *first.objects)))
 
-    def _require(self, place: Place, text: str, *objects: Any) -> None:
+    def require(self, place: Place, text: str, *objects: Any) -> None:
+        """Note a condition of what lives at a place."""
         self.conditions.append(place.condition(text, *objects))
 
     def _stays(self, place: Place, text: str, *objects: Any) -> None:
         if not place.is_fixed:
-            self._require(place, text, *objects)
+            self.require(place, text, *objects)
 
     def _remember(self, value: Any, shadow: Any, place: Place) -> Any:
         self.shadows[id(value)] = value, shadow, place
         self.tracer.originals[id(shadow)] = value
         return shadow
 
-    def _hold(self, original: Any, shadow: Any, label: str, *names: str) -> None:
+    def hold(self, original: Any, shadow: Any, label: str, *names: str) -> None:
+        """Note what a shadow holds, so that it can be seen what changes."""
         before = Holder.contents(shadow, names)
         self.holders.append(Holder(original, shadow, names, label, before))
 
@@ -208,7 +178,7 @@ class Given:
         if equal is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
             with contextlib.suppress(Exception):  # what cannot be copied is told by its identity
                 if (copied := copy.deepcopy(value)) == value:
-                    self._require(place, "{0} == {1}", copied)
+                    self.require(place, "{0} == {1}", copied)
         return value
 
     def _tensor(self, value: Tensor, place: Place) -> Tensor:
@@ -216,13 +186,13 @@ class Given:
         node, label = value._node, value.name or place.label
         if not value.is_leaf:
             return value
-        array: Any = self._array(value._data, attribute(value, "_data", label))
+        array: Any = self.traced(value._data, attribute(value, "_data", label))
         shadow = wrap(array, None)
         self._remember(value, shadow, place)
         shadow._name = value._name
-        self._require(place, "{0}._node is {1}", node)
+        self.require(place, "{0}._node is {1}", node)
         if node is None:
-            self._require(place, "{0}.is_frozen is {1}", value.is_frozen)
+            self.require(place, "{0}.is_frozen is {1}", value.is_frozen)
         if value.is_frozen:
             node = value._frozen
         if node is not None:
@@ -230,29 +200,29 @@ class Given:
             leaf.name, leaf.memory = node.name, 0
             setattr(shadow, "_frozen" if value.is_frozen else "_node", leaf)
             leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
-            self._hold(node, leaf, f"{label}.grad", "grad")
-        self._hold(value, shadow, f"{label}.{{}}", "_data", "_node")
+            self.hold(node, leaf, f"{label}.grad", "grad")
+        self.hold(value, shadow, f"{label}.{{}}", "_data", "_node")
         return shadow
 
     def _container(self, value: Any, place: Place) -> Any:
         label = place.label
-        if not isinstance(value, tuple):
-            self._require(place, "len({0}) == {1}", len(value))
-            self._remember(value, copy.copy(value), place)  # what is inside may refer back to it
         items = dict(value.items() if isinstance(value, dict) else enumerate(value))
-        if len(value) > _MANY and all(isinstance(item, _PLAIN) for item in items.values()):
-            self._require(place, "same_items({0}, {1})", copy.copy(value))
-        else:
-            for key, item in items.items():
-                items[key] = self.shadow(item, held(value, key, f"{label}[{key!r}]"))
+
+        def part(key: Any) -> Any:
+            return self.shadow(items[key], held(value, key, f"{label}[{key!r}]"))
+
         if isinstance(value, tuple):
-            return self._remember(value, _like(value, items), place)
-        shadow = self.shadows[id(value)][1]
-        for key, item in items.items():
-            shadow[key] = item
+            return self._remember(value, like(value, {key: part(key) for key in items}), place)
+        self.require(place, "len({0}) == {1}", len(value))
+        shadow = self._remember(value, copy.copy(value), place)
+        if len(value) > _MANY and all(isinstance(item, _PLAIN) for item in items.values()):
+            self.require(place, "same_items({0}, {1})", copy.copy(value))
+        else:
+            for key in items:
+                shadow[key] = part(key)
         if hasattr(value, "__dict__"):
             self._attributes(value, shadow, label)
-        self._hold(value, shadow, f"{label}[{{!r}}]")
+        self.hold(value, shadow, f"{label}[{{!r}}]")
         return shadow
 
     def _object(self, value: Any, place: Place) -> Any:
@@ -273,7 +243,7 @@ class Given:
         if is_users(kind):
             self._class(kind, shadow)
         if slots:
-            self._hold(value, shadow, f"{label}.{{}}", *slots)
+            self.hold(value, shadow, f"{label}.{{}}", *slots)
         return shadow
 
     def _attributes(self, value: Any, shadow: Any, label: str) -> None:
@@ -283,15 +253,15 @@ class Given:
         for name, item in mine.items():
             here = held(mine, name, f"{label}.{name}")
             its[name] = self._live(value, name, here) if name in live else self.shadow(item, here)
-        self._hold(mine, its, f"{label}.{{}}")
+        self.hold(mine, its, f"{label}.{{}}")
 
     def _live(self, owner: Any, name: str, place: Place) -> Any:
         """A number that is read before each run, such as a learning rate, or a function that is."""
         value = getattr(owner, name)
         if callable(value):
-            self._require(place, "callable({0})")
+            self.require(place, "callable({0})")
             return value
-        self._require(place, "type({0}) is {1}", type(value))
+        self.require(place, "type({0}) is {1}", type(value))
         return self.tracer.host(getattr, owner, name)
 
     def _class(self, kind: type, shadow: Any) -> None:
@@ -308,7 +278,7 @@ class Given:
                     if not name.startswith("__") and not hasattr(item, "__objclass__"):
                         self.shadow(item, here)
                 elif hasattr(shadow, "__dict__") and getattr(kind, name) is item:
-                    self._require(here, "{0} is {1}", item)
+                    self.require(here, "{0} is {1}", item)
                     made = self._function(item, here)
                     if _differs(made, item):
                         vars(shadow).setdefault(name, types.MethodType(made, shadow))
@@ -337,7 +307,7 @@ class Given:
                 continue
             made.cell_contents = self.shadow(content, attribute(cell, "cell_contents", name))
             self.cells.append(made)
-            self._hold(cell, made, name, "cell_contents")
+            self.hold(cell, made, name, "cell_contents")
         self._look_up(function.__globals__, set(names_in(code)))
         return shadow
 
@@ -346,7 +316,7 @@ class Given:
         if id(real) not in self.spaces:
             space = self.spaces[id(real)] = types.ModuleType(str(real.get("__name__")))
             vars(space).update(real)
-            self._hold(real, vars(space), "{}")
+            self.hold(real, vars(space), "{}")
         return self.spaces[id(real)]
 
     def _look_up(self, real: dict[str, Any], names: set[str]) -> None:
@@ -365,7 +335,8 @@ class Given:
                 self._look_up(vars(value), names)
 
 
-def _is_traceable(value: Any) -> bool:
+def is_traceable(value: Any) -> bool:
+    """Whether an array is one whose calls can be written down."""
     return type(value) is np.ndarray and value.dtype.kind in "fiubc" and value.dtype.isnative
 
 
@@ -389,11 +360,3 @@ def _slots(kind: type) -> Iterator[str]:
     for base in kind.__mro__:
         slots = vars(base).get("__slots__", ())
         yield from (s for s in ([slots] if isinstance(slots, str) else slots) if s[:2] != "__")
-
-
-def _like(value: Any, parts: dict[Any, Any]) -> Any:
-    """A tuple, list or dict of the same kind."""
-    if isinstance(value, dict):
-        return parts
-    items = list(parts.values())
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

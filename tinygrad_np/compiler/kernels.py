@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import convolutions, moves, pools, products, sums
+from . import along, convolutions, moves, pools, products, sums
 from .c_code import c_type
 from .fusion import Emit
 from .passes.gemm import gemm
@@ -43,6 +43,8 @@ def single(call: Call) -> Single | None:
         pools.pooled,
         moves.reshaped,
         moves.joined,
+        moves.padded,
+        along.along,
     ):
         if (emit := rule(call)) is not None:
             return Single(call, emit, onto=call.args[0] if call.function is gemm else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,17 @@ from .c_code import extent
 from .fusion import Group
 from .kernels import Single
 from .passes.use_def import UseDef
-from .program import Program, Value
-from .schedule import Kernel, Segment
+from .program import Program, Value, is_elementwise
+from .schedule import Kernel, Segment, Step
 
 
 class Memory:
     """Where each value lies: in an input's array, a constant, a result's array or the workspace."""
 
     def __init__(
-        self, program: Program, use_def: UseDef, kernels: list[Kernel], made: dict[Value, int]
-    ) -> None:
+        self, program: Program, use_def: UseDef, kernels: Sequence[Kernel | Step],
+        made: dict[Value, int],
+    ) -> None:  # fmt: skip
         self.program, self.use_def, self.kernels, self.made = program, use_def, kernels, made
         self.constants: list[Value] = []
         self.read: dict[Value, list[int]] = {}
@@ -40,7 +42,8 @@ class Memory:
         self.results: dict[Value, int] = {}
         for i, value in enumerate(program.outputs):
             computed = value in made and value not in self.homes and value not in self.segmented
-            if computed and self.templates[i].strides == value.strides and value.size:
+            alike = self.templates[i].strides == value.strides and value.size
+            if computed and alike and self.has_memory(value):
                 self.results.setdefault(value, i)
         self.offsets: dict[Value, int] = {}
         self.work = aligned_bytes(self._lay_out())
@@ -48,8 +51,7 @@ class Memory:
     def _homes(self) -> dict[Value, Value]:
         """The values that can be computed in the array that they are the update of."""
         found: dict[Value, Value] = {}
-        raising = [i for i, k in enumerate(self.kernels)
-                   if isinstance(k, Segment) or (isinstance(k, Single) and k.raises)]  # fmt: skip
+        raising = [i for i, kernel in enumerate(self.kernels) if kernel.raises]
         for place, value in self.program.updates:
             i = self.made.get(value, -1)
             if i <= max(raising, default=-1) or value in found or place.strides != value.strides:
@@ -57,13 +59,19 @@ class Memory:
             kernel, readers = self.kernels[i], self.read.get(place, [])
             if max(readers, default=-1) > i or value in self.segmented:
                 continue
+            if not self.has_memory(value):
+                continue
             if i in readers and not self._in_step(kernel, place, value):
                 continue
             found[value] = place
         return found
 
-    def _in_step(self, group: Kernel, place: Value, value: Value) -> bool:
+    def _in_step(self, group: Kernel | Step, place: Value, value: Value) -> bool:
         """Whether each element of the place is read before its new value is written."""
+        if isinstance(group, Step):
+            return is_elementwise(group.call) and all(
+                v is place or self.use_def.root_of(v) is not place for v in group.call.inputs
+            )
         if not isinstance(group, Group):
             roots = [self.use_def.root_of(v) for v in group.calls[0].inputs]
             return isinstance(group, Single) and group.onto is place and roots.count(place) == 1
@@ -77,12 +85,14 @@ class Memory:
         """Whether a value is more than a local variable of a group's loops."""
         readers = self.read.get(value, [])
         kernel = self.kernels[self.made[value]]
+        if isinstance(kernel, Step):
+            return kernel.takes_out
         return not isinstance(kernel, Group) or any(i != self.made[value] for i in readers)
 
     def _lay_out(self) -> int:
         """Give each value an offset; memory whose value is dead is used again."""
         free: list[tuple[int, int]] = []  # offset, size
-        ending: dict[int, list[tuple[int, int]]] = {}
+        ending: dict[int, list[tuple[Value, tuple[int, int]]]] = {}
         total = 0
         by_kernel: dict[int, list[Value]] = {}
         cuts = [isinstance(kernel, Segment) for kernel in self.kernels]
@@ -93,16 +103,15 @@ class Memory:
             for value in by_kernel.get(i, ()):
                 if value in self.homes or value in self.results or not self.has_memory(value):
                     continue
-                if not self.read.get(value) and isinstance(self.kernels[i], Group):
-                    continue
                 low, high = extent(value.shape, value.strides, value.dtype.itemsize)
                 size = -(-(high - low) // LINE) * LINE
-                fitting = min(
-                    [f for f in free if size <= f[1] <= 2 * size + 4096],
-                    default=None,
-                    key=lambda f: f[1],
-                )
-                if fitting:
+                fits = [f for f in free if size <= f[1] <= 2 * size + 4096]
+                fitting = min(fits, default=None, key=lambda f: f[1])
+                taken = self._takes_over(i, value, ending.get(i, []))
+                if taken:
+                    ending[i].remove(taken)
+                    fitting = taken[1]
+                elif fitting:
                     free.remove(fitting)
                 else:
                     fitting = total, size
@@ -115,9 +124,17 @@ class Memory:
                     and part[last] == part[min(last + 1, len(part) - 1)]
                 ):
                     last += 1  # what is read in another function stays, should that be run again
-                ending.setdefault(last, []).append(fitting)
-            free += ending.pop(i, [])
+                ending.setdefault(last, []).append((value, fitting))
+            free += [block for _, block in ending.pop(i, [])]
         return total
+
+    def _takes_over(self, i: int, value: Value, dying: list[Any]) -> Any:
+        """An operand of which an elementwise call of NumPy's may overwrite the memory."""
+        kernel = self.kernels[i]
+        if not isinstance(kernel, Step):
+            return None
+        found = [d for d in dying if d[0].like(value) and self._in_step(kernel, d[0], value)]
+        return found[0] if found else None
 
     def array(self, value: Value) -> Any:
         """The array of a value in the workspace."""

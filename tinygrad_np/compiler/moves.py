@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..ops import indexing
-from .c_code import Place, assign, at, converted, loops, nest, numbered, substituted
+from .c_code import Place, assign, at, converted, literal, loops, nest, numbered, substituted
 from .fusion import Emit, Names, placed
 from .program import Call, Value, values_in
 from .symbol import with_item
 
 _SCATTERED: Any = indexing.scattered.__wrapped__  # type: ignore[attr-defined]
+
+_CONSTANT = {"mode", "constant_values"}
 
 
 def reshaped(call: Call) -> Emit | None:
@@ -53,6 +55,25 @@ def joined(call: Call) -> Emit | None:
             text += assign(_part(target, picked), source)
             start = end
         return text
+
+    return lines
+
+
+def padded(call: Call) -> Emit | None:
+    """``np.pad`` with a constant."""
+    if call.function is not np.pad or len(call.args) != 2 or call.kwargs.keys() - _CONSTANT:
+        return None
+    (x, widths), out, mode = call.args, call.out, call.kwargs.get("mode", "constant")
+    value = call.kwargs.get("constant_values", 0)
+    known = mode == "constant" and type(value) in (int, float) and isinstance(x, Value)
+    if not known or out.dtype.kind != "f" or any(True for _ in values_in(widths)):
+        return None
+    starts = np.broadcast_to(widths, (len(x.shape), 2))[:, 0].tolist()
+    inside = tuple([slice(start, start + n) for start, n in zip(starts, x.shape, strict=True)])
+
+    def lines(names: Names) -> list[str]:
+        source, target = placed(names, x, out)
+        return [*assign(target, literal(value, out.dtype)), *assign(_part(target, inside), source)]
 
     return lines
 
@@ -100,25 +121,19 @@ def _by_index(names: Names, picked: Place, array: Place, given: Any, text: str) 
     places = [p if isinstance(p, int) else placed(names, p)[0] for p in parts]
     shape = np.broadcast_shapes(*[p.shape for p in places if isinstance(p, Place)])
     outer = numbered(len(shape), "i")
-    checks, rows = [], []
+    checks, words, steps = [], numbered(len(places), "p"), array.steps[first : first + len(places)]
     for k, part in enumerate(places):
-        step, length = array.steps[first + k], array.shape[first + k]
+        length = array.shape[first + k]
         word = str(part) if isinstance(part, int) else at(part, outer, part.broadcast(shape).steps)
         checks += [f"int64_t p{k} = {word};", f"if (place(&p{k}, {length}))", "return CODE;"]
-        rows.append((f"p{k}", step))
     behind = [*range(first), *range(first + len(parts), len(array.shape))]
     ranks = [*range(first), *range(first + len(shape), len(picked.shape))]
     axes = nest([array.shape[k] for k in behind], [picked.steps[k] for k in ranks],
                 [array.steps[k] for k in behind])  # fmt: skip
     inner = numbered(len(axes))
-    a = at(
-        picked,
-        [*outer, *inner],
-        [*picked.steps[first : first + len(shape)], *[s[0] for _, s in axes]],
-    )
-    b = at(
-        array, [*[p for p, _ in rows], *inner], [*[s for _, s in rows], *[s[1] for _, s in axes]]
-    )
+    onto = picked.steps[first : first + len(shape)]
+    a = at(picked, [*outer, *inner], [*onto, *[s[0] for _, s in axes]])
+    b = at(array, [*words, *inner], [*steps, *[s[1] for _, s in axes]])
     body = [*checks, *loops(axes, inner, [substituted(text, A=a, B=b) + ";"], True)]
     return loops([(n, ()) for n in shape], outer, body)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import native
+from .. import native, tracing
 from .c_code import c_type
 from .c_program import CProgram
 from .fusion import Group
@@ -60,9 +60,8 @@ class NativeExecutor:
         self.unchecked = self.memory.work, 0.0, *constants
         self.buffers = [self.memory.work]
         self.whole: NumpyExecutor | None = None
-        makers = [np.empty_like(t) for t in self.memory.templates]
         self.parts = [self._part(library, part) for part in writer.parts]
-        self.run = self._run(makers)
+        self.run = self._run(self.memory.templates)
 
     def source(self) -> str:
         """The generated C."""
@@ -119,7 +118,7 @@ class NativeExecutor:
             return function  # type: ignore[no-any-return]
         program, targets = self.program, [c.out for c in part.calls if c.out in self.memory.offsets]
         inner = part_of(program, self.use_def, part.calls, targets)
-        executor = NumpyExecutor(inner, first_line=1000 * (1 + len(self.origin)))
+        executor = NumpyExecutor(inner, 1000 * (1 + len(self.origin)), copies=False)
         self.origin |= executor.origin
         inputs: Any = [program.inputs.index(v) if v.source == "input" else self.memory.array(v)
                        for v in inner.inputs]  # fmt: skip
@@ -137,8 +136,13 @@ class NativeExecutor:
     def _resolve(self, code: int, part: Any, arrays: Any, numbers: Any, out: Any) -> None:
         """Let NumPy warn or raise: of what the processor noticed, or an index out of bounds.
 
-        No state has changed yet.
+        No state has changed yet, but for what an update makes infinite.
         """
+        if code == -2:  # nobody can compute it again, but what has overflowed can be seen
+            found = [arrays[self.program.inputs.index(place)] for place, _ in self.program.updates]
+            if not all(np.isfinite(array).all() for array in found):
+                np.multiply(np.finfo(float).max, 2.0)  # warns, as it is set by np.errstate
+            return
         if code > 0 or set(np.geterr().values()) != {"ignore"}:
             if self.whole is None:
                 program = self.program
@@ -147,7 +151,11 @@ class NativeExecutor:
                                   [*program.outputs, *results], [])  # fmt: skip
                 self.whole = NumpyExecutor(program, first_line=10**6)
                 self.origin |= self.whole.origin
-            self.whole.run(arrays, numbers)
+            token = tracing.again.set(True)
+            try:
+                self.whole.run(arrays, numbers)
+            finally:
+                tracing.again.reset(token)
         if code > 0:
             raise AssertionError(f"no index is out of bounds: {self.program.calls[code - 1]!r}")
         part(arrays, numbers, self.unchecked, out)

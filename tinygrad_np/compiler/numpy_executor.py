@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..aligned import aligned_bytes
 from . import CompileError
+from .memory import Memory
 from .passes.use_def import UseDef
 from .program import (
     REDUCTIONS,
@@ -26,6 +26,7 @@ from .program import (
     map_tree,
     values_in,
 )
+from .schedule import Step
 
 GENERATED = "<tinygrad_np.compile>"
 """The file name of generated code, in tracebacks."""
@@ -33,23 +34,29 @@ _REDUCES = frozenset(REDUCTIONS.values())
 
 
 class NumpyExecutor:
-    """The program as one generated Python function."""
+    """The program as one generated Python function.
 
-    def __init__(self, program: Program, first_line: int = 0) -> None:
-        self.program, self.first_line = program, first_line
+    Without ``copies`` the outputs may be arrays that the next run writes to.
+    """
+
+    def __init__(self, program: Program, first_line: int = 0, copies: bool = True) -> None:
+        self.program, self.first_line, self.copies = program, first_line, copies
         self.use_def = UseDef(program)
         self.names: dict[str, Any] = {
             "array": np.array,
             "copyto": np.copyto,
+            "empty_like": np.empty_like,
             "errstate": np.errstate,
             "fitting": _fitting,
         }
-        self.words: dict[Value, str] = {}
-        self.arrays: dict[Value, Any] = {}  # of the values that are the same at each run
-        self.last = self._last_readers()
-        self.homes = self._homes()
+        kernels = [Step(c, _takes_out(c)) for c in program.calls if not c.view]
+        made = {kernel.call.out: i for i, kernel in enumerate(kernels)}
+        self.memory = Memory(program, self.use_def, kernels, made)
+        self.words = {value: f"o{i}" for value, i in self.memory.results.items()}
+        # The values that are the same at each run
+        self.arrays = {value: self.memory.array(value) for value in self.memory.offsets}
         self.scalars: dict[str, str] = {}  # numbers as 0-d arrays: their lines, by name
-        self.buffers: list[Any] = []
+        self.buffers = [self.memory.work]
         self.origin: dict[int, Call] = {}  # which line of the code came of which call
         self.text = self._text()
         exec(builtins.compile("\n" * first_line + self.text, GENERATED, "exec"), self.names)
@@ -62,57 +69,11 @@ class NumpyExecutor:
     def __str__(self) -> str:
         calls = self.program.calls
         lines = [
-            f"NumPy: {len(calls)} calls, {len(self.buffers)} buffers of "
-            f"{sum(b.nbytes for b in self.buffers):,} bytes, {len(self.homes)} updates in place"
+            f"NumPy: {len(calls)} calls; workspace of {self.memory.work.nbytes:,} bytes, "
+            f"{len(self.memory.homes)} updates in place"
         ]
         lines += [f"  {call!r}  {call.out.dtype}{list(call.out.shape)}" for call in calls]
         return "\n".join(lines)
-
-    # Memory
-
-    def _last_readers(self) -> dict[Value, int]:
-        last: dict[Value, int] = {}
-        for i, call in enumerate(self.program.calls):
-            for value in (*call.inputs, call.out):
-                last[self.use_def.root_of(value)] = i
-        for value in self.program.results:
-            last[self.use_def.root_of(value)] = len(self.program.calls)
-        return last
-
-    def _homes(self) -> dict[Value, Value]:
-        """The values that can be computed in the array that they are the update of."""
-        found: dict[Value, Value] = {}
-        calls = self.program.calls
-        for place, value in self.program.updates:
-            i = self.use_def.made.get(value)
-            if i is None or value in found or place.strides != value.strides:
-                continue
-            later = calls[i + 1 :]
-            if (
-                is_elementwise(calls[i]) and not calls[i].view
-                and self.last.get(place, -1) <= i
-                and all(v is place or self.use_def.root_of(v) is not place
-                        for v in calls[i].inputs)
-                and all(isinstance(getattr(c.function, "__self__", c.function), np.ufunc) or c.view
-                        for c in later)  # which do not raise: or half of the state would be new
-                and not any(v is place for v in self.program.outputs)
-            ):  # fmt: skip
-                found[value] = place
-        return found
-
-    def _buffer(self, i: int, call: Call, owned: dict[Value, Any], free: list[Any]) -> Any:
-        out = call.out
-        if is_elementwise(call) and not call.kwargs:
-            for value in call.inputs:
-                if value in owned and self.last[value] == i and value.like(out):
-                    return owned.pop(value)
-        fitting = [b for b in free if out.nbytes <= b.nbytes <= max(2 * out.nbytes, 4096)]
-        if fitting:
-            best = min(fitting, key=lambda buffer: int(buffer.nbytes))
-            free[:] = [buffer for buffer in free if buffer is not best]
-            return best
-        self.buffers.append(aligned_bytes(out.nbytes))
-        return self.buffers[-1]
 
     # Text
 
@@ -123,17 +84,12 @@ class NumpyExecutor:
         head = [f"{''.join(f'a{i}, ' for i in range(len(inputs)))} = arrays"] if inputs else []
         count = len(self.program.numbers)
         head += [f"{''.join(f'n{i}, ' for i in range(count))} = numbers"] if count else []
-        owned: dict[Value, Any] = {}
-        free: list[Any] = []
-        body: list[tuple[Call, str]] = []
-        for i, call in enumerate(self.program.calls):
-            line = self._line(i, call, owned, free)
-            if line:
-                body.append((call, line))
-            for value in {self.use_def.root_of(v) for v in (*call.inputs, call.out)}:
-                if self.last[value] <= i and value in owned:
-                    free.append(owned.pop(value))
-        head = ["def run(arrays, numbers):", *head, *self.scalars.values()]
+        self.words |= {value: self.words[place] for value, place in self.memory.homes.items()}
+        body = [(call, self._line(call)) for call in self.program.calls]
+        body = [(call, line) for call, line in body if line]
+        made = [f"o{i} = empty_like({self._name(self.memory.templates[i])})"
+                for i in self.memory.results.values()]  # fmt: skip
+        head = ["def run(arrays, numbers):", *head, *self.scalars.values(), *made]
         lines = "\n    ".join(head).split("\n")
         for errors, group in itertools.groupby(body, lambda item: item[0].errors):
             if errors:
@@ -141,9 +97,12 @@ class NumpyExecutor:
             for call, line in group:
                 lines.append(("        " if errors else "    ") + line)
                 self.origin[self.first_line + len(lines)] = call
-        outputs = [f"array({self._word(value)}, order='K')" for value in self.program.outputs]
+        results, copy = self.memory.results, "array({}, order='K')" if self.copies else "{}"
+        outputs = [f"o{i}" if results.get(v) == i else copy.format(self._word(v))
+                   for i, v in enumerate(self.program.outputs)]  # fmt: skip
         lines += [f"    out = [{', '.join(outputs)}]"]
-        moved = [(p, v) for p, v in self.program.updates if v not in self.homes]
+        homes = self.memory.homes
+        moved = [(p, v) for p, v in self.program.updates if homes.get(v) is not p]
         # What is read of one updated array by the update of another is read before it changes.
         early = [v for _, v in moved if self.use_def.root_of(v).source != "call"]
         lines += [f"    c{v.number} = array({self._word(v)})" for v in early]
@@ -153,36 +112,17 @@ class NumpyExecutor:
         ]
         return "\n".join([*lines, "    return out"])
 
-    def _line(self, i: int, call: Call, owned: dict[Value, Any], free: list[Any]) -> str:
+    def _line(self, call: Call) -> str:
         """The line of one call; none for a view that is the same at each run."""
         out = call.out
-        fixed = all(value in self.arrays for value in call.inputs)
+        if call.view and all(value in self.arrays for value in call.inputs):
+            self.arrays[out] = self._evaluated(call)
+            return ""
         if call.view:
-            if fixed:
-                self.arrays[out] = self._evaluated(call)
-                return ""
             return f"{self._local(out)} = {self._call(call)}"
-        if out in self.homes:
-            self.words[out] = self._word(self.homes[out])
+        if _takes_out(call):
             return self._call(call, out=True)
-        into = self._takes_out(call)
-        shaped = _shaped(out)
-        if not into or shaped is None:
-            return f"{self._local(out)} = fitting({self._call(call)}, {out.shape})"
-        buffer = self._buffer(i, call, owned, free)
-        owned[out] = buffer
-        self.arrays[out] = np.ndarray(out.shape, out.dtype, buffer, strides=shaped)
-        return self._call(call, out=True)
-
-    def _takes_out(self, call: Call) -> bool:
-        """Whether a function writes into a given array, and gives the same bits when it does."""
-        if call.function is np.dot:
-            return not call.kwargs and bool(call.out.shape)
-        if isinstance(call.function, np.ufunc):
-            return call.function.nout == 1 and call.kwargs.keys() <= {"order", "dtype"}
-        if call.function in _REDUCES:
-            return len(call.args) == 2 and set(call.kwargs) == {"keepdims"}
-        return False
+        return f"{self._local(out)} = fitting({self._call(call)}, {out.shape})"
 
     def _call(self, call: Call, out: bool = False) -> str:
         words = [self._operand(arg, call) for arg in call.args]
@@ -237,6 +177,18 @@ class NumpyExecutor:
         return expression(tree, self._word)
 
 
+def _takes_out(call: Call) -> bool:
+    """Whether a function writes into a given array, and gives the same bits when it does."""
+    if _has_gaps(call.out):
+        return False
+    if call.function is np.dot:
+        return not call.kwargs and bool(call.out.shape)
+    if isinstance(call.function, np.ufunc):
+        return call.function.nout == 1 and call.kwargs.keys() <= {"order", "dtype"}
+    reduces = call.function in _REDUCES and len(call.args) == 2
+    return reduces and call.kwargs.keys() - {"initial"} == {"keepdims"}
+
+
 def _fitting(result: Any, shape: tuple[int, ...]) -> Any:
     """The result of a function that makes its own array."""
     if (now := np.shape(result)) != shape:
@@ -244,11 +196,11 @@ def _fitting(result: Any, shape: tuple[int, ...]) -> Any:
     return np.asarray(result)
 
 
-def _shaped(value: Value) -> tuple[int, ...] | None:
-    """The strides for a value in a buffer of its own; None where they leave gaps or overlap."""
+def _has_gaps(value: Value) -> bool:
+    """Whether the elements of a value do not lie side by side, or overlap."""
     expected = value.dtype.itemsize
     for stride, length in sorted(zip(value.strides, value.shape, strict=True)):
         if length > 1 and stride != expected:
-            return None
+            return True
         expected *= max(length, 1)
-    return value.strides
+    return False

@@ -105,3 +105,11 @@ def same_items(a: Any, b: Any) -> bool:
     if isinstance(b, dict):
         return same_items(list(a.items()), list(b.items()))
     return bool(a == b) and all(map(same, a, b))
+
+
+def like(value: Any, parts: dict[Any, Any]) -> Any:
+    """A tuple, list or dict of the same kind."""
+    if isinstance(value, dict):
+        return parts
+    items = list(parts.values())
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

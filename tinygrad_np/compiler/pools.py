@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,14 @@ def pooled(call: Call) -> Emit | None:
         y, kernel, stride, padding, _ = call.args
         return lambda names: _spread(names, *placed(names, out, y), kernel, stride, padding)
     if call.function is pool_back:
-        g, _, x, y, *sizes = call.args
-        if x.strides != np.empty(x.shape, x.dtype).strides:
-            return None
+        g, x, y, *sizes = call.args
         return lambda names: _back(names, *placed(names, g, x, y, out), *sizes)
     return None
+
+
+def _five(place: Place) -> str:
+    steps = place.steps
+    return f"{{{', '.join(map(str, (*steps[:2], *[0] * (5 - len(steps)), *steps[2:])))}}}"
 
 
 def _text(names: Names, x: Place, y: Place, *sizes: tuple[int, ...]) -> tuple[str, bool]:
@@ -54,14 +56,11 @@ def _text(names: Names, x: Place, y: Place, *sizes: tuple[int, ...]) -> tuple[st
     def three(numbers: tuple[int, ...], fill: int) -> str:
         return f"{{{', '.join(map(str, (fill,) * missing + tuple(numbers)))}}}"
 
-    def strides(place: Place) -> str:
-        return f"{{{', '.join(map(str, (*place.steps[:2], *[0] * missing, *place.steps[2:])))}}}"
-
     fields = {
         "images": x.shape[0], "channels": x.shape[1], "size": three(x.shape[2:], 1),
         "out": three(y.shape[2:], 1), "kernel": three(kernel, 1), "stride": three(stride, 1),
         "before": three(padding, 0), "dilation": three(dilation, 1),
-        "x": strides(x), "y": strides(y),
+        "x": _five(x), "y": _five(y),
     }  # fmt: skip
     words = ", ".join(f".{key} = {value}" for key, value in fields.items())
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -82,14 +81,12 @@ def _spread(names: Names, x: Place, y: Place, *sizes: Any) -> list[str]:
 
 def _back(names: Names, g: Place, x: Place, y: Place, out: Place, *sizes: Any) -> list[str]:
     text, apart = _text(names, x, y, *sizes)
-    steps = g.view(lambda a: a.reshape(y.shape)).steps
-    five = (*steps[:2], *[0] * (5 - len(steps)), *steps[2:])
-    kernel, stride = sizes[:2]
+    kernel, stride, padding = sizes[:3]
     tiled = [n * s for n, s in zip(y.shape[2:], stride, strict=True)]
-    covers = apart and kernel == stride and tuple(tiled) == x.shape[2:] and not any(sizes[2])
-    size = x.dtype.itemsize * math.prod(x.shape)
+    covers = apart and kernel == stride and tuple(tiled) == x.shape[2:]
+    strides = ", ".join(f"(const isize[]){_five(place)}" for place in (g, out))
     return [
-        *([] if covers else [f"memset({out.pointer}, 0, {size});"]),
-        f"{c_type(x.dtype)}_pool_back({text}, {int(apart)}, {x.pointer}, {y.pointer}, {g.pointer}, "
-        f"(const isize[]){{{', '.join(map(str, five))}}}, {out.pointer});",
+        *([] if covers and not any(padding) else assign(out, "0")),
+        f"{c_type(x.dtype)}_pool_back({text}, {int(apart and not any(padding))}, {x.pointer}, "
+        f"{y.pointer}, {g.pointer}, {out.pointer}, {strides});",
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from .c_code import (
     assign,
     at,
     c_type,
+    element,
     expression,
     index,
     literal,
@@ -23,6 +24,7 @@ from .c_code import (
     substituted,
 )
 from .fusion import Emit, Names, placed
+from .parts import headers, in_parts
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
 from .passes.tiles import tiled
@@ -66,27 +68,22 @@ def product(call: Call) -> Emit | None:
         if len(a.shape) == 1:
             left = replace(left, shape=(1, *a.shape), strides=(0, *a.strides))
             at_row = len(shape) - (len(b.shape) > 1)
-            shape, strides = (
-                (*shape[:at_row], 1, *shape[at_row:]),
-                (*strides[:at_row], 0, *strides[at_row:]),
-            )
+            shape = (*shape[:at_row], 1, *shape[at_row:])
+            strides = (*strides[:at_row], 0, *strides[at_row:])
         if len(b.shape) == 1:
             right = replace(right, shape=(*b.shape, 1), strides=(*b.strides, 0))
             shape, strides = (*shape, 1), (*strides, 0)
         target = replace(target, shape=shape, strides=strides)
         (n, m), k, batch = shape[-2:], left.shape[-1], shape[:-2]
         places = [left, right, target]
-        outer = [
-            replace(p, shape=p.shape[:-2], strides=p.strides[:-2]).broadcast(batch) for p in places
-        ]
-        axes = nest(batch, *[p.steps for p in outer])
+        outer = [replace(p, shape=p.shape[:-2], strides=p.strides[:-2]) for p in places]
+        axes = nest(batch, *[p.broadcast(batch).steps for p in outer])
         inner = numbered(len(axes))
-        words = [f"&{at(p, inner, [s[i] for _, s in axes])}" if axes else p.pointer
-                 for i, p in enumerate(places)]  # fmt: skip
+        words = [f"&{element(p, inner, axes, i)}" for i, p in enumerate(places)]
         steps = ", ".join(str(s) for p in places for s in p.strides[-2:])
         text = (f"product({names.loop(np.matmul, (out.dtype,) * 3)}, {n}, {k}, {m}, "
                 f"(isize[]){{{steps}}}, {', '.join(words)});")  # fmt: skip
-        return loops(axes, inner, [text]) if axes else [text]
+        return loops(axes, inner, [text])
 
     return lines
 
@@ -148,31 +145,19 @@ def by_loops(call: Call) -> Emit | None:
 
     def lines(names: Names) -> list[str]:
         left, right, target = placed(names, a, b, out)
-        x, y, z = (
-            at(left, "ik", left.steps),
-            at(right, "kj", right.steps),
-            at(target, "ij", target.steps),
-        )
-        if k == 1:
-            return loops([(n, ()), (1, ()), (m, ())], "ikj", [f"{z} = {x} * {y};"], True)
+        x, y = at(left, "ik", left.steps), at(right, "kj", right.steps)
+        z = at(target, "ij", target.steps)
         if m > 1 and b.strides[1] == b.dtype.itemsize:
             # In an array of C's own the sums stay in registers.
             body = [f"{c_type(out.dtype)} sums[{m}] = {{0}};",
                     *loops([(k, ()), (m, ())], "kj", [f"sums[j] += {x} * {y};"], True),
                     *loops([(m, ())], "j", [f"{z} = sums[j];"], True)]  # fmt: skip
             return loops([(n, ())], "i", body)
-        body = [
-            f"{c_type(out.dtype)} sum = 0;",
-            *loops([(k, ())], "k", [f"sum += {x} * {y};"]),
-            f"{z} = sum;",
-        ]
+        body = loops([(k, ())], "k", [f"sum += {x} * {y};"])
+        body = [f"{c_type(out.dtype)} sum = 0;", *body, f"{z} = sum;"]
         return loops([(n, ()), (m, ())], "ij", body)
 
     return lines
-
-
-_ALONE = 1 << 21
-"""So many products of numbers are done before another thread has started."""
 
 
 def by_tiles(call: Call) -> Emit | None:
@@ -180,11 +165,10 @@ def by_tiles(call: Call) -> Emit | None:
     if call.function is not tiled:
         return None
     (a, b), out = call.args, call.out
-    type_ = c_type(out.dtype)
+    type_ = c_type(out.dtype) or ""
 
     def lines(names: Names) -> list[str]:
-        for part in (native.PARALLEL, native.VECTORS, native.PRODUCT):
-            names.head(part.replace("REAL", type_ or ""))
+        headers(names, type_, native.PRODUCT)
         places = placed(names, a, b, out)
         (n, m), k, batch = out.shape[-2:], a.shape[-1], out.shape[:-2]
         (a_row, a_step), (b_row, b_step), (row, _) = [p.steps[-2:] for p in places]
@@ -218,9 +202,7 @@ def by_tiles(call: Call) -> Emit | None:
         memory = f"static _Alignas(64) {type_} copy[THREADS][{k} * {width}];"
         text = ["FUSED", head, "{", memory, *text, "}", "FUSED_END"]
         name = names.function("product", "\n".join(text))
-        most = math.prod((*out.shape, k)) // _ALONE + 1
-        threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
-        words = ", ".join(f"(void *){p.pointer}" for p in places)
-        return [f"parallel({threads}, {most}, {name}, (void *[]){{{words}}});"]
+        rows = axes[0][0] if axes else n
+        return [in_parts(names, name, math.prod((*out.shape, k)), rows, *places)]
 
     return lines

@@ -177,6 +177,8 @@ REDUCTIONS: dict[Function, Function] = {
     np.prod: np.multiply.reduce, np.ndarray.prod: np.multiply.reduce,
     np.max: np.maximum.reduce, np.amax: np.maximum.reduce, np.ndarray.max: np.maximum.reduce,
     np.min: np.minimum.reduce, np.amin: np.minimum.reduce, np.ndarray.min: np.minimum.reduce,
+    np.any: np.logical_or.reduce, np.ndarray.any: np.logical_or.reduce,
+    np.all: np.logical_and.reduce, np.ndarray.all: np.logical_and.reduce,
 }  # fmt: skip
 """Functions and methods that are a ufunc's ``reduce``, which takes ``out``."""
 

@@ -18,6 +18,26 @@ class Segment:
     """Calls that run in NumPy, between two functions of C."""
 
     calls: list[Call] = field(default_factory=list)
+    raises = True
+
+
+@dataclass(eq=False)
+class Step:
+    """A call of a program that runs in NumPy as a whole."""
+
+    call: Call
+    takes_out: bool
+    """Whether it writes its result into a given array; else it makes an array of its own."""
+
+    @property
+    def calls(self) -> list[Call]:
+        """The one call."""
+        return [self.call]
+
+    @property
+    def raises(self) -> bool:
+        """Whether it may raise: no ufunc and no ``reduce`` does."""
+        return not isinstance(getattr(self.call.function, "__self__", self.call.function), np.ufunc)
 
 
 Kernel = Group | Single | Segment

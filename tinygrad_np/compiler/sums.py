@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from .c_code import assign, at, expression, literal, loop_call, loops, nest, numbered, substituted
+from .c_code import (
+    assign,
+    element,
+    expression,
+    literal,
+    loop_call,
+    loops,
+    nest,
+    numbered,
+    substituted,
+)
 from .fusion import Emit, Names, placed
 from .program import Call
 
-_STARTS = {np.add: 0, np.multiply: 1, np.maximum: None, np.minimum: None}
+_STARTS = {
+    np.add: 0, np.multiply: 1, np.maximum: None, np.minimum: None,
+    np.logical_or: 0, np.logical_and: 1,
+}  # fmt: skip
 
 
 def reduction(call: Call) -> Emit | None:
@@ -24,7 +37,12 @@ def reduction(call: Call) -> Emit | None:
     if not x.shape:
         return None
     types = (out.dtype,) * 3
-    if call.kwargs.keys() != {"keepdims"} or x.dtype != out.dtype or x.dtype.char not in "efd":
+    # A sum that starts at another number is added up in another order.
+    known = {"keepdims", "initial"} if _STARTS[ufunc] is None else {"keepdims"}
+    start = call.kwargs.get("initial", _STARTS[ufunc])
+    if not call.kwargs.keys() <= known or not isinstance(start, int | float | None):
+        return None
+    if x.dtype != out.dtype or x.dtype.char not in "efd?":
         return None
     every = range(len(x.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     summed = {k % len(x.shape) for k in every}
@@ -39,35 +57,28 @@ def reduction(call: Call) -> Emit | None:
             steps.insert(k, 0)
         kept = tuple([0 if k in summed else step for k, step in enumerate(steps)])
         whole = replace(target, shape=x.shape, strides=kept)
-        start = _STARTS[ufunc]
         if start is None:
             picked = tuple(slice(0, 1) if k in summed else slice(None) for k in range(len(x.shape)))
             first = source.view(lambda a: a[picked])
             before = assign(replace(whole, shape=first.shape), first)
         else:
-            before = assign(target, literal(start, out.dtype) if out.dtype.char != "e" else "0")
+            before = assign(target, literal(start, out.dtype))
         axes = nest(x.shape, source.steps, whole.steps)
-        if not axes:
-            return (
-                before
-                if start is None
-                else assign(target, source.view(lambda a: a.reshape(out.shape)))
-            )
+        if not axes and "initial" not in call.kwargs:
+            return assign(target, source.view(lambda a: a.reshape(out.shape)))
+        axes = axes or [(1, (0, 0))]
         *outer, (n, (step, onto)) = axes
         text = expression(ufunc, types)
         few = n < 8 and ufunc is np.add and all(kept for _, (_, kept) in outer)
         if text and (onto or few):
             inner = numbered(len(axes))
-            a, b = (
-                at(whole, inner, [s[1] for _, s in axes]),
-                at(source, inner, [s[0] for _, s in axes]),
-            )
+            a, b = element(whole, inner, axes, 1), element(source, inner, axes, 0)
             text = f"{a} += {b}" if ufunc is np.add else f"{a} = {text}"
             body = loops(axes, inner, [substituted(text, a=a, b=b) + ";"], independent=bool(onto))
         else:
             inner = numbered(len(outer))
-            a = f"&{at(whole, inner, [s[1] for _, s in outer])}"
-            b = f"&{at(source, inner, [s[0] for _, s in outer])}"
+            a = f"&{element(whole, inner, outer, 1)}"
+            b = f"&{element(source, inner, outer, 0)}"
             along = [str(stride * x.dtype.itemsize) for stride in (onto, step, onto)]
             text = loop_call(names.loop(ufunc, types), str(n), along, [a, b, a])
             body = loops(outer, inner, [text])

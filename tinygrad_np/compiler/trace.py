@@ -12,6 +12,7 @@ import numpy as np
 from .. import graph, tracing
 from ..tensor import Tensor
 from . import CompileError
+from .arguments import argument
 from .given import Given
 from .places import Holder, Place, itself
 from .program import Call, Program, Value, map_tree, values_in
@@ -36,8 +37,8 @@ class Trace:
         mode = graph.recording.get()
         try:
             shadow = given.shadow(function, itself(function, "the step"))
-            inputs = given.argument(args, Place("args", (), "args"))
-            keywords = given.argument(kwargs, Place("kwargs", (), "kwargs"))
+            inputs = argument(given, args, Place("args", (), "args"))
+            keywords = argument(given, kwargs, Place("kwargs", (), "kwargs"))
             with graph.observed(tracer) if mode else graph.no_grad():
                 result = shadow(*inputs, **keywords)
             tracer.finish()

@@ -127,7 +127,10 @@ class Tracer:
             self.refuse(f"out= makes np.{function.__name__} write into an array in place")
         if function in _SHAPE_DEPENDS_ON_VALUES:
             return function(*map_tree(self.fixed, args), **kwargs)
-        elif function in (np.ndarray.__getitem__, with_item) and _has_mask(args[1]):
+        if function in (np.mean, np.ndarray.mean) and _is_summed(args, kwargs):
+            total = self.call(np.sum, args, kwargs)
+            return self.call(np.divide, (total, args[0].size // total.size), {})
+        if function in (np.ndarray.__getitem__, with_item) and _has_mask(args[1]):
             args = args[0], map_tree(self.fixed, args[1]), *args[2:]
         given = map_tree(_read_only, args)
         try:
@@ -149,6 +152,8 @@ class Tracer:
         viewed = next((a for a in args if type(a) is Symbol), None)
         if views and not (viewed is not None and np.may_share_memory(viewed.value, result)):
             self.refuse(f"{function.__name__} returns a view of something but its first array")
+        if views and viewed is not None and _is_whole(result, viewed.value):
+            return viewed
         placed = map_tree(self.place, args), map_tree(self.place, kwargs)
         out = Symbol(self, result, Value(result))
         if views:
@@ -245,18 +250,17 @@ class Tracer:
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Told of each op in the forward pass, when its calls have been made."""
-        for parent in node.parents:
-            if parent is not None and parent.tick < self.start and parent.op is not None:
+        for parent in [p for p in node.parents if p is not None and p.tick < self.start]:
+            if parent.op is not None:
                 self.refuse(
                     "a Tensor that was computed outside takes part: its graph cannot be replayed. "
                     "Compute it inside, or use tensor.detach()"
                 )
-            if parent is not None and parent.tick < self.start:
-                self.refuse(
-                    f"the Tensor {parent.name!r} takes part, which requires grad and which the "
-                    "step is not given: pass it (or its module) as an argument, or use a variable "
-                    "that the step's own code names"
-                )
+            self.refuse(
+                f"the Tensor {parent.name!r} takes part, which requires grad and which the step is "
+                "not given: pass it (or its module) as an argument, or use a variable that the "
+                "step's own code names"
+            )
         if node.saved is not None:  # the values as they are now, whatever is written later
             node.saved = tuple([self._snapshot(value) for value in node.saved])
         self._attribute(node.op.name if node.op else "")
@@ -354,6 +358,12 @@ def _read_only(leaf: Any) -> Any:
     return value
 
 
+def _is_whole(view: Any, array: Any) -> bool:
+    """Whether a view shows all of an array, and nothing otherwise."""
+    facts = [(a.ctypes.data, a.shape, a.strides, a.dtype) for a in (view, array)]
+    return facts[0] == facts[1]
+
+
 def _is_number(argument: Any) -> bool:
     if type(argument) is Symbol:
         return argument.variable.source == "number"
@@ -365,9 +375,20 @@ def _has_mask(index: Any) -> bool:
     return any(type(part) is Symbol and part.dtype.kind == "b" for part in parts)
 
 
+def _is_summed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the mean is NumPy's sum, divided by a number that is exact in its dtype."""
+    x = args[0]
+    known = len(args) <= 2 and kwargs.keys() <= {"axis", "keepdims"} and type(x) is Symbol
+    return known and x.dtype.char in "fd" and 0 < x.size < 2**24
+
+
 def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """sum(x, axis, keepdims=...) as add.reduce(x, axis, keepdims=...), if no more is asked."""
-    if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims"}:
+    if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims", "initial"}:
+        return function, args, kwargs
+    if function in (np.any, np.all, np.ndarray.any, np.ndarray.all) and args[0].dtype != bool:
         return function, args, kwargs
     axis = args[1] if len(args) > 1 else kwargs.get("axis")
-    return REDUCTIONS[function], (args[0], axis), {"keepdims": bool(kwargs.get("keepdims", False))}
+    rest = {key: kwargs[key] for key in kwargs.keys() & {"initial"}}
+    rest["keepdims"] = bool(kwargs.get("keepdims", False))
+    return REDUCTIONS[function], (args[0], axis), rest

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Value
-from .numpy_text import Size, literal
+from .numpy_text import Size, counts, literal
 from .replay import Replay
 from .writer import Written
 
@@ -98,7 +98,7 @@ class _Pairs:
         elif one.shape == other.shape:
             if not np.array_equal(one.array, other.array):  # type: ignore[arg-type]
                 raise _Differ
-        elif _counts(one.array) and _counts(other.array):
+        elif counts(one.array) and counts(other.array):
             self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
         elif (text := _filled(one.array, self.merged(one.shape, other.shape))) and (
             one.array.flat[0] == other.array.flat[0]  # type: ignore[union-attr]
@@ -140,12 +140,6 @@ def _filled(array: Any, shape: Any) -> str:
         return ""
     word = {0.0: "zeros", 1.0: "ones"}.get(array.flat[0])
     return f"np.{word}({literal(shape)})" if word else ""
-
-
-def _counts(array: Any) -> bool:
-    return bool(
-        array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all()
-    )
 
 
 def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, Any]]:

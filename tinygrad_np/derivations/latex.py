@@ -22,6 +22,7 @@ from .numpy_text import (
     SUM,
     Size,
     Text,
+    counts,
     is_transposed,
     scatters,
 )
@@ -124,7 +125,7 @@ class Equations:
                 words.append(":".join([*ends, *step]))
             elif part is Ellipsis:
                 words.append(r"\ldots")
-            elif isinstance(part, Value) and part.source == "constant" and _counts(part.array):
+            elif isinstance(part, Value) and part.source == "constant" and counts(part.array):
                 words.append("i")
             elif isinstance(part, list | np.ndarray):
                 words.append(f"({', '.join(map(str, np.ravel(part).tolist()))})")
@@ -180,18 +181,12 @@ def number(value: Any) -> Text:
     return Text(rf"\mathrm{{{value}}}".replace("_", r"\_"))
 
 
-def _counts(array: Any) -> bool:
-    return bool(
-        array.ndim == 1 and array.dtype.kind == "i" and (array == np.arange(array.size)).all()
-    )
-
-
 def constant(value: Value, text: str | None) -> str:
     """An array that the program holds: its elements, if they are few."""
     array: Any = value.array
     if text is not None:
         return r"(0, \ldots, n - 1)"
-    if _counts(array) and array.size > 3:
+    if counts(array) and array.size > 3:
         return rf"(0, \ldots, {array.size - 1})"
     if array.size and (array == array.flat[0]).all():
         return str(number(array.flat[0].item()).text)
@@ -210,12 +205,10 @@ _COMPARE: dict[Any, str] = {
     np.greater: ">", np.greater_equal: r"\geq", np.bitwise_and: r"\wedge",
     np.bitwise_or: r"\vee", np.logical_and: r"\wedge", np.logical_or: r"\vee",
 }  # fmt: skip
-_WORDS: dict[Any, str] = {
-    np.exp: r"\exp", np.log: r"\log", np.tanh: r"\tanh", np.sin: r"\sin", np.cos: r"\cos",
-    np.tan: r"\tan", np.sinh: r"\sinh", np.cosh: r"\cosh", np.maximum: r"\max",
-    np.minimum: r"\min", np.arctan: r"\arctan", np.arcsin: r"\arcsin", np.arccos: r"\arccos",
-    np.linalg.det: r"\det",
-}  # fmt: skip
+_WORDS = frozenset(
+    ["exp", "log", "tanh", "sin", "cos", "tan", "sinh", "cosh", "arctan", "arcsin", "arccos", "det"]
+)
+"""Functions that LaTeX knows by their names."""
 _BIG: dict[Any, str] = {
     np.add.reduce: r"\sum", np.multiply.reduce: r"\prod", np.maximum.reduce: r"\max",
     np.minimum.reduce: r"\min", np.max: r"\max", np.min: r"\min", np.sum: r"\sum",
@@ -278,7 +271,8 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     if function is sliding_window_view:
         return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
     name = NAMES.get(function, call.name).split(".")[-1].replace("_", r"\_")
-    known = _WORDS.get(function, rf"\mathrm{{{name}}}")
+    name = {"maximum": "max", "minimum": "min"}.get(name, name)
+    known = rf"\{name}" if name in _WORDS else rf"\mathrm{{{name}}}"
     return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 
 from ..compiler.program import Call, Value
 from ..definition import Op
-from ..graph import Node
 from ..shapes import Shape
 from .naming import Namer
 from .numpy_text import (
@@ -38,8 +38,8 @@ class Line:
     """``name = ...``: one value of the derivation.
 
     ``calls`` are the program's calls that the line stands for, the last one gives the value;
-    ``node`` is the op call of the graph that it belongs to, in the backward pass that whose rules
-    run. ``number`` is the line's number in the NumPy source.
+    ``ops`` are the ops, in the backward pass those whose rules, made them. ``number`` is the line's
+    number in the NumPy source.
     """
 
     name: str
@@ -47,7 +47,6 @@ class Line:
     calls: list[Call]
     ops: list[str]
     backward: bool
-    node: Node | None = None
     text: list[str] = field(default_factory=list)
     number: int = 0
 
@@ -67,7 +66,6 @@ class Lines:
         self.constants: dict[str, Any] = {}
         self._inputs = set(self.names)
         self.lines: list[Line] = []
-        self.of: dict[Value, Line] = {}
         self._made = {call.out: call for call in written.program.calls}
         self._texts: dict[Value, Text] = {}
         self._parts: dict[Value, list[Call]] = {}
@@ -89,15 +87,16 @@ class Lines:
         return self.written.shapes.get(line.value, line.shape)
 
     def _visit(self, call: Call) -> None:
-        self._parts[call.out] = [
-            *[c for v in dict.fromkeys(call.inputs) if v in self._texts for c in self._parts[v]],
-            call,
-        ]
+        self._parts[call.out] = self._calls_of(call)
         if self._has_line(call) or scatters(call):
             self._emit(call)
-            return
-        text = self._within(call)
-        self._texts[call.out] = text
+        else:
+            self._texts[call.out] = self._within(call)
+
+    def _calls_of(self, call: Call) -> list[Call]:
+        """The calls of a line that ends with this one."""
+        inner = [self._parts[v] for v in dict.fromkeys(call.inputs) if v in self._texts]
+        return [*itertools.chain(*inner), call]
 
     def _has_line(self, call: Call) -> bool:
         value = call.out
@@ -132,11 +131,7 @@ class Lines:
             if not parts:
                 break
             self._emit(self._made[max(parts, key=lambda v: len(self._texts[v].text))])
-            self._parts[call.out] = [
-                *[c for v in dict.fromkeys(call.inputs) if v in self._texts
-                  for c in self._parts[v]],
-                call,
-            ]  # fmt: skip
+            self._parts[call.out] = self._calls_of(call)
             text = expression(call, self._operand)
         return text
 
@@ -166,11 +161,8 @@ class Lines:
         name = self.value_names.name(call, self._made, self.names)
         text = statements(call, name, self._operand)
         calls = self._parts[call.out]
-        line = Line(
-            name, call.out, calls, _ops(calls), call in self.written.backward,
-            self.written.node_of.get(call), text,
-        )  # fmt: skip
-        self.names[call.out], self.of[call.out] = name, line
+        line = Line(name, call.out, calls, _ops(calls), call in self.written.backward, text)
+        self.names[call.out] = name
         self.lines.append(line)
 
     def _hand_over(self) -> None:
@@ -185,14 +177,14 @@ class Lines:
             ):
                 told = self._operand(value)
                 own = self.namer.free(f"d{parameter}")
-                line = Line(own, value, [], [], True, None, [f"{own} = {told.text}"])
+                line = Line(own, value, [], [], True, [f"{own} = {told.text}"])
                 self.lines.append(line)
                 name = own
             self.result_names[parameter] = name
         loss = self.written.loss
         if not isinstance(loss, Value) or self.names.get(loss) != "loss":
             told = self._operand(loss)
-            self.lines.append(Line("loss", loss, [], [], False, None, [f"loss = {told.text}"]))
+            self.lines.append(Line("loss", loss, [], [], False, [f"loss = {told.text}"]))
         self.lines.sort(key=lambda line: line.backward)
 
 

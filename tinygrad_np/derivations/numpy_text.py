@@ -152,8 +152,7 @@ def expression(call: Call, operand: Operand) -> Text:
     if function is np.ndarray.reshape and (added := _new_axes(args[0], call.out.shape)):
         return Text(f"{operand(args[0]).inside(100)}[{added}]")
     if function is np.ndarray.__getitem__:
-        index = _explicit(args[1], len(args[0].shape))
-        return Text(f"{operand(args[0]).inside(100)}[{index_text(index, operand)}]")
+        return Text(f"{operand(args[0]).inside(100)}[{index_text(args[1], operand)}]")
     if function is np.broadcast_to and not isinstance(args[0], Value):
         return Text(_full(args[0], call))
     if is_transposed(call):
@@ -173,19 +172,15 @@ def expression(call: Call, operand: Operand) -> Text:
             f"{operand(owner).inside(100)}.{_METHODS[function]}"
             f"({_arguments(others, kwargs, operand)})"
         )
-    if function in REDUCTIONS.values():
-        axis = _axis(args)
-        kept = {k: v for k, v in kwargs.items() if v is not False}
-        return Text(f"{NAMES[function]}({_arguments(args[:1], axis | kept, operand)})")
     if function in NAMES:
         kept = {k: v for k, v in kwargs.items() if not (k == "keepdims" and v is False)}
-        if kept.get("axis", 0) is None:
-            del kept["axis"]
-        if function is np.mean and len(args) == 2:
-            kept = _axis(args) | kept
+        if (function in REDUCTIONS.values() or function is np.mean) and len(args) == 2:
+            kept = {"axis": args[-1]} | kept
             args = args[:1]
         if isinstance(kept.get("axis"), tuple) and len(kept["axis"]) == 1:
             kept["axis"] = kept["axis"][0]
+        if kept.get("axis", 0) is None:
+            del kept["axis"]
         return Text(f"{NAMES[function]}({_arguments(args, kept, operand)})")
     raise DerivationError(
         f"op {call.op.removeprefix('gradient of ')!r} calls {_full_name(function)}, which is no "
@@ -259,19 +254,6 @@ def index_text(index: Any, operand: Operand) -> str:
         text = ", ".join([_index_part(part, operand) for part in index])
         return text + "," * (len(index) == 1)
     return _index_part(index, operand)
-
-
-def _explicit(index: Any, ndim: int) -> Any:
-    """The index with colons in place of an ellipsis that stands for one or two axes."""
-    if not isinstance(index, tuple) or not any(part is Ellipsis for part in index):
-        return index
-    if any(isinstance(part, Value | list | np.ndarray | bool) for part in index):
-        return index
-    place = next(i for i, part in enumerate(index) if part is Ellipsis)
-    left = ndim - sum([part is not None and part is not Ellipsis for part in index])
-    if left not in (1, 2):
-        return index
-    return (*index[:place], *[slice(None)] * left, *index[place + 1 :])
 
 
 def _index_part(part: Any, operand: Operand) -> str:
@@ -349,15 +331,21 @@ LARGEST = 64
 """Elements of a constant that is written out; larger ones are arguments."""
 
 
+def counts(array: Any) -> bool:
+    """Whether an array is 0, 1, 2, ..."""
+    ordered = array.ndim == 1 and array.dtype.kind == "i"
+    return bool(ordered and (array == np.arange(array.size)).all())
+
+
 def array_text(array: Any, largest: int = LARGEST) -> str:
     """A constant array as an expression; nothing where it is too large to be written out."""
     size, dtype = array.size, array.dtype
     word = "" if dtype == np.float64 else f", np.{dtype}"
     shape = literal(array.shape)
-    if dtype.kind == "i" and size > 1 and (array.ravel() == np.arange(size)).all():
-        return f"np.arange({size})" + (f".reshape{shape}" if array.ndim > 1 else "")
+    if size > 1 and counts(array):
+        return f"np.arange({size})"
     several = array.ndim == 2 and len(array) > 1
-    if several and dtype.kind == "b" and (array == np.tri(*array.shape, dtype=bool)).all():
+    if several and dtype.kind == "b" and (array == np.tri(*array.shape, dtype=np.bool)).all():
         return f"np.tri({shape[1:-1]}, dtype=bool)"
     if size and dtype.kind == "f" and (array == array.flat[0]).all() and array.flat[0] in (0, 1):
         return f"np.{'ones' if array.flat[0] else 'zeros'}({shape}{word})"
@@ -369,13 +357,6 @@ def array_text(array: Any, largest: int = LARGEST) -> str:
     if not size:
         return f"np.zeros({shape}{word})"
     return f"np.array({array.tolist()!r}{word if dtype.kind not in 'ib' else ''})"
-
-
-def _axis(args: tuple[Any, ...]) -> dict[str, Any]:
-    axis = args[1] if len(args) > 1 else None
-    if isinstance(axis, tuple) and len(axis) == 1:
-        axis = axis[0]
-    return {} if axis is None else {"axis": axis}
 
 
 def _full_name(function: Any) -> str:

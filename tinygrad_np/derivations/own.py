@@ -39,11 +39,9 @@ def run(own: str | Callable[..., Any], inputs: Mapping[str, Any], parameters: An
     inputs = {name: np.array(value) for name, value in inputs.items()}
     space.setdefault("np", np)
     if functions and not any(isinstance(node, ast.Assign) for node in tree.body[-1:]):
-        *_, last = functions
-        others = ast.Module([node for node in tree.body if node is not last], [])
-        exec(compile(others, "<derivation>", "exec"), space)
-        space |= _arguments(last, inputs, parameters)
-        body = last.body
+        exec(compile(tree, "<derivation>", "exec"), space)
+        space |= _arguments(space[functions[-1].name], inputs, parameters)
+        body = functions[-1].body
     else:
         space |= inputs
         body = tree.body
@@ -65,23 +63,18 @@ def _source(own: str | Callable[..., Any]) -> tuple[str, int, dict[str, Any]]:
     return textwrap.dedent("".join(lines)), first, space
 
 
-def _arguments(function: ast.FunctionDef, inputs: dict[str, Any], parameters: Any) -> Any:
-    arguments = [arg.arg for arg in (*function.args.args, *function.args.kwonlyargs)]
-    defaults = len(function.args.defaults)
-    found = {name: inputs[name] for name in arguments if name in inputs}
-    rest = [name for name in arguments if name not in inputs]
-    positional = [arg.arg for arg in function.args.args]
-    optional = positional[len(positional) - defaults :] if defaults else []
-    missing = [name for name in rest if name not in optional]
-    if len(missing) == 1:
-        return found | {missing[0]: {name: inputs[name] for name in parameters}}
-    if missing:
+def _arguments(function: Any, inputs: dict[str, Any], parameters: Any) -> dict[str, Any]:
+    """What the function is called with: the inputs, and the parameters as a dict."""
+    signature = inspect.signature(function).parameters
+    found = {name: inputs.get(name, p.default) for name, p in signature.items()}
+    missing = [n for n, p in signature.items() if n not in inputs and p.default is p.empty]
+    if len(missing) > 1:
         raise DerivationError(
-            f"{function.name} has arguments {', '.join(map(repr, missing))}, which are no inputs "
-            f"of the derivation: it has {', '.join(inputs)}. Name them alike, with "
+            f"{function.__name__} has arguments {', '.join(map(repr, missing))}, which are no "
+            f"inputs of the derivation: it has {', '.join(inputs)}. Name them alike, with "
             "derivation(..., names={'x': x}), say"
         )
-    return found
+    return found | {name: {p: inputs[p] for p in parameters} for name in missing}
 
 
 class _Run:
@@ -148,13 +141,10 @@ class _Run:
 
 
 def _read(node: ast.AST) -> list[str]:
-    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-    assigned = isinstance(node, ast.Assign) and [
-        target.id for target in node.targets if isinstance(target, ast.Name)
-    ]
-    if assigned and isinstance(node, ast.Assign):
-        names = [n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)]
-    return list(dict.fromkeys(names))
+    """The names that a statement reads; those of ``x[0] = 1`` and ``x += 1`` are read, too."""
+    if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) for t in node.targets):
+        node = node.value
+    return list(dict.fromkeys([n.id for n in ast.walk(node) if isinstance(n, ast.Name)]))
 
 
 def _targets(statement: ast.stmt) -> list[str]:

@@ -174,17 +174,24 @@ def _largest(
     return seen.max(axis=_last(seen, len(kernel)))
 
 
-def to_largest(
-    g: Any, x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+def _numbers(
+    x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Any:
-    """The gradient of ``largest``: each g at the first of the largest elements of its window."""
+    """Which of its window's elements is the largest, the first of several."""
     pads = _reach(x.shape[2:], kernel, stride, padding, dilation, out.shape[2:])
-    framed = _framed(x, pads, -np.inf)
-    seen = _windows(framed, kernel, stride, dilation, out.shape[2:])
-    size = math.prod(kernel)
-    hits = np.arange(size) == seen.reshape(*out.shape, size).argmax(axis=-1)[..., None]
-    pieces = hits.reshape(seen.shape) * g.reshape(out.shape)[..., *[None] * len(kernel)]
-    return _cropped(pure(added_up)(pieces, kernel, framed.shape, stride, dilation), pads)
+    seen = _windows(_framed(x, pads, -np.inf), kernel, stride, dilation, out.shape[2:])
+    return seen.reshape(*out.shape, math.prod(kernel)).argmax(axis=-1)
+
+
+def _placed(
+    g: Any, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> Any:
+    """Each g at the element of its window that has this number."""
+    pads = _reach(size, kernel, stride, padding, dilation, number.shape[2:])
+    shape = (*g.shape[:2], *[n + sum(pad) for n, pad in zip(size, pads, strict=True)])
+    hits = np.arange(math.prod(kernel)) == number[..., None]
+    pieces = hits.reshape(*number.shape, *kernel) * g[..., *[None] * len(kernel)]
+    return _cropped(pure(added_up)(pieces, kernel, shape, stride, dilation), pads)
 
 
 def _sums(x: Any, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Any:
@@ -209,6 +216,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "convolution.correlate": _correlate,
     "windows.unfolded": _unfolded, "windows.folded": _folded,
     "pooling.largest": _largest, "pooling.sums": _sums, "pooling.spread_sums": _spread_sums,
+    "pooling.numbers": _numbers, "pooling.placed": _placed,
 }  # fmt: skip
 """By the file and the name of the helper."""
 

@@ -9,8 +9,7 @@ import numpy as np
 from .. import graph, tracing
 from ..compiler import CompileError
 from ..compiler.passes import EXACT
-from ..compiler.program import Call, Program, Value
-from ..compiler.symbol import Symbol
+from ..compiler.program import Program, Value
 from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
@@ -21,64 +20,40 @@ from .replay import Replay
 
 
 class Writer(Tracer):
-    """A tracer that knows the node of each call, and the value and the gradient of each node."""
+    """A tracer that knows the value and the gradient of each node."""
 
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[Node, Value] = {}
         self.gradients: dict[Node, Value] = {}
-        self.nodes: list[Node | None] = []  # of each call
         self.forward = 0  # the number of calls of the forward pass
-        self._node: Node | None = None  # whose rules are running
-        self._largest: dict[Any, tuple[Any, ...]] = {}  # of which windows: by where these are
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write a call down; helpers of ours are written as the NumPy calls that they stand for."""
         name = textbook.known_as(function)
         if name in textbook.PLAIN:
             return textbook.PLAIN[name](*args)
-        if name == "indexing.scattered" and (pooled := self._largest.get(_base(args[1]))):
-            return textbook.to_largest(args[0], *pooled).reshape(args[2])
-        result = super().call(function, args, kwargs)
-        if name == "pooling.places":
-            self._largest[result.variable] = args
-        return result
+        return super().call(function, args, kwargs)
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Told of each op in the forward pass, when its calls have been made."""
         super().observe(node, operands, output)
         self.values[node] = self.place(output)
-        self._own(node)
         self.forward = len(self.calls)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Told of each node in the backward pass, before its rules make their calls."""
-        self._own(self._node)
         super().before_rules(node, gradient)
         self.gradients[node] = self.place(gradient)
-        self._node = node
-
-    def _own(self, node: Node | None) -> None:
-        self.nodes += [node] * (len(self.calls) - len(self.nodes))
-
-    def finish(self) -> None:
-        """Give the last calls to their node."""
-        self._own(self._node)
-        super().finish()
-
-
-def _base(index: Any) -> Any:
-    """The value of which a traced array is a view."""
-    return index.view[1] if type(index) is Symbol and index.view else None
 
 
 class Written:
     """A graph's forward and backward pass as a program, simplified for reading.
 
-    ``values`` and ``gradients`` are those of the graph's own nodes, ``node_of`` tells by which of
-    these a call was made; ``inputs`` are the program's inputs by name, ``given`` the arrays that it
-    was traced with, and ``loss_value`` and ``concrete`` what the rules gave for these. A value that
-    a pass found to be equal to another one is that one here.
+    ``values`` and ``gradients`` are those of the graph's own nodes; ``inputs`` are the program's
+    inputs by name, ``given`` the arrays that it was traced with, and ``loss_value`` and
+    ``concrete`` what the rules gave for these. A value that a pass found to be equal to another one
+    is that one here.
     """
 
     def __init__(self, replay: Replay) -> None:
@@ -122,11 +97,6 @@ class Written:
         results = [writer.place(output._data), *[writer.place(found[n]) for n in leaves.values()]]
         # Each result has a line of its own: a gradient may be equal to another one, or to an input.
         self.program = _Program(list(self.inputs.values()), [], list(writer.calls), results, [])
-        self.node_of: dict[Call, Node] = {
-            call: same[node]
-            for call, node in zip(writer.calls, writer.nodes, strict=True)
-            if node is not None and node in same
-        }
         self.backward = set(writer.calls[writer.forward :])
         for run in EXACT:
             run(self.program)
@@ -177,16 +147,12 @@ class _Program(Program):
 def _arrays(replay: Replay) -> dict[str, Any]:
     """Values to trace with: the known ones, and random ones of the right shape for others."""
     rng = np.random.default_rng(0)
-    unknown = {
-        name: rng.uniform(0.5, 1.5, node.shape).astype(node.dtype)
-        for name, node in replay.parameters.items()
-        if name not in replay.arrays
-    }
-    parameters = {
-        n: replay.arrays[n] if n in replay.arrays else unknown[n] for n in replay.parameters
-    }
-    others = {n: array for n, array in replay.arrays.items() if n not in parameters}
-    return others | parameters
+    found = {n: array for n, array in replay.arrays.items() if n not in replay.parameters}
+    for name, node in replay.parameters.items():
+        known = replay.arrays.get(name)
+        random = rng.uniform(0.5, 1.5, node.shape).astype(node.dtype)
+        found[name] = random if known is None else known
+    return found
 
 
 def _concrete(array: Any) -> Any:

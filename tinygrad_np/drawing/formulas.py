@@ -7,30 +7,47 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from ..definition import Op
+import numpy as np
+
 from ..shapes import Shape
 
 _SAME = frozenset(["wide", "spread", "like", "astype", "reshape", "copy"])
 """Functions and methods that change no number: dtypes, and shapes that tell themselves."""
+_ELEMENTWISE = frozenset(["where", "sigmoid", "abs", "wide"])
+"""Functions, besides NumPy's ufuncs, that work element by element."""
 _OWN = frozenset(["g", "out", "n"])
 """What formulas call things: a user's name like these would be read as one of them."""
 
 
-def summed_axes(op: Op, formula: str, own: Shape, out: Shape) -> tuple[int, ...]:
+def summed_axes(formula: str, own: Shape, out: Shape) -> tuple[int, ...]:
     """The axes of the output along which an input of shape ``own`` was broadcast.
 
     Over these the engine sums what the rule gives. Products of matrices broadcast the axes before
     their last two; a vector has no place in their result.
     """
-    if "@" in formula:
+    if "@" in formula or formula.startswith("solve("):
         own, out = own[:-2], out[: -min(2, len(own))]
-    elif not op.weak and formula != "g":
+    elif not _is_elementwise(formula):
         return ()
     more = len(out) - len(own)
     if more < 0:  # a sum
         return ()
     pairs = enumerate(zip(own, out[more:], strict=False), more)
     return (*range(more), *[i for i, (one, other) in pairs if one == 1 != other])
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_elementwise(formula: str) -> bool:
+    """Whether a formula has the shape of its operands, broadcast: no index, no other function."""
+    try:
+        nodes = list(ast.walk(ast.parse(formula, mode="eval")))
+    except SyntaxError:
+        return False
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    names = [getattr(function, "attr", getattr(function, "id", "")) for function in called]
+    return not any(isinstance(node, ast.MatMult | ast.Subscript) for node in nodes) and all(
+        name in _ELEMENTWISE or isinstance(getattr(np, name, None), np.ufunc) for name in names
+    )
 
 
 def variables(inputs: Iterable[tuple[str, str]]) -> dict[str, str]:

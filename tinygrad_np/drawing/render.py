@@ -169,7 +169,7 @@ def _data(vertex: Vertex) -> dict[str, Any]:
         "title": title,
         "kind": vertex.kind,
         "line": vertex.line,
-        "words": " ".join([title, vertex.kind, *vertex.scope, *(e["rule"] for e in inputs)]),
+        "words": " ".join([title, vertex.kind, *vertex.scope, *(str(e["rule"]) for e in inputs)]),
         "facts": [item for item in told.items() if item[1]],
         "histograms": histograms,
         "inputs": inputs,

@@ -175,7 +175,7 @@ class _Walker:
                 edge = Edge(self.vertices[parent], name)
                 if op is not None:
                     edge.rule = op.formula(op.variadic or name)
-                    edge.axes = summed_axes(op, edge.rule, parent.shape, node.shape)
+                    edge.axes = summed_axes(edge.rule, parent.shape, node.shape)
                 if self.lines is not None:
                     edge.line = self.lines.line_of(parent, gradient=True)
                 vertex.inputs.append(edge)

@@ -116,28 +116,32 @@ INSIDE void REAL_pool(const Pooling *p, const int sums, const REAL *x, REAL *y)
     }
 }
 
-/* Each g to the first of its window's largest elements; windows lie apart, or add up. */
+/* Each g to the first of its window's largest elements; windows lie apart, or add up. The strides
+ * of g and of the result. */
 INSIDE void REAL_pool_back(const Pooling *p, const int apart, const REAL *x, const REAL *y,
-                           const REAL *g, const isize *steps, REAL *out)
+                           const REAL *g, REAL *out, const isize *from, const isize *to)
 {
-    const isize along = p->stride[2] * p->x[4];
-    const isize last = p->kernel[0] * p->kernel[1] * p->kernel[2] - 1;
+    Pooling result = *p;
+    for (int k = 0; k < 5; k++)
+        result.x[k] = to[k];
+    const Pooling *q = &result;
+    const isize along = p->stride[2] * p->x[4], onto = p->stride[2] * to[4];
     ROWS_OF(p) {
-        const isize from = corner(p, n, c, i, j), at = windows(p, n, c, i, j);
-        const REAL *gs = g + n * steps[0] + c * steps[1] + i * steps[2] + j * steps[3];
+        const REAL *xs = x + corner(p, n, c, i, j), *ys = y + windows(p, n, c, i, j);
+        const REAL *gs = g + n * from[0] + c * from[1] + i * from[2] + j * from[3];
+        REAL *outs = out + corner(q, n, c, i, j);
         isize low[3], high[3];
         const int rows = window_bounds(p, 0, i, low, high);
         const int whole = window_bounds(p, 1, j, low + 1, high + 1) && rows && apart;
         const isize start = whole ? whole_from(p) : 0, end = whole ? whole_to(p) : 0;
         INDEPENDENT
         for (isize k = start; k < end; k++) {
-            const REAL largest = y[at + k * p->y[4]], one = 0 + gs[k * steps[4]];
-            REAL rest = one; /* 0 as soon as an element has got it */
+            const REAL largest = ys[k * p->y[4]];
+            REAL rest = gs[k * from[4]]; /* 0 as soon as an element has got it */
             ELEMENTS_OF(p) {
-                const isize place = from + k * along + element(p, t, u, v);
-                const REAL got = (x[place] == largest) | (x[place] != x[place]) ? rest : 0;
-                out[place] = got;
-                rest = (x[place] == largest) | (x[place] != x[place]) ? 0 : rest;
+                const REAL one = xs[k * along + element(p, t, u, v)];
+                outs[k * onto + element(q, t, u, v)] = ((one == largest) | (one != one)) ? rest : 0;
+                rest = ((one == largest) | (one != one)) ? 0 : rest;
             }
         }
         for (isize k = 0; k < p->out[2]; k++) {
@@ -146,15 +150,16 @@ INSIDE void REAL_pool_back(const Pooling *p, const int apart, const REAL *x, con
                 continue;
             }
             window_bounds(p, 2, k, low + 2, high + 2);
-            const REAL largest = y[at + k * p->y[4]];
-            isize place = -1;
-            for (isize t = low[0]; t < high[0] && place < 0; t++)
-                for (isize u = low[1]; u < high[1] && place < 0; u++)
-                    for (isize v = low[2]; v < high[2] && place < 0; v++) {
-                        const isize here = from + k * along + element(p, t, u, v);
-                        place = x[here] == largest || x[here] != x[here] ? here : place;
+            const REAL largest = ys[k * p->y[4]];
+            int met = 0;
+            for (isize t = low[0]; t < high[0]; t++)
+                for (isize u = low[1]; u < high[1]; u++)
+                    for (isize v = low[2]; v < high[2]; v++) {
+                        const REAL one = xs[k * along + element(p, t, u, v)];
+                        REAL *at = outs + k * onto + element(q, t, u, v);
+                        if (!met && (one == largest || one != one))
+                            *at = apart ? gs[k * from[4]] : *at + gs[k * from[4]], met = 1;
                     }
-            out[place] += gs[k * steps[4]];
         }
     }
 }

@@ -14,6 +14,7 @@ from ..ops.linalg import linear, matmul
 from ..ops.reduction import mean
 from ..ops.shape import reshape, swapaxes
 from ..tensor import Operand, Tensor, plain
+from ..tracing import as_array
 from .initializers import Initializer, Rng, normal, parameter, xavier_uniform
 from .linear import Linear
 from .module import Module
@@ -178,5 +179,5 @@ class MultiheadAttention(Module):
 
 def _added(mask: Any, dtype: Any) -> Any:
     """A mask as numbers to be added: -inf where it is True."""
-    array = np.asarray(plain(mask))
+    array = as_array(plain(mask))
     return where(array, -np.inf, 0.0).astype(dtype) if array.dtype == bool else mask

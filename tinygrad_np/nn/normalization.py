@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .. import distributed
 from ..ops import normalization
 from ..tensor import Array, Operand, Tensor
 from .module import Module
@@ -65,6 +66,9 @@ class _Running(Module):
 
 
 class _BatchNorm(_Running):
+    synchronized = False
+    """Whether ranks share the statistics: see ``tg.distributed.synchronize``."""
+
     def forward(self, x: Operand) -> Tensor:
         """Standardized over the batch while training, else by the running statistics."""
         self._check(x)
@@ -74,6 +78,11 @@ class _BatchNorm(_Running):
             self.num_batches_tracked += 1
             if momentum is None:  # the plain mean of all batches
                 momentum = 1 / int(self.num_batches_tracked)
+        if self.training and self.synchronized:
+            return distributed.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, momentum or 0.0,
+                self.eps,
+            )  # fmt: skip
         tracked = self.training or not batches
         return normalization.batch_norm(
             x,

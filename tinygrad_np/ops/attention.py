@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,14 @@ def masked_softmax(x: Value, mask: Any) -> Value:
     return like(powers / np.where(total == 0, 1, total), x)
 
 
+@lru_cache(maxsize=8)
+def _causal(queries: int, keys: int) -> Any:
+    """Query i sees keys 0..i. All layers share one array, also in drawings and derivations."""
+    mask = np.tri(queries, keys, dtype=bool)
+    mask.flags.writeable = False
+    return mask
+
+
 @composite(
     cases=[case(normal(2, 3, 4), normal(2, 5, 4)), case(normal(3, 2), normal(3, 2), None, True),
            case(normal(2, 3), normal(4, 3), booleans(2, 4), scale=0.5),
@@ -143,7 +152,7 @@ def attention_weights(
     if is_causal:
         if attn_mask is not None:
             raise ValueError("attention: give attn_mask or is_causal=True, not both")
-        attn_mask = np.tri(*scores.shape[-2:], dtype=bool)
+        attn_mask = _causal(*scores.shape[-2:])
     if attn_mask is None:
         return softmax(scores)
     mask: Any = tracing.as_array(plain(attn_mask))

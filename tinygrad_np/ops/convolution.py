@@ -44,10 +44,11 @@ def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, gr
     y = np.empty((len(x), len(weight), *out), dtype)
     windows = Windows(framed(x, pads, dtype), kernel, stride, dilation, out, runs=True)
     matrix = weight.astype(dtype).reshape(groups, len(weight) // groups, -1)
-    for block in windows.blocks():
-        columns = windows.columns(block).reshape(groups, matrix.shape[2], -1)
-        rows = np.matmul(matrix, columns).reshape(len(weight), columns.shape[2])
-        y[block] = windows.pixels(rows, len(y[block]))
+    for images, rows in windows.blocks():
+        columns = windows.columns(images, rows).reshape(groups, matrix.shape[2], -1)
+        found = np.matmul(matrix, columns).reshape(len(weight), columns.shape[2])
+        part = y[images, :, rows]
+        part[...] = windows.pixels(found, len(part), part.shape[2])
     return like(y, x)
 
 
@@ -63,12 +64,12 @@ def transpose_convolve(
     finite = bool(np.isfinite(weight).all())
     windows = Windows(x, kernel, stride, dilation, y.shape[2:], runs=finite)
     matrix = weight.astype(dtype).reshape(groups, len(weight) // groups, -1).swapaxes(1, 2)
-    for block in windows.blocks():
-        rows = windows.rows(y[block], dtype)
-        view: Any = windows.view[(slice(None),) * (1 + len(kernel)) + (block,)]
+    for images, rows in windows.blocks():
+        beside = windows.beside(y[images, :, rows], dtype)
+        view: Any = windows.part(images, rows)
         columns = windows.matrix(view.shape, dtype)
-        each = columns.reshape(groups, matrix.shape[1], rows.shape[1])
-        np.matmul(matrix, rows.reshape(groups, matrix.shape[2], -1), out=each)
+        each = columns.reshape(groups, matrix.shape[1], beside.shape[1])
+        np.matmul(matrix, beside.reshape(groups, matrix.shape[2], -1), out=each)
         for place in product(*map(range, kernel)):
             view[(slice(None), *place)] += columns[(slice(None), *place)]
     return like(x[inside(size, pads)], y)
@@ -94,10 +95,10 @@ def _correlated(
     windows = Windows(x, kernel, stride, dilation, y.shape[2:], runs)
     inputs = x.shape[1] // groups
     total = np.zeros((groups, channels // groups, inputs * math.prod(kernel)), x.dtype)
-    for block in windows.blocks():
-        rows = windows.rows(y[block], x.dtype)
-        columns = windows.columns(block).reshape(groups, total.shape[2], -1)
-        total += np.matmul(rows.reshape(groups, channels // groups, -1), columns.swapaxes(1, 2))
+    for images, rows in windows.blocks():
+        beside = windows.beside(y[images, :, rows], x.dtype)
+        columns = windows.columns(images, rows).reshape(groups, total.shape[2], -1)
+        total += np.matmul(beside.reshape(groups, channels // groups, -1), columns.swapaxes(1, 2))
     return total.reshape(channels, inputs, *kernel)
 
 

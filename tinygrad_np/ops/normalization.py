@@ -58,9 +58,7 @@ def standardize(x: Value, axis: Axis = -1, eps: float = 1e-5) -> Value:
     return like(centered * scale, given), like(scale, given)
 
 
-def _affine(
-    x: Tensor, weight: Operand | None, bias: Operand | None, shape: Sequence[int]
-) -> Tensor:
+def affine(x: Tensor, weight: Operand | None, bias: Operand | None, shape: Sequence[int]) -> Tensor:
     """x weight + bias, both in a shape that broadcasts to x's."""
     if weight is not None:
         x = multiply(x, weight if np.shape(weight) == tuple(shape) else reshape(weight, shape))
@@ -78,7 +76,7 @@ def _check_features(name: str, x: Any, count: int, **arrays: Any) -> None:
             )
 
 
-def _follow(running: Any, batch: Any, momentum: float) -> None:
+def follow(running: Any, batch: Any, momentum: float) -> None:
     """Move running statistics, in place, towards those of the batch."""
     running *= 1 - momentum
     running += (momentum * batch).astype(running.dtype)
@@ -138,7 +136,7 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: running_mean and running_var are needed unless training")
-        return _affine(_fixed(x, running_mean, running_var, shape, eps), weight, bias, shape)
+        return affine(_fixed(x, running_mean, running_var, shape, eps), weight, bias, shape)
     axes = (0, *range(2, x.ndim))
     if math.prod(x.shape) == count:
         raise ValueError(
@@ -148,10 +146,10 @@ def batch_norm(
     if running_mean is not None or running_var is not None:
         average, variance, _ = _statistics(plain(x), axes)
         if running_mean is not None:
-            _follow(plain(running_mean), average, momentum)
+            follow(plain(running_mean), average, momentum)
         if running_var is not None:
-            _follow(plain(running_var), variance, momentum)
-    return _affine(standardize(x, axes, eps), weight, bias, shape)
+            follow(plain(running_var), variance, momentum)
+    return affine(standardize(x, axes, eps), weight, bias, shape)
 
 
 def _normalized(name: str, x: Any, normalized_shape: Any, **arrays: Any) -> tuple[int, ...]:
@@ -183,7 +181,7 @@ def layer_norm(
     [[-1.0, 1.0]]
     """
     axes = _normalized("layer_norm", x, normalized_shape, weight=weight, bias=bias)
-    return _affine(standardize(x, axes, eps), weight, bias, np.shape(x)[-len(axes) :])
+    return affine(standardize(x, axes, eps), weight, bias, np.shape(x)[-len(axes) :])
 
 
 @composite(
@@ -213,7 +211,7 @@ def group_norm(
     if shape[0] * inside == 1:
         raise ValueError(f"group_norm: one element has no variance; x has shape {shape}")
     y = reshape(standardize(reshape(x, (shape[0], num_groups, inside)), -1, eps), shape)
-    return _affine(y, weight, bias, (1, shape[1], *(1,) * (len(shape) - 2)))
+    return affine(y, weight, bias, (1, shape[1], *(1,) * (len(shape) - 2)))
 
 
 @composite(
@@ -246,7 +244,7 @@ def instance_norm(
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise ValueError("instance_norm: without use_input_stats running ones are needed")
-        return _affine(_fixed(x, running_mean, running_var, shape, eps), weight, bias, shape)
+        return affine(_fixed(x, running_mean, running_var, shape, eps), weight, bias, shape)
     if math.prod(x.shape[2:]) == 1:
         raise ValueError(
             f"instance_norm: more than one element for each feature is needed, but x has shape "
@@ -255,10 +253,10 @@ def instance_norm(
     if running_mean is not None or running_var is not None:
         average, variance, _ = _statistics(plain(x), axes)
         if running_mean is not None:
-            _follow(plain(running_mean), average.mean(axis=0), momentum)
+            follow(plain(running_mean), average.mean(axis=0), momentum)
         if running_var is not None:
-            _follow(plain(running_var), variance.mean(axis=0), momentum)
-    return _affine(standardize(x, axes, eps), weight, bias, shape)
+            follow(plain(running_var), variance.mean(axis=0), momentum)
+    return affine(standardize(x, axes, eps), weight, bias, shape)
 
 
 @composite(
@@ -283,7 +281,7 @@ def rms_norm(
     eps = float(np.finfo(given).eps) if eps is None else eps
     y = divide(x, sqrt(add(mean(square(x), axes, keepdims=True), eps)))
     y = y.astype(given) if y.dtype != given else y
-    return _affine(y, weight, None, np.shape(x)[-len(axes) :])
+    return affine(y, weight, None, np.shape(x)[-len(axes) :])
 
 
 @composite(

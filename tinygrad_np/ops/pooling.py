@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import case, distinct, normal
+from ..cases import case, distinct, integers, normal
 from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..source import said
@@ -89,9 +89,9 @@ def largest(
 
 
 @pure
-def places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Any:
-    """Where in x, flattened, the largest element of each window lies, the first of several."""
-    size, counts = x.shape[2:], out.shape[2:]
+def numbers(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Any:
+    """Which of a window's elements is the largest, the first of several."""
+    counts = out.shape[2:]
     inside = None
     if any(padding) and np.isneginf(out).any():  # -inf may be an element, or of the frame
         inside = _framed(np.ones(x.shape, bool), kernel, stride, padding, dilation, counts, False)
@@ -99,11 +99,7 @@ def places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilat
     unknown = bool(np.isnan(out).any())
     missed = np.ones(out.shape, bool)
     number = np.zeros(out.shape, np.int8 if math.prod(kernel) < 128 else np.int64)
-    for place in [*product(*map(range, kernel))][:-1]:
-        index = (slice(None), slice(None), *[
-            slice(j * d, j * d + (n - 1) * s + 1, s)
-            for j, d, s, n in zip(place, dilation, stride, counts, strict=True)
-        ])  # fmt: skip
+    for index in _elements(kernel, stride, dilation, counts)[:-1]:
         element = framed[index]
         differs = element != out
         if inside is not None:
@@ -112,16 +108,80 @@ def places(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilat
             differs &= ~np.isnan(element)
         missed &= differs
         number += missed
-    steps = [math.prod(size[i + 1 :]) for i in range(len(size))]
+    return number
+
+
+def _elements(kernel: Shape, stride: Shape, dilation: Shape, counts: Shape) -> list[Any]:
+    """For each element of a window, the index of all windows' ones."""
+    return [
+        (slice(None), slice(None), *[
+            slice(j * d, j * d + (n - 1) * s + 1, s)
+            for j, d, s, n in zip(place, dilation, stride, counts, strict=True)
+        ])
+        for place in product(*map(range, kernel))
+    ]  # fmt: skip
+
+
+def _places(
+    number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> Any:
+    """Where in images, flattened, the element of each window lies that has this number."""
+    images, channels, *counts = number.shape
     # The place in x is that of the window's corner plus that of the element in the window.
-    corner = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * len(size))
+    corner = np.arange(images * channels).reshape(images, channels, *[1] * len(size))
     corner = corner * math.prod(size)
     within = np.zeros((), int)
-    for i, step in enumerate(steps):
+    for i in range(len(size)):
+        step = math.prod(size[i + 1 :])
         along = (np.arange(counts[i]) * stride[i] - padding[i]) * step
-        corner = corner + along.reshape(-1, *[1] * (len(steps) - 1 - i))
+        corner = corner + along.reshape(-1, *[1] * (len(size) - 1 - i))
         within = within[..., None] + np.arange(kernel[i]) * dilation[i] * step
-    return corner + within.reshape(-1)[number]
+    return corner + np.take(within.reshape(-1), number)
+
+
+@pure
+def placed(
+    g: Any, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> Any:
+    """Zeros, to which each g is added at the element of its window that has this number."""
+    shape = (*g.shape[:2], *size)
+    sides = zip(kernel, stride, dilation, strict=True)
+    apart = all(d * (k - 1) < s for k, s, d in sides) and not any(padding)
+    if not apart or g.dtype.char not in "efd":
+        out = np.zeros(math.prod(shape), wide(g).dtype)
+        at = _places(number, size, kernel, stride, padding, dilation)
+        np.add.at(out, at.reshape(-1), wide(g).reshape(-1))
+        return like(out.reshape(shape), g)
+    out = np.zeros(shape, g.dtype)
+    unsigned = f"u{g.itemsize}"  # the bits times 0 are 0, what g may be
+    for i, index in enumerate(_elements(kernel, stride, dilation, number.shape[2:])):
+        np.multiply(g.view(unsigned), number == i, out=out.view(unsigned)[index])
+    return out
+
+
+@op(
+    cases=[
+        case(normal(2, 2, 2), integers(2, 2, 2, 2), (5,), (2,), (2,), (0,), (1,)),
+        case(
+            normal(2, 1, 3, 2), integers(6, 2, 1, 3, 2), (5, 5), (2, 3), (1, 2), (0, 0), (2, 1),
+        ),
+        case(
+            normal(1, 1, 2, 2), integers(2, 1, 1, 2, 2), (3, 4), (1, 2), (2, 2), (0, 0), (1, 1),
+        ),
+    ],
+    g=lambda g, number, size, kernel, stride, padding, dilation: OPS["getitem"](
+        g.reshape(-1), _places(number, size, kernel, stride, padding, dilation)
+    ),
+)  # fmt: skip
+def window_place(
+    g: Value, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
+    dilation: Shape,
+) -> Value:  # fmt: skip
+    """Each g (N, C, ...) at the element of its window that ``number`` says, in zeros of ``size``.
+
+    Gradient: g at these places.
+    """
+    return placed(g, number, size, kernel, stride, padding, dilation)
 
 
 def _max_pool_x(
@@ -130,9 +190,8 @@ def _max_pool_x(
 ) -> Any:  # fmt: skip
     """g at the largest of its window"""
     # ceil_mode is read so that the graph keeps it: a derivation calls the op again.
-    at = places(plain(x), plain(out), kernel, stride, padding, dilation)
-    size = math.prod(x.shape)
-    return OPS["scatter"](g.reshape(-1), at.reshape(-1), (size,)).reshape(x.shape)
+    number = numbers(plain(x), plain(out), kernel, stride, padding, dilation)
+    return OPS["window_place"](g, number, x.shape[2:], kernel, stride, padding, dilation)
 
 
 @op(

@@ -84,7 +84,10 @@ def _length(out: Shape, row: Sequence[int]) -> int:
 
 
 class Windows:
-    """The windows of a padded array (N, C, ...), and how outputs lie beside them in memory."""
+    """The windows of a padded array (N, C, ...), and how outputs lie beside them in memory.
+
+    They are taken in blocks: some images, or of a large image some rows of outputs.
+    """
 
     def __init__(
         self, x: Any, kernel: Shape, stride: Shape, dilation: Shape, out: Shape, runs: bool
@@ -95,9 +98,8 @@ class Windows:
         if not runs or any(s != 1 for s in stride) or _length(out, row) > 2 * math.prod(out):
             runs, row = False, list(out[1:])
         self.steps = [math.prod(row[i:]) for i in range(len(out))]  # from output to output
-        self.length = _length(out, row)
-        self.kernel, self.out = kernel, out
-        along: Sequence[int] = (self.length,) if runs else out
+        self.kernel, self.out, self.runs = kernel, out, runs
+        along: Sequence[int] = (_length(out, row),) if runs else out
         apart = (
             x.strides[-1:] if runs else [s * step for s, step in zip(stride, steps, strict=True)]
         )
@@ -105,21 +107,37 @@ class Windows:
         self.view: Any = as_strided(
             x, (channels, *kernel, count, *along), (x.strides[1], *taps, x.strides[0], *apart)
         )
-        image = channels * math.prod(kernel) * self.length * x.itemsize
-        self.block = max(1, min(count, BLOCK // max(1, image)))
+        output = channels * math.prod(kernel) * x.itemsize
+        self.images = min(count, BLOCK // max(1, output * self.length(out[0])))
+        self.rows = out[0] if self.images else max(1, BLOCK // max(1, output * self.steps[0]))
+        self.images = max(1, self.images)
         self.count = count
 
-    def blocks(self) -> Iterator[slice]:
-        """The images, a block at a time."""
-        return (slice(i, i + self.block) for i in range(0, self.count, self.block))
+    def length(self, rows: int) -> int:
+        """From the first output to the last, of some rows."""
+        counts = (rows, *self.out[1:])
+        return 1 + int(sum((n - 1) * step for n, step in zip(counts, self.steps, strict=True)))
 
-    def columns(self, block: slice) -> Any:
-        """The windows of some images as (C, kernel, images, outputs)."""
-        view = self.view[(slice(None),) * (1 + len(self.kernel)) + (block,)]
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Images, and rows of outputs."""
+        for i in range(0, self.count, self.images):
+            images = slice(i, min(i + self.images, self.count))
+            for row in range(0, self.out[0], self.rows):
+                yield images, slice(row, min(row + self.rows, self.out[0]))
+
+    def part(self, images: slice, rows: slice) -> Any:
+        """The view (C, *kernel, images, outputs) of a block's windows."""
+        if self.runs:
+            start = rows.start * self.steps[0]
+            rows = slice(start, start + self.length(rows.stop - rows.start))
+        return self.view[(slice(None),) * (1 + len(self.kernel)) + (images, rows)]
+
+    def columns(self, images: slice, rows: slice) -> Any:
+        """The windows of a block as (C, kernel, images · outputs)."""
+        view = self.part(images, rows)
         columns = self.matrix(view.shape, view.dtype)
         columns[...] = view
-        images = view.shape[1 + len(self.kernel)]
-        return columns.reshape(view.shape[0], math.prod(self.kernel), images * self.length)
+        return columns.reshape(view.shape[0], math.prod(self.kernel), -1)
 
     def matrix(self, shape: Shape, dtype: Any) -> Any:
         """An array for the columns of one block, the same at each call while they are small."""
@@ -128,17 +146,21 @@ class Windows:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, _scratch.memory(size))
 
-    def rows(self, y: Any, dtype: Any) -> Any:
-        """Outputs (images, channels, *out) as rows (channels, images · length), 0 in between."""
-        rows = np.zeros((y.shape[1], len(y) * self.length), dtype)
-        self.pixels(rows, len(y))[...] = y
+    def beside(self, y: Any, dtype: Any) -> Any:
+        """Outputs (images, channels, ...) of a block in rows (channels, images · length).
+
+        In between are zeros.
+        """
+        rows = np.zeros((y.shape[1], len(y) * self.length(y.shape[2])), dtype)
+        self.pixels(rows, len(y), y.shape[2])[...] = y
         return rows
 
-    def pixels(self, rows: Any, images: int) -> Any:
-        """Rows (channels, images · length) of outputs, as (images, channels, *out)."""
-        step = rows.itemsize
-        strides = [step * n for n in (self.length, images * self.length, *self.steps)]
-        return np.ndarray((images, rows.shape[0], *self.out), rows.dtype, rows, 0, strides)
+    def pixels(self, matrix: Any, images: int, rows: int) -> Any:
+        """A matrix (channels, images · length) of a block's outputs, as (images, channels, ...)."""
+        length, step = self.length(rows), matrix.itemsize
+        strides = [step * n for n in (length, images * length, *self.steps)]
+        shape = (images, matrix.shape[0], rows, *self.out[1:])
+        return np.ndarray(shape, matrix.dtype, matrix, 0, strides)
 
 
 def framed(x: Any, pads: Pads, dtype: Any) -> Any:

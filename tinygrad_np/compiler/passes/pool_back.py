@@ -1,32 +1,28 @@
-"""Max pooling's way back as one call: without the places of the largest elements."""
+"""Max pooling's way back as one call: what finds the largest elements, and what adds there."""
 
 from typing import Any
 
-import numpy as np
-
-from ...ops import indexing, pooling
-from ..program import Program, Value
+from ...ops import pooling
+from ..program import Program
 from .use_def import UseDef
 
-_SCATTERED: Any = indexing.scattered.__wrapped__  # type: ignore[attr-defined]
-_PLACES: Any = pooling.places.__wrapped__  # type: ignore[attr-defined]
+_NUMBERS: Any = pooling.numbers.__wrapped__  # type: ignore[attr-defined]
+_PLACED: Any = pooling.placed.__wrapped__  # type: ignore[attr-defined]
 
 
-def pool_back(g: Any, shape: Any, *args: Any) -> Any:
-    """Zeros of a shape, to which each g is added at its window's largest element."""
-    return _SCATTERED(g, _PLACES(*args).reshape(-1), shape)
+def pool_back(g: Any, x: Any, out: Any, *sizes: Any) -> Any:
+    """Zeros, to which each g is added at its window's largest element."""
+    return _PLACED(g, _NUMBERS(x, out, *sizes), x.shape[2:], *sizes)
 
 
 def run(program: Program) -> None:
-    """Join what finds the places and what adds there; the bits stay."""
+    """Join the two; the bits stay."""
     use_def = UseDef(program)
     for call in program.calls:
-        if call.function is not _SCATTERED:
-            continue
-        g, index, shape = call.args
-        flat = use_def.producer(index) if isinstance(index, Value) else None
-        if flat is None or flat.function is not np.ndarray.reshape or flat.args[1:] != (-1,):
-            continue
-        found = use_def.producer(flat.args[0])
-        if found is not None and found.function is _PLACES and g.dtype == found.args[0].dtype:
-            call.function, call.args = pool_back, (g, shape, *found.args)
+        if call.function is _PLACED:
+            g, number, size, *sizes = call.args
+            found = use_def.producer(number)
+            if found is None or found.function is not _NUMBERS or found.args[2:] != (*sizes,):
+                continue
+            if found.args[0].shape[2:] == size:
+                call.function, call.args = pool_back, (g, *found.args)

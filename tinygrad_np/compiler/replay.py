@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from ..changes import memory_of, writing
 from ..graph import Node
 from ..random import default_generator
 from ..tensor import Tensor, wrap
-from .numpy_executor import GENERATED
+from .native_executor import NativeExecutor
+from .numpy_executor import GENERATED, NumpyExecutor
 from .places import Condition, Holder, same, same_items
 from .program import Call, Value, expression, values_in
 from .trace import Kept, Trace
@@ -31,33 +32,17 @@ CLASH: Any = object()
 _NO_ARRAY: Any = object()
 
 
-class Executor(Protocol):
-    """What runs a program."""
-
-    def run(self, arrays: tuple[Any, ...], numbers: tuple[float, ...]) -> list[Any]:
-        """The outputs, each in an array of its own, once the updates are made."""
-        ...
-
-    def source(self) -> str:
-        """The generated code."""
-        ...
-
-    def __str__(self) -> str: ...
+Executor = NativeExecutor | NumpyExecutor
+"""What runs a program: ``run(arrays, numbers)`` gives the outputs, once the updates are made."""
 
 
-class Plan:
-    """A trace and its executor.
+def replay(trace: Trace, executor: Executor) -> Any:
+    """The function that replays a trace.
 
-    ``call(args, kwargs)`` is the result, or MISS, or CLASH; with ``True`` after these it only says
-    whether the conditions hold.
+    ``replay(args, kwargs)`` is the result, or MISS, or CLASH; with ``True`` after these it only
+    says whether the conditions hold.
     """
-
-    def __init__(self, trace: Trace, executor: Executor) -> None:
-        self.trace, self.executor = trace, executor
-        self.call = _Code(trace, executor).compiled()
-
-    def __str__(self) -> str:
-        return str(self.executor)
+    return _Code(trace, executor).compiled()
 
 
 class Bound:
@@ -136,7 +121,7 @@ class _Code:
         self.trace, self.bound = trace, Bound(trace)
         self.places = list(trace.places.items())
         self.origin: dict[int, Step | Call] = {}  # which line came of what
-        explain = functools.partial(_explain, self.origin, getattr(executor, "origin", {}))
+        explain = functools.partial(_explain, self.origin, executor.origin)
         self.names: dict[str, Any] = {
             "MISS": MISS, "CLASH": CLASH, "bound": self.bound, "last": self.bound.last,
             "kept": kept, "wrap": wrap, "same": same, "same_items": same_items,

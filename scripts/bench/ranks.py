@@ -1,0 +1,185 @@
+"""Training in many processes: measured on this machine, predicted for a cluster.
+
+``python -m scripts.bench.ranks SECONDS`` is what each rank runs; rank 0 prints what it measured.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinygrad_np as tg
+from tinygrad_np import distributed
+
+from .report import Section, table
+from .rounds import BenchmarkError, Plan, ratio
+from .workloads import WORKLOADS, make_problem
+
+WORKLOAD = WORKLOADS["W4"]
+NODES = (8, 64)
+"""Numbers of ranks for which a time is predicted, one rank a node."""
+NETWORKS = {"this machine's memory": None, "10 Gbit/s Ethernet": (30e-6, 1.1e9),
+            "100 Gbit/s InfiniBand": (3e-6, 11e9)}  # fmt: skip
+"""Latency in seconds and bandwidth in bytes a second; None: as measured, the others assumed."""
+
+
+def launch(ranks: int, *command: str) -> tuple[list[str], dict[str, str]]:
+    """What starts a command in so many ranks, with one BLAS thread each, and its environment."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec") or "mpiexec"
+    environment = {
+        **os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+        # Open MPI's: more ranks than cores, and by root, as in a container.
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }  # fmt: skip
+    return [mpiexec, "-n", str(ranks), sys.executable, *command], environment
+
+
+def section(plan: Plan) -> Section:
+    """W4 in 1 to N ranks, one for each core, and what follows for more of them."""
+    title = "Many machines"
+    try:
+        import mpi4py  # noqa: F401
+    except ImportError:
+        return Section(title, ["Not measured: it needs `pip install -e '.[mpi]'`."], {})
+    cores = tg.show_config(mode="dicts")["processor"]["cores"]
+    counts = range(1, cores + 1)
+    rounds = [[_measure(ranks, plan.seconds) for ranks in counts] for _ in range(plan.rounds)]
+    rows = []
+    one = [found[0]["step"] for found in rounds]
+    for i, ranks in enumerate(counts):
+        each = [found[i]["step"] for found in rounds]
+        efficiency = ratio(one, [ranks * seconds for seconds in each])
+        rows.append([str(ranks), f"{1e3 * float(np.median(each)):.1f} ms", str(efficiency)])
+    text = [
+        f"Workload {WORKLOAD.name} ({WORKLOAD.title}), float32, compiled, one batch shared by the "
+        "ranks on this machine, one BLAS thread each. Efficiency: the time of one rank, divided by "
+        f"ranks × time. Medians, and in brackets the quartiles, of {plan.rounds} rounds.",
+        "", *table(["ranks", "time of a step", "efficiency"], rows),
+    ]  # fmt: skip
+    if cores > 1:
+        pair = {key: _median(rounds, 1, key) for key in ("bytes", "short", "long")}
+        parts = {p: _median(rounds, 0, f"part {p}") for p in (1, *NODES)}
+        text += _predicted(pair, parts)
+    return Section(title, text, rounds)
+
+
+def _median(rounds: list[Any], i: int, key: str) -> float:
+    return float(np.median([found[i][key] for found in rounds]))
+
+
+def _measure(ranks: int, seconds: float) -> Any:
+    command, environment = launch(ranks, "-m", "scripts.bench.ranks", str(seconds))
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"{ranks} ranks: {done.stderr.strip() or done.stdout.strip()}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def exchange_seconds(ranks: int, nbytes: float, latency: float, bandwidth: float) -> float:
+    """The time of an Allreduce by halves, with the short one before it.
+
+    Three times log2(ranks) messages wait for the latency; each rank sends and receives 2 (ranks -
+    1) / ranks of the bytes. (Thakur, Rabenseifner, Gropp 2005.)
+    """
+    return 3 * math.log2(ranks) * latency + 2 * (ranks - 1) / ranks * nbytes / bandwidth
+
+
+def _predicted(found: dict[str, float], parts: dict[int, float]) -> list[str]:
+    """Times of a step for more nodes: ``parts`` are those of a rank for its part of a batch."""
+    nbytes = found["bytes"]
+    measured = found["short"], nbytes / (found["long"] - found["short"])
+    rows = []
+    for (network, given), ranks in itertools.product(NETWORKS.items(), NODES):
+        exchange = exchange_seconds(ranks, nbytes, *(given or measured))
+        same, grown = parts[ranks], parts[1]
+        rows.append([
+            network, str(ranks), f"{1e3 * exchange:.1f} ms",
+            f"{1e3 * (same + exchange):.1f} ms", f"{grown / (same + exchange) / ranks:.2f}",
+            f"{1e3 * (grown + exchange):.1f} ms", f"{grown / (grown + exchange):.2f}",
+        ])  # fmt: skip
+    batch = WORKLOAD.settings["batch"]
+    return [
+        "",
+        f"Two ranks of this machine sum 8 bytes in {1e6 * found['short']:.1f} µs and the "
+        f"{nbytes / 1e6:.1f} MB of gradients in {1e3 * found['long']:.2f} ms: a latency of "
+        f"{1e6 * measured[0]:.1f} µs, a bandwidth of {measured[1] / 1e9:.1f} GB/s.",
+        "",
+        "**Predictions, not measurements**: a step takes what one rank was measured to take for "
+        "its part of the batch, and 3 log2(P) latencies and 2 (P - 1) / P of the gradients' bytes "
+        "for the exchange among P nodes of one rank each. The networks' figures are assumed.",
+        "",
+        *table(["network", "nodes", "exchange", f"batch {batch} in all", "efficiency",
+                f"batch {batch} each", "efficiency"], rows),
+    ]  # fmt: skip
+
+
+# What each rank runs
+
+
+def main(seconds: float) -> None:
+    """Measure, and print the medians as JSON on rank 0."""
+    distributed.init(required=True)
+    problem = make_problem(WORKLOAD, "float32")
+    found: dict[str, float] = {"step": _step_seconds(problem, seconds, 1)}
+    gradients = np.zeros(sum(array.size for array in problem.parameters), np.float32)
+    found["bytes"] = gradients.nbytes
+    for name, array in (("short", gradients[:2]), ("long", gradients)):
+        found[name] = _timed(functools.partial(distributed.all_reduce, array), seconds)
+    with distributed.alone():
+        found |= {f"part {p}": _step_seconds(problem, seconds, p) for p in (1, *NODES)}
+    if distributed.rank() == 0:
+        print(json.dumps(found))
+
+
+def _timed(function: Callable[[], Any], seconds: float) -> float:
+    """The median time of a call, of as many as fit into the seconds: the same on all ranks."""
+    function()
+    start = time.perf_counter()
+    function()
+    once = float(distributed.all_reduce(time.perf_counter() - start, "max"))
+    times = []
+    for _ in range(max(5, round(seconds / once))):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _step_seconds(problem: Any, seconds: float, parts: int) -> float:
+    """The time of one update of this rank's part of a batch, or of a smaller one alone."""
+    parameters = [tg.Tensor(array, True) for array in problem.copies()]
+    optimizer = tg.optim.SGD(parameters, problem.workload.rate)
+
+    @tg.compile
+    def step(x: Any, t: Any) -> tg.Tensor:
+        for i in range(0, len(parameters) - 2, 2):
+            x = tg.relu(x @ parameters[i] + parameters[i + 1])
+        loss = tg.softmax_cross_entropy(x @ parameters[-2] + parameters[-1], t)
+        loss.backward()
+        distributed.average_gradients(parameters)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    rows = problem.workload.batch // parts
+    x, t = problem.batches[0]
+    mine = distributed.share(x[:rows], t[:rows])
+    return _timed(lambda: step(*mine), seconds)
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

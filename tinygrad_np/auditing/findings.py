@@ -1,0 +1,159 @@
+"""What the search found, in words: verdicts on the gradients, and the mistakes with evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..gradient_check import GradcheckReport
+from ..graph import Node
+from ..tensor import Array
+from .mistakes import Mistake
+from .problem import Mistakes, Problem
+from .report import AuditReport, Diagnosis, Verdict
+from .search import Search
+from .trace import Trace
+
+TINY = 1e-50
+"""Differences from the numerical derivative below this are none."""
+HARMLESS = 1e-3
+"""An epsilon that changes a gradient by less than this is none, but a note."""
+
+
+def report_on(
+    trace: Trace,
+    given: Mapping[str, Array],
+    rtol: Mapping[Node, float],
+    numerical: GradcheckReport,
+    own_line: Callable[[], str],
+) -> AuditReport:
+    """The verdicts on the gradients, by name, and the mistakes that explain them."""
+    faults = {
+        name: fault
+        for name, array in given.items()
+        if (fault := _doubtful(trace, name, numerical) or _not_finite(trace, name, array))
+    }
+    sound = {trace.targets[name]: array for name, array in given.items() if name not in faults}
+    problem = Problem(trace, sound, rtol)
+    search = Search(problem)
+    state, notes = search.run(), list(problem.notes)
+    shown = {
+        name: search.explanation(state, node)
+        for name, node in trace.targets.items()
+        if node in problem.targets
+    }
+    for name, mistakes in shown.items():
+        if mistakes and all(m.key == "epsilon" for m in mistakes):
+            node = trace.targets[name]
+            apart = _apart(problem, node, problem.true[node])[0]
+            if apart <= HARMLESS:
+                shown[name] = ()
+                notes.append(
+                    f"{name}: {mistakes[0].words} of the derivation, which changes it by "
+                    f"{apart:.1e} of its largest element: right but for that "
+                    f"(rtol={10 * apart:.0e} allows it)"
+                )
+    made = dict.fromkeys([mistake for mistakes in shown.values() for mistake in mistakes])
+    limited = [mistake for mistake in made if mistake not in state.joint]
+    found = [
+        *faults.values(),
+        *[_diagnosis(problem, shown, m, m in limited, search.also.get(m, ())) for m in made],
+    ]
+    verdicts = tuple([_verdict(problem, name, found) for name in trace.targets if name in given])
+    line = own_line() if found else ""
+    return AuditReport(verdicts, tuple(found), numerical, tuple(notes), line)
+
+
+def _doubtful(trace: Trace, name: str, numerical: GradcheckReport) -> Diagnosis | None:
+    """Autograd's own gradient, where the numerical derivative is another."""
+    # On a kink of f, or where they do not settle, differences say nothing; the notes tell.
+    excused = [n for n in numerical.notes if "a kink" in n or "do not settle" in n]
+    for c in numerical.comparisons:
+        kink = any(note.startswith(f"{name} along") for note in excused)
+        if c.input == name and not c.passed and not kink and c.absolute > TINY:
+            words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
+            evidence = f"along a random direction {c.autograd:.10g}, {c.numerical:.10g}"
+            return _fault(trace, "autograd", name, words, evidence)
+    return None
+
+
+def _not_finite(trace: Trace, name: str, array: Array) -> Diagnosis | None:
+    if (bad := ~np.isfinite(array)).any():
+        words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
+        evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
+        return _fault(trace, "nan", name, words, evidence)
+    return None
+
+
+def _fault(trace: Trace, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
+    rule = trace.rule_words(trace.targets[name], None)
+    return Diagnosis(kind, name, f"the gradient of {name} {words}", rule, evidence, (name,))
+
+
+def _diagnosis(
+    problem: Problem,
+    shown: Mapping[str, Mistakes],
+    mistake: Mistake,
+    limited: bool,
+    also: tuple[Mistake, ...],
+) -> Diagnosis:
+    """A mistake, with the evidence: what the gradients are with it, and without it."""
+    trace, after, before = problem.trace, 0.0, 0.0
+    names = tuple([name for name, mistakes in shown.items() if mistake in mistakes])
+    for name in names:
+        node = trace.targets[name]
+        if node in problem.given:
+            rest = tuple([m for m in shown[name] if m is not mistake])
+            pair = [problem.gradients(made) for made in (shown[name], rest)]
+            size = [_apart(problem, node, g[node])[0] if g else np.inf for g in pair]
+            after, before = max(after, size[0]), max(before, size[1])
+    who = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    words, evidence = mistake.words, f"{who}: off by {before:.1e} of the largest element"
+    if mistake.kind not in ("elements", "unknown"):
+        evidence = f"with this mistake {who} come{'s' * (len(names) < 2)} out as given (off by "
+        evidence += f"{after:.0e}); without it, off by {before:.1e}"
+    if not mistake.changes:
+        evidence = f"a gradient of {who} made so has exactly this shape and these values"
+    if limited and mistake.changes:
+        alone = problem.gradients((mistake,))
+        others = [n for n in problem.given if n not in [trace.targets[name] for name in names]]
+        if alone and any(not np.allclose(alone[n], problem.true[n], 1e-6, 1e-12) for n in others):
+            words += f", in the gradient of {who} alone"
+    different = {  # one of each kind, if it is not much harder to believe
+        m.kind: m.words
+        for m in also[::-1]
+        if m.kind != mistake.kind and m.cost < mistake.cost + 0.25
+    }
+    node, slot = mistake.at
+    return Diagnosis(
+        mistake.kind,
+        trace.labels[node],
+        words,
+        trace.rule_words(node, slot),
+        evidence,
+        names,
+        trace.line(node),
+        tuple(different.values())[::-1][:2],
+    )
+
+
+def _apart(problem: Problem, node: Node, other: Array) -> tuple[float, Array]:
+    """How far a gradient is from another: against the true one's largest, and each element."""
+    apart = np.abs(problem.given[node] - other)
+    largest = max(float(np.abs(problem.true[node]).max()), np.finfo(float).tiny)
+    return float(apart.max()) / largest, apart
+
+
+def _verdict(problem: Problem, name: str, found: list[Diagnosis]) -> Verdict:
+    node = problem.trace.targets[name]
+    mistakes, true = tuple([d for d in found if name in d.explains]), problem.true[node]
+    if node not in problem.given:
+        return Verdict(name, true.shape, False, np.inf, np.inf, (), np.nan, np.nan, mistakes)
+    relative, apart = _apart(problem, node, true)
+    at = tuple([int(i) for i in np.unravel_index(int(apart.argmax()), true.shape)])
+    given = float(problem.given[node][at])
+    return Verdict(
+        name, true.shape, not mistakes, float(apart[at]), relative, at, given, float(true[at]),
+        mistakes,
+    )  # fmt: skip
