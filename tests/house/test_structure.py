@@ -233,15 +233,8 @@ def test_every_public_name_is_documented() -> None:
 
 
 THEIRS = {
-    "_NoValue",
-    "_bit_generator",
-    "_core",
-    "_getframe",
-    "_inst",
-    "_rand",
-    "_replace",
-    "_asdict",
-}
+    "_NoValue", "_asdict", "_bit_generator", "_core", "_getframe", "_inst", "_rand", "_replace",
+}  # fmt: skip
 """Underscored names of Python's and NumPy's that have no other name."""
 
 
