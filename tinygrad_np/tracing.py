@@ -26,7 +26,7 @@ class Traced:
     __slots__ = ()
 
 
-class Tracer(Protocol):
+class Listener(Protocol):
     """Who listens. ``call`` is for pure functions; the others are for the functions below."""
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
@@ -35,7 +35,7 @@ class Tracer(Protocol):
     def check(self, function: Callable[..., None], *arrays: Any) -> None: ...
 
 
-active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+active: ContextVar[Listener | None] = ContextVar("tracer", default=None)
 again: ContextVar[bool] = ContextVar("again", default=False)
 """Set while calls are made a second time, for NumPy's warnings alone."""
 

@@ -279,3 +279,13 @@ def test_every_file_can_be_imported_by_its_dotted_name() -> None:
             importlib.import_module(".".join((NAME, *names)))
             here = getattr(here, name)
         assert isinstance(here, ModuleType), f"{'.'.join(names)} is hidden by {here!r}"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A name means one thing in the whole package."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

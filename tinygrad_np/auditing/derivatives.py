@@ -11,7 +11,7 @@ import numpy as np
 from ..definition import OPS
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip
-from .trace import Trace, parent_of
+from .trace import BackwardTrace, parent_of
 from .units import Unit, units
 
 FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
@@ -45,7 +45,7 @@ OTHER = 0.2
 """How much harder it is to believe in another function's derivative; never without the gradient."""
 
 
-def mistakes(trace: Trace) -> Iterator[Mistake]:
+def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
     """Mistakes in the derivatives of a graph's functions."""
     for unit in units(trace):
         if unit.is_curved:

@@ -28,7 +28,7 @@ LONG = 80
 PACKAGE = __name__.partition(".")[0]
 
 
-class Value(NamedTuple):
+class Observed(NamedTuple):
     """An array of the forward pass: its label, and the node that computed it (None: a constant)."""
 
     label: str
@@ -36,7 +36,7 @@ class Value(NamedTuple):
     node: Node | None
 
 
-class Trace:
+class BackwardTrace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
@@ -89,7 +89,7 @@ class Trace:
                     saved[place] = array
             node.saved = tuple(saved)
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
-        while frame.f_back is not None and frame.f_code is not Trace.__init__.__code__:
+        while frame.f_back is not None and frame.f_code is not BackwardTrace.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
             # What is generated for an op has no name.
             module = str(frame.f_globals.get("__name__", PACKAGE)).partition(".")[0]
@@ -177,18 +177,18 @@ class Trace:
         return [((node, i), p) for i, p in pairs if p is not None and (node, i) in self.rules]
 
     @cached_property
-    def values(self) -> list[Value]:
+    def values(self) -> list[Observed]:
         """Every array of at least one axis that the forward pass met."""
-        found: dict[int, Value] = {}
+        found: dict[int, Observed] = {}
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
                 label = f"a constant of {self.labels[node]}"
                 if parent is not None:
                     label = self.labels.get(parent, "an outer Tensor")
-                found.setdefault(id(operand), Value(label, operand, parent))
+                found.setdefault(id(operand), Observed(label, operand, parent))
             if node in self.outputs:
                 out = self.outputs[node]
-                found[id(out)] = Value(self.labels[node], out, node)
+                found[id(out)] = Observed(self.labels[node], out, node)
         return [v for v in found.values() if np.ndim(v.array) and type(v.array) is np.ndarray]
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import native
 from ..ops import convolution
-from .c_code import Place, assign, c_type, element, loops, nest, numbered
+from .c_code import CArray, assign, c_type, element, loops, nest, numbered
 from .fusion import Emit, Names, placed
 from .parts import headers, in_parts
 from .passes.direct import Direct
@@ -99,7 +99,7 @@ class _Text:
     def _at(self, place: Sequence[int]) -> int:
         return (place[0] * self.shape[1] + place[1]) * self.shape[2] + place[2]
 
-    def _image(self, phase: tuple[int, ...], place: Place) -> str:
+    def _image(self, phase: tuple[int, ...], place: CArray) -> str:
         """The window of a phase of the image."""
         sides = zip(self.start, self.stride, phase, self.before, strict=True)
         first = [start * s + a - b for start, s, a, b in sides]

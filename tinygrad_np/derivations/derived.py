@@ -20,7 +20,7 @@ from .writer import Written
 
 if TYPE_CHECKING:
     from ..drawing.render import Drawing
-    from .compare import Comparison
+    from .compare import Parallel
 
 
 class Derivation:
@@ -97,7 +97,7 @@ class Derivation:
         body = " \\\\\n".join(rows)
         return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
 
-    def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Comparison:
+    def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Parallel:
         r"""Somebody's own derivation beside this one; the first line that differs is marked.
 
         ``own`` is a function of plain NumPy, or its source, whose arguments have the names of

@@ -40,7 +40,7 @@ class View:
     turned: bool
 
 
-class Call(NamedTuple):
+class OpCall(NamedTuple):
     """One op call of the graph; Nodes stand for results, Inputs for arrays."""
 
     node: Node
@@ -64,7 +64,7 @@ class Replay:
         self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}
         self.arrays: dict[str, Any] = {}
-        self.calls: list[Call] = []
+        self.calls: list[OpCall] = []
         self.as_recorded = True
         self._given: dict[int, str] = {}
         self._leaves: dict[Node, Any] = {}
@@ -94,7 +94,7 @@ class Replay:
         return self.parameters.keys() <= self.arrays.keys()
 
     def run(self, given: Mapping[str, Any]) -> dict[Node, Tensor]:
-        """Call the ops on these values, by name; the result for each node of the graph."""
+        """OpCall the ops on these values, by name; the result for each node of the graph."""
         made: dict[Node, Any] = {node: given[name] for name, node in self.parameters.items()}
 
         def now(leaf: Any) -> Any:
@@ -163,7 +163,7 @@ class Replay:
         ]  # fmt: skip
         params = dict(zip(op.extras, saved[count + 1 :], strict=False))
         params = {k: v for k, v in params.items() if k in op.parameters}
-        self.calls.append(Call(node, *self._arguments(op, node, operands, params)))
+        self.calls.append(OpCall(node, *self._arguments(op, node, operands, params)))
 
     def _operand(self, node: Node, i: int, value: Any) -> Any:
         parent = node.parents[i]

@@ -22,7 +22,7 @@ from .names import Names, named, printable
 FOLDED = ("collapsed scope", "left out")
 
 
-class Lines(Protocol):
+class LineNumbers(Protocol):
     """A graph's forward and backward pass, written out in numbered lines (a ``Derivation``)."""
 
     def numpy(self) -> str: ...
@@ -81,7 +81,7 @@ class Vertex:
 
 
 def walk(
-    tensors: Tensor | Iterable[Tensor], names: Names = None, lines: Lines | None = None
+    tensors: Tensor | Iterable[Tensor], names: Names = None, lines: LineNumbers | None = None
 ) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
 
@@ -129,7 +129,7 @@ def _listed(tensors: Any) -> list[Tensor]:
 class _Walker:
     """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
 
-    def __init__(self, names: Names, lines: Lines | None) -> None:
+    def __init__(self, names: Names, lines: LineNumbers | None) -> None:
         self.lines = lines
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
