@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # docs/, scripts/ and models/ are no parts of the package
+sys.path.insert(0, str(HERE.parent))  # docs/, scripts/ and models/ are not parts of the package
 
 import tinygrad_np  # noqa: E402
 from docs import generate, mathml  # noqa: E402
@@ -63,7 +63,7 @@ logging.getLogger("traitlets").setLevel(logging.WARNING)  # it tells of every no
     encoding="utf-8",
 )
 os.environ["IPYTHONDIR"] = str(PROFILE.parent)
-os.environ["PYTHONPATH"] = str(HERE.parent)  # models/ is no part of the package
+os.environ["PYTHONPATH"] = str(HERE.parent)  # models/ is not part of the package
 # Two notebooks run at a time: threads of BLAS would get in each other's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

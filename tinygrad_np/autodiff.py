@@ -108,8 +108,8 @@ def grad(
 def leaf(value: Operand, what: str = "input") -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values.
 
-    TypeError for what is no array, and for what a function under way computed from its own inputs:
-    those derivatives would be lost. ``what`` names it there.
+    Raises TypeError, which calls it ``what``, where the value is not an array, and where a function
+    under way computed it from its own inputs: those derivatives would be lost.
     """
     try:
         array = as_array(plain(value))

@@ -191,7 +191,7 @@ def op(
     def define(forward: Function) -> TensorFunction:
         if not hasattr(forward, "__code__"):
             raise TypeError(
-                f"{forward!r} is no Python function, whose parameters could be read: write one "
+                f"{forward!r} is not a Python function, whose parameters could be read: write one "
                 "around it, or use tg.ufunc for a ufunc"
             )
         code = forward.__code__

@@ -170,7 +170,7 @@ def gradcheck(
     for all. The allowed error is 1e-12 for the complex step, 1e-7 for differences, 1e-6 at second
     order, and 1e-4 (1e-3) where float32 takes part; ``rtol`` overrides it. Elements below 1% of an
     array's largest are measured by that. Where large terms cancel, as in softmax's p - 1, what
-    rounding may leave of them is no mistake (see ``rounding``); the report's notes say so.
+    rounding may leave of them is not a mistake (see ``rounding``); the report's notes say so.
 
     At a kink (relu at 0, maximum at a tie) every value between the derivatives on both sides is
     right; the report's notes name the op. Returns the report; raises GradcheckError where it is
@@ -378,7 +378,7 @@ def _named(f: Callable[..., Any], inputs: Any) -> tuple[list[str], list[Any], Ca
 
 
 def _array(name: str, value: Any) -> Array:
-    """An input that is no Tensor, as an array of numbers."""
+    """An input that is not a Tensor, as an array of numbers."""
     try:
         array = np.asarray(plain(value))
         if array.dtype.kind in "fiubc":
@@ -386,8 +386,8 @@ def _array(name: str, value: Any) -> Array:
     except ValueError:  # a ragged list
         pass
     raise TypeError(
-        f"{name} is a {type(value).__name__} that is no array of numbers: give gradcheck arrays or "
-        "Tensors, one, or several in a flat tuple, list or mapping of names"
+        f"{name} is a {type(value).__name__} that is not an array of numbers: give gradcheck arrays "
+        "or Tensors, one, or several in a flat tuple, list or mapping of names"
     )
 
 

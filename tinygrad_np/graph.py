@@ -328,9 +328,9 @@ def backward(
     is recorded. Unless ``retain``, saved arrays are released as soon as they have been used. The
     arrays returned belong to the caller alone.
 
-    Raises GraphReleasedError where saved arrays are gone, ChangedArrayError where one is not what
-    it was, TypeError or ValueError for a rule's result that is no gradient; and adds to any error
-    that comes out of a rule which op and which input it was.
+    Raises GraphReleasedError where saved arrays are gone, ChangedArrayError where one has changed,
+    TypeError or ValueError where a rule's result is not a gradient. An error inside a rule gets a
+    note that names the op and the input.
     """
     order = reachable(seeds)
     wanted = None if targets is None else set(targets)
@@ -438,7 +438,7 @@ _NUMPY = (np.ndarray, np.generic, Traced)
 
 
 def _as_gradient(part: Any, node: Node, parent: Node, plain: bool) -> Any:
-    """A rule's result in the dtype of its input; TypeError for what is no gradient.
+    """A rule's result in the dtype of its input; TypeError for what is not a gradient.
 
     A Tensor that a rule made of plain arrays is unwrapped.
     """

@@ -19,7 +19,7 @@ class LiveChart:
     number of steps, None where it is not known. ``history`` holds what it was given: for each name
     a list of (step, value). ``close`` ends it, which the last of ``total`` steps does by itself.
 
-    Raises TypeError for a value that is no number.
+    Raises TypeError for a value that is not a number.
 
     >>> import tinygrad_np as tg
     >>> import io

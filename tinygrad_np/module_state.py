@@ -21,10 +21,10 @@ PARAMETERS = "parameter", "frozen"
 
 
 def kind_of(value: Any, holder: Any = None) -> str:
-    """``parameter``, ``frozen`` or ``buffer``; "" for what is no state.
+    """``parameter``, ``frozen`` or ``buffer``; "" for what is not state.
 
     A leaf that requires grad is a parameter; one that did until it was switched off is frozen;
-    other leaves, ndarrays and NumPy's numbers are buffers. A computed Tensor is no state.
+    other leaves, ndarrays and NumPy's numbers are buffers. A computed Tensor is not state.
     """
     if isinstance(value, Tensor):
         if not value.is_leaf:
@@ -152,7 +152,7 @@ class State:
                 hint = (
                     "\nFiles of older versions hold neither buffers nor frozen parameters: to keep "
                     "this module's own, give load_state_dict({**module.state_dict(), **state}). "
-                    "What is no state at all can be named in the class's `transient`"
+                    "What is not state at all can be named in the class's `transient`"
                 )
             lines = "\n  ".join(wrong)
             raise ValueError(f"the state does not fit this module:\n  {lines}{hint}")

@@ -187,7 +187,7 @@ def _givens(values: Sequence[Any]) -> tuple[tuple[Node, ...], tuple[Any, ...]]:
 
 
 def _operand(record: Any, name: str, value: Any) -> Any:
-    """An input that is no Tensor, as the forward function gets it; TypeError if it is no number."""
+    """An input that is not a Tensor, for the forward function; TypeError unless it has numbers."""
     kind, found = type(value), ""
     if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
         if value.dtype.kind in "fiubc":

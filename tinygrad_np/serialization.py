@@ -30,7 +30,7 @@ _DTYPES = {
 
 
 class FileDamagedError(ValueError):
-    """A file is no safetensors file, is cut short, or does not hold what was saved."""
+    """A file is not a safetensors file, is cut short, or does not hold what was saved."""
 
 
 def save(
@@ -46,9 +46,9 @@ def save(
     with the arrays; a digest is kept as well, so that ``load`` sees whether a single bit has
     changed. The file appears whole or not at all, and replaces one that exists.
 
-    Raises TypeError for what is no array, or one of a dtype that safetensors lacks; ValueError for
-    a reserved name, and where two parts of a module's state have one name; OSError where the file
-    cannot be written: an older one is then still there.
+    Raises TypeError where a value is not an array, or of a dtype that safetensors lacks; ValueError
+    for a reserved name, and where two parts of a module's state have one name; OSError where the
+    file cannot be written: an older one is then kept.
 
     >>> import tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[
             arrays = {key: np.array(file.get_tensor(key)) for key in sorted(file.keys())}
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileDamagedError(
-            f"{name}: is no safetensors file that NumPy can read, or is damaged ({error})"
+            f"{name}: is not a safetensors file that NumPy can read, or is damaged ({error})"
         ) from error
     digest = metadata.pop(DIGEST, None)
     if digest is None and verified:

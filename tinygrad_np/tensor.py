@@ -408,7 +408,7 @@ class Tensor:
             name = self._name if (self._name or "").isidentifier() else "w"
             raise TypeError(
                 f"{name} {operator} ... does not change this leaf, a {self.label()}: it makes "
-                f"{name} the name of a new Tensor that is no leaf. To update its values, write "
+                f"{name} the name of a new Tensor that is not a leaf. To update its values, write "
                 f"{name}.data {operator} ... (with arrays, such as {name}.grad), or use an "
                 f"optimiser (tg.optim). For a new Tensor, write {name} = {name} {operator[:-1]} ..."
             )

@@ -6,7 +6,7 @@ hand below, with a switch at every place where people slip.
 
 Some mistakes are the same as others, number for number. They count as the simpler kind: −1 times
 a gradient is a "sign"; a mean for a sum, or dropout's mask applied twice, a "factor" (the inverse
-of the batch size, 1 / (1 − p)); relu's mask applied twice is no mistake at
+of the batch size, 1 / (1 − p)); relu's mask applied twice is not a mistake at
 all. A slip that leaves nothing of a gradient, because only dead units were left, is a "path": such
 draws are drawn again.
 """

@@ -20,7 +20,7 @@ def test_lines_end_alike_and_a_byte_order_mark_is_no_character(tmp_path: Path) -
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=r"a\.txt: is no text in UTF-8: .*0xe9"):
+    with pytest.raises(ValueError, match=r"a\.txt: is not text in UTF-8: .*0xe9"):
         read_text(path)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.txt: is empty"):

@@ -131,7 +131,7 @@ def test_gradients_alone() -> None:
 
 def test_what_cannot_be_compared_says_why() -> None:
     derived = network()
-    with pytest.raises(tg.DerivationError, match="'p', 'q', which are no inputs"):
+    with pytest.raises(tg.DerivationError, match="'p', 'q', which are not inputs"):
         derived.compare("def f(p, q):\n    return p\n")
     with pytest.raises(tg.DerivationError, match="there is no parameter 'W9'"):
         derived.compare({"W9": np.ones(3)})

@@ -149,7 +149,7 @@ def test_the_wheel_zooms_and_a_drag_moves(opened: Any) -> None:
     assert moved[0] < zoomed[0]
     assert moved[1] < zoomed[1]
     assert moved[2:] == zoomed[2:]
-    assert panel(opened).startswith("Graph"), "a drag is no click"
+    assert panel(opened).startswith("Graph"), "a drag is not a click"
 
 
 def test_the_keyboard_is_enough(opened: Any) -> None:

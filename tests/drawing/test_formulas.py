@@ -211,8 +211,8 @@ def confirmed(op: Op, case: Case) -> dict[str, bool]:
             value = value.reshape(gradient.shape) if same else value + np.zeros(gradient.shape)
         except NameError as error:
             pytest.fail(
-                f"op {op.name!r}: d{edge.input} = {edge.rule} is no formula ({error}). Say in the "
-                "rule's docstring what it computes"
+                f"op {op.name!r}: d{edge.input} = {edge.rule} is not a formula ({error}). Say in "
+                "the rule's docstring what it computes"
             )
         except (ValueError, TypeError, AttributeError, np.linalg.LinAlgError):
             continue  # vectors, or axes that are not the last

@@ -92,7 +92,7 @@ CUTS: dict[str, Any] = {
 @pytest.mark.parametrize("make", [computed, lambda: leaf(3.0)], ids=["computed", "leaf"])
 def test_a_number_would_cut_the_graph(name: str, make: Any) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a warning is no error
+        warnings.simplefilter("error")  # a warning is not an error
         with pytest.raises((TypeError, ValueError, struct.error)) as caught:
             CUTS[name](make())
     if str(caught.value).startswith("setting an"):  # NumPy's: its cause is shown above it

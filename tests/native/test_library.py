@@ -139,7 +139,7 @@ def test_a_compiler_that_fails_means_numpy_and_one_warning(
 
 
 def test_source_that_does_not_compile_leaves_others_to_compile(recwarn: Any) -> None:
-    assert library("this is no C") is None
+    assert library("this is not C") is None
     assert half() == 1.5
     assert len(recwarn) == 1
     recwarn.clear()
@@ -189,7 +189,7 @@ def test_a_chosen_compiler_that_is_none_is_not_replaced(
     monkeypatch: pytest.MonkeyPatch, chosen: str
 ) -> None:
     monkeypatch.setenv(toolchain.CHOICE, chosen)
-    failure(f"{toolchain.CHOICE}={chosen} is no command")
+    failure(f"{toolchain.CHOICE}={chosen} is not a command")
 
 
 def test_without_a_compiler_the_warning_says_what_to_install(
@@ -367,7 +367,7 @@ def test_nothing_is_left_in_the_temporary_folder(
     monkeypatch.setattr(os, "replace", full)
     half()
     with pytest.warns(RuntimeWarning):
-        library("this is no C")
+        library("this is not C")
     assert libraries(tmp_path / "temporary") == []
 
 

@@ -136,7 +136,7 @@ def test_numpy_functions_without_a_rule_are_refused_by_name(call: Any) -> None:
 def test_linalg_is_numpys_in_name() -> None:
     assert [name for name in tg.linalg.__all__ if not hasattr(np.linalg, name)] == []
     assert tg.linalg.norm(tg.Tensor([3.0, 4.0])).item() == 5
-    assert not hasattr(tg, "elementwise")  # the ops' own modules are no part of the package's names
+    assert not hasattr(tg, "elementwise")  # the ops' modules are not public
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,7 @@ def test_a_modules_named_parameters() -> None:
     [
         (tg.nn.Linear(2, 2), "inputs is a Linear.*named_parameters"),
         ({"x": B, "c": B}, "f takes x, y, but the inputs are called x, c"),
-        ((B, {"a": B}), "y is a dict that is no array of numbers.*flat tuple, list or mapping"),
+        ((B, {"a": B}), "y is a dict that is not an array of numbers.*flat tuple, list or mapping"),
         ((B, "abc"), "y is a str"),
         ((B, [[1.0], [1.0, 2.0]]), "y is a list"),
         ((B, None), "y is a NoneType"),
@@ -781,7 +781,7 @@ def test_the_script_says_where_data_are_missing(
     (tmp_path / "train-images-idx3-ubyte").write_text("damaged")
     (tmp_path / "train-labels-idx1-ubyte").touch()
     assert script.main(["relu_sgd", "--data", str(tmp_path)]) == 1
-    assert "this is no IDX file" in capsys.readouterr().err
+    assert "not an IDX file" in capsys.readouterr().err
 
 
 def test_an_error_that_is_no_number_is_shown_as_such() -> None:

@@ -75,7 +75,7 @@ def compile(
     >>> [round(step(np.array([1.0, 1.0])).item(), 4) for _ in range(4)]
     [5.0, 3.2, 2.048, 1.3107]
 
-    Wrong: the environment is no variable of the step. The second call finds out.
+    Wrong: the environment is not a variable of the step. The second call finds out.
 
     >>> import os
     >>> os.environ["SCALE"] = "1"

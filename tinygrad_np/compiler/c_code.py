@@ -31,7 +31,7 @@ def literal(number: Any, dtype: np.dtype[Any]) -> str:
         return words[0] if len(words) == 1 else f"(uint128){{{', '.join(words)}}}"
     if dtype.kind != "f":
         number = int(number)
-        least = number == np.iinfo(np.int64).min  # -(2**63) is no literal
+        least = number == np.iinfo(np.int64).min  # -(2**63) is not a literal
         return "INT64_MIN" if least else f"({number}{'ULL' if number > 2**31 else 'LL'})"
     number, end = float(dtype.type(number)), "f" if dtype.itemsize == 4 else ""
     if not math.isfinite(number):

@@ -18,7 +18,7 @@ _CONSTANT = {"mode", "constant_values"}
 
 
 def reshaped(call: Call) -> Emit | None:
-    """A reshape that is no view."""
+    """A reshape that is not a view."""
     if call.function is not np.ndarray.reshape or not isinstance(call.args[0], Value):
         return None
     x, out = call.args[0], call.out

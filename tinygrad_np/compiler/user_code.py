@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "scipy", "matplotlib", "tinygrad_np"} - {"__main__"}
-"""What is no user's code: its functions are not looked into, its modules do not change."""
+"""Code that is not the user's: its functions are not looked into, its modules do not change."""
 
 
 def names_in(code: types.CodeType) -> Iterator[str]:

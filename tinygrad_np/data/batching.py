@@ -37,7 +37,7 @@ def batches(
 
     Raises, at the call and not at the first batch:
         ValueError: x and t differ in length or are empty, or batch_size is out of range.
-        TypeError: batch_size is no integer, or rng no ``numpy.random.Generator``.
+        TypeError: batch_size is not an integer, or rng not a ``numpy.random.Generator``.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> x, t = np.arange(5), np.arange(5) * 10

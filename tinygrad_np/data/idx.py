@@ -122,7 +122,7 @@ def _header(stream: BufferedIOBase, expect: Shape | None) -> tuple[np.dtype[Any]
         raise IDXError(f"holds {len(magic)} bytes, expected at least the 4 of a magic number")
     zeros, code, ndim = struct.unpack(">HBB", magic)
     if zeros:
-        raise IDXError(f"starts with bytes {magic.hex(' ')}, expected 00 00: this is no IDX file")
+        raise IDXError(f"starts with bytes {magic.hex(' ')}, expected 00 00: not an IDX file")
     if code not in DTYPES:
         raise IDXError(f"has type code {code:#04x}, expected one of {KNOWN}")
     if not 1 <= ndim <= MAX_NDIM:

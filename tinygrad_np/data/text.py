@@ -26,7 +26,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no text in UTF-8: {error}") from error
+        raise ValueError(f"{path}: is not text in UTF-8: {error}") from error
     if not text:
         raise ValueError(f"{path}: is empty")
     return text

@@ -48,7 +48,7 @@ def derivation(
     A Tensor's graph must still hold its arrays: ask before ``backward()``, or run both inside
     ``with tg.record():``. Constants that no rule reads are known only there.
 
-    Raises TypeError for what is no scalar Tensor, and DerivationError (a ValueError) where the
+    Raises TypeError for what is not a scalar Tensor, and DerivationError (a ValueError) where the
     graph does not hold what is needed, or an op is not made of NumPy's functions.
 
     >>> import numpy as np, tinygrad_np as tg

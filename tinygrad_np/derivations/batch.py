@@ -53,7 +53,7 @@ def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
 
 
 def _inputs(written: Written) -> dict[str, Any]:
-    """Arrays of the shapes of the inputs that are no parameters."""
+    """Arrays of the shapes of the inputs that are not parameters."""
     return {
         name: np.broadcast_to(0, value.shape)
         for name, value in written.inputs.items()

@@ -161,7 +161,7 @@ def _taps(call: Call) -> tuple[str, str]:
 
 
 def number(value: Any) -> Text:
-    """A number, or what else stands for an operand that is no array."""
+    """A number, or what else stands for an operand that is not an array."""
     if isinstance(value, Size):
         text = value.text.replace(" ** 2", "^{2}").replace(" * ", r"\,")
         return Text(text, PRODUCT if r"\," in text else 100)

@@ -166,7 +166,7 @@ class Lines:
         self.lines.append(line)
 
     def _hand_over(self) -> None:
-        """Name the results that are equal to another value, or are no array."""
+        """Name the results that are equal to another value, or are not arrays."""
         self.result_names: dict[str, str] = {}
         for parameter, value in self.written.parameters.items():
             name = self.names.get(value) if isinstance(value, Value) else None

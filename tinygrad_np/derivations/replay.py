@@ -212,7 +212,7 @@ class Replay:
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """The function to call and its arguments: what the graph keeps, and what shapes tell."""
         for name, value in kept.items():
-            if name != "index" or not _has_mask(value):  # a mask decides shapes: it is no input
+            if name != "index" or not _has_mask(value):  # a mask decides shapes: it is not an input
                 kept[name] = map_tree(functools.partial(self._constant, hint=name), value)
         if op.name in ("expand_dims", "squeeze"):  # whose axes the graph does not keep
             return OPS["reshape"].function, (operands[0], node.shape), {}

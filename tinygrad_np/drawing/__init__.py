@@ -39,8 +39,8 @@ def draw(
     pairs) of names and the Tensors and arrays that have them. ``derivation`` is that of this graph
     (see ``tg.derivation``): nodes and edges then have the numbers of its lines, and its names.
 
-    Raises TypeError for what is no Tensor, and for names of another form; ValueError for a Tensor
-    without a graph, a word that ``show`` does not know, and a scope that is not there.
+    Raises TypeError for anything but Tensors, and for names of another form; ValueError for a
+    Tensor without a graph, a word that ``show`` does not know, and a scope that is not there.
 
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")

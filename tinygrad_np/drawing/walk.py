@@ -85,7 +85,7 @@ def walk(
 ) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
 
-    Raises TypeError for what is no Tensor, ValueError for Tensors without a graph.
+    Raises TypeError for what is not a Tensor, ValueError for Tensors without a graph.
     """
     roots: dict[Node, Tensor] = {}
     for tensor in _listed(tensors):

@@ -106,7 +106,7 @@ def find_compiler() -> Compiler:
     if chosen is not None:
         found = _existing(chosen)
         if found is None:
-            raise CompilerError(f"{CHOICE}={chosen} is no command that can be run")
+            raise CompilerError(f"{CHOICE}={chosen} is not a command that can be run")
         return found
     for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
         found = _existing(name)

@@ -29,7 +29,7 @@ class Module:
       numbers are settings.
 
     Parameters and buffers are the module's state: ``state_dict``, files and ``summary`` have all
-    of it. An attribute that is no part of the module, a cache say, or a reference to another
+    of it. An attribute that is not part of the module, a cache say, or a reference to another
     module, is named in the class's ``transient``.
 
     >>> import numpy as np
@@ -51,7 +51,7 @@ class Module:
 
     training: bool = True
     transient: Collection[str] = ()
-    """Names of attributes that are no part of the module (those of base classes count as well)."""
+    """Names of attributes that are not part of the module (those of base classes count as well)."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

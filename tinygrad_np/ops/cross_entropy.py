@@ -62,7 +62,7 @@ def _check_counted(labels: Any, classes: int, ignore_index: int | None, reductio
 
 
 def _first_stray(labels: Any, classes: int) -> str:
-    """The first label that is no class, with its place."""
+    """The first label that is not a class, with its place."""
     place = [int(i) for i in np.argwhere((labels < 0) | (labels >= classes))[0]]
     return f"labels{place if place else ''} is {labels[tuple(place)]}"
 

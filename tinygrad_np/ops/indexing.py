@@ -121,7 +121,7 @@ def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
     """For each lane along ``axis``, the elements at this lane's own ``indices``.
 
     The other axes of x and of the indices broadcast. Raises ValueError where the numbers of axes
-    differ, IndexError where the indices are no integers.
+    differ, IndexError where the indices are not integers.
 
     >>> import tinygrad_np as tg
     >>> tg.take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1).tolist()

@@ -13,7 +13,7 @@ from ..program import Program, Value
 _MOST_ADDED = 16
 """A row times a transposed matrix adds along memory, in order: BLAS is faster from here on."""
 _MOST = 500_000
-"""Elements of a matrix for which two threads are no faster."""
+"""Elements of a matrix for which two threads are not faster."""
 
 
 def small_product(a: Any, b: Any) -> Any:
