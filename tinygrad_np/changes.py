@@ -141,7 +141,7 @@ UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis)
 """Types of parameters that need no copy."""
 
 
-class Sample(NamedTuple):
+class Excerpt(NamedTuple):
     """Elements at equal distances, from which it is seen that a buffer was filled anew."""
 
     place: int
@@ -149,13 +149,13 @@ class Sample(NamedTuple):
     before: bytes
 
 
-def sample_of(place: int, array: Array) -> Sample:
+def sample_of(place: int, array: Array) -> Excerpt:
     """A sample of the constant saved at a place."""
     if array.flags.forc:
         elements = array.ravel("K")[:: array.size // _SAMPLE | 1]
     else:
         elements = array[tuple([slice(None, None, n // 8 | 1) for n in array.shape])]
-    return Sample(place, elements, elements.tobytes())
+    return Excerpt(place, elements, elements.tobytes())
 
 
 def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
@@ -173,7 +173,7 @@ def checksum_of(array: Array) -> int:
     return zlib.crc32(array.ravel("K").view(np.uint8).data)
 
 
-def is_other(samples: tuple[Sample, ...]) -> bool:
+def is_other(samples: tuple[Excerpt, ...]) -> bool:
     """Whether a constant is not what it was."""
     for _, elements, before in samples:  # noqa: SIM110  # any() takes three times as long
         if elements.tobytes() != before:
@@ -183,7 +183,7 @@ def is_other(samples: tuple[Sample, ...]) -> bool:
 
 def find_change(
     saved: tuple[Any, ...],
-    samples: tuple[Sample, ...],
+    samples: tuple[Excerpt, ...],
     since: int,
     written: Mapping[int, int],
 ) -> tuple[int, str] | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .changes import (
     ChangedArrayError,
-    Sample,
+    Excerpt,
     find_change,
     handed_out,
     is_other,
@@ -103,7 +103,7 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.tick = next(ticks)
-        self.samples: tuple[Sample, ...] = ()
+        self.samples: tuple[Excerpt, ...] = ()
         self.originals: tuple[tuple[int, Any], ...] = ()
         self.name: str | None = None
         self.grad: Any = None

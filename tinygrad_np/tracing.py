@@ -26,7 +26,7 @@ class Traced:
     __slots__ = ()
 
 
-class Tracer(Protocol):
+class Listener(Protocol):
     """Who listens. ``call`` is for pure functions; the others are for the functions below."""
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
@@ -35,7 +35,7 @@ class Tracer(Protocol):
     def check(self, function: Callable[..., None], *arrays: Any) -> None: ...
 
 
-active: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+active: ContextVar[Listener | None] = ContextVar("tracer", default=None)
 again: ContextVar[bool] = ContextVar("again", default=False)
 """Set while calls are made a second time, for NumPy's warnings alone."""
 
@@ -95,6 +95,16 @@ def pure(function: F) -> F:
         return function(*args) if tracer is None else tracer.call(function, args, {})
 
     return call  # type: ignore[return-value]
+
+
+def item(array: Any, index: Any) -> Any:
+    """``array[index]``, also of a plain array at a traced index."""
+    tracer, parts = active.get(), index if isinstance(index, tuple) else (index,)
+    if tracer is None or isinstance(array, Traced):
+        return array[index]
+    if not any(isinstance(part, Traced) for part in parts):
+        return array[index]
+    return tracer.call(np.ndarray.__getitem__, (array, index), {})
 
 
 def as_array(value: Any, dtype: Any = None) -> Any:

@@ -16,8 +16,8 @@ from tinygrad_np.drawing.walk import walk
 IN_WORDS = {
     "convolution bias", "cumprod x", "cumsum x", "einsum operands", "embedding weight", "gelu x",
     "getitem x", "joined arrays", "linear_recurrence a", "linear_recurrence b", "max_pooling x",
-    "minors x", "padded x", "prelu weight", "prod x", "tile x", "transpose x", "window_spread y",
-    "window_sum x",
+    "minors x", "padded x", "prelu weight", "prod x", "tile x", "transpose x", "window_place g",
+    "window_spread y", "window_sum x",
 }  # fmt: skip
 """Rules that no short formula says."""
 
@@ -54,6 +54,13 @@ def test_a_name_means_one_thing_on_an_edge() -> None:
         "dy = g * y′", "dy′ = g * y",
     ]  # fmt: skip
     assert labels_of((g * 2).sum())[0] == "dx = g * y"
+
+
+def test_each_of_several_arrays_has_its_own_name() -> None:
+    a, b = leaf([1.0], "a"), leaf([2.0], "b")
+    assert labels_of(tg.concatenate([a, b, a * 2]).sum())[2:5] == [
+        f"d{name} = the part of g where this array went" for name in ("a", "b", "arrays")
+    ]
 
 
 def test_sums_over_broadcast_axes_are_shown() -> None:
@@ -181,7 +188,7 @@ def confirmed(op: Op, case: Case) -> dict[str, bool]:
     arrays, call = drawn(case, 0, np.float64)
     tensors = [leaf(value) if smooth else value for value, smooth in arrays]
     [out] = listed(call(op, tensors))
-    node = out._node
+    node = out.node
     if node is None:
         return {}
     assert node.saved is not None
@@ -189,7 +196,7 @@ def confirmed(op: Op, case: Case) -> dict[str, bool]:
     g = np.random.default_rng(0).normal(size=out.shape)
     edges = [edge for edge in vertex.inputs if edge.rule]
     parents = [parent for parent in node.parents if parent is not None]
-    leaves = {t._node: t for t in tensors if isinstance(t, tg.Tensor)}
+    leaves = {t.node: t for t in tensors if isinstance(t, tg.Tensor)}
     spaces = [meaning(op, node, parent.shape) for parent in parents]
     true = tg.grad(out, [leaves[parent] for parent in parents], g)
     found: dict[str, bool] = {}

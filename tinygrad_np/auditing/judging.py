@@ -17,7 +17,7 @@ from .findings import report_on
 from .passes import run
 from .recording import Recorded, bare, recording
 from .report import AuditReport
-from .trace import Trace, parts
+from .trace import BackwardTrace, parts
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
@@ -57,7 +57,7 @@ def judge(
 
     with np.errstate(all="ignore"):
         scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
-    trace = Trace(runs, arrays, list(deltas))
+    trace = BackwardTrace(runs, arrays, list(deltas))
     rtols = {}
     for name, array in theirs.items():
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
@@ -94,7 +94,7 @@ def _runnable(
 
 
 def _numerical(
-    loss: Callable[..., Any], arrays: Mapping[str, Array], trace: Trace
+    loss: Callable[..., Any], arrays: Mapping[str, Array], trace: BackwardTrace
 ) -> GradcheckReport:
     """Autograd against differences of f along a random direction in which all inputs count.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Node, Rule
 from .passes import run
-from .trace import Gradients, Trace, Use, fitted, parent_of
+from .trace import BackwardTrace, Gradients, Use, fitted, parent_of
 
 SIDES = (0, 1, -1)
 """Autograd's own derivative, and those of the sides, where operands are a little larger or less."""
@@ -21,7 +21,7 @@ MOST = 3
 
 
 def best_convention(
-    trace: Trace, fits: Any, given: Mapping[Node, Any]
+    trace: BackwardTrace, fits: Any, given: Mapping[Node, Any]
 ) -> tuple[Gradients, list[str]]:
     """The true gradients, by the subgradients that agree with most of the given, and notes."""
     usual = run(trace)
@@ -55,7 +55,7 @@ def best_convention(
     ]
 
 
-def _beside(trace: Trace, node: Node, side: int) -> dict[Use, Rule]:
+def _beside(trace: BackwardTrace, node: Node, side: int) -> dict[Use, Rule]:
     """The rules of an op as they are a little to one side, where that makes a difference.
 
     The elements are moved unequally, so that one of those that tie for a maximum wins.

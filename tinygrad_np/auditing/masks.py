@@ -11,14 +11,14 @@ from ..graph import Node
 from ..shapes import spread
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip, times
-from .trace import Trace, Use, parent_of
+from .trace import BackwardTrace, Use, parent_of
 
 LINEAR = frozenset(
     ["add", "divide", "getitem", "mean", "multiply", "negative", "reshape", "subtract", "sum"]
 )
 
 
-def mistakes(trace: Trace) -> Iterator[Mistake]:
+def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
     """Mistakes with the masks of a graph."""
     masks = {}
     linear = set[Node]()
@@ -46,7 +46,7 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
                 yield from _of_maximum(trace, use, parent)
 
 
-def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
+def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
     """The mask of an op is missing, or is another."""
     label, (low, high) = trace.labels[use[0]], (float(level) for level in levels)
     found: list[tuple[str, str, Any]] = [("mask", f"the mask of {label} is missing", handed_on)]
@@ -67,7 +67,7 @@ def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[M
         yield slip(trace, kind, words, use, new, words.replace(label, ""))
 
 
-def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
+def _of_maximum(trace: BackwardTrace, use: Use, parent: Node) -> Iterator[Mistake]:
     """Which elements of a maximum get the gradient is forgotten, or all that tie for it get it."""
     node = use[0]
     extras = getattr(node.op, "extras", ())
@@ -85,7 +85,7 @@ def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
     yield slip(trace, "mask", words, use, ties, "ties")
 
 
-def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
+def _extra(trace: BackwardTrace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
     """The gradient that arrives multiplied by a mask that does not belong there."""
     found: dict[bytes, tuple[str, Array]] = {}
 
@@ -109,7 +109,7 @@ def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mista
     yield slip(trace, "mask", words, at, lambda g, _: np.maximum(g, 0), "cut", 1.2)
 
 
-def _is_label(trace: Trace, node: Node, slot: int, linear: set[Node]) -> bool:
+def _is_label(trace: BackwardTrace, node: Node, slot: int, linear: set[Node]) -> bool:
     """Whether a multiplication picks terms of the loss, as one-hot labels do."""
     if node.op is None or node.op.name != "multiply":
         return False

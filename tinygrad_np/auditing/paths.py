@@ -14,15 +14,16 @@ from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, dropped, open_, slip
 from .passes import run
-from .trace import Gradients, Trace, Use, parent_of
+from .trace import BackwardTrace, Gradients, Use, parent_of
 
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 
 
-def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
     """Uses of a node left out, or those of one line in all turns, or turns of a loop."""
     for name, leaf in trace.leaves.items():
-        yield _added(name, leaf, trace)
+        if math.prod(leaf.shape) > 1:  # a single number is a multiple of any other
+            yield _added(name, leaf, trace)
         if leaf in given:
             yield from _turns_left_out(trace, leaf, given[leaf])
     for node in trace.order:
@@ -41,7 +42,7 @@ def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
         yield from _overwritten(trace, node)
 
 
-def missing(trace: Trace, node: Node, *users: Node) -> str:
+def missing(trace: BackwardTrace, node: Node, *users: Node) -> str:
     """What a use of a node that is left out is called."""
     names = " to ".join(dict.fromkeys([trace.labels[user] for user in users]))
     words = f"the gradient of {trace.labels[node]} that comes from {names} is missing"
@@ -49,7 +50,7 @@ def missing(trace: Trace, node: Node, *users: Node) -> str:
     return words + (f": {names} is treated as a constant" if is_statistic else "")
 
 
-def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
+def _added(name: str, leaf: Node, trace: BackwardTrace) -> Mistake:
     """The gradient of a regularisation that f does not have."""
 
     def made(number: float) -> Mistake:
@@ -61,7 +62,7 @@ def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
     return open_(made)
 
 
-def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
+def _turns_left_out(trace: BackwardTrace, leaf: Node, given: Array) -> Iterator[Mistake]:
     """Those turns of a loop left out that explain a gradient: of a loop in a loop, say."""
     uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
@@ -87,7 +88,7 @@ WRITTEN = {
 }
 
 
-def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
+def _overwritten(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
     """What is picked more than once by indices or windows of an array."""
     uses = sorted(trace.users[node], key=lambda use: use[0].tick)
     uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
@@ -118,7 +119,7 @@ def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
 # Time
 
 
-def through_time(trace: Trace) -> Iterator[Mistake]:
+def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
     """What comes back from the next turn of a loop is left out: of every state, or of one."""
     carried = []
     for node, slot in trace.rules:
@@ -139,7 +140,7 @@ def through_time(trace: Trace) -> Iterator[Mistake]:
         yield _cut(trace, group, f"{words}missing, at every step")
 
 
-def _cut(trace: Trace, uses: Sequence[Use], words: str) -> Mistake:
+def _cut(trace: BackwardTrace, uses: Sequence[Use], words: str) -> Mistake:
     """Some uses left out, at many nodes."""
     changes = [(parent_of(*use), lambda found, u=use: -trace.part(u, found[u[0]])) for use in uses]
     return Mistake("path", words, uses[0], tuple(changes))

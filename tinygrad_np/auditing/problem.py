@@ -13,7 +13,7 @@ from ..tensor import Array
 from . import derivatives, factors, kinks, loops, masks, paths, sums, values
 from .mistakes import Mistake
 from .passes import run, tangent
-from .trace import Gradients, Trace
+from .trace import BackwardTrace, Gradients
 
 DIRECTIONS = 2
 """Along how many random directions each target is looked at."""
@@ -28,7 +28,7 @@ class Problem:
     """
 
     def __init__(
-        self, trace: Trace, given: Mapping[Node, Array], rtol: Mapping[Node, float]
+        self, trace: BackwardTrace, given: Mapping[Node, Array], rtol: Mapping[Node, float]
     ) -> None:
         self.trace, self.rtol = trace, rtol
         self.given = {n: array for n, array in given.items() if array.shape == n.shape}

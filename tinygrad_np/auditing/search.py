@@ -25,7 +25,7 @@ RESHAPED = 400
 """How many mistakes are tried with a gradient of the wrong shape."""
 
 
-class State(NamedTuple):
+class Explained(NamedTuple):
     """An explanation so far: mistakes made in the whole backward pass, and those of one target."""
 
     joint: Mistakes = ()
@@ -39,11 +39,11 @@ class State(NamedTuple):
         kinds = sum([KINDS.index(mistake.kind) for mistake in made])
         return round(self.cost, 6), kinds, sum([mistake.place.tick for mistake in made])
 
-    def limited(self, target: Node, made: Mistakes, cost: float) -> State:
+    def limited(self, target: Node, made: Mistakes, cost: float) -> Explained:
         """With mistakes that one target alone shows."""
         if made[-1] in {mistake for _, own in self.alone for mistake in own}:
             cost = 0.2  # the same slip as in another gradient
-        return State(self.joint, (*self.alone, (target, made)), self.cost + cost + 0.3)
+        return Explained(self.joint, (*self.alone, (target, made)), self.cost + cost + 0.3)
 
 
 class Search:
@@ -54,16 +54,16 @@ class Search:
         self.also: dict[Mistake, tuple[Mistake, ...]] = {}
         self.sweeps: dict[Mistakes, Sweep] = {}
 
-    def run(self) -> State:
+    def run(self) -> Explained:
         """The best explanation found."""
-        states = [State()]
+        states = [Explained()]
         with np.errstate(all="ignore"):
             for target in self.problem.wrong:
                 longer = [new for state in states for new in self._explained(state, target)]
                 states = sorted(longer, key=lambda s: s.key)[:WIDTH]
         return states[0]
 
-    def explanation(self, state: State, target: Node) -> Mistakes:
+    def explanation(self, state: Explained, target: Node) -> Mistakes:
         """The mistakes that a target shows."""
         if target not in self.problem.wrong:
             return ()
@@ -79,7 +79,7 @@ class Search:
             self.sweeps[base] = Sweep(self.problem, base)
         return self.sweeps[base]
 
-    def _explained(self, state: State, target: Node) -> list[State]:
+    def _explained(self, state: Explained, target: Node) -> list[Explained]:
         """The state with an explanation of one more target, in several ways."""
         if self.problem.explains(state.joint, target):
             return [state]
@@ -95,8 +95,8 @@ class Search:
         return sorted(longer, key=lambda s: s.key)[:WIDTH] or [self._as_given(state, bases, target)]
 
     def _with_one(
-        self, state: State, base: Mistakes, more: Mistakes, target: Node
-    ) -> Iterator[State]:
+        self, state: Explained, base: Mistakes, more: Mistakes, target: Node
+    ) -> Iterator[Explained]:
         """One mistake more, beside ``more``: everywhere, or in this target alone."""
         problem = self.problem
         right = {*problem.targets} - {*problem.wrong[problem.wrong.index(target) :]}
@@ -109,9 +109,11 @@ class Search:
             else:
                 yield state.limited(target, (*base, *made), cost)
 
-    def _with_two(self, state: State, base: Mistakes, target: Node, reserved: int) -> list[State]:
+    def _with_two(
+        self, state: Explained, base: Mistakes, target: Node, reserved: int
+    ) -> list[Explained]:
         """Two mistakes at once; what is reserved of the effort is left to other bases."""
-        found: list[State] = []
+        found: list[Explained] = []
         for first in self._sweep(base).promising(target):
             if any(s.cost < state.cost + 2.05 for s in found):
                 break
@@ -122,9 +124,9 @@ class Search:
             found += self._with_one(state, base, (first,), target)
         return found
 
-    def _reshaped(self, state: State, bases: list[Mistakes], target: Node) -> State:
+    def _reshaped(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """A gradient of another shape than its Tensor's, after at most one other mistake."""
-        problem, found = self.problem, list[State]()
+        problem, found = self.problem, list[Explained]()
         more = [
             (b, (first,)) for b in bases for first in self._sweep(b).promising(target)[:RESHAPED]
         ]
@@ -139,7 +141,7 @@ class Search:
             return min(found, key=lambda s: s.key)
         return state.limited(target, (shapes.unexplained(problem, target),), 3.0)
 
-    def _as_given(self, state: State, bases: list[Mistakes], target: Node) -> State:
+    def _as_given(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """The elements that are wrong as they were given; below, all goes on from there."""
         problem = self.problem
         known = [(base, g[target]) for base in bases if (g := problem.gradients(base)) is not None]

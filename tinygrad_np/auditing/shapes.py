@@ -13,7 +13,7 @@ from ..tensor import Array
 from .factors import known_numbers, name_factor
 from .mistakes import KINDS, Mistake, reading, saved_arrays
 from .problem import Mistakes, Problem
-from .trace import Gradients, Trace
+from .trace import BackwardTrace, Gradients
 
 Way = tuple[str, str, Array, Array]
 """A kind, its words, and two arrays that would be the same if that mistake had been made."""
@@ -55,7 +55,7 @@ def unexplained(problem: Problem, target: Node) -> Mistake:
     return Mistake("unknown", f"{words}, and nothing tried makes it fit", (target, None))
 
 
-def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
+def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
     true, size = gradients[target], given.size
     for words, total in _totals(given):
         if total.size == true.size < size:
@@ -76,7 +76,9 @@ def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Ite
             yield kind, words, array.reshape(given.shape), given
 
 
-def _products(trace: Trace, node: Node, slot: int, g: Array) -> Iterator[tuple[str, str, Array]]:
+def _products(
+    trace: BackwardTrace, node: Node, slot: int, g: Array
+) -> Iterator[tuple[str, str, Array]]:
     """What people compute from the gradient that arrives at an op and other arrays."""
     for value, (place, array) in itertools.product(trace.values, saved_arrays(node)):
         if value.array is not array and value.array.ndim == array.ndim:

@@ -28,7 +28,7 @@ LONG = 80
 PACKAGE = __name__.partition(".")[0]
 
 
-class Value(NamedTuple):
+class Observed(NamedTuple):
     """An array of the forward pass: its label, and the node that computed it (None: a constant)."""
 
     label: str
@@ -36,7 +36,7 @@ class Value(NamedTuple):
     node: Node | None
 
 
-class Trace:
+class BackwardTrace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
@@ -59,10 +59,10 @@ class Trace:
         tensors = {name: Tensor(array, True, name=name) for name, array in inputs.items()}
         with graph.observed(self), np.errstate(all="ignore"):
             loss, named = parts(call(tensors))
-        if loss._node is None:
+        if loss.node is None:
             raise ValueError("audit: f's result depends on none of the inputs: does f use them?")
-        self.root = loss._node
-        self.leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
+        self.root = loss.node
+        self.leaves = {name: tensor.node for name, tensor in tensors.items() if tensor.node}
         found = graph.reachable([self.root])
         # Not what was there before f, such as weights that it closes over.
         own = {*self.outputs, *graph.leading_to(self.leaves.values(), found)}
@@ -89,7 +89,7 @@ class Trace:
                     saved[place] = array
             node.saved = tuple(saved)
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
-        while frame.f_back is not None and frame.f_code is not Trace.__init__.__code__:
+        while frame.f_back is not None and frame.f_code is not BackwardTrace.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
             # What is generated for an op has no name.
             module = str(frame.f_globals.get("__name__", PACKAGE)).partition(".")[0]
@@ -102,7 +102,7 @@ class Trace:
         self, named: Mapping[str, Tensor], wanted: Collection[str]
     ) -> dict[str, Node]:
         for name, tensor in named.items():
-            if node := getattr(tensor, "_node", None):
+            if node := getattr(tensor, "node", None):
                 node.name = name
         found: dict[str, list[Node]] = defaultdict(list)
         for node in self.order:
@@ -177,18 +177,18 @@ class Trace:
         return [((node, i), p) for i, p in pairs if p is not None and (node, i) in self.rules]
 
     @cached_property
-    def values(self) -> list[Value]:
+    def values(self) -> list[Observed]:
         """Every array of at least one axis that the forward pass met."""
-        found: dict[int, Value] = {}
+        found: dict[int, Observed] = {}
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
                 label = f"a constant of {self.labels[node]}"
                 if parent is not None:
                     label = self.labels.get(parent, "an outer Tensor")
-                found.setdefault(id(operand), Value(label, operand, parent))
+                found.setdefault(id(operand), Observed(label, operand, parent))
             if node in self.outputs:
                 out = self.outputs[node]
-                found[id(out)] = Value(self.labels[node], out, node)
+                found[id(out)] = Observed(self.labels[node], out, node)
         return [v for v in found.values() if np.ndim(v.array) and type(v.array) is np.ndarray]
 
     @cached_property
@@ -236,7 +236,7 @@ class Trace:
                 out = op.function(**given)
         except Exception:  # an op with an argument that the graph has not kept
             return None
-        return (out.data, out._node.saved) if out._node and out.shape == node.shape else None
+        return (out.data, out.node.saved) if out.node and out.shape == node.shape else None
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.

@@ -23,7 +23,7 @@ from .mistakes import (
     swapped,
     with_saved,
 )
-from .trace import Trace, Use, Value, parent_of
+from .trace import BackwardTrace, Observed, Use, parent_of
 
 NEAREST = 10
 """How many arrays of the right shape are tried in the place of another."""
@@ -31,7 +31,7 @@ SMALL = 1e-3
 """A constant below this that is added is an epsilon, which a derivation may leave out."""
 
 
-def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
     """Rules that read the wrong array, or weights updated with the gradients ``given``."""
     for node in trace.order:
         if square(node.shape):
@@ -61,7 +61,7 @@ def _moved(g: Any, rule: Any, axis: int, step: int) -> Any:
 # Derivations of another f: a gain is 1, or an epsilon 0
 
 
-def _left_out(trace: Trace) -> Iterator[Mistake]:
+def _left_out(trace: BackwardTrace) -> Iterator[Mistake]:
     """A weight that multiplies, as a gain does, is left out: all is derived for the weight 1."""
     for name, leaf in trace.leaves.items():
         for user, slot in trace.users[leaf]:
@@ -73,7 +73,7 @@ def _left_out(trace: Trace) -> Iterator[Mistake]:
             yield Mistake("derivative", words, (leaf, None), changes, None, 1.1)
 
 
-def _epsilons(trace: Trace) -> Iterator[Mistake]:
+def _epsilons(trace: BackwardTrace) -> Iterator[Mistake]:
     """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
     for node in trace.order:
         slots, operands = trace.slots(node), trace.operands.get(node, ())
@@ -87,7 +87,7 @@ def _epsilons(trace: Trace) -> Iterator[Mistake]:
             yield Mistake("value", words, (node, None), changes, "epsilon", 0.95)
 
 
-def _elsewhere(trace: Trace, array: Array, value: Array) -> Changes:
+def _elsewhere(trace: BackwardTrace, array: Array, value: Array) -> Changes:
     """What changes in the backward pass where an array of f has another value."""
     instead, saved = {id(array): value}, {}
     for user in trace.order[::-1]:
@@ -106,7 +106,7 @@ def _elsewhere(trace: Trace, array: Array, value: Array) -> Changes:
     )
 
 
-def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
+def _misread(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
     label = trace.labels[node]
     for place, array in saved_arrays(node):
         own, found = trace.label_of(array), list[tuple[str, str, object, Array, float]]()
@@ -128,7 +128,7 @@ def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
             yield slip(trace, kind, words, (node, slot), new, (place, key), cost)
 
 
-def _role(trace: Trace, node: Node, value: Value) -> object:
+def _role(trace: BackwardTrace, node: Node, value: Observed) -> object:
     """The same array seen from any turn of a loop: who computed it, how many turns away."""
     other = value.node
     if other in trace.turn and node in trace.turn:
@@ -136,7 +136,7 @@ def _role(trace: Trace, node: Node, value: Value) -> object:
     return value.label
 
 
-def _alike(trace: Trace, array: Array, node: Node) -> list[Value]:
+def _alike(trace: BackwardTrace, array: Array, node: Node) -> list[Observed]:
     """The other arrays of an array's shape that were met near by."""
     here = trace.place_of.get(id(trace.outputs.get(node)), 0)
     order = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
@@ -145,7 +145,9 @@ def _alike(trace: Trace, array: Array, node: Node) -> list[Value]:
     return fit[:NEAREST]
 
 
-def _updated(trace: Trace, node: Node, slot: int, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+def _updated(
+    trace: BackwardTrace, node: Node, slot: int, given: Mapping[Node, Array]
+) -> Iterator[Mistake]:
     """A rule reads a weight after its update, by a learning rate that is to be found."""
     operands = trace.operands.get(node, ())
     for place, array in saved_arrays(node):
@@ -160,7 +162,7 @@ def _likely(made: Callable[[float], Mistake], rate: float) -> Mistake | None:
 
 
 def _after_update(
-    trace: Trace, use: Use, place: int, leaf: Node, gradient: Array, rate: float
+    trace: BackwardTrace, use: Use, place: int, leaf: Node, gradient: Array, rate: float
 ) -> Mistake:
     node = use[0]
     saved = reading(node, place, (node.saved or ())[place] + rate * gradient)

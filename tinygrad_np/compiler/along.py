@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .c_code import Place, at, element, expression, loops, nest, numbered, substituted
+from .c_code import CArray, at, element, expression, loops, nest, numbered, substituted
 from .fusion import Emit, placed
 from .program import Call, Value
 
@@ -28,7 +28,7 @@ def along(call: Call) -> Emit | None:
         return None
     if axis is None and len(x.shape) == 1:
         axis = 0
-    if type(axis) is not int or x.dtype.char not in "fd":
+    if type(axis) is not int or not x.shape or x.dtype.char not in "fd":
         return None
     axis %= len(x.shape)
     if function in _RUNNING and x.dtype == out.dtype:
@@ -40,7 +40,7 @@ def along(call: Call) -> Emit | None:
     return None
 
 
-def _running(places: list[Place], axis: int, text: str) -> list[str]:
+def _running(places: list[CArray], axis: int, text: str) -> list[str]:
     x, out = places
     n, step, onto = x.shape[axis], x.steps[axis], out.steps[axis]
     axes = nest(*[_without(items, axis) for items in (x.shape, x.steps, out.steps)])
@@ -51,7 +51,7 @@ def _running(places: list[Place], axis: int, text: str) -> list[str]:
     return loops(axes, [*names, "k"], body)
 
 
-def _place(places: list[Place], axis: int, sign: str, keeps: bool) -> list[str]:
+def _place(places: list[CArray], axis: int, sign: str, keeps: bool) -> list[str]:
     x, out = places
     if keeps:
         out = replace(out, shape=_without(out.shape, axis), strides=_without(out.strides, axis))

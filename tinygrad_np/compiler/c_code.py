@@ -98,7 +98,7 @@ def converted(word: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | 
 
 
 @dataclass(frozen=True)
-class Place:
+class CArray:
     """Where an array lies: from the pointer ``name`` to ``root`` on, all in bytes."""
 
     name: str
@@ -120,7 +120,7 @@ class Place:
         at = self.offset // self.dtype.itemsize
         return f"({name} + {at})" if at else name
 
-    def view(self, function: Callable[[Any], Any]) -> Place:
+    def view(self, function: Callable[[Any], Any]) -> CArray:
         """The place of a view that a NumPy function makes of an array."""
         low, high = extent(self.shape, self.strides, self.dtype.itemsize)
         memory = np.empty(high - low, np.uint8)  # which nobody touches
@@ -130,7 +130,7 @@ class Place:
         return replace(self, offset=self.offset + moved, dtype=found.dtype, shape=found.shape,
                        strides=found.strides)  # fmt: skip
 
-    def broadcast(self, shape: tuple[int, ...]) -> Place:
+    def broadcast(self, shape: tuple[int, ...]) -> CArray:
         """Repeated up to a shape, without a copy."""
         added = len(shape) - len(self.shape)
         kept = [0 if length == 1 else s for length, s in zip(self.shape, self.strides, strict=True)]
@@ -194,17 +194,17 @@ def numbered(count: int, letter: str = "j") -> list[str]:
     return [f"{letter}{k}" for k in range(count)]
 
 
-def at(place: Place, variables: Iterable[str], steps: Iterable[int]) -> str:
+def at(place: CArray, variables: Iterable[str], steps: Iterable[int]) -> str:
     """An element, by the variables of loops."""
     return f"{place.pointer}[{index(variables, steps)}]"
 
 
-def element(place: Place, variables: Iterable[str], axes: Iterable[Axis], k: int) -> str:
+def element(place: CArray, variables: Iterable[str], axes: Iterable[Axis], k: int) -> str:
     """An element inside loops over axes, of which the place is operand k."""
     return at(place, variables, [steps[k] for _, steps in axes])
 
 
-def assign(out: Place, x: Place | str, how: str = "=") -> list[str]:
+def assign(out: CArray, x: CArray | str, how: str = "=") -> list[str]:
     """``out[...] = x``, or ``+=``, for x of any strides or a number's text."""
     source = replace(out, strides=(0,) * len(out.shape)) if isinstance(x, str) else x
     axes = nest(out.shape, out.steps, source.broadcast(out.shape).steps)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from .c_code import Place, assign, c_type, indented
+from .c_code import CArray, assign, c_type, indented
 from .fusion import Group, without_flags
 from .memory import Memory
 from .passes.use_def import UseDef
@@ -30,7 +30,7 @@ class CProgram:
         self.heads: dict[str, None] = {}
         self.named: dict[str, str] = {}
         self.parts: list[str | Segment] = []
-        self.places: dict[Value, Place | None] = {}
+        self.places: dict[Value, CArray | None] = {}
         functions: list[str] = []
         position = {call: i for i, call in enumerate(self.program.calls)}
         body: list[str] = []
@@ -76,7 +76,7 @@ class CProgram:
 
     # What kernels ask for
 
-    def place(self, value: Value) -> Place | None:
+    def place(self, value: Value) -> CArray | None:
         """Where a value lies."""
         if value not in self.places:
             self.places[value] = self._place(value)
@@ -115,7 +115,7 @@ class CProgram:
             self.head(text.replace("NAME", self.named[text]))
         return self.named[text]
 
-    def _place(self, value: Value) -> Place | None:
+    def _place(self, value: Value) -> CArray | None:
         call = self.use_def.producer(value)
         if call is not None and call.view:
             source = self.place(call.inputs[0])
@@ -132,7 +132,7 @@ class CProgram:
         )  # fmt: skip
         if not known:
             return None
-        return Place(self._word(value), value.dtype, 0, value.dtype, value.shape, value.strides)
+        return CArray(self._word(value), value.dtype, 0, value.dtype, value.shape, value.strides)
 
     def _word(self, value: Value) -> str:
         value = self.memory.homes.get(value, value)
@@ -167,7 +167,7 @@ class CProgram:
         for i, value in enumerate(self.program.outputs):
             if self.memory.results.get(value) != i and value.size:
                 type_, strides = c_type(value.dtype), self.memory.templates[i].strides
-                target = Place(f"o{i}", value.dtype, 0, value.dtype, value.shape, strides)
+                target = CArray(f"o{i}", value.dtype, 0, value.dtype, value.shape, strides)
                 self.declared[f"o{i}"] = f"{type_} *const o{i} = DATA({type_}, out, {i});"
                 lines += assign(target, self._known(value))
         for place, value in self.program.updates:
@@ -175,7 +175,7 @@ class CProgram:
                 lines += assign(self._known(place), self._known(value))
         return ["", "/* results */", *lines] if lines else []
 
-    def _known(self, value: Value) -> Place:
+    def _known(self, value: Value) -> CArray:
         found = self.place(value)
         assert found is not None
         return found

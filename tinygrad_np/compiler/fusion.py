@@ -11,7 +11,7 @@ import numpy as np
 from .. import native
 from .c_code import (
     Axis,
-    Place,
+    CArray,
     c_type,
     converted,
     expression,
@@ -36,7 +36,7 @@ _CLIP: Any = np._core.umath.clip  # type: ignore[attr-defined]
 class Names(Protocol):
     """What the text of a kernel asks for."""
 
-    def place(self, value: Value) -> Place | None:
+    def place(self, value: Value) -> CArray | None:
         """Where a value lies; None for one that has no memory, between the loops of a group."""
         ...
 
@@ -65,14 +65,14 @@ Emit = Callable[[Names], list[str]]
 """Writes the C text of a kernel."""
 
 
-def placed(names: Names, *values: Value) -> list[Place]:
+def placed(names: Names, *values: Value) -> list[CArray]:
     """Where values lie that have memory."""
     found = [names.place(value) for value in values]
     return [place for place in found if place is not None]
 
 
 @dataclass(eq=False)
-class Item:
+class Part:
     """An elementwise call whose operands C can convert: an expression, or one of NumPy's loops."""
 
     call: Call
@@ -89,7 +89,7 @@ class Item:
         return [a for a in self.args if isinstance(a, Value) and a.source != "number"]
 
 
-def items_of(call: Call) -> list[Item] | None:
+def items_of(call: Call) -> list[Part] | None:
     """An elementwise call, after conversions that need a loop of their own; None if C cannot."""
     function, args = call.function, call.args
     if function in _COPIES:
@@ -109,7 +109,7 @@ def items_of(call: Call) -> list[Item] | None:
         or (function is np.power and _repeats(args, call.out.shape))  # x ** 2 along a row is x * x
     ):  # fmt: skip
         return None
-    made: list[Item] = []
+    made: list[Part] = []
     operands = []
     for given, dtype in zip(args, types[:-1], strict=True):
         arg = given
@@ -126,10 +126,10 @@ def items_of(call: Call) -> list[Item] | None:
         elif text is None and arg.dtype != dtype and arg.source != "number":
             now = Value(np.broadcast_to(np.zeros((), dtype), call.out.shape))
             both = arg.dtype, dtype
-            made.append(Item(call, np.positive, (arg,), both, "a", now))
+            made.append(Part(call, np.positive, (arg,), both, "a", now))
             arg = now
         operands.append(arg)
-    return [*made, Item(call, function, tuple(operands), types, text, call.out)]
+    return [*made, Part(call, function, tuple(operands), types, text, call.out)]
 
 
 def _resolved(function: Any, args: tuple[Any, ...], call: Call) -> Any:
@@ -174,10 +174,10 @@ class Group:
     """Elementwise calls of one shape, in order."""
 
     shape: tuple[int, ...]
-    items: list[Item] = field(default_factory=list)
+    items: list[Part] = field(default_factory=list)
     raises = False
 
-    def accepts(self, items: list[Item], made: Callable[[Value], Any]) -> bool:
+    def accepts(self, items: list[Part], made: Callable[[Value], Any]) -> bool:
         """Whether calls fit in: what they read of the group's results are these themselves."""
         own = {item.out for item in (*self.items, *items)}
         # An update is not written before all that may raise or warn has been computed.
@@ -187,7 +187,7 @@ class Group:
             made(value) is not self or value in own for item in items for value in item.values
         )
 
-    def add(self, items: list[Item]) -> None:
+    def add(self, items: list[Part]) -> None:
         """Take calls in, each at the lowest level that its operands allow."""
         levels = {item.out: item.level for item in self.items}
         for item in items:
@@ -215,7 +215,7 @@ class _Text:
     def __init__(self, group: Group, names: Names) -> None:
         self.group, self.names = group, names
         self.items = {item.out: item for item in group.items}
-        self.places: dict[Value, Place] = {}
+        self.places: dict[Value, CArray] = {}
         for item in reversed(group.items):
             for value in (item.out, *item.values):
                 place = names.place(value)
@@ -250,7 +250,7 @@ class _Text:
             if value not in self.places and (value in self.later or item.level % 2):
                 self.temporary[value] = self._slot(item)
 
-    def _slot(self, item: Item) -> str:
+    def _slot(self, item: Part) -> str:
         """An array of a block's size, free from this level on."""
         kind = c_type(item.out.dtype) or ""
         last = max([i.level for i in self.group.items if item.out in i.values], default=item.level)
@@ -298,7 +298,7 @@ class _Text:
 
     # C's own loops
 
-    def _by_c(self, items: list[Item]) -> list[str]:
+    def _by_c(self, items: list[Part]) -> list[str]:
         one_row = self.count[0] == "1"
         row, column = "" if one_row else "r", "" if self.count[1] == "1" else "c"
         lines, stores = [], []
@@ -331,7 +331,7 @@ class _Text:
 
     # NumPy's loops
 
-    def _by_numpy(self, items: list[Item]) -> list[str]:
+    def _by_numpy(self, items: list[Part]) -> list[str]:
         lines = []
         for item in items:
             before: list[str] = []

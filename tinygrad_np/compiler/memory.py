@@ -14,14 +14,14 @@ from .fusion import Group
 from .kernels import Single
 from .passes.use_def import UseDef
 from .program import Program, Value, is_elementwise
-from .schedule import Kernel, Segment, Step
+from .schedule import Kernel, NumpyCall, Segment
 
 
 class Memory:
     """Where each value lies: in an input's array, a constant, a result's array or the workspace."""
 
     def __init__(
-        self, program: Program, use_def: UseDef, kernels: Sequence[Kernel | Step],
+        self, program: Program, use_def: UseDef, kernels: Sequence[Kernel | NumpyCall],
         made: dict[Value, int],
     ) -> None:  # fmt: skip
         self.program, self.use_def, self.kernels, self.made = program, use_def, kernels, made
@@ -66,9 +66,9 @@ class Memory:
             found[value] = place
         return found
 
-    def _in_step(self, group: Kernel | Step, place: Value, value: Value) -> bool:
+    def _in_step(self, group: Kernel | NumpyCall, place: Value, value: Value) -> bool:
         """Whether each element of the place is read before its new value is written."""
-        if isinstance(group, Step):
+        if isinstance(group, NumpyCall):
             return is_elementwise(group.call) and all(
                 v is place or self.use_def.root_of(v) is not place for v in group.call.inputs
             )
@@ -85,7 +85,7 @@ class Memory:
         """Whether a value is more than a local variable of a group's loops."""
         readers = self.read.get(value, [])
         kernel = self.kernels[self.made[value]]
-        if isinstance(kernel, Step):
+        if isinstance(kernel, NumpyCall):
             return kernel.takes_out
         return not isinstance(kernel, Group) or any(i != self.made[value] for i in readers)
 
@@ -131,7 +131,7 @@ class Memory:
     def _takes_over(self, i: int, value: Value, dying: list[Any]) -> Any:
         """An operand of which an elementwise call of NumPy's may overwrite the memory."""
         kernel = self.kernels[i]
-        if not isinstance(kernel, Step):
+        if not isinstance(kernel, NumpyCall):
             return None
         found = [d for d in dying if d[0].like(value) and self._in_step(kernel, d[0], value)]
         return found[0] if found else None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import indexing
-from .c_code import Place, assign, at, converted, literal, loops, nest, numbered, substituted
+from .c_code import CArray, assign, at, converted, literal, loops, nest, numbered, substituted
 from .fusion import Emit, Names, placed
 from .program import Call, Value, values_in
 from .symbol import with_item
@@ -107,19 +107,19 @@ def _is_basic(given: Any) -> bool:
     return _BASIC.issuperset(map(type, parts)) and not any(True for _ in values_in(given))
 
 
-def _part(place: Place, given: Any) -> Place:
+def _part(place: CArray, given: Any) -> CArray:
     parts = given if isinstance(given, tuple) else (given,)
     whole = parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)
     return place.view(lambda a: a[whole])
 
 
-def _by_index(names: Names, picked: Place, array: Place, given: Any, text: str) -> list[str]:
+def _by_index(names: Names, picked: CArray, array: CArray, given: Any, text: str) -> list[str]:
     """Loops over an index's elements and what lies behind each; ``A`` is picked, ``B`` indexed."""
     found = _array_index(given, len(array.shape))
     assert found is not None
     first, parts = found
     places = [p if isinstance(p, int) else placed(names, p)[0] for p in parts]
-    shape = np.broadcast_shapes(*[p.shape for p in places if isinstance(p, Place)])
+    shape = np.broadcast_shapes(*[p.shape for p in places if isinstance(p, CArray)])
     outer = numbered(len(shape), "i")
     checks, words, steps = [], numbered(len(places), "p"), array.steps[first : first + len(places)]
     for k, part in enumerate(places):

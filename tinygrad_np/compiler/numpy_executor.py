@@ -26,7 +26,7 @@ from .program import (
     map_tree,
     values_in,
 )
-from .schedule import Step
+from .schedule import NumpyCall
 
 GENERATED = "<tinygrad_np.compile>"
 """The file name of generated code, in tracebacks."""
@@ -49,7 +49,7 @@ class NumpyExecutor:
             "errstate": np.errstate,
             "fitting": _fitting,
         }
-        kernels = [Step(c, _takes_out(c)) for c in program.calls if not c.view]
+        kernels = [NumpyCall(c, _takes_out(c)) for c in program.calls if not c.view]
         made = {kernel.call.out: i for i, kernel in enumerate(kernels)}
         self.memory = Memory(program, self.use_def, kernels, made)
         self.words = {value: f"o{i}" for value, i in self.memory.results.items()}

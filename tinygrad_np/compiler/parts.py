@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import native
-from .c_code import Place
+from .c_code import CArray
 from .fusion import Names
 
 _ALONE = 1 << 23
@@ -16,7 +16,7 @@ def headers(names: Names, type_: str, *texts: str) -> None:
         names.head(text.replace("REAL", type_))
 
 
-def in_parts(names: Names, task: str, work: int, most: int, *places: Place) -> str:
+def in_parts(names: Names, task: str, work: int, most: int, *places: CArray) -> str:
     """A call of ``parallel``, in at most so many parts: their number."""
     threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
     words = ", ".join(f"(void *){place.pointer}" for place in places)

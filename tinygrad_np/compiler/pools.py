@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import native
 from ..ops import pooling
-from .c_code import Place, assign, c_type, expression
+from .c_code import CArray, assign, c_type, expression
 from .fusion import Emit, Names, placed
 from .passes.pool_back import pool_back
 from .program import Call
@@ -41,12 +41,12 @@ def pooled(call: Call) -> Emit | None:
     return None
 
 
-def _five(place: Place) -> str:
+def _five(place: CArray) -> str:
     steps = place.steps
     return f"{{{', '.join(map(str, (*steps[:2], *[0] * (5 - len(steps)), *steps[2:])))}}}"
 
 
-def _text(names: Names, x: Place, y: Place, *sizes: tuple[int, ...]) -> tuple[str, bool]:
+def _text(names: Names, x: CArray, y: CArray, *sizes: tuple[int, ...]) -> tuple[str, bool]:
     """The description of windows, and whether they lie apart."""
     type_ = c_type(x.dtype) or ""
     names.head(native.POOLING.replace("REAL", type_))
@@ -68,18 +68,18 @@ def _text(names: Names, x: Place, y: Place, *sizes: tuple[int, ...]) -> tuple[st
     return f"&(const Pooling){{{words}}}", apart
 
 
-def _pool(names: Names, sums: int, x: Place, y: Place, *sizes: Any) -> list[str]:
+def _pool(names: Names, sums: int, x: CArray, y: CArray, *sizes: Any) -> list[str]:
     text, _ = _text(names, x, y, *sizes)
     return [f"{c_type(x.dtype)}_pool({text}, {sums}, {x.pointer}, {y.pointer});"]
 
 
-def _spread(names: Names, x: Place, y: Place, *sizes: Any) -> list[str]:
+def _spread(names: Names, x: CArray, y: CArray, *sizes: Any) -> list[str]:
     text, apart = _text(names, x, y, *sizes)
     zeros = assign(x, "0") if apart else []
     return [*zeros, f"{c_type(x.dtype)}_spread({text}, {int(apart)}, {y.pointer}, {x.pointer});"]
 
 
-def _back(names: Names, g: Place, x: Place, y: Place, out: Place, *sizes: Any) -> list[str]:
+def _back(names: Names, g: CArray, x: CArray, y: CArray, out: CArray, *sizes: Any) -> list[str]:
     text, apart = _text(names, x, y, *sizes)
     kernel, stride, padding = sizes[:3]
     tiled = [n * s for n, s in zip(y.shape[2:], stride, strict=True)]

@@ -22,7 +22,7 @@ class Segment:
 
 
 @dataclass(eq=False)
-class Step:
+class NumpyCall:
     """A call of a program that runs in NumPy as a whole."""
 
     call: Call

@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Parallel:
     """The rows in order. True if all gradients are right.
 
     ``first`` is the first row that differs; ``report`` is what ``tg.audit`` says of the gradients,
@@ -87,7 +87,7 @@ class Comparison:
         return printable("\n".join([*words, *([self.note] if self.note else [])]))
 
 
-def compare(derived: Derivation, given: Any) -> Comparison:
+def compare(derived: Derivation, given: Any) -> Parallel:
     """Hold a source, a function or gradients against a derivation."""
     if not derived.known:
         raise DerivationError(
@@ -97,7 +97,7 @@ def compare(derived: Derivation, given: Any) -> Comparison:
     values = evaluated(derived)
     if isinstance(given, Mapping):
         steps = [
-            own.Step(0, f"d{name}", name, np.asarray(value), [], True)
+            own.Statement(0, f"d{name}", name, np.asarray(value), [], True)
             for name, value in given.items()
         ]
         known = derived.parameters
@@ -132,7 +132,7 @@ def compare(derived: Derivation, given: Any) -> Comparison:
     report, note = None, ""
     if where is not None and gradients:
         report, note = _audited(derived, gradients)
-    return Comparison(tuple(rows), missing, report, note)
+    return Parallel(tuple(rows), missing, report, note)
 
 
 def evaluated(derived: Derivation) -> list[tuple[Line, Any]]:
@@ -169,7 +169,7 @@ def _same(one: Any, other: Any) -> bool:
     return bool(np.allclose(one, other, CLOSE, CLOSE * scale, equal_nan=True))
 
 
-def _parameter_of(derived: Derivation, step: own.Step) -> str | None:
+def _parameter_of(derived: Derivation, step: own.Statement) -> str | None:
     """The parameter whose gradient a step is, by its name."""
     for name in derived.parameters:
         forms = (f"d{name}", f"d_{name}", f"g{name}", f"grad_{name}", f"{name}_grad",
@@ -180,7 +180,7 @@ def _parameter_of(derived: Derivation, step: own.Step) -> str | None:
 
 
 def _match(
-    derived: Derivation, step: own.Step, values: list[tuple[Line, Any]]
+    derived: Derivation, step: own.Statement, values: list[tuple[Line, Any]]
 ) -> tuple[bool | None, Line | None]:
     """Whether a step is right, and the line that it is to be compared with."""
     name = _parameter_of(derived, step)
@@ -198,7 +198,9 @@ def _match(
     return None, None
 
 
-def _first(steps: list[own.Step], matched: list[Any], values: list[tuple[Line, Any]]) -> int | None:
+def _first(
+    steps: list[own.Statement], matched: list[Any], values: list[tuple[Line, Any]]
+) -> int | None:
     """The earliest step that leads to a wrong one, through steps that nothing is known of.
 
     A step that the wrong one reads counts, too, if it stops in the middle of the line that should
@@ -225,7 +227,7 @@ def _first(steps: list[own.Step], matched: list[Any], values: list[tuple[Line, A
 
 
 def _expected(
-    derived: Derivation, step: own.Step, steps: list[own.Step], matched: list[Any]
+    derived: Derivation, step: own.Statement, steps: list[own.Statement], matched: list[Any]
 ) -> Line | None:
     """The line that stands where a step differs: the next one whose value nobody computed."""
     reached = [line.number for s, (_, line) in zip(steps, matched, strict=True)

@@ -20,7 +20,7 @@ from .writer import Written
 
 if TYPE_CHECKING:
     from ..drawing.render import Drawing
-    from .compare import Comparison
+    from .compare import Parallel
 
 
 class Derivation:
@@ -97,7 +97,7 @@ class Derivation:
         body = " \\\\\n".join(rows)
         return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
 
-    def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Comparison:
+    def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Parallel:
         r"""Somebody's own derivation beside this one; the first line that differs is marked.
 
         ``own`` is a function of plain NumPy, or its source, whose arguments have the names of
@@ -142,7 +142,7 @@ class Derivation:
 
         With ``gradient`` the one that computes its gradient. None where it is part of no line.
         """
-        node = tensor._node if isinstance(tensor, Tensor) else tensor
+        node = tensor.node if isinstance(tensor, Tensor) else tensor
         if node is None:
             return None
         if gradient and node in self._results:

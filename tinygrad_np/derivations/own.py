@@ -16,18 +16,20 @@ from .problem import DerivationError
 
 
 @dataclass(eq=False)
-class Step:
+class Statement:
     """One statement, or one entry of what is returned: a name, its value, what it was made of."""
 
     number: int
     text: str
     name: str
     value: Any
-    reads: list[Step]
+    reads: list[Statement]
     result: bool = False
 
 
-def run(own: str | Callable[..., Any], inputs: Mapping[str, Any], parameters: Any) -> list[Step]:
+def run(
+    own: str | Callable[..., Any], inputs: Mapping[str, Any], parameters: Any
+) -> list[Statement]:
     """The statements of a function (or of its source, or bare ones) on these inputs.
 
     A function's arguments are the inputs of these names; one of another name is a dict of the
@@ -82,11 +84,11 @@ class _Run:
 
     def __init__(self, lines: list[str], first: int, space: dict[str, Any]) -> None:
         self.lines, self.first, self.space = lines, first, space
-        self.last: dict[str, Step] = {}
+        self.last: dict[str, Statement] = {}
 
-    def steps(self, body: list[ast.stmt]) -> list[Step]:
+    def steps(self, body: list[ast.stmt]) -> list[Statement]:
         """Run the statements; their steps in order."""
-        found: list[Step] = []
+        found: list[Statement] = []
         for statement in body:
             if isinstance(statement, ast.Return):
                 found += self._returned(statement.value)
@@ -102,7 +104,7 @@ class _Run:
                     before = (
                         [self.last[name]] if name in self.last and name in _read(statement) else []
                     )
-                    step = Step(
+                    step = Statement(
                         self._number(statement), self._text(statement), name,
                         copy.deepcopy(value), list(dict.fromkeys([*reads, *before])),
                     )  # fmt: skip
@@ -110,7 +112,7 @@ class _Run:
                     found.append(step)
         return found
 
-    def _returned(self, value: ast.expr | None) -> Iterator[Step]:
+    def _returned(self, value: ast.expr | None) -> Iterator[Statement]:
         """A step for each result that has a name of its own, as in {"W1": x.T @ d1}."""
         if isinstance(value, ast.Tuple | ast.List):
             for item in value.elts:
@@ -124,13 +126,15 @@ class _Run:
                 if keyword.arg:
                     yield self._result(keyword.value, keyword.arg)
 
-    def _result(self, item: ast.expr, name: str) -> Step:
+    def _result(self, item: ast.expr, name: str) -> Statement:
         with np.errstate(all="ignore"):
             found = eval(compile(ast.Expression(item), "<derivation>", "eval"), self.space)
         text = f"{name!r}: {ast.unparse(item)}".replace("'", '"')
-        return Step(self._number(item), text, name, copy.deepcopy(found), self._reads(item), True)
+        return Statement(
+            self._number(item), text, name, copy.deepcopy(found), self._reads(item), True
+        )
 
-    def _reads(self, node: ast.AST) -> list[Step]:
+    def _reads(self, node: ast.AST) -> list[Statement]:
         return [self.last[name] for name in _read(node) if name in self.last]
 
     def _number(self, node: Any) -> int:

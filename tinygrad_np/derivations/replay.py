@@ -40,7 +40,7 @@ class View:
     turned: bool
 
 
-class Call(NamedTuple):
+class OpCall(NamedTuple):
     """One op call of the graph; Nodes stand for results, Inputs for arrays."""
 
     node: Node
@@ -58,13 +58,13 @@ class Replay:
     """
 
     def __init__(self, output: Tensor, names: Names = None) -> None:
-        assert output._node is not None
-        self.tensor, self.output = output, output._node
+        assert output.node is not None
+        self.tensor, self.output = output, output.node
         self.namer = Namer()
         self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}
         self.arrays: dict[str, Any] = {}
-        self.calls: list[Call] = []
+        self.calls: list[OpCall] = []
         self.as_recorded = True
         self._given: dict[int, str] = {}
         self._leaves: dict[Node, Any] = {}
@@ -73,8 +73,8 @@ class Replay:
         short = shortened([name for name, _ in pairs])
         for long, value in pairs:
             name = short[long]
-            if isinstance(value, Tensor) and value._node is not None:
-                self._leaves[value._node] = name, value.data
+            if isinstance(value, Tensor) and value.node is not None:
+                self._leaves[value.node] = name, value.data
             else:
                 array = value.data if isinstance(value, Tensor) else value
                 self._given[id(array)] = name
@@ -94,7 +94,7 @@ class Replay:
         return self.parameters.keys() <= self.arrays.keys()
 
     def run(self, given: Mapping[str, Any]) -> dict[Node, Tensor]:
-        """Call the ops on these values, by name; the result for each node of the graph."""
+        """OpCall the ops on these values, by name; the result for each node of the graph."""
         made: dict[Node, Any] = {node: given[name] for name, node in self.parameters.items()}
 
         def now(leaf: Any) -> Any:
@@ -163,7 +163,7 @@ class Replay:
         ]  # fmt: skip
         params = dict(zip(op.extras, saved[count + 1 :], strict=False))
         params = {k: v for k, v in params.items() if k in op.parameters}
-        self.calls.append(Call(node, *self._arguments(op, node, operands, params)))
+        self.calls.append(OpCall(node, *self._arguments(op, node, operands, params)))
 
     def _operand(self, node: Node, i: int, value: Any) -> Any:
         parent = node.parents[i]

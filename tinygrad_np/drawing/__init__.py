@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # imported when something is drawn: import tinygrad_np is to 
     from ..tables import Table
     from .names import Names
     from .render import Drawing
-    from .walk import Lines
+    from .walk import LineNumbers
 
 SHOW = ("shape", "value", "grad", "rule", "bytes")
 
@@ -24,7 +24,7 @@ def draw(
     collapse: bool | str | Iterable[str] = True,
     max_nodes: int | None = 200,
     names: Names = None,
-    derivation: Lines | None = None,
+    derivation: LineNumbers | None = None,
 ) -> Drawing:
     """The graph that leads to one or several Tensors, as a ``graphviz.Digraph``.
 

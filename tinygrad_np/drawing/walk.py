@@ -22,7 +22,7 @@ from .names import Names, named, printable
 FOLDED = ("collapsed scope", "left out")
 
 
-class Lines(Protocol):
+class LineNumbers(Protocol):
     """A graph's forward and backward pass, written out in numbered lines (a ``Derivation``)."""
 
     def numpy(self) -> str: ...
@@ -81,7 +81,7 @@ class Vertex:
 
 
 def walk(
-    tensors: Tensor | Iterable[Tensor], names: Names = None, lines: Lines | None = None
+    tensors: Tensor | Iterable[Tensor], names: Names = None, lines: LineNumbers | None = None
 ) -> list[Vertex]:
     """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
 
@@ -89,12 +89,12 @@ def walk(
     """
     roots: dict[Node, Tensor] = {}
     for tensor in _listed(tensors):
-        if tensor._node is None:
+        if tensor.node is None:
             raise ValueError(
-                f"no graph leads to this {tensor._label()}: nothing that it was computed from "
+                f"no graph leads to this {tensor.label()}: nothing that it was computed from "
                 "requires grad, or it was computed inside no_grad()"
             )
-        roots.setdefault(tensor._node, tensor)
+        roots.setdefault(tensor.node, tensor)
     if not roots:
         raise ValueError("there is no Tensor to draw")
     walker = _Walker(names, lines)
@@ -129,15 +129,15 @@ def _listed(tensors: Any) -> list[Tensor]:
 class _Walker:
     """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
 
-    def __init__(self, names: Names, lines: Lines | None) -> None:
+    def __init__(self, names: Names, lines: LineNumbers | None) -> None:
         self.lines = lines
         self.vertices: dict[Node, Vertex] = {}
         self.constants: dict[int, Vertex] = {}
         self.left: dict[Any, int] = {}  # bytes not counted yet: of arrays' owners, and of views
         self.names: dict[int, str] = {}
         for name, value in named(names):
-            if isinstance(value, Tensor) and value._node is not None:
-                vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
+            if isinstance(value, Tensor) and value.node is not None:
+                vertex = self.vertices.setdefault(value.node, Vertex("parameter", name, name))
                 _learn(vertex.values, value.data)
             self.names[id(value.data if isinstance(value, Tensor) else value)] = name
 
