@@ -6,7 +6,10 @@ from typing import Any
 
 import tinygrad_np as tg
 
-INTERNAL = {"random.is_default", "random.masked", "random.rows", "random.share_rows"}
+INTERNAL = {
+    "distributed.abort", "distributed.batch_norm", "random.is_default", "random.masked",
+    "random.rows", "random.share_rows",
+}  # fmt: skip
 """What other files of the package use and nobody else calls."""
 
 

@@ -78,6 +78,11 @@ def init(required: bool = False) -> None:
 
     With ``required``, or under ``mpiexec``, raises ImportError where mpi4py or an MPI library is
     missing, or belongs to another MPI than ``mpiexec``.
+
+    >>> import tinygrad_np as tg
+    >>> tg.distributed.init()
+    >>> tg.distributed.rank(), tg.distributed.size()
+    (0, 1)
     """
     started = next((int(os.environ[name]) for name in _STARTED if name in os.environ), 1)
     if _world.mpi is not None or not (required or started > 1):
@@ -114,12 +119,22 @@ def _limit_threads(neighbours: int) -> None:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The number of this process, from 0.
+
+    >>> import tinygrad_np as tg
+    >>> tg.distributed.rank()
+    0
+    """
     return _world.rank
 
 
 def size() -> int:
-    """The number of processes."""
+    """The number of processes.
+
+    >>> import tinygrad_np as tg
+    >>> tg.distributed.size()
+    1
+    """
     return _world.size
 
 
@@ -149,7 +164,13 @@ def _end() -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, this process is the only rank: nothing is shared, averaged or waited for."""
+    """Inside, this process is the only rank: nothing is shared, averaged or waited for.
+
+    >>> import tinygrad_np as tg
+    >>> with tg.distributed.alone():
+    ...     tg.distributed.size()
+    1
+    """
     before = vars(_world).copy(), random.rows()
     vars(_world).update(rank=0, size=1, weight=1.0, total=0)
     random.share_rows(None)
@@ -203,7 +224,12 @@ def all_reduce(array: Any, operation: str = "sum") -> Any:
 
 
 def agreed(value: T) -> T:
-    """Rank 0's value, on every rank: anything that can be pickled."""
+    """Rank 0's value, on every rank: anything that can be pickled.
+
+    >>> import tinygrad_np as tg
+    >>> tg.distributed.agreed({"seed": 7})
+    {'seed': 7}
+    """
     if _world.size == 1:
         return value
     _meet("broadcast")
@@ -211,7 +237,11 @@ def agreed(value: T) -> T:
 
 
 def broadcast(module: Any) -> None:
-    """Give all ranks the state of rank 0's module: parameters, frozen ones and buffers."""
+    """Give all ranks the state of rank 0's module: parameters, frozen ones and buffers.
+
+    >>> import tinygrad_np as tg
+    >>> tg.distributed.broadcast(tg.nn.Linear(3, 2, rng=0))
+    """
     if _world.size > 1:
         module.load_state_dict(agreed(module.state_dict()))
 
@@ -235,6 +265,11 @@ def share(*arrays: Array) -> tuple[Array, ...]:
 
     Where there are fewer rows than ranks, some compute the first row, and it counts nothing.
     Raises ValueError where the arrays differ in length or are empty.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> x, t = tg.distributed.share(np.arange(6).reshape(3, 2), np.arange(3))
+    >>> x.shape, t.shape
+    ((3, 2), (3,))
     """
     if _world.mpi is None:
         return arrays
@@ -295,6 +330,13 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     one dtype travel in one message (to begin during the backward pass gains next to nothing: see
     docs/many_machines.md). RuntimeError where the ranks' gradients differ in size, because one has
     none for some parameter, say.
+
+    >>> import tinygrad_np as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> tg.distributed.average_gradients([w])
+    >>> w.grad.tolist()
+    [2.0, 4.0]
     """
     if _world.mpi is None:
         return
@@ -319,6 +361,12 @@ def synchronize(module: Any) -> None:
 
     Without it each rank standardizes its rows by themselves, and keeps running statistics of its
     own.
+
+    >>> import numpy as np, tinygrad_np as tg
+    >>> norm = tg.nn.BatchNorm1d(3)
+    >>> _ = tg.distributed.synchronize(norm)
+    >>> norm(np.ones((4, 3), np.float32)).shape
+    (4, 3)
     """
     for _, part in module.named_modules():
         if hasattr(part, "synchronized"):
