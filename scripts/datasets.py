@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from scripts.images import read_npy
 from scripts.measures import ACCURACY, BITS, Measure
-from scripts.pixels import Pixels, known, measure, some_of
+from scripts.pixels import measure, some_of
 from tinygrad_np.data import IDXError, encode, read_idx, read_text, windows
 from tinygrad_np.data.folder import find_file
 from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
@@ -126,7 +126,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
                 f"test images {test[0].shape[1:]}: they have to be the same"
             )
         largest = max(_largest(labels, folder) for _, labels in (train, test))
-        pixels = _common(train[0], test[0])
+        pixels = measure(train[0])
+        pixels.check(test[0], "the test images")
     except (OSError, ValueError) as error:
         error.add_note(f"The data set {name} was read from {folder}, {origin}.")
         raise
@@ -134,8 +135,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
         classes = [str(label) for label in range(largest + 1)]
     elif largest >= len(classes):
         raise IDXError(f"{folder}: has a label {largest}, but {name} has {len(classes)} classes")
-    if pixels.background is None and (named := known(name)) is not None:
-        pixels = dataclasses.replace(pixels, background=named.background)
+    if name in ("mnist", "fashion"):
+        pixels = dataclasses.replace(pixels, ground=0.0)  # some clothes fill their image
     return Data(name, (train, test), tuple(classes), pixels, _digest(train, test))
 
 
@@ -152,20 +153,6 @@ def _text(name: str, path: Path) -> Data:
     digest = hashlib.sha256(text.encode()).hexdigest()
     strides = CONTEXT * max(1, len(sets[0][0]) // len(sets[1][0])), CONTEXT  # as many of both
     return Data(name, sets, tuple(characters), Characters(), digest, BITS, strides, "windows")
-
-
-def _common(train: Array, test: Array) -> Pixels:
-    """The pixels of the training images; IDXError where the test images have another range."""
-    pixels, others = measure(train), measure(test)
-    if not train.dtype.kind == test.dtype.kind == "b":
-        small = 0 < others.high < pixels.high / 50
-        large = others.high > max(pixels.high, pixels.scale) + 5 * (pixels.high - pixels.low)
-        if small or (others.low >= 0 and others.scale > pixels.scale) or large:
-            raise IDXError(
-                f"the training images have pixels {pixels.span}, the test images {others.span}: "
-                "scale them alike"
-            )
-    return pixels
 
 
 def _digest(*splits: Split) -> str:
@@ -211,14 +198,9 @@ def _split(folder: Path, split: str) -> Split:
             "(n, height, width), at least one image"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        advice = ""
-        if labels.ndim == 2 and labels.shape[1] > 1:
-            advice = ": of rows of 0 and 1, save labels.argmax(axis=1)"
-        elif labels.dtype.kind in "fiub":
-            advice = f": save labels{'.astype(int)' * (labels.dtype.kind in 'fb')}.ravel()"
         raise IDXError(
-            f"the {split} labels have shape {labels.shape} of {labels.dtype}; "
-            f"expected integers, (n,){advice}"
+            f"the {split} labels have shape {labels.shape} of {labels.dtype}; expected integers, "
+            "(n,): save labels.astype(int).ravel(), or of rows of 0 and 1 labels.argmax(axis=1)"
         )
     if len(images) != len(labels):
         raise IDXError(f"there are {len(images)} {split} images, but {len(labels)} labels")

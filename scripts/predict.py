@@ -18,10 +18,9 @@ from scripts.training import probabilities, score_batches
 from tinygrad_np.nn import Module
 
 EXAMPLES = """Images are PNG files of any size and colour, dark on bright or bright on dark; or IDX
-files, plain or gzipped, or .npy files, of the size that the network was trained on. They are
-converted to the pixel range and the background of the training images, or refused. If the training
-images are laid out as MNIST's digits are, the digit on each picture is found, and laid out in the
-same way; other pictures are only resized.
+files, plain or gzipped, or .npy files, of the size and the pixel range that the network was trained
+on. A picture is made grey and resized, and inverted where its background is not that of the
+training images. If these are laid out as MNIST's digits are, the digit on it is, too.
 
 examples:
   python -m scripts.predict runs/three_layer seven.png
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _predict(model: Module, config: dict[str, Any], path: str) -> None:
     """Print a line for each image of a file."""
     pixels, classes = Pixels.of_run(config), config["classes"]
-    found = images.read_images(path, config["image_shape"], config["dataset"], pixels)
+    found = images.read_images(path, config["image_shape"], pixels)
     shares = (p for part in score_batches(model, found, pixels)
               for p in probabilities(model, part))  # fmt: skip
     for i, probability in enumerate(shares):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.augmentation import Augmentation, shifted
+from scripts.pixels import Pixels
 from scripts.training import updates_per_epoch
 from tinygrad_np import optim
 from tinygrad_np.nn import Module
@@ -58,9 +59,11 @@ class Recipe:
         rate: float | Schedule = optim.one_cycle(self.lr, updates) if self.one_cycle else self.lr
         return OPTIMIZERS[self.optimizer](model.parameters(), rate)
 
-    def augmentation(self, ground: float = 0.0) -> Augmentation | None:
-        """The change of each batch; ``ground`` is the images' background."""
-        return functools.partial(shifted, ground=ground) if self.shifts else None
+    def augmentation(self, pixels: Pixels | None) -> Augmentation | None:
+        """The change of each batch of images; None where there is none."""
+        if not self.shifts or pixels is None:
+            return None
+        return functools.partial(shifted, ground=(pixels.ground or 0.0) / pixels.scale)
 
 
 RECIPES: dict[str, Recipe] = {

@@ -131,7 +131,7 @@ class _Run:
         return Training(
             model, recipe.make_optimizer(model, updates), data.sets, updates=updates,
             batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement, form=data.form,
-            augment=recipe.augmentation(self.pixels.ground if self.pixels else 0.0),
+            augment=recipe.augmentation(self.pixels),
             compiled=compiled, measure=data.measure, strides=data.strides,
         )  # fmt: skip
 
