@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import figures
-from scripts.command import failed, on_terminal, parser_of, positive
+from scripts.command import failed, parser_of, positive
 from scripts.reproduction import EXPERIMENTS, HEADER, TABLES, Images, load_images, run
 
 EXAMPLES = f"""tables: {", ".join(EXPERIMENTS)}; all of them take some minutes.
@@ -56,7 +56,7 @@ def reproduce(
     label = name if printed else f"{name}_true"
     start = time.perf_counter()
     passes = run(EXPERIMENTS[name], images, epochs, printed=printed, compiled=compiled)
-    with tqdm(passes, label, epochs, leave=False, unit=" epochs", disable=not on_terminal()) as bar:
+    with tqdm(passes, label, epochs, leave=False, unit=" epochs", disable=None) as bar:
         rows = [str(row) for row in bar if row]
     (out / f"{label}.csv").write_text("\n".join([HEADER, *rows, ""]))
     recorded = zip(rows, read_table(TABLES / f"{label}.csv"), strict=False)
