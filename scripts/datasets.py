@@ -40,8 +40,6 @@ FASHION_CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
 )  # fmt: skip
 
-CHUNK = 1 << 20
-"""The number of labels that are examined at a time."""
 CONTEXT = 64
 """The number of characters that a language model sees at once."""
 
@@ -71,8 +69,10 @@ class Characters:
 class Data:
     """A data set: inputs (n, ...) and labels, for training and for testing.
 
-    ``digest`` depends on what the files hold, not on where they are or of what kind. ``strides``
-    are those of ``Training``.
+    ``form`` makes inputs of them. ``digest`` depends on what the files hold, not on where they are
+    or of what kind. ``strides``: of data that overlap, such as the windows of a text, every
+    so-many-th is measured, of the training and of the test set; an epoch has as many as if the
+    second held for both.
     """
 
     name: str
@@ -89,6 +89,11 @@ class Data:
         """The shape of an input."""
         shape: tuple[int, ...] = self.sets[0][0].shape[1:]
         return shape
+
+    @property
+    def samples(self) -> int:
+        """The number of inputs of an epoch."""
+        return len(self.sets[0][0]) // self.strides[1]
 
     def batch(self, count: int, dtype: DTypeLike) -> Split:
         """The first inputs and labels of the training set, as a network takes them."""
@@ -125,7 +130,9 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
                 f"training images have shape {train[0].shape[1:]}, "
                 f"test images {test[0].shape[1:]}: they have to be the same"
             )
-        largest = max(_largest(labels, folder) for _, labels in (train, test))
+        if (least := min(train[1].min(), test[1].min())) < 0:
+            raise IDXError(f"label {least} is negative")
+        largest = max(int(train[1].max()), int(test[1].max()))
         pixels = measure(train[0])
         pixels.check(test[0], "the test images")
     except (OSError, ValueError) as error:
@@ -162,8 +169,7 @@ def _digest(*splits: Split) -> str:
         found.update(f"{images.shape}{images.dtype.name}".encode())
         for part in some_of(images):
             found.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
-        for start in range(0, len(labels), CHUNK):
-            found.update(labels[start : start + CHUNK].astype("<i8").tobytes())
+        found.update(labels.astype("<i8").tobytes())
     return found.hexdigest()
 
 
@@ -216,13 +222,3 @@ def _open(folder: Path, split: str, rest: str) -> Array:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return np.asarray(read_idx(path, mmap=not gzipped))
-
-
-def _largest(labels: Array, folder: Path) -> int:
-    largest = 0
-    for start in range(0, len(labels), CHUNK):
-        chunk = labels[start : start + CHUNK]
-        if chunk.min() < 0:
-            raise IDXError(f"{folder}: label {chunk.min()} is negative")
-        largest = max(largest, int(chunk.max()))
-    return largest

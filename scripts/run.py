@@ -126,12 +126,12 @@ class _Run:
             distributed.synchronize(model)
             distributed.broadcast(model)
         recipe = self.recipe
-        updates = recipe.updates(len(data.sets[0][0]) // data.strides[1])
+        updates = recipe.updates(data.samples)
         return Training(
-            model, recipe.make_optimizer(model, updates), data.sets, updates=updates,
-            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement, form=data.form,
+            model, recipe.make_optimizer(model, updates), data, updates=updates,
+            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement,
             augment=recipe.augmentation(self.pixels),
-            compiled=compiled, measure=data.measure, strides=data.strides,
+            compiled=compiled,
         )  # fmt: skip
 
     def go(self, found: Checkpoint | None) -> int:

@@ -19,7 +19,7 @@ from scripts.augmentation import shifted
 from scripts.digits import ImageError
 from scripts.images import read_images, read_png
 from scripts.pixels import Pixels, measure
-from scripts.training import form_of, probabilities, scores
+from scripts.training import probabilities, scores
 from tests import tiny
 from tinygrad_np.data import IDXError, load_mnist, write_idx
 from tinygrad_np.serialization import read
@@ -100,8 +100,6 @@ def test_pixels_are_divided_by_the_largest() -> None:
         found = measure(images).inputs(images, np.float32)
         np.testing.assert_array_equal(found, np.float32(whole) / np.float32(255))
         assert found.dtype == np.float32
-    bytes_alone = [form_of(np.ones((2, 3), dtype)).scale for dtype in (np.uint8, float)]
-    assert bytes_alone == [255, 1]
 
 
 def test_the_background_as_networks_see_it(digits: Any) -> None:

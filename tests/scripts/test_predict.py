@@ -213,7 +213,7 @@ def test_the_second_seeds_networks_give_probabilities(name: str) -> None:
     import models
 
     net = models.make(name, np.random.default_rng(0))
-    found = probabilities(net, scores(net, np.ones((3, 28, 28), np.uint8)))
+    found = probabilities(net, scores(net, np.ones((3, 28, 28), np.uint8), Pixels()))
     assert np.all(found >= 0)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
