@@ -22,7 +22,7 @@ class Nowhere(io.TextIOBase):
         return len(text)
 
 
-def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+def parser_of(name: str, doc: str | None) -> argparse.ArgumentParser:
     """The parser of ``python -m scripts.<name>``, whose texts are printed as they are.
 
     Every command makes its parser first, so printing is made safe here: standard output and error
@@ -35,7 +35,7 @@ def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
     return argparse.ArgumentParser(
-        prog=f"python -m scripts.{name}", description=doc, epilog=epilog,
+        prog=f"python -m scripts.{name}", description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
 

@@ -2,6 +2,10 @@
 
 First the gradient itself is wrong. Then only its derivative with respect to the incoming gradient
 ``g`` is wrong, which only second derivatives can show.
+
+Examples:
+  python -m scripts.mutate
+  python -m scripts.mutate --factor 1.000001 tanh matmul
 """
 
 from __future__ import annotations
@@ -20,11 +24,6 @@ from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import check_op
 from tinygrad_np.graph import Rule
 from tinygrad_np.tensor import plain
-
-EXAMPLES = """examples:
-  python -m scripts.mutate
-  python -m scripts.mutate --factor 1.000001 tanh matmul
-"""
 
 Spoil = Callable[[Rule, float], Rule]
 """Makes a rule wrong by a factor."""
@@ -101,7 +100,7 @@ def _differ(op: Op, case: Case, order: int, right: Iterable[Rule], wrong: Iterab
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where every wrong rule is caught."""
-    parser = parser_of("mutate", __doc__, EXAMPLES)
+    parser = parser_of("mutate", __doc__)
     parser.add_argument("ops", nargs="*", metavar="OP", help="names of ops (default: all)")
     parser.add_argument("--factor", type=float, default=1.0001, help="default: 1.0001")
     options = parser.parse_args(arguments)
