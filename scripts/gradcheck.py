@@ -160,7 +160,7 @@ def results(names: Sequence[str], seed: int, data: str | None) -> Iterator[Resul
 
 def table(found: Sequence[Result]) -> str:
     """A line for each op and each network."""
-    rows = [("", "checked", "calls", "derivatives", *COLUMNS)]
+    rows: list[Sequence[str]] = [("", "checked", "calls", "derivatives", *COLUMNS)]
     for r in found:
         worst = r.worst()
         errors = [f"{worst[column]:.1e}" if column in worst else "-" for column in COLUMNS]

@@ -117,7 +117,7 @@ class _Run:
 
     def beginning(self, compiled: bool) -> Training:
         """The training before its first update: the same at every call."""
-        seed, data = self.settings["seed"], self.data
+        seed = self.settings["seed"]
         random.seed(seed)
         np.random.seed(seed % 2**32)
         rng = tg.manual_seed(seed)
@@ -125,14 +125,7 @@ class _Run:
         if distributed.size() > 1:
             distributed.synchronize(model)
             distributed.broadcast(model)
-        recipe = self.recipe
-        updates = recipe.updates(data.samples)
-        return Training(
-            model, recipe.make_optimizer(model, updates), data, updates=updates,
-            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement,
-            augment=recipe.augmentation(self.pixels),
-            compiled=compiled,
-        )  # fmt: skip
+        return Training(model, self.data, self.recipe, rng, compiled)
 
     def go(self, found: Checkpoint | None) -> int:
         """Train to the end and draw, or until interrupted; returns the exit code."""
@@ -209,7 +202,7 @@ class _Run:
         from tqdm import tqdm
 
         start, updates_took, training = time.perf_counter(), 0.0, self.training
-        measure, size = self.data.measure, self.training.batch_size
+        measure, size = self.data.measure, self.recipe.batch_size
         with tqdm(
             total=training.updates * size, initial=training.done * size, leave=False,
             unit=f" {self.data.unit}", unit_scale=True, dynamic_ncols=True, mininterval=0.5,

@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_np as tg
-from scripts.augmentation import Augmentation
 from scripts.datasets import Data, Form
 from scripts.measures import Measure
+from scripts.recipes import Recipe
 from tinygrad_np import distributed
 from tinygrad_np.data import batches
 from tinygrad_np.generators import is_generator, restore, state_of
 from tinygrad_np.module_state import Held, Part, kind_of, walk
 from tinygrad_np.nn import Module
-from tinygrad_np.optim import Optimizer
 
 Array = NDArray[Any]
 
@@ -117,33 +116,25 @@ def total(
     return found
 
 
-def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
-    """The number of batches that ``tinygrad_np.data.batches`` makes in an epoch."""
-    if batch_size > images:
-        raise ValueError(f"a batch of {batch_size} is more than the {images} training images")
-    return images // batch_size if replacement else -(-images // batch_size)
-
-
 class Training:
-    """A model, its optimiser, the data, and the progress so far.
+    """A model, the data, how the one is trained on the other, and the progress so far.
 
     ``update`` makes one step; ``evaluate`` adds a row of metrics wherever ``row_due`` asks for it:
     after every epoch and after the last update. ``state`` is all that a checkpoint has to keep;
     after ``restore`` training continues as if it had never stopped.
 
-    ``augment(x, rng)`` changes each batch before use. ``compiled`` replays the step by
-    ``tg.compile``, bit for bit as eager.
+    ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
     """
 
     def __init__(
-        self, model: Module, optimizer: Optimizer, data: Data, *, updates: int, batch_size: int,
-        rng: np.random.Generator, replacement: bool = False, augment: Augmentation | None = None,
+        self, model: Module, data: Data, recipe: Recipe, rng: np.random.Generator,
         compiled: bool = False,
     ) -> None:  # fmt: skip
-        self.model, self.optimizer, self.data = model, optimizer, data
-        self.updates, self.batch_size, self.rng = updates, batch_size, rng
-        self.replacement, self.augment, self.compiled = replacement, augment, compiled
-        self.per_epoch = updates_per_epoch(data.samples, batch_size, replacement)
+        self.model, self.data, self.recipe, self.rng = model, data, recipe, rng
+        self.per_epoch = recipe.per_epoch(data.samples)
+        self.updates = recipe.updates(data.samples)
+        self.optimizer = optimizer = recipe.make_optimizer(model, self.updates)
+        self.augment, self.compiled = recipe.augmentation(data.form), compiled
         self.dtype = model.parameters()[0].dtype
         self.done, self.seconds = 0, 0.0
         self.rows: list[Metrics] = []
@@ -208,7 +199,7 @@ class Training:
         self.losses = []
         rows = np.arange(len(self.data.sets[0][0]))
         self._epoch = batches(
-            rows, rows, self.batch_size, rng=self.rng, replacement=self.replacement
+            rows, rows, self.recipe.batch_size, rng=self.rng, replacement=self.recipe.replacement
         )
 
     @contextmanager

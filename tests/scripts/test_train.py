@@ -17,7 +17,7 @@ from scripts.augmentation import shifted
 from scripts.datasets import Data
 from scripts.measures import ACCURACY
 from scripts.pixels import Pixels
-from scripts.recipes import RECIPES
+from scripts.recipes import RECIPES, Recipe
 from tests import tiny
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, read_idx, write_idx
@@ -151,14 +151,16 @@ def test_a_drawing_that_fails_does_not_fail_the_run(
 # The loop
 
 
-def trained(data: DataSet, seed: int, updates: int, **options: Any) -> Any:
+def trained(
+    data: DataSet, seed: int, updates: int, replacement: bool = False, compiled: bool = False,
+    augment: Any = None,
+) -> Any:  # fmt: skip
     rng = tg.manual_seed(seed)
     net = ThreeLayer(rng)
     form = Pixels(scale=255 if data[0][0].dtype == np.uint8 else 1)
-    run = training.Training(
-        net, tg.optim.Adam(net.parameters(), 0.003), Data("digits", data, (), form, ""),
-        updates=updates, batch_size=100, rng=rng, **options,
-    )  # fmt: skip
+    recipe = Recipe("adam", 0.003, 100, updates, replacement=replacement)
+    run = training.Training(net, Data("digits", data, (), form, ""), recipe, rng, compiled)
+    run.augment = augment
     losses = []
     while not run.finished:
         losses.append(run.update())
