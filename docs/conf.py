@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # generate.py beside this file, scripts/ and models/
-
-import generate  # noqa: E402
-import mathml  # noqa: E402
+sys.path.insert(0, str(HERE.parent))  # docs/, scripts/ and models/ are no parts of the package
 
 import tinygrad_np  # noqa: E402
+from docs import generate, mathml  # noqa: E402
 
 project = "tinygrad_np"
 author = "The tinygrad_np authors"

@@ -168,7 +168,7 @@ def _table() -> str:
         "A rule gives the gradient of one input from ``g``, the gradient of the output ``out``. An "
         "op without a rule of its own is written in terms of others.\n"
     )
-    rows = [("op", "rules", "calls", *COLUMNS[:3])]
+    rows: list[tuple[str, ...]] = [("op", "rules", "calls", *COLUMNS[:3])]
     for result in found:
         op, worst = tg.OPS[result.name], result.worst()
         name = result.name if result.name in documented() else f"``{result.name}``"

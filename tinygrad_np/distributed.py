@@ -45,8 +45,8 @@ from .tensor import Array, Operand, Tensor, plain
 
 T = TypeVar("T")
 
-_LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK")
-"""Variables that ``mpiexec`` sets, of Open MPI, of MPICH, and of what follows either."""
+_STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Where Open MPI's ``mpiexec``, MPICH's and Slurm's ``srun`` say how many processes there are."""
 _KINDS = ("end", "sum", "max", "min", "broadcast")
 """What ranks meet for."""
 
@@ -79,8 +79,8 @@ def init(required: bool = False) -> None:
     With ``required``, or under ``mpiexec``, raises ImportError where mpi4py or an MPI library is
     missing, or belongs to another MPI than ``mpiexec``.
     """
-    launched = any(name in os.environ for name in _LAUNCHED)
-    if _world.mpi is not None or not (required or launched):
+    started = next((int(os.environ[name]) for name in _STARTED if name in os.environ), 1)
+    if _world.mpi is not None or not (required or started > 1):
         return
     try:
         from mpi4py import MPI
@@ -90,8 +90,7 @@ def init(required: bool = False) -> None:
             "pip install 'tinygrad_np[mpi]', or, where the machine has an MPI, pip install mpi4py"
         ) from error
     world = MPI.COMM_WORLD
-    started = int(os.environ.get(_LAUNCHED[0]) or os.environ.get(_LAUNCHED[1]) or world.size)
-    if world.size != started:
+    if world.size < started:
         raise ImportError(
             f"mpiexec has started {started} processes, but mpi4py sees {world.size}: its library, "
             f"{MPI.Get_library_version().split(',')[0].strip()}, is another MPI than mpiexec's. "

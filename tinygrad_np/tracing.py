@@ -97,6 +97,16 @@ def pure(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
+def item(array: Any, index: Any) -> Any:
+    """``array[index]``, also of a plain array at a traced index."""
+    tracer, parts = active.get(), index if isinstance(index, tuple) else (index,)
+    if tracer is None or isinstance(array, Traced):
+        return array[index]
+    if not any(isinstance(part, Traced) for part in parts):
+        return array[index]
+    return tracer.call(np.ndarray.__getitem__, (array, index), {})
+
+
 def as_array(value: Any, dtype: Any = None) -> Any:
     """``np.asarray``, which leaves traced arrays traced."""
     if isinstance(value, Traced):

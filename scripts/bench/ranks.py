@@ -25,9 +25,10 @@ from tinygrad_np import distributed
 
 from .report import Section, table
 from .rounds import BenchmarkError, Plan, ratio
-from .workloads import WORKLOADS, make_problem
+from .workloads import WORKLOADS, Problem, make_problem
 
 WORKLOAD = WORKLOADS["W4"]
+BATCH = WORKLOAD.settings["batch"]
 NODES = (8, 64)
 """Numbers of ranks for which a time is predicted, one rank a node."""
 NETWORKS = {"this machine's memory": None, "10 Gbit/s Ethernet": (30e-6, 1.1e9),
@@ -159,7 +160,7 @@ def _timed(function: Callable[[], Any], seconds: float) -> float:
     return float(np.median(times))
 
 
-def step_seconds(problem: Any, seconds: float, parts: int) -> float:
+def step_seconds(problem: Problem, seconds: float, parts: int) -> float:
     """The time of one update of this rank's part of a batch, or of a smaller one alone."""
     parameters = [tg.Tensor(array, True) for array in problem.copies()]
     optimizer = tg.optim.SGD(parameters, problem.workload.settings["rate"])

@@ -122,7 +122,7 @@ def test_a_tolerance_of_nothing_is_one() -> None:
 
 @pytest.mark.parametrize("consumed", [True, False])
 def test_weights_that_f_closes_over_are_no_part_of_it(consumed: bool) -> None:
-    net = tg.nn.Linear(4, 5, rng=0)
+    net = tg.nn.Linear(4, 5, rng=0, dtype=np.float64)
     scale = tg.exp(net.weight.sum(axis=1))  # computed before f
     if consumed:
         scale.sum().backward()

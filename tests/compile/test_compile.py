@@ -1227,3 +1227,12 @@ def test_peak_memory_is_that_of_the_live_values() -> None:
     (plan,) = compiled.plans()
     executor: Any = plan.executor
     assert sum(buffer.nbytes for buffer in executor.buffers) <= 2 * 80_000 + 256
+
+
+def test_an_array_of_the_step_is_indexed_where_it_is_made_outside() -> None:
+    table, index = np.arange(5.0), np.array([3, 1])
+    with pytest.raises(tg.CompileError, match="make an array that is to be indexed outside"):
+        tg.compile(lambda i: np.arange(5.0)[i])(index)
+    found = tg.compile(lambda i: (table[i], np.take(table, i)))(index)
+    assert [list(values) for values in found] == [[3, 1]] * 2
+    assert tg.compile(lambda i: tg.take(np.arange(5.0), i, axis=0))(index).tolist() == [3, 1]

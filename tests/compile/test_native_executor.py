@@ -259,6 +259,7 @@ def test_running_sums_and_where_extremes_are(which: str) -> None:
     check(function, x, in_c=True)
     check(lambda x: np.argmax(x, axis=1, keepdims=True), x, in_c=True)
     check(lambda x: (np.argmax(x), np.cumsum(x)), x)
+    check(lambda x: (np.cumsum(x, 0), np.cumprod(x, axis=-1)), x[0, 0, 0].reshape(()))
 
 
 def test_where_nan_is_the_extreme() -> None:

@@ -207,10 +207,12 @@ def without_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_mpi4py")
-@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
 def test_under_mpiexec_the_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setenv(name, "1")
+    distributed.init()  # one process needs nothing
     monkeypatch.setenv(name, "2")
     with pytest.raises(ImportError, match=r"pip install 'tinygrad_np\[mpi\]'"):
         distributed.init()

@@ -1,29 +1,17 @@
 """What the documentation says can be checked without building it."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import tinygrad_np as tg
+from docs import generate
 from tests.public_names import PUBLIC
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]
 NAMES = [path.relative_to(DOCS).as_posix() for path in PAGES]
-
-
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    """The script that writes the pages of the reference."""
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_pages_are_found() -> None:
@@ -48,7 +36,7 @@ def test_the_names_of_a_page_exist(page: Path) -> None:
             value = getattr(value, part)
 
 
-def test_the_reference_has_every_public_name(generate: ModuleType) -> None:
+def test_the_reference_has_every_public_name() -> None:
     documented = generate.documented()
     # The same function under two names is described under the first.
     missing = {name for name in PUBLIC if name.removeprefix("linalg.") not in documented}

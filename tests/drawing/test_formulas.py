@@ -16,8 +16,8 @@ from tinygrad_np.drawing.walk import walk
 IN_WORDS = {
     "convolution bias", "cumprod x", "cumsum x", "einsum operands", "embedding weight", "gelu x",
     "getitem x", "joined arrays", "linear_recurrence a", "linear_recurrence b", "max_pooling x",
-    "minors x", "padded x", "prelu weight", "prod x", "tile x", "transpose x", "window_spread y",
-    "window_sum x",
+    "minors x", "padded x", "prelu weight", "prod x", "tile x", "transpose x", "window_place g",
+    "window_spread y", "window_sum x",
 }  # fmt: skip
 """Rules that no short formula says."""
 
@@ -54,6 +54,13 @@ def test_a_name_means_one_thing_on_an_edge() -> None:
         "dy = g * y′", "dy′ = g * y",
     ]  # fmt: skip
     assert labels_of((g * 2).sum())[0] == "dx = g * y"
+
+
+def test_each_of_several_arrays_has_its_own_name() -> None:
+    a, b = leaf([1.0], "a"), leaf([2.0], "b")
+    assert labels_of(tg.concatenate([a, b, a * 2]).sum())[2:5] == [
+        f"d{name} = the part of g where this array went" for name in ("a", "b", "arrays")
+    ]
 
 
 def test_sums_over_broadcast_axes_are_shown() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..definition import OPS
-from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip
 from .trace import Trace, parent_of
@@ -51,18 +50,10 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
     for unit in units(trace):
         if unit.is_curved:
             yield from _of(unit)
-    for use in trace.rules:
-        yield from _of_operand(trace, *use)
-
-
-def _of_operand(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
-    """The derivative of an op by one of several operands."""
-    factor, use = trace.factors.get((node, slot)), (node, slot)
-    if len(trace.slots(node)) < 2 or parent_of(node, slot).shape != node.shape:
-        return
-    if factor is None:
-        words = f"the derivative of {trace.labels[node]} is missing"
-        yield slip(trace, "derivative", words, use, handed_on, "missing", 1.05)
+    for node, slot in [use for use in trace.rules if use not in trace.factors]:  # a product's, say
+        if len(trace.slots(node)) > 1 and parent_of(node, slot).shape == node.shape:
+            words = f"the derivative of {trace.labels[node]} is missing"
+            yield slip(trace, "derivative", words, (node, slot), handed_on, "missing", 1.05)
 
 
 def _of(unit: Unit) -> Iterator[Mistake]:
@@ -114,8 +105,9 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
         words = f"{of} is taken at the incoming gradient, not at its input"
         yield "value", words, lambda g: at(g, 1), 0.1
         name = unit.trace.labels[unit.end].partition(" ")[0]
-        words = f"{name}(1 − {name}(g)) is used in place of {of}"
-        yield "value", words, lambda g: at(1 - at(g, 0), 0), 0.3
+        words = f"is used in place of {of}"
+        yield "value", f"{name}(1 − {name}(g)) {words}", lambda g: at(1 - at(g, 0), 0), 0.3
+        yield "value", f"{name}(1 − {name}(x)) {words}", lambda g: at(1 - out, 0), 0.3
 
 
 def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:

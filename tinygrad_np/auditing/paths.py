@@ -22,7 +22,8 @@ STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 def mistakes(trace: Trace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
     """Uses of a node left out, or those of one line in all turns, or turns of a loop."""
     for name, leaf in trace.leaves.items():
-        yield _added(name, leaf, trace)
+        if math.prod(leaf.shape) > 1:  # a single number is a multiple of any other
+            yield _added(name, leaf, trace)
         if leaf in given:
             yield from _turns_left_out(trace, leaf, given[leaf])
     for node in trace.order:

@@ -28,7 +28,7 @@ def along(call: Call) -> Emit | None:
         return None
     if axis is None and len(x.shape) == 1:
         axis = 0
-    if type(axis) is not int or x.dtype.char not in "fd":
+    if type(axis) is not int or not x.shape or x.dtype.char not in "fd":
         return None
     axis %= len(x.shape)
     if function in _RUNNING and x.dtype == out.dtype:

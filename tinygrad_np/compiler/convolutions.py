@@ -9,10 +9,10 @@ from typing import Any
 
 from .. import native
 from ..ops import convolution
-from .c_code import Place, assign, at, c_type, loops, nest, numbered
+from .c_code import Place, assign, c_type, element, loops, nest, numbered
 from .fusion import Emit, Names, placed
 from .parts import headers, in_parts
-from .passes.direct import direct
+from .passes.direct import Direct
 from .program import Call
 
 _FRAME = 1 << 18
@@ -25,7 +25,9 @@ _ONES, _ZEROS = (1, 1, 1), (0, 0, 0)
 
 def convolved(call: Call) -> Emit | None:
     """The three maps of a convolution, where the pass ``direct`` has chosen them."""
-    return (lambda names: _Text(call, names).lines(names)) if call.function is direct else None
+    if not isinstance(call.function, Direct):
+        return None
+    return lambda names: _Text(call, names).lines(names)
 
 
 def _three(numbers: Iterable[int], fill: int = 1) -> tuple[int, ...]:
@@ -49,7 +51,7 @@ class _Text:
     """
 
     def __init__(self, call: Call, names: Names) -> None:
-        function, *args = call.args
+        function, args = call.function.function, call.args  # type: ignore[attr-defined]
         self.back, self.adds = function is _TRANSPOSE, function is _CORRELATE
         first, second, out = placed(names, *args[:2], call.out)
         self.x, self.weights, self.y = (second, out, first) if self.adds else (first, second, out)
@@ -188,7 +190,7 @@ class _Text:
             shape = self.x.shape
             axes = nest(shape, self.x.steps)
             inner = numbered(len(axes))
-            finite = f"fabs({at(self.x, inner, [s[0] for _, s in axes])}) < INFINITY"
+            finite = f"fabs({element(self.x, inner, axes, 0)}) < INFINITY"
             return [
                 "{", "int finite = 1;", f"const isize parts = {run}",
                 f"if ({type_}_collect({sizes}, *{self.name}_weights, sizeof(*{self.name}_weights) "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import along, convolutions, moves, pools, products, sums
+from . import along, convolutions, moves, pools, products, small_products, sums
 from .c_code import c_type
 from .fusion import Emit
 from .passes.gemm import gemm
@@ -38,7 +38,7 @@ def single(call: Call) -> Single | None:
         products.product,
         products.accumulated,
         products.by_loops,
-        products.by_tiles,
+        small_products.by_tiles,
         convolutions.convolved,
         pools.pooled,
         moves.reshaped,

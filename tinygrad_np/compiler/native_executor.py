@@ -1,8 +1,9 @@
 """Runs a program as native code: one C function, with calls of NumPy between where C cannot.
 
 Every result has NumPy's bits: elementwise calls are fused only where C computes the same, and all
-else goes through NumPy's own inner loops. What C does not know runs in NumPy, between two C
-functions; such values and all others that have memory lie in one workspace.
+else goes through NumPy's own inner loops; but for calls that a pass has marked, such as
+convolutions and small products, which C adds up in an order of its own. What C does not know runs
+in NumPy, between two C functions; such values and all others that have memory lie in one workspace.
 """
 
 from __future__ import annotations

@@ -173,8 +173,8 @@ class Symbol(NDArrayOperatorsMixin, Traced):
             return self.tracer.fixed(self)
         self.tracer.refuse(
             f"{what} asks for the value of a traced array, which differs from call to call. Return "
-            "the Tensor and look at it outside; use tg.where instead of if, np.take(array, index) "
-            "instead of array[index] for plain arrays"
+            "the Tensor and look at it outside; use tg.where instead of if; make an array that is "
+            "to be indexed outside of the step"
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:

@@ -77,7 +77,11 @@ def rule_text(vertex: Vertex, edge: Edge) -> str:
     """How the gradient of a vertex becomes that of an input; nothing for a constant."""
     if not edge.rule:
         return ""
-    named = [(e.input, "" if e.source.last else e.source.name) for e in vertex.inputs]
+    named = [
+        (e.input, "" if e.source.last else e.source.name)
+        for e in vertex.inputs
+        if e is edge or e.input != edge.input  # a variadic op has several of one name
+    ]
     if vertex.name and not vertex.last:
         named.append(("out", vertex.name))
     text = equation(edge.rule, edge.input, edge.axes, tuple(variables(named).items()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from .. import graph
 from ..module_state import CONTAINERS, PARAMETERS, Part, State, kind_of, walk
 from ..recorder import is_recorded, scope, scope_owner
 from ..tables import Table
@@ -225,6 +226,8 @@ class Module:
 
 def watch_dtype(x: Any, weight: Tensor) -> None:
     """Warn where float64 data makes all that a float32 layer computes float64."""
+    if graph.INPUTS:  # a check of derivatives, which is made in float64
+        return
     if getattr(x, "dtype", None) == np.float64 and weight.dtype == np.float32:
         warnings.warn(
             "float64 data in a float32 layer: the results become float64, and take twice the time "

@@ -12,7 +12,7 @@ from ..definition import OPS, Value, composite, op
 from ..shapes import Shape, normalize_axes
 from ..source import said
 from ..tensor import Operand, Tensor, plain
-from ..tracing import as_array, pure
+from ..tracing import as_array, item, pure
 from .elementwise import like, wide
 
 __all__ = [
@@ -49,13 +49,13 @@ def getitem(x: Value, index: Any) -> Value:
     >>> x.grad
     array([2., 0., 1.])
     """
-    return x[index]
+    return item(x, index)
 
 
 @op(
     cases=[case(normal(2), slice(1, 3), (5,)), case(normal(3), np.array([1, 1, 0]), (4,)),
            case(normal(2, 2), (slice(None), [0, 2]), (2, 3))],
-    g=lambda g, index: g[index],
+    g=lambda g, index: item(g, index),
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
     """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index].

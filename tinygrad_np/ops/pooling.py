@@ -18,7 +18,7 @@ from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor, plain
-from ..tracing import pure
+from ..tracing import item, pure
 from .elementwise import divide, like, wide
 from .indexing import getitem
 from .reduction import mean
@@ -136,7 +136,7 @@ def _places(
         along = (np.arange(counts[i]) * stride[i] - padding[i]) * step
         corner = corner + along.reshape(-1, *[1] * (len(size) - 1 - i))
         within = within[..., None] + np.arange(kernel[i]) * dilation[i] * step
-    return corner + np.take(within.reshape(-1), number)
+    return corner + item(within.reshape(-1), number)
 
 
 @pure
@@ -169,9 +169,9 @@ def placed(
             normal(1, 1, 2, 2), integers(2, 1, 1, 2, 2), (3, 4), (1, 2), (2, 2), (0, 0), (1, 1),
         ),
     ],
-    g=lambda g, number, size, kernel, stride, padding, dilation: OPS["getitem"](
-        g.reshape(-1), _places(number, size, kernel, stride, padding, dilation)
-    ),
+    g=said("g at these places", lambda g, number, size, kernel, stride, padding, dilation: (
+        OPS["getitem"](g.reshape(-1), _places(number, size, kernel, stride, padding, dilation))
+    )),
 )  # fmt: skip
 def window_place(
     g: Value, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape,

@@ -371,7 +371,7 @@ def _norm_part(g: Any, x: Any, size: Any, ord: Any, axis: Axis) -> Any:
     if ord == np.inf:
         return np.sign(x) * _extreme_x(g, np.abs(x), size, axis)
     ratio = np.where(x == 0, 1, np.abs(x) / unless_zero(size, 1))
-    return spread(wide(g), x.shape, axis) * np.sign(x) * ratio ** (ord - 1)
+    return spread(wide(g), x.shape, axis) * np.sign(x) * np.power(ratio, ord - 1)
 
 
 def _norm_slope(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
@@ -425,8 +425,9 @@ def _length(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
     if ord == np.inf:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
     scale = _scale(x, axis)
-    total = np.sum(np.abs(x / scale) ** float(ord), axis=axis, keepdims=keepdims)
-    root = np.power(total, 1 / float(ord))  # not **, which rounds scalars in its own way
+    # np.power and not **, which rounds scalars in its own way.
+    total = np.sum(np.power(np.abs(x / scale), float(ord)), axis=axis, keepdims=keepdims)
+    root = np.power(total, 1 / float(ord))
     return root * scale.reshape(total.shape)
 
 

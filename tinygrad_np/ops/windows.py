@@ -97,7 +97,9 @@ class Windows:
         row = size[1:]
         if not runs or any(s != 1 for s in stride) or _length(out, row) > 2 * math.prod(out):
             runs, row = False, list(out[1:])
-        self.steps = [math.prod(row[i:]) for i in range(len(out))]  # from output to output
+        self.steps: list[int] = [
+            math.prod(row[i:]) for i in range(len(out))
+        ]  # from output to output
         self.kernel, self.out, self.runs = kernel, out, runs
         along: Sequence[int] = (_length(out, row),) if runs else out
         apart = (

@@ -9,16 +9,22 @@ _MAPS: Any = (convolution.convolve, convolution.transpose_convolve, convolution.
 _FUNCTIONS = [function.__wrapped__ for function in _MAPS]
 
 
-def direct(function: Any, *args: Any) -> Any:
-    """One of the three maps of a convolution."""
-    return function(*args)
+class Direct:
+    """One of the three maps of a convolution, as C computes it."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.__name__ = function, f"direct_{function.__name__}"
+
+    def __call__(self, *args: Any) -> Any:
+        """The same by columns."""
+        return self.function(*args)
 
 
 def run(program: Program) -> None:
     """Mark the convolutions that C computes itself."""
     for call in program.calls:
         if call.function in _FUNCTIONS and _fits(call.args, call.out):
-            call.function, call.args = direct, (call.function, *call.args)
+            call.function = Direct(call.function)
 
 
 def _fits(args: tuple[Any, ...], out: Value) -> bool:
