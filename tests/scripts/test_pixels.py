@@ -230,7 +230,7 @@ def test_a_run_of_before_is_not_scaled_otherwise_from_now_on(tmp_path: Path, cap
         arrays, metadata = read(path)
         tg.save(arrays, path, {**metadata, "version": "1"})
     assert tiny.run(folder, out, "--iterations", "30", "--resume") == 1
-    assert "version 1; this program reads version 3" in capsys.readouterr().err
+    assert "version 1; this program reads version 4" in capsys.readouterr().err
 
 
 def test_own_images_are_turned_to_their_background_but_not_moved(tmp_path: Path) -> None:

@@ -494,7 +494,7 @@ def test_a_checkpoint_of_another_version_is_refused(
     arrays, metadata = read(path)
     tg.save(arrays, path, {**metadata, "version": "1"})
     message = refused(images, tmp_path, capsys, "--resume")
-    assert "is a checkpoint of version 1; this program reads version 3" in message
+    assert "is a checkpoint of version 1; this program reads version 4" in message
 
 
 def test_weights_are_no_checkpoint(images: Path, whole: Path, tmp_path: Path, capsys: Any) -> None:
