@@ -74,9 +74,9 @@ def grad(
                 f"grad: input {i} is a {type(tensor).__name__}: gradients are by Tensors, "
                 "model.parameters() say, or list(tensors.values())"
             )
-        if tensor._node is None:
+        if tensor.node is None:
             raise ValueError(
-                f"input {i} (a {tensor._label()}) does not require grad: "
+                f"input {i} (a {tensor.label()}) does not require grad: "
                 "make it with Tensor(data, requires_grad=True)"
             )
     seeds: dict[Node, Any] = {}
@@ -86,7 +86,7 @@ def grad(
         if create_graph and isinstance(weight, Tensor):
             start = weight if weight.dtype == output.dtype else weight.astype(output.dtype)
         seeds[node] = seeds[node] + start if node in seeds else start
-    targets = [tensor._node for tensor in wanted if tensor._node is not None]
+    targets = [tensor.node for tensor in wanted if tensor.node is not None]
     if create_graph:
         found = recorded_backward(seeds, targets)
     else:
@@ -97,7 +97,7 @@ def grad(
         if value is None:
             if not allow_unused:
                 raise ValueError(
-                    f"no output depends on input {i} (a {tensor._label()}): is it the Tensor that "
+                    f"no output depends on input {i} (a {tensor.label()}): is it the Tensor that "
                     "was used? allow_unused=True gives zeros instead"
                 )
             value = np.zeros(tensor.shape, tensor.dtype)
@@ -135,16 +135,16 @@ def leaf(value: Operand, what: str = "input") -> Tensor:
             f"gradients are for real floating-point inputs, got {array.dtype}: "
             "write 2.0 instead of 2, or array.astype(float)"
         )
-    past = graph.reachable([value._node]) if isinstance(value, Tensor) and value._node else []
+    past = graph.reachable([value.node]) if isinstance(value, Tensor) and value.node else []
     if not _INPUTS.isdisjoint(past):  # a copy would be a constant to the derivative outside
         raise TypeError(
-            f"a derivative inside another is a constant to it: here it is by a {value._label()} "
+            f"a derivative inside another is a constant to it: here it is by a {value.label()} "
             "that the outer one's input led to. Use tg.grad(..., create_graph=True) inside, or "
             "tensor.detach() where a constant is meant"
         )
     made = Tensor(array, requires_grad=True)
-    assert made._node is not None
-    _INPUTS.add(made._node)
+    assert made.node is not None
+    _INPUTS.add(made.node)
     return made
 
 
@@ -152,7 +152,7 @@ def run_recorded(function: Callable[..., Any], args: Sequence[Any], what: str) -
     """What a function returns, recorded; TypeError unless that is a Tensor."""
     with graph.enable_grad():  # or derivatives would be zero inside somebody's no_grad()
         out = function(*args)
-    _INPUTS.difference_update(filter(None, [getattr(arg, "_node", None) for arg in args]))
+    _INPUTS.difference_update(filter(None, [getattr(arg, "node", None) for arg in args]))
     if not isinstance(out, Tensor):
         raise TypeError(f"{what}: the function must return a Tensor, got {type(out).__name__}")
     return out
@@ -160,8 +160,8 @@ def run_recorded(function: Callable[..., Any], args: Sequence[Any], what: str) -
 
 def connected(out: Tensor) -> Tensor:
     """The Tensor; a constant with a node that leads nowhere, so that its gradients are zeros."""
-    fits = out._node is not None or out.dtype.kind != "f"
-    return out if fits else wrap(out._data, Node(None, (), (), out.shape, out.dtype))
+    fits = out.node is not None or out.dtype.kind != "f"
+    return out if fits else wrap(out.array, Node(None, (), (), out.shape, out.dtype))
 
 
 def value_and_grad(

@@ -177,7 +177,7 @@ class Probe:
         if isinstance(value, complex | np.complexfloating):
             raise ValueError(f"f must return a real number, got {value}")
         self.value = float(value)
-        root = out._node if isinstance(out, Tensor) else None
+        root = out.node if isinstance(out, Tensor) else None
         order = graph.reachable([root] if root else [])
         self.connected = leaf in order
         between = graph.leading_to([leaf], order) if leaf else ()
@@ -414,13 +414,13 @@ def _number(out: Any) -> Any:
 def replaced(argument: Tensor | Array, values: Array) -> Iterator[Node | None]:
     """Inside, the argument holds a copy of these values: a Tensor as a new leaf, which is given."""
     if isinstance(argument, Tensor):
-        kept = argument._data, argument._node
+        kept = argument.array, argument.node
         leaf = Node(None, (), (), values.shape, values.dtype)
-        argument._data, argument._node = np.array(values), leaf
+        argument.array, argument.node = np.array(values), leaf
         try:
             yield leaf
         finally:
-            argument._data, argument._node = kept
+            argument.array, argument.node = kept
     else:
         elements = argument.copy()
         argument[...] = values

@@ -67,7 +67,7 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
             or_none = f" or {name} is None" if defaults.get(name, name) is None else ""
             real = f"_type({name}) is _ndarray and {name}.dtype in _REAL"
             lines += [
-                f"if _type({name}) is _Tensor: _node_{name} = {name}._node; {name} = {name}._data",
+                f"if _type({name}) is _Tensor: _node_{name} = {name}.node; {name} = {name}.array",
                 f"elif {real}{or_none}: _node_{name} = None",
                 f"else: _node_{name} = None; {name} = _operand(_op, {name!r}, {name})",
             ]
@@ -77,8 +77,8 @@ def _source(record: Any, readers: dict[str, list[str]]) -> str:
         lines.insert(0, f"_nodes, _arrays = _givens(({', '.join(parameters)},))")
     elif variadic:
         lines += [
-            f"_nodes = _tuple([x._node if _type(x) is _Tensor else None for x in {variadic}])",
-            f"{variadic} = _tuple([x._data if _type(x) is _Tensor else "
+            f"_nodes = _tuple([x.node if _type(x) is _Tensor else None for x in {variadic}])",
+            f"{variadic} = _tuple([x.array if _type(x) is _Tensor else "
             f"_operand(_op, {variadic!r}, x) for x in {variadic}])",
         ]
     op = "_op"
@@ -182,8 +182,8 @@ def _look_at_all(node: Node, operands: Sequence[Any]) -> None:
 
 def _givens(values: Sequence[Any]) -> tuple[tuple[Node, ...], tuple[Any, ...]]:
     """The Tensors that require grad among an op's arguments: their nodes and arrays."""
-    found = [v for v in values if type(v) is Tensor and v._node is not None]
-    return tuple([v._node for v in found if v._node is not None]), tuple([v._data for v in found])
+    found = [v for v in values if type(v) is Tensor and v.node is not None]
+    return tuple([v.node for v in found if v.node is not None]), tuple([v.array for v in found])
 
 
 def _operand(record: Any, name: str, value: Any) -> Any:
@@ -228,7 +228,7 @@ def _constant(record: Any, name: str, value: Tensor) -> Any:
             f"{record.name} has no gradient with respect to {name!r}, but the Tensor given for it "
             f"requires grad: pass {name}.detach() if it is meant as a constant"
         )
-    return value._data
+    return value.array
 
 
 def _result(record: Any, out: Any) -> Any:
@@ -241,12 +241,12 @@ def _result(record: Any, out: Any) -> Any:
             "an array. Define one op for each, or join them in one array (np.stack)"
         )
     if isinstance(out, Tensor):
-        if still_to_be_used(out._node):
+        if still_to_be_used(out.node):
             raise TypeError(
                 f"{record.name}: its function returned a Tensor with a graph of its own, which "
                 "would be lost: pass what it uses as an argument, or make it a tg.composite"
             )
-        return out._data
+        return out.array
     array = np.asarray(out)
     if array.dtype.kind not in "fiubc":
         found = "None" if out is None else f"a {type(out).__name__} of dtype {array.dtype}"

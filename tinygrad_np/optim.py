@@ -93,7 +93,7 @@ class Optimizer:
         idle: tuple[int, ...] = ()
         now = writing()
         for i, parameter in enumerate(self.parameters):
-            node = parameter._node  # None where frozen; the properties cost 0.1 µs more
+            node = parameter.node  # None where frozen; the properties cost 0.1 µs more
             gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
@@ -106,7 +106,7 @@ class Optimizer:
             else:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
-            parameter._node.written = now  # type: ignore[union-attr]
+            parameter.node.written = now  # type: ignore[union-attr]
             del change  # the next one shall have its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):

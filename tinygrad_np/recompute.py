@@ -42,23 +42,23 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> 
     traced = tracing.active.get() is not None
     drawn = _Remembered() if traced else _Drawn(function, args, rng)
     op = _Checkpoint(function, args)
-    given = [args[place]._node for place in op.places]
+    given = [args[place].node for place in op.places]
     nodes = [_apart(node) for node in given]
     start = graph.tick()
     with tracing.drawing(drawn.draw):
         out = op.run(nodes)
-    if out._node is None:
+    if out.node is None:
         return out
     drawn.settle()
     op.function = functools.partial(drawn.again, function)
     op.result = plain(out)
     # What the function used of the world outside: its parents there get gradients as well.
-    inside = [n for n in graph.reachable([out._node]) if n.tick > start]
-    used = {out._node, *(p for n in inside for p in n.parents if p is not None)}
+    inside = [n for n in graph.reachable([out.node]) if n.tick > start]
+    used = {out.node, *(p for n in inside for p in n.parents if p is not None)}
     outer = [n for n in used.difference(nodes) if n.tick < start]
     op.parents = (*given, *sorted(outer, key=lambda n: n.tick))
     node = Node(op, op.parents, (None,) * (len(op.parents) + 1), out.shape, out.dtype)
-    return wrap(out._data, node)
+    return wrap(out.array, node)
 
 
 class _Checkpoint:
@@ -96,10 +96,10 @@ class _Checkpoint:
             if tracing.active.get() is None:  # a traced program has no draws of its own
                 _compare(self.result, plain(out))
             outer: dict[Any, Node] = dict(zip(self.parents[count:], nodes[count:], strict=True))
-            for node in graph.reachable([out._node] if out._node else []):
+            for node in graph.reachable([out.node] if out.node else []):
                 if node.tick > start:
                     node.parents = tuple([outer.get(parent, parent) for parent in node.parents])
-            out = wrap(plain(out), outer.get(out._node, out._node))
+            out = wrap(plain(out), outer.get(out.node, out.node))
             inputs = [wrap(np.zeros(n.shape, n.dtype), n) for n in nodes]
             gradients = grad(out, inputs, g, recorded, allow_unused=True)
             found += [t if recorded else plain(t) for t in gradients]

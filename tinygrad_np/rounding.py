@@ -79,8 +79,8 @@ def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -
                 derivative = grad(out, tensor, g, create_graph=True, allow_unused=True)
                 along = connected((derivative * way).sum())
             for given in (g, tensor):
-                if given._node is not None:
-                    sizes[given._node] = np.abs(plain(given))
+                if given.node is not None:
+                    sizes[given.node] = np.abs(plain(given))
             _carry_back(along, before_rules)
         except Exception:
             return 0.0
@@ -92,4 +92,4 @@ def _carry_back(out: Tensor, before_rules: Callable[[Node, Any], None]) -> None:
     """A backward pass from a scalar that shows each node with the derivative by it."""
     watch = SimpleNamespace(observe=lambda *_: None, before_rules=before_rules)
     with graph.observed(watch):
-        graph.backward({out._node: np.ones(out.shape, out.dtype)} if out._node else {})
+        graph.backward({out.node: np.ones(out.shape, out.dtype)} if out.node else {})

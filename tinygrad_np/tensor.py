@@ -109,10 +109,10 @@ class Tensor:
     array([2., 4., 6.])
     """
 
-    __slots__ = ("__weakref__", "_data", "_frozen", "_name", "_node")
+    __slots__ = ("__weakref__", "_frozen", "_name", "array", "node")
 
-    _data: Array
-    _node: Node | None
+    array: Array  # for the package: ``data`` tells the graph that it may be written to
+    node: Node | None
     _name: str | None
     _frozen: Node | None  # the node of a parameter that is frozen
 
@@ -131,8 +131,8 @@ class Tensor:
                 "Tensor(tensor) would cut the graph without a word: "
                 "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
             )
-        self._data = _numbers(data, dtype)
-        self._node = self._frozen = None
+        self.array = _numbers(data, dtype)
+        self.node = self._frozen = None
         self.name = name
         if requires_grad is not False:
             self.requires_grad = requires_grad
@@ -147,15 +147,15 @@ class Tensor:
         Write to it after ``backward``, not between forward and backward: see there.
         """
         self._hand_out()
-        return self._data
+        return self.array
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        if value is self._data:
+        if value is self.array:
             return
         if isinstance(value, Tensor):
             raise TypeError("tensor.data is an ndarray: assign other.data, not the Tensor")
-        node = self._own_node()
+        node = self.own_node()
         array = _numbers(value)
         if node is not None and node.op is not None:
             raise ValueError(
@@ -164,61 +164,61 @@ class Tensor:
             )
         if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
             raise ValueError(
-                f"data of shape {array.shape}, {array.dtype} cannot replace {self._label()}: a "
+                f"data of shape {array.shape}, {array.dtype} cannot replace {self.label()}: a "
                 "Tensor that requires grad, or that is frozen, keeps its shape and dtype. Make a "
                 "new Tensor instead"
             )
         if node is None:
-            self._data = array
+            self.array = array
             self.name = self._name
         else:  # its own array, as ever, unless nobody can write to the one given
-            self._data = array if isinstance(array, Traced) else _own(array)
-            node.memory = memory_of(self._data)
+            self.array = array if isinstance(array, Traced) else _own(array)
+            node.memory = memory_of(self.array)
 
     @property
     def grad(self) -> Array | None:
         """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
-        node = self._own_node()
+        node = self.own_node()
         if node is not None and node.op is not None:
             raise RuntimeError(
-                f"the {self._label()} was computed, and only leaves collect gradients in .grad: "
+                f"the {self.label()} was computed, and only leaves collect gradients in .grad: "
                 "write tg.grad(loss, tensor) for the gradient of a computed Tensor"
             )
         return None if node is None else node.grad
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
-        node = self._own_node()
+        node = self.own_node()
         if node is None:
             if value is not None:
-                raise ValueError(f"{self._label()} does not require grad: it cannot hold one")
+                raise ValueError(f"{self.label()} does not require grad: it cannot hold one")
             return
         if value is not None:
             array = as_array(value)
             if array.shape != self.shape:
-                raise ValueError(f"a gradient of shape {array.shape} for {self._label()}")
+                raise ValueError(f"a gradient of shape {array.shape} for {self.label()}")
             value = array.astype(self.dtype, copy=False)
         node.grad = value
 
     @property
     def shape(self) -> Shape:
         """The lengths of the axes."""
-        return self._data.shape
+        return self.array.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self._data.ndim
+        return self.array.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self._data.size
+        return self.array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The elements' NumPy dtype."""
-        return self._data.dtype
+        return self.array.dtype
 
     @property
     def name(self) -> str | None:
@@ -229,8 +229,8 @@ class Tensor:
     def name(self, name: str | None) -> None:
         self._name = name
         if name is not None:
-            name_array(self._data, name)
-        node = self._own_node()
+            name_array(self.array, name)
+        node = self.own_node()
         if node is not None:
             node.name = name
 
@@ -241,7 +241,7 @@ class Tensor:
         A leaf that is switched off is frozen: ops do not record it, and it stays a parameter of its
         module. It keeps its ``.grad``, and graphs that were recorded before still lead to it.
         """
-        return self._node is not None
+        return self.node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -255,53 +255,53 @@ class Tensor:
         if not self.is_leaf:
             raise ValueError("requires_grad of a computed Tensor cannot be changed: use detach()")
         if not value:
-            assert self._node is not None
-            self._frozen, self._node = self._node, None
+            assert self.node is not None
+            self._frozen, self.node = self.node, None
             return
         if self.is_frozen:
-            self._node, self._frozen = self._frozen, None
+            self.node, self._frozen = self._frozen, None
             return
         if self.dtype.kind != "f":
             raise TypeError(
                 f"only real floating-point Tensors can require grad, this one is {self.dtype}: "
                 "write Tensor(data, dtype=np.float32, requires_grad=True)"
             )
-        self._data = _own(self._data)
-        self._node = Node(None, (), (), self.shape, self.dtype)
-        self._node.memory = memory_of(self._data)
-        self._node.name = self._name
+        self.array = _own(self.array)
+        self.node = Node(None, (), (), self.shape, self.dtype)
+        self.node.memory = memory_of(self.array)
+        self.node.name = self._name
 
     @property
     def is_leaf(self) -> bool:
         """Whether this Tensor was made by hand, not computed by a recorded op."""
-        return self._node is None or self._node.op is None
+        return self.node is None or self.node.op is None
 
     @property
     def is_frozen(self) -> bool:
         """Whether this is a leaf that required grad until ``requires_grad`` was switched off."""
         return self._frozen is not None
 
-    def _own_node(self) -> Node | None:
+    def own_node(self) -> Node | None:
         """The node that holds the gradient, also of a frozen leaf."""
-        return self._node or self._frozen
+        return self.node or self._frozen
 
     def _hand_out(self) -> None:
         """Be prepared for changes of the array: small ones the graph copies anyway."""
-        if self._node is not None and type(self._data) is np.ndarray and self._data.nbytes > SMALL:
-            hand_out(weakref.ref(self._data))
+        if self.node is not None and type(self.array) is np.ndarray and self.array.nbytes > SMALL:
+            hand_out(weakref.ref(self.array))
 
-    def _label(self) -> str:
+    def label(self) -> str:
         """For messages: name, dtype and shape in a few words."""
         name = f" {self._name!r}" if self._name else ""
         return f"Tensor{name} of shape {self.shape}, {self.dtype}"
 
     def __repr__(self) -> str:
-        body = np.array2string(self._data, separator=", ", prefix="Tensor(", threshold=50)
+        body = np.array2string(self.array, separator=", ", prefix="Tensor(", threshold=50)
         facts = [f"shape={self.shape}", f"dtype={self.dtype}"] if self.ndim else [f"{self.dtype}"]
         if self._name:
             facts.append(f"name={self._name!r}")
-        if self._node is not None:
-            facts.append("requires_grad" if self._node.op is None else f"op={self._node.op.name}")
+        if self.node is not None:
+            facts.append("requires_grad" if self.node.op is None else f"op={self.node.op.name}")
         if self.is_frozen:
             facts.append("frozen")
         return f"Tensor({body}, {', '.join(facts)})"
@@ -345,14 +345,14 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient (``.grad`` becomes None)."""
-        node = self._own_node()
+        node = self.own_node()
         if node is not None:
             node.grad = None
 
     def detach(self) -> Tensor:
         """The same array, without its past: gradients stop here."""
         self._hand_out()
-        return wrap(self._data, None)
+        return wrap(self.array, None)
 
     # Back to plain NumPy and Python
 
@@ -362,11 +362,11 @@ class Tensor:
 
     def item(self) -> Any:
         """The one element as a Python number. Raises ValueError where there are more."""
-        return self._data.item()
+        return self.array.item()
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
-        return self._data.tolist()
+        return self.array.tolist()
 
     if TYPE_CHECKING:
         # Of a dtype that has no arithmetic: np.tanh(tensor) is allowed, as NumPy's functions take
@@ -377,7 +377,7 @@ class Tensor:
 
         def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
             raise TypeError(
-                f"a {self._label()} does not turn into an ndarray by itself, because its graph "
+                f"a {self.label()} does not turn into an ndarray by itself, because its graph "
                 "would be lost without a word: write tensor.data (or tensor.detach() to stay a "
                 "Tensor); to join Tensors, use tg.stack or tg.concatenate"
             )
@@ -386,16 +386,16 @@ class Tensor:
             raise AttributeError(of_attribute(name), name=name, obj=self)
 
         @property
-        def _mask(self) -> NoReturn:
-            """np.ma takes ``_data`` and ``_mask`` of anything that it meets."""
+        def _data(self) -> Array:
+            """What np.ma reads of anything that it meets."""
             self.refuse_to_be("an operand of a masked array")
-            raise AttributeError("_mask")
+            return self.array
 
     def refuse_to_be(self, what: str) -> None:
         """TypeError where the graph is still to be used, and would be cut."""
-        if graph.is_recording() and still_to_be_used(self._node):
+        if graph.is_recording() and still_to_be_used(self.node):
             raise TypeError(
-                f"a {self._label()} cannot become {what}: its graph would be cut, and gradients "
+                f"a {self.label()} cannot become {what}: its graph would be cut, and gradients "
                 "would be wrong. Write tensor.item() for a plain number, or tensor.detach() for a "
                 "constant; functions of Tensors are tg.cos(t), tg.where(mask, t, other), "
                 "tg.stack([t, ...]) (not math.cos, array[mask] = t)"
@@ -403,11 +403,11 @@ class Tensor:
 
     def _rebound(self, operator: str) -> Tensor:
         """This Tensor, for an operator that gives a new one; TypeError for a leaf."""
-        node = self._node
+        node = self.node
         if node is not None and node.op is None and node not in graph.INPUTS:
             name = self._name if (self._name or "").isidentifier() else "w"
             raise TypeError(
-                f"{name} {operator} ... does not change this leaf, a {self._label()}: it makes "
+                f"{name} {operator} ... does not change this leaf, a {self.label()}: it makes "
                 f"{name} the name of a new Tensor that is no leaf. To update its values, write "
                 f"{name}.data {operator} ... (with arrays, such as {name}.grad), or use an "
                 f"optimiser (tg.optim). For a new Tensor, write {name} = {name} {operator[:-1]} ..."
@@ -415,7 +415,7 @@ class Tensor:
         return self
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self.array)
 
     def __float__(self) -> float:
         if not _is_formatting(sys._getframe(1)):
@@ -433,12 +433,12 @@ class Tensor:
 
     def __index__(self) -> int:
         self.refuse_to_be("an index")
-        return self._data.__index__()
+        return self.array.__index__()
 
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a 0-d Tensor")
-        return len(self._data)
+        return len(self.array)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
@@ -454,10 +454,10 @@ class Tensor:
         if not self.is_leaf:
             raise TypeError(
                 f"a computed Tensor cannot be copied or pickled, its graph cannot travel: "
-                f"use tensor.detach() ({self._label()})"
+                f"use tensor.detach() ({self.label()})"
             )
         return _copied, (
-            self._data, self.requires_grad, self._name, self.grad, self.is_frozen,
+            self.array, self.requires_grad, self._name, self.grad, self.is_frozen,
         )  # fmt: skip
 
     # NumPy's protocols: np.tanh(tensor), ndarray + tensor, np.concatenate([tensor, ...])
@@ -589,7 +589,7 @@ class Tensor:
     def mT(self) -> Tensor:
         """The Tensor with its last two axes swapped: the transpose of each matrix."""
         if self.ndim < 2:
-            raise ValueError(f"mT needs at least two axes; this is a {self._label()}")
+            raise ValueError(f"mT needs at least two axes; this is a {self.label()}")
         return ops.swapaxes(self, -1, -2)
 
     def reshape(self, *shape: Any) -> Tensor:
@@ -667,8 +667,8 @@ def _no_gradient(function: Any, method: str = "") -> TypeError:
 def wrap(data: Array, node: Node | None) -> Tensor:
     """A Tensor around an array and its node, with no check: for ops, which know what they do."""
     tensor = Tensor.__new__(Tensor)
-    tensor._data = data
-    tensor._node = node
+    tensor.array = data
+    tensor.node = node
     tensor._frozen = None
     tensor._name = None
     return tensor
@@ -677,7 +677,7 @@ def wrap(data: Array, node: Node | None) -> Tensor:
 def plain(value: Any) -> Any:
     """A Tensor's array, whatever else unchanged; also inside tuples and lists, which are copied."""
     if isinstance(value, Tensor):
-        return value._data
+        return value.array
     if isinstance(value, (tuple, list)):
         items = [plain(item) for item in value]
         return items if isinstance(value, list) else tuple(items)
@@ -716,10 +716,10 @@ def recorded_backward(seeds: dict[Node, Any], targets: list[Node] | None) -> dic
 
 def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:
     """A Tensor's node with the gradient a backward pass starts from, checked; 1 for a scalar."""
-    node = tensor._node
+    node = tensor.node
     if node is not None and gradient is None and tensor.size == 1:
         return node, np.ones(tensor.shape, tensor.dtype)
-    label = tensor._label()
+    label = tensor.label()
     if node is None:
         if tensor.dtype.kind != "f":
             why = f"it is of dtype {tensor.dtype}; only real floating-point Tensors have gradients"

@@ -21,7 +21,7 @@ def problem(name: str, number: int) -> tuple[Any, dict[str, Any], dict[str, Any]
     def f(**given: Any) -> Any:
         call, tensors = sample_call(op, case)
         for tensor, value in zip([t for t in tensors if t.size], given.values(), strict=True):
-            tensor._data, tensor._node = value._data, value._node
+            tensor.array, tensor.node = value.array, value.node
         found = call()
         outs = found if isinstance(found, list | tuple) else [found]
         rng = np.random.default_rng(0)

@@ -188,7 +188,7 @@ def confirmed(op: Op, case: Case) -> dict[str, bool]:
     arrays, call = drawn(case, 0, np.float64)
     tensors = [leaf(value) if smooth else value for value, smooth in arrays]
     [out] = listed(call(op, tensors))
-    node = out._node
+    node = out.node
     if node is None:
         return {}
     assert node.saved is not None
@@ -196,7 +196,7 @@ def confirmed(op: Op, case: Case) -> dict[str, bool]:
     g = np.random.default_rng(0).normal(size=out.shape)
     edges = [edge for edge in vertex.inputs if edge.rule]
     parents = [parent for parent in node.parents if parent is not None]
-    leaves = {t._node: t for t in tensors if isinstance(t, tg.Tensor)}
+    leaves = {t.node: t for t in tensors if isinstance(t, tg.Tensor)}
     spaces = [meaning(op, node, parent.shape) for parent in parents]
     true = tg.grad(out, [leaves[parent] for parent in parents], g)
     found: dict[str, bool] = {}

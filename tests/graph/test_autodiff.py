@@ -293,13 +293,13 @@ def test_checkpoint_keeps_nothing_of_the_inside() -> None:
 
     def remember(x: Any) -> Any:
         y = tg.exp(x)
-        inside.append(weakref.ref(y._node))
+        inside.append(weakref.ref(y.node))
         return tg.exp(y * 0.1)
 
     x = leaf(X)
     out = tg.checkpoint(remember, x)
     assert inside[0]() is None
-    assert [n.op.name for n in graph.reachable([out._node]) if n.op] == ["checkpoint"]  # type: ignore[list-item]
+    assert [n.op.name for n in graph.reachable([out.node]) if n.op] == ["checkpoint"]  # type: ignore[list-item]
     out.sum().backward()
     assert len(inside) == 2
 
@@ -413,7 +413,7 @@ def test_checkpoints_are_freed_by_reference_counting(create_graph: bool, targets
     try:
         out = tg.exp(tg.checkpoint(block, x, w)).sum()
         found = tg.grad(out, [x, w][targets], create_graph=create_graph)
-        tops = [t._node for t in (out, *found) if t._node is not None]
+        tops = [t.node for t in (out, *found) if t.node is not None]
         alive = [weakref.ref(n) for n in graph.reachable(tops) if n.op is not None]
         del out, found, tops
         assert [ref() for ref in alive if ref() is not None] == []

@@ -344,7 +344,7 @@ def test_arrays_that_nobody_holds_any_more_are_saved_without_a_copy() -> None:
     w = large()
     assert w.data[0] == 1
     (w * w).sum().backward()
-    node = (w * w)._node
+    node = (w * w).node
     assert node is not None and node.saved is not None
     assert np.shares_memory(node.saved[0], w.data)
 

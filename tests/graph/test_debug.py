@@ -93,8 +93,8 @@ def test_recording_goes_on_in_debug_mode(outside: Any, inside: Any) -> None:
     with outside(), tg.scope("a"), inside(), tg.scope("b"):
         y = tg.tanh(x)
         y.sum().backward()
-    assert y._node is not None
-    found = record_of(y._node)
+    assert y.node is not None
+    found = record_of(y.node)
     assert found.scope == ("a", "b")
     assert found.output is not None and found.gradient is not None
     assert found.gradient.tolist() == [1.0, 1.0]

@@ -30,8 +30,8 @@ def leaf(value: Any, **keywords: Any) -> Tensor:
 
 
 def node_of(tensor: Tensor) -> Node:
-    assert tensor._node is not None
-    return tensor._node
+    assert tensor.node is not None
+    return tensor.node
 
 
 # Depth

@@ -19,8 +19,8 @@ def leaf(value: Any) -> Tensor:
 
 
 def node_of(tensor: Tensor) -> Node:
-    assert tensor._node is not None
-    return tensor._node
+    assert tensor.node is not None
+    return tensor.node
 
 
 def test_nothing_is_recorded_unless_asked_for() -> None:

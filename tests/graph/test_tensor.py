@@ -199,8 +199,8 @@ def test_requires_grad_is_true_or_false(value: Any) -> None:
 def test_names_reach_the_node() -> None:
     x = leaf([1.0])
     x.name = "weights"
-    assert x._node is not None
-    assert x._node.name == "weights"
+    assert x.node is not None
+    assert x.node.name == "weights"
 
 
 # Refusals

@@ -232,6 +232,44 @@ def test_every_public_name_is_documented() -> None:
 # Names
 
 
+THEIRS = {
+    "_NoValue", "_asdict", "_bit_generator", "_core", "_getframe", "_inst", "_rand", "_replace",
+}  # fmt: skip
+"""Underscored names of Python's and NumPy's that have no other name."""
+
+
+def underscored(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """The names with a leading underscore that a file makes, and those that it uses."""
+    made: set[str] = set()
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            made.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            made.add(node.value)  # a slot
+        elif isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            is_made = of_self and isinstance(node.ctx, ast.Store)
+            (made if is_made else used).add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            used.update(alias.name for alias in node.names)
+    return made, {name for name in used if name.startswith("_") and not name.endswith("__")}
+
+
+def test_underscored_names_are_used_in_their_own_file_only() -> None:
+    others = [path for name in ("models", "scripts") for path in (ROOT.parent / name).rglob("*.py")]
+    for path in [*FILES, *others]:
+        made, used = underscored(ast.parse(path.read_text(encoding="utf-8")))
+        assert used <= made | THEIRS, f"{path}: {sorted(used - made - THEIRS)}"
+
+
+def test_underscored_names_of_others_are_found() -> None:
+    made, used = underscored(ast.parse("from .x import _y\nself._a = z._b.__c__"))
+    assert (made, used) == ({"_a"}, {"_y", "_b"})
+
+
 def test_every_file_can_be_imported_by_its_dotted_name() -> None:
     """No module is hidden by a function of its name."""
     for path in FILES:

@@ -48,7 +48,7 @@ SINGULAR = ("inv", "solve", "minors")  # which need an inverse: not of a matrix 
 
 def replaced(tensor: tg.Tensor, array: Any) -> None:
     """Put an array of another layout under a Tensor, which copies what it is given."""
-    tensor._data = array
+    tensor.array = array
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -128,7 +128,7 @@ def test_memory_comes_back_by_reference_counting(op: Op, case: Case, create_grap
         found = tg.grad(
             outs, inputs, weights_for(outs), create_graph=create_graph, allow_unused=True
         )
-        tops = [t._node for t in [*outs, *found] if t._node is not None]
+        tops = [t.node for t in [*outs, *found] if t.node is not None]
         nodes = graph.reachable(tops)
         alive: list[Any] = [weakref.ref(node) for node in nodes if node.op is not None]
         alive += [weakref.ref(tensor) for tensor in outs if tensor not in set(inputs)]
@@ -142,7 +142,7 @@ def test_memory_comes_back_by_reference_counting(op: Op, case: Case, create_grap
 def test_leaves_are_freed() -> None:
     leaf = tg.Tensor(1.0, requires_grad=True)
     out = leaf * 2
-    watched: list[Any] = [weakref.ref(leaf), weakref.ref(leaf._node), weakref.ref(out._node)]
+    watched: list[Any] = [weakref.ref(leaf), weakref.ref(leaf.node), weakref.ref(out.node)]
     gc.disable()
     try:
         del leaf, out
@@ -165,11 +165,11 @@ def test_a_tensor_that_no_rule_reads_is_freed_at_once() -> None:
 
 def test_a_node_keeps_what_its_rules_read_and_nothing_else() -> None:
     x, y = (tg.Tensor(np.ones(3), requires_grad=True) for _ in range(2))
-    node = (x * y)._node
+    node = (x * y).node
     assert node is not None
     assert node.saved is not None
     assert [value is None for value in node.saved] == [False, False, True]
-    node = (x * np.full(3, 2.0))._node  # only the constant is needed
+    node = (x * np.full(3, 2.0)).node  # only the constant is needed
     assert node is not None
     assert node.saved is not None
     assert [value is None for value in node.saved] == [True, False, True]

@@ -65,7 +65,7 @@ def test_forward_mode_and_reverse_mode_agree(op: Op, case: Case) -> None:
 
     def output(k: int, *primals: tg.Tensor) -> Any:
         for own, primal in zip(inputs, primals, strict=True):  # the call has its inputs inside
-            own._node = primal._node
+            own.node = primal.node
         return listed(call())[k]
 
     for k, weight in enumerate(weights):
@@ -100,7 +100,7 @@ def test_dtypes_are_kept(op: Op, case: Case, dtype: str) -> None:
 def test_rules_do_not_compute_in_float64_for_float32(op: Op, case: Case) -> None:
     call, _ = sample_call(op, case, dtype=np.float32)
     outs = listed(call())
-    for node in graph.reachable([out._node for out in outs if out._node is not None]):
+    for node in graph.reachable([out.node for out in outs if out.node is not None]):
         if node.op is None or node.op.name == "astype":
             continue
         assert node.saved is not None

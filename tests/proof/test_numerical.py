@@ -204,7 +204,7 @@ def test_the_argument_is_put_back_also_when_f_raises(kind: str, method: Any, cou
     array = X.copy()
     x: Any = {"tensor": Tensor(array), "leaf": Tensor(array, requires_grad=True)}.get(kind, array)
     kept = x.data if isinstance(x, Tensor) else x
-    node = getattr(x, "_node", None)
+    node = getattr(x, "node", None)
     f = {"closure": lambda _: float(np.sum(array**2))}.get(kind, cube)
     with pytest.raises(Refusal):
         tg.numerical_gradient(after(count, f), x, method)
@@ -214,7 +214,7 @@ def test_the_argument_is_put_back_also_when_f_raises(kind: str, method: Any, cou
         assert x.data is kept
         assert np.array_equal(x.data, X)
         assert x.dtype == np.float64
-        assert x._node is node
+        assert x.node is node
     assert tg.is_recording()
 
 

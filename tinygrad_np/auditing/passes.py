@@ -71,9 +71,9 @@ def transposed(effect: Callable[[Any], Any], tangent: Array) -> Gradients:
     read = _Read()
     with suppress(Exception):  # what is none of our ops, such as a checkpoint's rule
         out = effect(read) + 0.0  # a node of its own
-        seeds = {out._node: np.broadcast_to(tangent, out.shape)}
-        found = graph.backward(seeds, [t._node for t in read.values() if t._node], retain=True)
-        return {node: found[t._node] for node, t in read.items() if t._node in found}
+        seeds = {out.node: np.broadcast_to(tangent, out.shape)}
+        found = graph.backward(seeds, [t.node for t in read.values() if t.node], retain=True)
+        return {node: found[t.node] for node, t in read.items() if t.node in found}
     return {}
 
 

@@ -59,10 +59,10 @@ class Trace:
         tensors = {name: Tensor(array, True, name=name) for name, array in inputs.items()}
         with graph.observed(self), np.errstate(all="ignore"):
             loss, named = parts(call(tensors))
-        if loss._node is None:
+        if loss.node is None:
             raise ValueError("audit: f's result depends on none of the inputs: does f use them?")
-        self.root = loss._node
-        self.leaves = {name: tensor._node for name, tensor in tensors.items() if tensor._node}
+        self.root = loss.node
+        self.leaves = {name: tensor.node for name, tensor in tensors.items() if tensor.node}
         found = graph.reachable([self.root])
         # Not what was there before f, such as weights that it closes over.
         own = {*self.outputs, *graph.leading_to(self.leaves.values(), found)}
@@ -102,7 +102,7 @@ class Trace:
         self, named: Mapping[str, Tensor], wanted: Collection[str]
     ) -> dict[str, Node]:
         for name, tensor in named.items():
-            if node := getattr(tensor, "_node", None):
+            if node := getattr(tensor, "node", None):
                 node.name = name
         found: dict[str, list[Node]] = defaultdict(list)
         for node in self.order:
@@ -236,7 +236,7 @@ class Trace:
                 out = op.function(**given)
         except Exception:  # an op with an argument that the graph has not kept
             return None
-        return (out.data, out._node.saved) if out._node and out.shape == node.shape else None
+        return (out.data, out.node.saved) if out.node and out.shape == node.shape else None
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.

@@ -31,10 +31,10 @@ def argument(given: Given, value: Any, place: Place) -> Any:
         given.hold(None, shadow, f"{place.label}.{{}}", *[f.name for f in dataclasses.fields(kind)])
         return shadow
     if kind is Tensor and not value.requires_grad:
-        given.require(place, "type({0}) is {1} and {0}._node is None", kind)
-        array: Any = given.traced(value._data, place.attribute("_data"))
+        given.require(place, "type({0}) is {1} and {0}.node is None", kind)
+        array: Any = given.traced(value.array, place.attribute("array"))
         shadow = wrap(array, None)
-        given.hold(None, shadow, f"{place.label}.{{}}", "_data", "_node")
+        given.hold(None, shadow, f"{place.label}.{{}}", "array", "node")
         return shadow
     if isinstance(value, np.ndarray) and kind is not np.ndarray:
         given.tracer.refuse(f"an argument is a {kind.__name__}: pass np.asarray(it)")

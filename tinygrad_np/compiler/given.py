@@ -183,25 +183,24 @@ class Given:
 
     def _tensor(self, value: Tensor, place: Place) -> Tensor:
         """The shadow of a leaf. (A computed Tensor is refused where it takes part.)"""
-        node, label = value._node, value.name or place.label
+        label = value.name or place.label
         if not value.is_leaf:
             return value
-        array: Any = self.traced(value._data, attribute(value, "_data", label))
+        array: Any = self.traced(value.array, attribute(value, "array", label))
         shadow = wrap(array, None)
         self._remember(value, shadow, place)
-        shadow._name = value._name
-        self.require(place, "{0}._node is {1}", node)
-        if node is None:
+        shadow.name = value.name
+        self.require(place, "{0}.node is {1}", value.node)
+        if value.node is None:
             self.require(place, "{0}.is_frozen is {1}", value.is_frozen)
-        if value.is_frozen:
-            node = value._frozen
+        node = value.own_node()
         if node is not None:
-            leaf = Node(None, (), (), node.shape, node.dtype)
+            leaf = shadow.node = Node(None, (), (), node.shape, node.dtype)
             leaf.name, leaf.memory = node.name, 0
-            setattr(shadow, "_frozen" if value.is_frozen else "_node", leaf)
+            shadow.requires_grad = not value.is_frozen
             leaf.grad = self.shadow(node.grad, attribute(node, "grad", f"{label}.grad"))
             self.hold(node, leaf, f"{label}.grad", "grad")
-        self.hold(value, shadow, f"{label}.{{}}", "_data", "_node")
+        self.hold(value, shadow, f"{label}.{{}}", "array", "node")
         return shadow
 
     def _container(self, value: Any, place: Place) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 Condition = tuple[str, tuple[Any, ...]]
 """A Python expression, with numbered braces where the objects beside it go."""
 
-_WORDS = {"_data": "data", "_node": "requires_grad"}
+_WORDS = {"array": "data", "node": "requires_grad"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -109,9 +109,9 @@ def tell(leaves: list[Node]) -> None:
 
 def replace(tensor: Tensor, array: Any) -> None:
     """Leave another array in a Tensor that the step is given."""
-    tensor._data = array
-    if tensor._node is not None:
-        tensor._node.memory = memory_of(array)
+    tensor.array = array
+    if tensor.node is not None:
+        tensor.node.memory = memory_of(array)
 
 
 class _Code:
@@ -180,7 +180,7 @@ class _Code:
     def leaf(self, value: Value) -> list[Node]:
         """The node of the parameter that an input is the array of, if it is one's."""
         (owner, *_) = self.trace.places[value].objects or (None,)
-        node = getattr(owner, "_node", None) if isinstance(owner, Tensor) else None
+        node = getattr(owner, "node", None) if isinstance(owner, Tensor) else None
         return [] if node is None else [node]
 
     def condition(self, condition: Condition) -> str:

@@ -78,7 +78,7 @@ class Trace:
 
         def leave(leaf: Any) -> Any:
             if isinstance(leaf, Tensor):
-                return Kept(tracer.place(leaf._data), leaf._name)
+                return Kept(tracer.place(leaf.array), leaf.name)
             shadow = type(leaf) is not Symbol and id(leaf) in tracer.originals
             return tracer.originals[id(leaf)] if shadow else tracer.place(leaf)
 
@@ -91,7 +91,7 @@ class Trace:
             if (id(holder.shadow), key) in given.methods:
                 continue
             grown = isinstance(holder.original, list) and key not in holder.before
-            if holder.original is None or not kept or grown or key == "_node":
+            if holder.original is None or not kept or grown or key == "node":
                 tracer.refuse(
                     f"the step changes {holder.word(key)}, and what it leaves there is no array "
                     "that a replay could leave as well: return the value and keep it outside, or "

@@ -89,9 +89,9 @@ def derivation(
             f"derivation is of a scalar, and this Tensor has shape {loss.shape}: reduce it, for "
             "example with .sum(), or with (out * weights).sum() for an upstream gradient"
         )
-    if loss._node is None:
+    if loss.node is None:
         raise ValueError(
-            f"no graph leads to this {loss._label()}: nothing that it was computed from requires "
+            f"no graph leads to this {loss.label()}: nothing that it was computed from requires "
             "grad, or it was computed inside no_grad()"
         )
     return Derivation(Replay(loss, names), shorter)
@@ -110,7 +110,7 @@ def _recorded(
     with record():
         loss = function(*args, **kwargs)
     result: Any = loss
-    if getattr(result, "_node", None) is None:  # no parameter takes part
+    if getattr(result, "node", None) is None:  # no parameter takes part
         args, kwargs = tuple(map(_leaf, args)), {k: _leaf(v) for k, v in kwargs.items()}
         with record():
             result = function(*args, **kwargs)

@@ -142,7 +142,7 @@ class Derivation:
 
         With ``gradient`` the one that computes its gradient. None where it is part of no line.
         """
-        node = tensor._node if isinstance(tensor, Tensor) else tensor
+        node = tensor.node if isinstance(tensor, Tensor) else tensor
         if node is None:
             return None
         if gradient and node in self._results:

@@ -58,8 +58,8 @@ class Replay:
     """
 
     def __init__(self, output: Tensor, names: Names = None) -> None:
-        assert output._node is not None
-        self.tensor, self.output = output, output._node
+        assert output.node is not None
+        self.tensor, self.output = output, output.node
         self.namer = Namer()
         self._wholes: list[tuple[str, Any]] = []
         self.parameters: dict[str, Node] = {}
@@ -73,8 +73,8 @@ class Replay:
         short = shortened([name for name, _ in pairs])
         for long, value in pairs:
             name = short[long]
-            if isinstance(value, Tensor) and value._node is not None:
-                self._leaves[value._node] = name, value.data
+            if isinstance(value, Tensor) and value.node is not None:
+                self._leaves[value.node] = name, value.data
             else:
                 array = value.data if isinstance(value, Tensor) else value
                 self._given[id(array)] = name

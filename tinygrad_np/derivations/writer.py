@@ -87,14 +87,14 @@ class Written:
         if replay.known and replay.as_recorded:
             _compare(replay, made)
         output = made[replay.output]
-        assert output._node is not None
+        assert output.node is not None
         start = writer.input(np.ones(output.shape, output.dtype), "g", argument=True)
-        found = graph.backward({output._node: start}, set(leaves.values()), retain=True)
+        found = graph.backward({output.node: start}, set(leaves.values()), retain=True)
         writer.finish()
-        same = {tensor._node: node for node, tensor in made.items()}
+        same = {tensor.node: node for node, tensor in made.items()}
         self.concrete = {name: _concrete(found[node]) for name, node in leaves.items()}
-        self.loss_value = _concrete(output._data)
-        results = [writer.place(output._data), *[writer.place(found[n]) for n in leaves.values()]]
+        self.loss_value = _concrete(output.array)
+        results = [writer.place(output.array), *[writer.place(found[n]) for n in leaves.values()]]
         # Each result has a line of its own: a gradient may be equal to another one, or to an input.
         self.program = _Program(list(self.inputs.values()), [], list(writer.calls), results, [])
         self.backward = set(writer.calls[writer.forward :])
@@ -165,7 +165,7 @@ def _compare(replay: Replay, made: dict[Node, Any]) -> None:
         before = record_of(node).output
         if before is None or node.op is None:
             continue
-        now = _concrete(tensor._data)
+        now = _concrete(tensor.array)
         if now.shape != before.shape or not np.allclose(now, before, 1e-3, 1e-5, equal_nan=True):
             raise DerivationError(
                 f"run again, op {node.op.name!r} gives another result: an array that it reads has "

@@ -89,12 +89,12 @@ def walk(
     """
     roots: dict[Node, Tensor] = {}
     for tensor in _listed(tensors):
-        if tensor._node is None:
+        if tensor.node is None:
             raise ValueError(
-                f"no graph leads to this {tensor._label()}: nothing that it was computed from "
+                f"no graph leads to this {tensor.label()}: nothing that it was computed from "
                 "requires grad, or it was computed inside no_grad()"
             )
-        roots.setdefault(tensor._node, tensor)
+        roots.setdefault(tensor.node, tensor)
     if not roots:
         raise ValueError("there is no Tensor to draw")
     walker = _Walker(names, lines)
@@ -136,8 +136,8 @@ class _Walker:
         self.left: dict[Any, int] = {}  # bytes not counted yet: of arrays' owners, and of views
         self.names: dict[int, str] = {}
         for name, value in named(names):
-            if isinstance(value, Tensor) and value._node is not None:
-                vertex = self.vertices.setdefault(value._node, Vertex("parameter", name, name))
+            if isinstance(value, Tensor) and value.node is not None:
+                vertex = self.vertices.setdefault(value.node, Vertex("parameter", name, name))
                 _learn(vertex.values, value.data)
             self.names[id(value.data if isinstance(value, Tensor) else value)] = name
 

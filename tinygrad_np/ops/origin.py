@@ -50,7 +50,7 @@ def slope_at_zero(g: Any, out: Any, smooth: bool = False) -> Any:
     if not some(zero):
         return None
     slope: Any = np.zeros(g.shape, g.dtype)
-    if g._node is not None and out._node is not None:
+    if g.node is not None and out.node is not None:
         slope = _slope(g, out, zero)
     if not smooth:
         slope = np.where(plain(g) == 0, slope, np.nan)
@@ -64,7 +64,7 @@ def some(mask: Any) -> bool:
 
 def _slope(g: Tensor, out: Tensor, zero: Any) -> Any:
     """The diagonal of dg/dout; nan where g depends on other elements, or on what out is made of."""
-    start, length = g._node, out._node
+    start, length = g.node, out.node
     assert start is not None and length is not None
     parts = [node for node in length.parents if node is not None]
     if _reads_another_length(start, length, parts):
@@ -88,9 +88,9 @@ def _slope(g: Tensor, out: Tensor, zero: Any) -> Any:
 
 def depends(g: Tensor, out: Tensor) -> bool:
     """Whether a gradient depends on the output that it belongs to, or on what that is made of."""
-    if g._node is None or out._node is None:
+    if g.node is None or out.node is None:
         return False
-    return not _before([g._node]).isdisjoint(_before([out._node]))
+    return not _before([g.node]).isdisjoint(_before([out.node]))
 
 
 def _before(nodes: Iterable[Node], cut: Collection[Node] = ()) -> set[Node]:
