@@ -26,6 +26,8 @@ MODELS: dict[str, str] = {
     "gpt": "models.gpt:GPT",
 }
 """Where each network is made: ``module:factory``, called as ``factory(rng=seed, dtype=dtype)``."""
+HELP = f"the network: {', '.join(MODELS)}, or your own as module:factory"
+"""What commands say of their argument."""
 DATA = {"gpt": "alice"}
 """What a network is trained on, where that is not MNIST."""
 

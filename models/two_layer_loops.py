@@ -1,6 +1,6 @@
 """The second seed document's training loops in plain NumPy, image by image: a baseline to time.
 
-They compute what the document's code computes, in its order; ``scripts.reproduction`` computes the
+They compute what the document's code computes, in its order; ``scripts.reproduce`` computes the
 same with autograd. The functions return the error and the number of images that are right.
 """
 

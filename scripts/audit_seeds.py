@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 import tinygrad_np as tg
 from models import two_layer_by_hand as by_hand
+from models.experiments import EXPERIMENTS
 from models.two_layer import TanhNetwork, TwoLayer
 from scripts.command import failed, parser_of
-from scripts.reproduction import EXPERIMENTS
 from tinygrad_np.data import load_mnist
 
 Array = NDArray[Any]

@@ -1,4 +1,16 @@
-"""Measure training steps against hand-written NumPy and other libraries, and what ops cost."""
+"""Measure training steps against hand-written NumPy and other libraries, and what ops cost.
+
+Sections: steps (of training), start (a training from the start of the process), first (calls of a
+compiled step), overhead (of an op), growth (with the network's size), ranks (under mpiexec),
+import, seeds (the seed document's tables). Other libraries are compared when they are installed:
+pip install -e '.[peers]'
+
+Examples:
+  python -m scripts.benchmark
+  python -m scripts.benchmark --quick --only W1 W3
+  python -m scripts.benchmark --only overhead import
+  python -m scripts.benchmark --write docs/benchmarks.md
+"""
 
 from __future__ import annotations
 
@@ -13,23 +25,6 @@ from scripts.bench.report import Section
 from scripts.bench.rounds import BenchmarkError, Plan
 from scripts.bench.workloads import WORKLOADS
 from scripts.command import failed, parser_of
-
-EXAMPLES = """workloads:
-  {workloads}
-
-sections: steps (of training), start (a training from the start of the process), first (calls of a
-compiled step), overhead (of an op), growth (with the network's size), ranks (under
-mpiexec), import, seeds (the seed
-document's tables)
-
-examples:
-  python -m scripts.benchmark
-  python -m scripts.benchmark --quick --only W1 W3
-  python -m scripts.benchmark --only overhead import
-  python -m scripts.benchmark --write docs/benchmarks.md
-
-Other libraries are compared when they are installed: pip install -e '.[peers]'
-""".format(workloads="\n  ".join(f"{name}  {w.title}" for name, w in WORKLOADS.items()))
 
 SECTIONS: dict[str, Callable[[argparse.Namespace, Plan], Section]] = {
     "steps": lambda options, plan: steps.section(
@@ -70,11 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = parser_of("benchmark", __doc__, EXAMPLES)
+    parser = parser_of("benchmark", __doc__)
+    titles = "; ".join(f"{name} {workload.title}" for name, workload in WORKLOADS.items())
     add = parser.add_argument
     add("--quick", action="store_true", help="few short rounds, float32 only: a trial run")
-    add("--only", nargs="+", choices=[*WORKLOADS, *SECTIONS], metavar="NAME", help="only these "
-        f"workloads ({', '.join(WORKLOADS)}) or sections ({', '.join(SECTIONS)})")  # fmt: skip
+    add("--only", nargs="+", choices=[*WORKLOADS, *SECTIONS], metavar="NAME",
+        help=f"only these sections, or workloads: {titles}")  # fmt: skip
     add("--dtype", choices=["float32", "float64"], help="default: both")
     add("--rounds", type=int, metavar="N", help="default: 15")
     add("--out", type=Path, default=Path("bench"), metavar="DIR", help="default: bench")

@@ -14,7 +14,7 @@ import tinygrad_np as tg
 from scripts.training import Training
 from tinygrad_np.serialization import PARTIAL, FileDamagedError, read
 
-FORMAT, VERSION = "tinygrad_np training checkpoint", "3"
+FORMAT, VERSION = "tinygrad_np training checkpoint", "4"
 
 
 class CheckpointError(ValueError):

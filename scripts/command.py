@@ -1,4 +1,4 @@
-"""What all commands share: parsers, streams that cannot fail, errors, progress, Ctrl-C."""
+"""What all commands share: parsers, streams that cannot fail, errors, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -24,7 +22,7 @@ class Nowhere(io.TextIOBase):
         return len(text)
 
 
-def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+def parser_of(name: str, doc: str | None) -> argparse.ArgumentParser:
     """The parser of ``python -m scripts.<name>``, whose texts are printed as they are.
 
     Every command makes its parser first, so printing is made safe here: standard output and error
@@ -37,15 +35,9 @@ def parser_of(name: str, doc: str | None, epilog: str | None = None) -> argparse
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
     return argparse.ArgumentParser(
-        prog=f"python -m scripts.{name}", description=doc, epilog=epilog,
+        prog=f"python -m scripts.{name}", description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-
-
-def on_terminal() -> bool:
-    """Whether standard error is a terminal, where a progress bar can be drawn."""
-    stream = sys.stderr
-    return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
 
 
 def failed(error: Exception) -> int:
@@ -66,49 +58,6 @@ def natural(text: str) -> int:
     if (value := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
-
-
-class Progress:
-    """A bar with loss, accuracy, images a second and time left; only on a terminal.
-
-    ``measure`` says how good the network is; it is called at most twice a second. ``unit`` names
-    what batches are of.
-    """
-
-    def __init__(
-        self, updates: int, batch_size: int, done: int, measure: Callable[[], str],
-        unit: str = "images",
-    ) -> None:  # fmt: skip
-        from tqdm import tqdm
-
-        self.batch_size, self.measure, self.shown = batch_size, measure, 0.0
-        self.bar = tqdm(
-            total=updates * batch_size, initial=done * batch_size, unit=f" {unit}", unit_scale=True,
-            leave=False, dynamic_ncols=True, disable=rank() > 0 or not on_terminal(),
-        )  # fmt: skip
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def update(self, loss: float) -> None:
-        """Count one more batch, of this loss."""
-        if self.bar.disable:
-            return
-        if (now := time.monotonic()) - self.shown >= 0.5:
-            self.shown = now
-            text = f"loss {loss:.4g}, {self.measure()}"
-            self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(self.batch_size)
-
-    def write(self, line: str) -> None:
-        """Print a line, above the bar where there is one."""
-        if self.bar.disable:
-            print(line)  # tqdm would need a standard output
-        else:
-            self.bar.write(line)
 
 
 class Interrupted(Exception):

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from scripts.images import read_npy
 from scripts.measures import ACCURACY, BITS, Measure
-from scripts.pixels import Pixels, known, measure, some_of
+from scripts.pixels import measure, some_of
 from tinygrad_np.data import IDXError, encode, read_idx, read_text, windows
 from tinygrad_np.data.folder import find_file
 from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
@@ -40,8 +40,6 @@ FASHION_CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
 )  # fmt: skip
 
-CHUNK = 1 << 20
-"""The number of labels that are examined at a time."""
 CONTEXT = 64
 """The number of characters that a language model sees at once."""
 
@@ -71,8 +69,10 @@ class Characters:
 class Data:
     """A data set: inputs (n, ...) and labels, for training and for testing.
 
-    ``digest`` depends on what the files hold, not on where they are or of what kind. ``strides``
-    are those of ``Training``.
+    ``form`` makes inputs of them. ``digest`` depends on what the files hold, not on where they are
+    or of what kind. ``strides``: of data that overlap, such as the windows of a text, every
+    so-many-th is measured, of the training and of the test set; an epoch has as many as if the
+    second held for both.
     """
 
     name: str
@@ -89,6 +89,11 @@ class Data:
         """The shape of an input."""
         shape: tuple[int, ...] = self.sets[0][0].shape[1:]
         return shape
+
+    @property
+    def samples(self) -> int:
+        """The number of inputs of an epoch."""
+        return len(self.sets[0][0]) // self.strides[1]
 
     def batch(self, count: int, dtype: DTypeLike) -> Split:
         """The first inputs and labels of the training set, as a network takes them."""
@@ -125,8 +130,11 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
                 f"training images have shape {train[0].shape[1:]}, "
                 f"test images {test[0].shape[1:]}: they have to be the same"
             )
-        largest = max(_largest(labels, folder) for _, labels in (train, test))
-        pixels = _common(train[0], test[0])
+        if (least := min(train[1].min(), test[1].min())) < 0:
+            raise IDXError(f"label {least} is negative")
+        largest = max(int(train[1].max()), int(test[1].max()))
+        pixels = measure(train[0])
+        pixels.check(test[0], "the test images")
     except (OSError, ValueError) as error:
         error.add_note(f"The data set {name} was read from {folder}, {origin}.")
         raise
@@ -134,8 +142,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
         classes = [str(label) for label in range(largest + 1)]
     elif largest >= len(classes):
         raise IDXError(f"{folder}: has a label {largest}, but {name} has {len(classes)} classes")
-    if pixels.background is None and (named := known(name)) is not None:
-        pixels = dataclasses.replace(pixels, background=named.background)
+    if name in ("mnist", "fashion"):
+        pixels = dataclasses.replace(pixels, ground=0.0)  # some clothes fill their image
     return Data(name, (train, test), tuple(classes), pixels, _digest(train, test))
 
 
@@ -154,20 +162,6 @@ def _text(name: str, path: Path) -> Data:
     return Data(name, sets, tuple(characters), Characters(), digest, BITS, strides, "windows")
 
 
-def _common(train: Array, test: Array) -> Pixels:
-    """The pixels of the training images; IDXError where the test images have another range."""
-    pixels, others = measure(train), measure(test)
-    if not train.dtype.kind == test.dtype.kind == "b":
-        small = 0 < others.high < pixels.high / 50
-        large = others.high > max(pixels.high, pixels.scale) + 5 * (pixels.high - pixels.low)
-        if small or (others.low >= 0 and others.scale > pixels.scale) or large:
-            raise IDXError(
-                f"the training images have pixels {pixels.span}, the test images {others.span}: "
-                "scale them alike"
-            )
-    return pixels
-
-
 def _digest(*splits: Split) -> str:
     """A digest of all labels and of ``some_of`` the images."""
     found = hashlib.sha256()
@@ -175,8 +169,7 @@ def _digest(*splits: Split) -> str:
         found.update(f"{images.shape}{images.dtype.name}".encode())
         for part in some_of(images):
             found.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
-        for start in range(0, len(labels), CHUNK):
-            found.update(labels[start : start + CHUNK].astype("<i8").tobytes())
+        found.update(labels.astype("<i8").tobytes())
     return found.hexdigest()
 
 
@@ -211,14 +204,9 @@ def _split(folder: Path, split: str) -> Split:
             "(n, height, width), at least one image"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        advice = ""
-        if labels.ndim == 2 and labels.shape[1] > 1:
-            advice = ": of rows of 0 and 1, save labels.argmax(axis=1)"
-        elif labels.dtype.kind in "fiub":
-            advice = f": save labels{'.astype(int)' * (labels.dtype.kind in 'fb')}.ravel()"
         raise IDXError(
-            f"the {split} labels have shape {labels.shape} of {labels.dtype}; "
-            f"expected integers, (n,){advice}"
+            f"the {split} labels have shape {labels.shape} of {labels.dtype}; expected integers, "
+            "(n,): save labels.astype(int).ravel(), or of rows of 0 and 1 labels.argmax(axis=1)"
         )
     if len(images) != len(labels):
         raise IDXError(f"there are {len(images)} {split} images, but {len(labels)} labels")
@@ -234,13 +222,3 @@ def _open(folder: Path, split: str, rest: str) -> Array:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return np.asarray(read_idx(path, mmap=not gzipped))
-
-
-def _largest(labels: Array, folder: Path) -> int:
-    largest = 0
-    for start in range(0, len(labels), CHUNK):
-        chunk = labels[start : start + CHUNK]
-        if chunk.min() < 0:
-            raise IDXError(f"{folder}: label {chunk.min()} is negative")
-        largest = max(largest, int(chunk.max()))
-    return largest

@@ -1,4 +1,10 @@
-"""Write a network's backward pass by hand: the source of a function in plain NumPy."""
+"""Write a network's backward pass by hand: the source of a function in plain NumPy.
+
+Examples:
+  python -m scripts.derive three_layer > by_hand.py
+  python -m scripts.derive relu_sgd --latex
+  python -m scripts.derive gpt
+"""
 
 from __future__ import annotations
 
@@ -15,14 +21,6 @@ import tinygrad_np as tg
 from scripts import datasets
 from scripts.command import failed, natural, parser_of, positive
 from scripts.training import loss_of
-
-EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory
-
-examples:
-  python -m scripts.derive three_layer > by_hand.py
-  python -m scripts.derive relu_sgd --latex
-  python -m scripts.derive gpt
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = parser_of("derive", __doc__, EXAMPLES)
+    parser = parser_of("derive", __doc__)
     add = parser.add_argument
-    add("model", help="which network (see below)")
+    add("model", help=models.HELP)
     add("--latex", action="store_true", help="write equations instead")
     add("--shape", type=int, nargs="+", default=[784], metavar="N", help="of a sample (784)")
     add("--classes", type=positive, default=10, metavar="N", help="labels are below (10)")

@@ -1,4 +1,9 @@
-"""Draw the graph of a network's loss on a batch of its data: SVG, HTML, DOT, PNG, PDF."""
+"""Draw the graph of a network's loss on a batch of its data: SVG, HTML, DOT, PNG, PDF.
+
+Examples:
+  python -m scripts.draw_graph three_layer --out graph.svg --grad --rules
+  python -m scripts.draw_graph relu_sgd --out graph.html --grad --rules
+"""
 
 from __future__ import annotations
 
@@ -17,13 +22,6 @@ from scripts.command import failed, natural, parser_of, positive
 from scripts.training import loss_of
 from tinygrad_np.drawing import SHOW
 from tinygrad_np.nn import Module
-
-EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory
-
-examples:
-  python -m scripts.draw_graph three_layer --out graph.svg --grad --rules
-  python -m scripts.draw_graph relu_sgd --out graph.html --grad --rules
-"""
 
 
 def write_graph(
@@ -61,9 +59,9 @@ def write_graph(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = parser_of("draw_graph", __doc__, EXAMPLES)
+    parser = parser_of("draw_graph", __doc__)
     add = parser.add_argument
-    add("model", help="the network (see below)")
+    add("model", help=models.HELP)
     add("--out", type=Path, required=True, metavar="FILE", help="its suffix sets the format")
     add("--grad", action="store_true", help="run backward; show the norms of the gradients")
     add("--rules", action="store_true", help="write the gradient rule of each edge on it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,38 +220,28 @@ def errors(path: Path, name: str, panels: Sequence[tuple[str, Sequence[Sequence[
 
 
 def ratios(
-    path: Path, title: str, panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
-    marked: Container[str],
-) -> None:  # fmt: skip
-    """Times divided by a reference's: a panel for each workload, a row for each library.
+    path: Path, title: str, panels: Mapping[str, Mapping[str, tuple[float, float, float]]]
+) -> None:
+    """Ratios (median, low, high): a panel for each workload, a row for each library."""
+    from matplotlib.ticker import LogLocator
 
-    The ratios are (median, low, high); ``marked`` libraries are drawn in blue.
-    """
-    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    values = [value for panel in panels.values() for three in panel.values() for value in three]
-    figure = _figure(max(9, 2 + 2.6 * len(panels)), 1.4 + 0.36 * len(names), title)
+    names = max(map(len, panels.values()))
+    figure = _figure(max(9, 2 + 2.6 * len(panels)), 1.4 + 0.36 * names, title)
     row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (workload, panel) in zip(row, panels.items(), strict=True):
         _plain(axes, "", "", "")
         axes.set_title(workload, loc="left", fontsize=9)
-        axes.set_xscale("log")
         axes.axvline(1, color="black", linewidth=0.8)
         for name, (median, low, high) in panel.items():
-            color, y = BLUE if name in marked else GREY, names.index(name)
-            axes.plot([low, high], [y, y], color=color, linewidth=3, alpha=0.4)
-            axes.plot(median, y, "o", color=color)
-            axes.annotate(
-                f"{median:.2f}", (median, y), xytext=(0, 5), textcoords="offset points",
-                ha="center", fontsize=8, color=color,
-                bbox={"fc": "white", "ec": "none", "pad": 0.5},
-            )  # fmt: skip
-    axes.set_ylim(len(names) - 0.5, -0.8)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlim(min(values) / 1.5, max(values) * 1.5)
-    low, high = axes.get_xlim()
-    marks = (step * 10.0**power for power in range(-3, 4)
-             for step in ((1,) if high / low > 100 else (1, 2, 5)))  # fmt: skip
-    ticks = [mark for mark in marks if low <= mark <= high]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
+            axes.plot([low, high], [name, name], color=BLUE, linewidth=3, alpha=0.4)
+            axes.plot(median, name, "o", color=BLUE)
+            axes.annotate(f"{median:.2f}", (median, name), xytext=(0, 5),
+                          textcoords="offset points", ha="center", fontsize=8,
+                          bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
+    row[0].set_xscale("log")
+    row[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    row[0].xaxis.set_major_formatter("{x:g}")
+    row[0].minorticks_off()
+    row[0].margins(x=0.15, y=0.1)
+    row[0].invert_yaxis()
     _save(figure, path)

@@ -4,12 +4,16 @@ Autograd is compared with the complex step where the function is analytic, and w
 finite differences elsewhere; second derivatives are compared with differences of the first. The
 networks' gradients are also compared with those derived by hand. The table shows the largest
 relative errors.
+
+Examples:
+  python -m scripts.gradcheck
+  python -m scripts.gradcheck --json gradcheck.json --seed 7
+  python -m scripts.gradcheck tanh matmul three_layer
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,14 +34,10 @@ from scripts.command import failed, natural, parser_of
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import Comparison, check_op
+from tinygrad_np.tables import aligned
 
 Array = NDArray[Any]
 
-EXAMPLES = """examples:
-  python -m scripts.gradcheck
-  python -m scripts.gradcheck --json gradcheck.json --seed 7
-  python -m scripts.gradcheck tanh matmul three_layer
-"""
 BY_HAND = 1e-12
 """The tolerance of gradients by hand, relative to the largest element."""
 STEPS = 5
@@ -160,18 +160,13 @@ def results(names: Sequence[str], seed: int, data: str | None) -> Iterator[Resul
 
 def table(found: Sequence[Result]) -> str:
     """A line for each op and each network."""
-    rows: list[tuple[str, ...]] = [("", "checked", "calls", "derivatives", *COLUMNS)]
+    rows: list[Sequence[str]] = [("", "checked", "calls", "derivatives", *COLUMNS)]
     for r in found:
         worst = r.worst()
         errors = [f"{worst[column]:.1e}" if column in worst else "-" for column in COLUMNS]
         mark = "ok" if r.passed else "WRONG"
         rows.append((mark, r.name, str(r.calls), str(len(r.comparisons)), *errors))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = [str.ljust] * 2 + [str.rjust] * (len(widths) - 2)
-    return "\n".join(
-        "  ".join(pad(cell, n) for pad, cell, n in zip(aligned, row, widths, strict=True))
-        for row in rows
-    )
+    return "\n".join(aligned(rows))
 
 
 def summary(found: Sequence[Result], seconds: float) -> str:
@@ -192,24 +187,18 @@ def summary(found: Sequence[Result], seconds: float) -> str:
 
 def as_json(found: Sequence[Result]) -> str:
     """All comparisons. Numbers that are not finite are strings, because JSON has no nan."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Comparison):
-            value = value._asdict()
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return value if not isinstance(value, float) or math.isfinite(value) else str(value)
-
-    rows = [{**asdict(r), "passed": r.passed, "worst": r.worst()} for r in found]
-    passed = all(r.passed for r in found)
-    return json.dumps(plain({"passed": passed, "results": rows}), indent=1, allow_nan=False)
+    rows = []
+    for r in found:
+        comparisons = [comparison._asdict() for comparison in r.comparisons]
+        more = {"comparisons": comparisons, "passed": r.passed, "worst": r.worst()}
+        rows.append({**asdict(r), **more})
+    content = json.dumps({"passed": all(r.passed for r in found), "results": rows})
+    return json.dumps(json.loads(content, parse_constant=str), indent=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where everything agrees."""
-    parser = parser_of("gradcheck", __doc__, EXAMPLES)
+    parser = parser_of("gradcheck", __doc__)
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="ops and networks (default: all)")
     add("--json", type=Path, metavar="FILE", help="also write every comparison to a file")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.digits import ImageError, as_digit, background, resized, unframed
-from scripts.pixels import Pixels, is_digit, known, measure, picture_shape, scale_of
+from scripts.digits import FAINT, ImageError, as_digit, background, is_digit, resized
+from scripts.pixels import Pixels, picture_shape
 from tinygrad_np.data import IDXError, read_idx
 
 if TYPE_CHECKING:
@@ -25,32 +24,27 @@ __all__ = ["ImageError", "as_digit", "read_images", "read_npy", "read_png"]
 Array = NDArray[Any]
 
 PNG_MAGIC, GZIP_MAGIC, NPY_MAGIC = b"\x89PNG\r\n\x1a\n", b"\x1f\x8b", b"\x93NUMPY"
-FEW = 10
-"""The number of images from which their background tells whether they are negatives."""
 DEFLATE_RATIO = 1032
 """The highest compression that PNG and gzip can reach."""
 
 
-def read_images(
-    path: str | os.PathLike[str], shape: Sequence[int], dataset: str, pixels: Pixels | None = None
-) -> Array:
+def read_images(path: str | os.PathLike[str], shape: Sequence[int], pixels: Pixels) -> Array:
     """The images of a PNG, IDX or .npy file, as the network of a data set takes them, (n, ...).
 
-    They are converted to the range and the background of the data set's ``pixels``. Without
-    ``pixels``, MNIST and Fashion-MNIST are bright on black, and others are bytes. A picture is
-    made grey and resized; a digit is laid out as MNIST's are, if those of the data set are.
+    Arrays have to have the range of the data set's ``pixels``. A picture is made grey, resized, and
+    inverted where its background is not the data set's; a digit is laid out as MNIST's are, if
+    those of the data set are.
 
-    Raises OSError, and ImageError or IDXError for a file that is damaged, or holds no such images,
-    or images that cannot be converted.
+    Raises OSError, and ImageError or IDXError for a file that is damaged, or holds no such images.
     """
-    path, shape, pixels = Path(path), tuple(shape), pixels or known(dataset)
+    path, shape = Path(path), tuple(shape)
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; give PNG, IDX or .npy files")
     with path.open("rb") as file:
         magic = file.read(len(PNG_MAGIC))
     if magic == PNG_MAGIC:
         try:
-            return _as_trained_on(read_png(path), shape, pixels or Pixels())
+            return _as_trained_on(read_png(path), shape, pixels)
         except ImageError as error:
             raise ImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error.__cause__
     if magic[:2] in (GZIP_MAGIC, b"\0\0"):
@@ -68,7 +62,8 @@ def read_images(
             f"{path}: has shape {images.shape}; the network takes images of shape (n, "
             f"{', '.join(map(str, shape))}). Is it a file of labels?"
         )
-    return _rescaled(images, pixels, path) if pixels else images
+    pixels.check(images, str(path))
+    return images
 
 
 def read_npy(path: Path) -> Array:
@@ -84,53 +79,24 @@ def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array
     sides = picture_shape(shape)
     if sides is None:
         raise ImageError(f"the network takes images of shape {shape}, not pictures")
-    if pixels.black is None or pixels.white is None:
+    if pixels.low < 0:
         raise ImageError(
-            f"the network was trained on pixels {pixels.span}, and it is not known what is black "
-            "and white: give images that are scaled in the same way, as a .npy file"
+            f"the network was trained on pixels {pixels.span}: give images that are scaled in the "
+            "same way, as a .npy file"
         )
-    bright = pixels.background == "bright"
+    if np.ptp(grey) < FAINT:
+        raise ImageError("nothing stands out from its background: is there anything on it?")
+    if pixels.ground is not None and (background(grey) > 0.5) != pixels.bright:
+        grey = 1 - grey
     if pixels.digits:
-        ink = 1 - grey if bright else grey
+        ink = 1 - grey if pixels.bright else grey
         if grey.shape != sides or not is_digit(ink):
             ink = as_digit(grey, sides[0]).astype(np.float32) / 255
-        grey = 1 - ink if bright else ink
-    else:
-        page = unframed(grey)  # raises where there is nothing on the picture
-        grey = grey if pixels.framed else page
-        if pixels.background is not None and (background(grey) > 0.5) != bright:
-            grey = 1 - grey
-        grey = resized(grey, *sides)
-    values = pixels.black + grey * (pixels.white - pixels.black)
+        grey = 1 - ink if pixels.bright else ink
+    values = resized(grey, *sides) * max(pixels.scale, pixels.high)
     if pixels.dtype == "uint8":
         values = np.rint(values).astype(np.uint8)
     return np.asarray(values).reshape(1, *shape)
-
-
-def _rescaled(images: Array, pixels: Pixels, path: Path) -> Array:
-    """Images of a file, with the range and the background of the training images."""
-    own = measure(images)
-    sure = pixels.black is not None and pixels.white is not None
-    black, white = pixels.black or 0.0, pixels.white or 0.0
-    beyond = (pixels.high - pixels.low) / 2
-    fits = pixels.low - beyond <= own.low and own.high <= max(pixels.high, pixels.scale) + beyond
-    alike = own.dtype == pixels.dtype and (images.dtype.kind in "iu" or own.scale > 1)
-    if not (fits and (own.low < 0) == (pixels.low < 0) and (alike or own.scale == pixels.scale)):
-        if own.low < 0 or own.black is None or not sure:
-            raise ImageError(
-                f"{path}: has pixels {own.span}; the network was trained on pixels {pixels.span}: "
-                "scale them alike"
-            )
-        images = black + images * np.float32((white - black) / max(own.scale, scale_of(images)))
-    several = pixels.digits or len(images) >= FEW
-    if several and {own.background, pixels.background} == {"dark", "bright"}:
-        if not sure:
-            raise ImageError(
-                f"{path}: the background is {own.background}; that of the images the network was "
-                f"trained on is {pixels.background}: give images like those"
-            )
-        images = black + white - images.astype(np.float32)
-    return images
 
 
 def read_png(path: str | os.PathLike[str]) -> Array:
@@ -148,10 +114,7 @@ def read_png(path: str | os.PathLike[str]) -> Array:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             _opened(content).verify()  # every checksum
             return _grey(ImageOps.exif_transpose(_opened(content)))
-    except (
-        Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, ValueError,
-        SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error,
-    ) as error:  # fmt: skip  # Pillow raises any of these for damaged files
+    except Exception as error:  # Pillow raises almost any for damaged files
         raise ImageError(f"{path}: is no PNG that can be read: {error}") from error
 
 

@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scripts.digits import ImageError, as_digit, background, unframed
+from scripts.digits import background, is_digit
+from tinygrad_np.data import IDXError
 
 Array = NDArray[Any]
 
-SCALES = (16, 255, 1023, 4095, 16383, 65535)
-"""The largest pixel is about 1, or one of these: 4 bits, 8 bits, ..., 16 bits."""
 SMALL = 4
 """Pixels up to here are not scaled."""
 SAMPLE = 300
@@ -28,21 +27,17 @@ MANY = 1 << 26
 class Pixels:
     """The form of a data set's images; pictures from outside are converted to it.
 
-    ``low`` and ``high`` are the smallest and the largest pixel; ``black`` and ``white`` are the
-    values of black and white, None where they cannot be known. A network sees the pixels divided
-    by ``scale``. ``background`` is dark, bright, or None where it varies. ``digits``: the images
-    are laid out as MNIST's are. ``framed``: most of them have a frame.
+    ``low`` and ``high`` are the smallest and the largest pixel; a network sees the pixels divided
+    by ``scale``. ``ground`` is the pixel of the background, None where that varies. ``digits``: the
+    images are laid out as MNIST's are.
     """
 
     dtype: str = "uint8"
     low: float = 0.0
     high: float = 255.0
     scale: float = 255
-    black: float | None = 0.0
-    white: float | None = 255.0
-    background: str | None = None
+    ground: float | None = 0.0
     digits: bool = False
-    framed: bool = False
 
     most: ClassVar[int] = 2000
     """The number of images that a network is evaluated on at a time."""
@@ -60,77 +55,61 @@ class Pixels:
         rows = x.reshape(len(x), -1)
         return rows.astype(dtype) if self.scale == 1 else np.divide(rows, self.scale, dtype=dtype)
 
+    def check(self, images: Array, name: str) -> None:
+        """Raise IDXError where images have another range than those of the data set."""
+        low, high = _range(images)
+        margin = 5 * (self.high - self.low)
+        beyond = low < self.low - margin or high > self.high + margin
+        alike = images.dtype.kind in "iu" and images.dtype.name == self.dtype  # they may be dark
+        fractions = not alike and 0 < high < self.high / 50
+        if beyond or fractions or (low < 0) != (self.low < 0):
+            raise IDXError(
+                f"{name}: pixels {_span(images.dtype.name, low, high)}; the training images have "
+                f"pixels {self.span}: scale them alike"
+            )
+
     @property
     def span(self) -> str:
         """The range, for messages."""
-        return f"({self.dtype}) from {self.low:g} to {self.high:g}"
+        return _span(self.dtype, self.low, self.high)
 
     @property
-    def ground(self) -> float:
-        """The background as a network sees it, 0 where it is not known."""
-        value = {"dark": self.black, "bright": self.white, None: None}[self.background]
-        return (value or 0.0) / self.scale
+    def bright(self) -> bool:
+        """Whether the background is."""
+        return self.ground is not None and self.ground > (self.low + self.high) / 2
 
     @property
     def note(self) -> str:
         """What to know before training on these images; empty where there is nothing to say."""
-        span = f"The pixels ({self.dtype}) go from {self.low:g} to {self.high:g}"
         if self.low == self.high:
             return f"All pixels ({self.dtype}) are {self.low:g}: there is nothing to learn from."
-        if max(-self.low, self.high / self.scale) > 5 * SMALL:
+        if self.scale == 1 and max(-self.low, self.high) > 5 * SMALL:
             return (
-                f"{span} and are taken as they are: networks learn best from pixels of 0 to 1, or "
-                "of mean 0 and variance 1. Scale them unless this is intended."
+                f"The pixels {self.span} are taken as they are: networks learn best from pixels of "
+                "0 to 1, or of mean 0 and variance 1. Scale them unless this is intended."
             )
         if self.scale != 1 and (self.dtype, self.scale) != ("uint8", 255):
-            return f"{span}: they are divided by {self.scale:g}."
+            return f"The pixels {self.span} are divided by {self.scale:g}."
         return ""
 
 
-def known(dataset: str) -> Pixels | None:
-    """The pixels of MNIST and Fashion-MNIST, None for other data sets."""
-    bright_on_black = dataset in ("mnist", "fashion")
-    return Pixels(background="dark", digits=dataset == "mnist") if bright_on_black else None
-
-
-def scale_of(images: Array) -> float:
-    """The divisor of the pixels: 255 for bytes, otherwise chosen by their range."""
-    return 255 if images.dtype == np.uint8 else _scale(*_range(images))
-
-
 def measure(images: Array) -> Pixels:
-    """The pixels of images (n, ...)."""
+    """The pixels of images (n, ...): divided by the largest one, where that is above 4."""
     low, high = _range(images)
-    scale, dtype = _scale(low, high), images.dtype.name
-    black: float | None = None
-    white: float | None = None
-    if low >= 0 and high <= max(scale, SMALL):
-        black, white = 0.0, float(max(scale, high if high > 1.5 else 1))
-    elif low < 0 and abs(low + high) < 0.02 * (high - low):
-        black, white = low, high
+    scale = 1 if low < 0 or high <= SMALL else high
     sides = picture_shape(images.shape[1:])
     if sides is None or low == high:
-        return Pixels(dtype, low, high, scale, black, white)
-    step = -(-len(images) // SAMPLE)
-    looks = []
-    for image in images[::step]:  # one by one: they may be large
+        return Pixels(images.dtype.name, low, high, scale, None)
+    grounds, digits = [], []
+    for image in images[:: -(-len(images) // SAMPLE)]:  # one by one: they may be large
         grey = np.nan_to_num((image.reshape(sides).astype(np.float32) - low) / (high - low))
-        corners = grey[:: sides[0] - 1, :: sides[1] - 1]
-        ground = background(grey)
-        is_square = sides[0] == sides[1] >= 16
-        digit = is_square and is_digit(1 - grey if ground > 0.5 else grey)
-        looks.append((ground, np.median(corners), digit, _is_framed(grey)))
-    grounds, corner, digits, framed = np.array(looks, float).T
-    side = None
-    if np.mean((grounds < 0.5) & (corner < 0.5)) >= 0.9:
-        side = "dark"
-    elif np.mean((grounds > 0.5) & (corner > 0.5)) >= 0.9:
-        side = "bright"
-    # Only one scale for all images and all pixels can be applied to a picture.
-    if low < 0 and side and np.mean(abs(grounds - (side == "bright")) < 1e-3) >= 0.9:
-        black, white = low, high
-    common = bool(side and np.mean(digits) >= 0.8), bool(np.mean(framed) > 0.5)
-    return Pixels(dtype, low, high, scale, black, white, side, *common)
+        grounds.append(background(grey))
+        square = sides[0] == sides[1] >= 16
+        digits.append(square and is_digit(1 - grey if grounds[-1] > 0.5 else grey))
+    share = np.mean(np.array(grounds) > 0.5)
+    ground = None if 0.1 < share < 0.9 else low + float(np.median(grounds)) * (high - low)
+    laid_out = ground is not None and bool(np.mean(digits) >= 0.8)
+    return Pixels(images.dtype.name, low, high, scale, ground, laid_out)
 
 
 def picture_shape(shape: Sequence[int]) -> tuple[int, int] | None:
@@ -160,22 +139,5 @@ def _range(images: Array) -> tuple[float, float]:
     return (low, high) if low <= high else (0.0, 0.0)
 
 
-def _scale(low: float, high: float) -> float:
-    if low < 0 or high <= SMALL:
-        return 1
-    return next((scale for scale in SCALES if high <= scale), 1)
-
-
-def is_digit(ink: Array) -> bool:
-    """Whether an image (side, side), bright on black, is laid out as MNIST's are."""
-    try:
-        return bool(np.abs(as_digit(ink, len(ink)) - 255 * ink).mean() < 1)
-    except ImageError:
-        return False
-
-
-def _is_framed(grey: Array) -> bool:
-    try:
-        return unframed(grey) is not grey
-    except ImageError:
-        return False
+def _span(dtype: str, low: float, high: float) -> str:
+    return f"({dtype}) from {low:g} to {high:g}"

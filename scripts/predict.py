@@ -1,4 +1,14 @@
-"""Classify images with a network that scripts.train has trained."""
+"""Classify images with a network that scripts.train has trained.
+
+Images are PNG files of any size and colour, dark on bright or bright on dark; or IDX files, plain
+or gzipped, or .npy files, of the size and the pixel range that the network was trained on. A
+picture is made grey and resized, and inverted where its background is not that of the training
+images. If these are laid out as MNIST's digits are, the digit on it is, too.
+
+Examples:
+  python -m scripts.predict runs/three_layer seven.png
+  python -m scripts.predict runs/three_layer data/mnist/t10k-images-idx3-ubyte.gz
+"""
 
 from __future__ import annotations
 
@@ -17,17 +27,6 @@ from scripts.pixels import Pixels
 from scripts.training import probabilities, score_batches
 from tinygrad_np.nn import Module
 
-EXAMPLES = """Images are PNG files of any size and colour, dark on bright or bright on dark; or IDX
-files, plain or gzipped, or .npy files, of the size that the network was trained on. They are
-converted to the pixel range and the background of the training images, or refused. If the training
-images are laid out as MNIST's digits are, the digit on each picture is found, and laid out in the
-same way; other pictures are only resized.
-
-examples:
-  python -m scripts.predict runs/three_layer seven.png
-  python -m scripts.predict runs/three_layer data/mnist/t10k-images-idx3-ubyte.gz
-"""
-
 TOP = 3
 """The number of classes shown where there are too many for a table."""
 WIDTH = 32
@@ -36,7 +35,7 @@ WIDTH = 32
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = parser_of("predict", __doc__, EXAMPLES)
+    parser = parser_of("predict", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, IDX or .npy files")
     options = parser.parse_args(arguments)
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _predict(model: Module, config: dict[str, Any], path: str) -> None:
     """Print a line for each image of a file."""
     pixels, classes = Pixels.of_run(config), config["classes"]
-    found = images.read_images(path, config["image_shape"], config["dataset"], pixels)
+    found = images.read_images(path, config["image_shape"], pixels)
     shares = (p for part in score_batches(model, found, pixels)
               for p in probabilities(model, part))  # fmt: skip
     for i, probability in enumerate(shares):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.augmentation import Augmentation, shifted
-from scripts.training import updates_per_epoch
+from scripts.pixels import Pixels
 from tinygrad_np import optim
 from tinygrad_np.nn import Module
 from tinygrad_np.optim import Optimizer, Schedule
@@ -48,19 +48,28 @@ class Recipe:
         """The network to train where ``name`` is asked for."""
         return "three_layer_relu" if self.relu and name == "three_layer" else name
 
+    def per_epoch(self, images: int) -> int:
+        """The number of batches that ``tinygrad_np.data.batches`` makes in an epoch."""
+        if self.batch_size > images:
+            raise ValueError(
+                f"a batch of {self.batch_size} is more than the {images} training images"
+            )
+        return images // self.batch_size if self.replacement else -(-images // self.batch_size)
+
     def updates(self, images: int) -> int:
         """The number of updates of the run, for this number of training images."""
-        per_epoch = updates_per_epoch(images, self.batch_size, self.replacement)
-        return self.iterations or round((self.epochs or 1) * per_epoch)
+        return self.iterations or round((self.epochs or 1) * self.per_epoch(images))
 
     def make_optimizer(self, model: Module, updates: int) -> Optimizer:
         """The optimiser of a model's parameters, for a run of ``updates``."""
         rate: float | Schedule = optim.one_cycle(self.lr, updates) if self.one_cycle else self.lr
         return OPTIMIZERS[self.optimizer](model.parameters(), rate)
 
-    def augmentation(self, ground: float = 0.0) -> Augmentation | None:
-        """The change of each batch; ``ground`` is the images' background."""
-        return functools.partial(shifted, ground=ground) if self.shifts else None
+    def augmentation(self, form: object) -> Augmentation | None:
+        """The change of each batch, for images of this form; None where there is none."""
+        if not self.shifts or not isinstance(form, Pixels):
+            return None
+        return functools.partial(shifted, ground=(form.ground or 0.0) / form.scale)
 
 
 RECIPES: dict[str, Recipe] = {

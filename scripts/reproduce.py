@@ -1,49 +1,106 @@
-"""Reproduce the second seed document's tables, digit for digit, and compare them with the print."""
+"""Reproduce the second seed document's tables, digit for digit, and compare them with the print.
 
-from __future__ import annotations
-
-import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
-
-from scripts import figures
-from scripts.command import failed, on_terminal, parser_of, positive
-from scripts.reproduction import EXPERIMENTS, HEADER, TABLES, Images, load_images, run
-
-EXAMPLES = f"""tables: {", ".join(EXPERIMENTS)}; all of them take some minutes.
-
-examples:
+Examples:
   python -m scripts.reproduce all
   python -m scripts.reproduce relu_sgd --epochs 31 --out runs/short
   python -m scripts.reproduce all --true-gradient
   python -m scripts.reproduce all --compiled
 """
 
+from __future__ import annotations
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 where every row is identical."""
-    parser = parser_of("reproduce", __doc__, EXAMPLES)
-    add = parser.add_argument
-    add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help="the table, or all")
-    add("--epochs", type=positive, metavar="N", help="only the first N epochs (default: all)")
-    add("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR",
-        help="folder to write to (default: runs/reproduce)")  # fmt: skip
-    add("--true-gradient", action="store_true",
-        help="train the same networks with the true gradient, found by autograd")  # fmt: skip
-    add("--compiled", action="store_true",
-        help="run the training steps with tg.compile: the same digits in less time")  # fmt: skip
-    add("--data", metavar="DIR", help="folder of the four MNIST files")
-    options = parser.parse_args(arguments)
-    names = list(EXPERIMENTS) if options.name == "all" else [options.name]
-    how = {"printed": not options.true_gradient, "compiled": options.compiled}
-    try:
-        images = load_images(options.data)
-        options.out.mkdir(parents=True, exist_ok=True)
-        same = [reproduce(name, images, options.epochs, options.out, **how) for name in names]
-    except (OSError, ValueError) as error:
-        return failed(error)
-    return 0 if all(same) else 1
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tinygrad_np as tg
+from models.experiments import EXPERIMENTS, Experiment, batch_trainer, train_epoch
+from models.two_layer import TwoLayer
+from scripts import figures
+from scripts.command import failed, parser_of, positive
+from tinygrad_np.data import load_mnist
+
+Array = NDArray[Any]
+
+TABLES = Path(__file__).parents[1] / "tests" / "scripts" / "tables"
+"""The tables as the document prints them, one CSV file each."""
+HEADER = "epoch,train_error,train_accuracy,test_error,test_accuracy"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one epoch's training pass, with dropout, and of the test set after it."""
+
+    epoch: int
+    train_error: float
+    train_accuracy: float
+    test_error: float
+    test_accuracy: float
+
+    def __str__(self) -> str:
+        """As the document prints it: errors cut to five characters."""
+        return (
+            f"{self.epoch},{str(self.train_error)[:5]},{self.train_accuracy},"
+            f"{str(self.test_error)[:5]},{self.test_accuracy}"
+        )
+
+
+class Images(NamedTuple):
+    """The first 1,000 training images and all test images, with one-hot labels; float64."""
+
+    x_train: Array
+    t_train: Array
+    x_test: Array
+    t_test: Array
+
+
+def load_images(path: str | None = None) -> Images:
+    """MNIST as the document uses it."""
+    (x_train, t_train), (x_test, t_test) = load_mnist(normalize=False, dtype=np.uint8, path=path)
+    one_hot = np.eye(10)
+    return Images(x_train[:1000] / 255, one_hot[t_train[:1000]], x_test / 255, one_hot[t_test])
+
+
+def figures_of(outputs: Array, one_hot: Array) -> tuple[float, float]:
+    """The mean squared error of an image, and the share of images that are right."""
+    error = np.square(one_hot - outputs).sum() / len(outputs)
+    return float(error), float(np.mean(outputs.argmax(axis=1) == one_hot.argmax(axis=1)))
+
+
+def run(
+    experiment: Experiment, images: Images, epochs: int | None = None, *, printed: bool = True,
+    compiled: bool = False,
+) -> Iterator[Row | None]:  # fmt: skip
+    """Train for all the experiment's epochs, or the first few; yield once an epoch.
+
+    That is a Row every 10 epochs and at the experiment's last one, None in between. With
+    ``printed`` the backward pass is the document's, otherwise the gradient. ``compiled`` runs the
+    training steps with ``tg.compile``: the digits are the same, although sums are reordered.
+    """
+    rng = np.random.RandomState(1)
+    network = experiment.network(rng, printed=printed)
+    train_batch = batch_trainer(experiment, network)
+    if compiled:
+        train_batch = tg.compile(train_batch)
+    for epoch in range(min(epochs or experiment.epochs, experiment.epochs)):
+        scores = train_epoch(experiment, network, train_batch, images.x_train, images.t_train, rng)
+        if epoch % 10 and epoch != experiment.epochs - 1:
+            yield None
+        else:
+            train = figures_of(network.outputs(scores), images.t_train)
+            yield Row(epoch, *train, *tested(network, images))
+
+
+def tested(network: TwoLayer, images: Images) -> tuple[float, float]:
+    """The figures of the test images."""
+    with tg.no_grad():
+        return figures_of(network.outputs(network(images.x_test).data), images.t_test)
 
 
 def reproduce(
@@ -56,7 +113,7 @@ def reproduce(
     label = name if printed else f"{name}_true"
     start = time.perf_counter()
     passes = run(EXPERIMENTS[name], images, epochs, printed=printed, compiled=compiled)
-    with tqdm(passes, label, epochs, leave=False, unit=" epochs", disable=not on_terminal()) as bar:
+    with tqdm(passes, label, epochs, leave=False, unit=" epochs", disable=None) as bar:
         rows = [str(row) for row in bar if row]
     (out / f"{label}.csv").write_text("\n".join([HEADER, *rows, ""]))
     recorded = zip(rows, read_table(TABLES / f"{label}.csv"), strict=False)
@@ -87,6 +144,36 @@ def draw(name: str, out: Path) -> None:
         panels.append((title if ran else f"{title} (as recorded)",
                        [[float(figure) for figure in row.split(",")] for row in rows]))  # fmt: skip
     figures.errors(out / f"{name}.png", name, panels)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 where every row is identical."""
+    parser = parser_of("reproduce", __doc__)
+    add = parser.add_argument
+    add(
+        "name",
+        choices=[*EXPERIMENTS, "all"],
+        metavar="NAME",
+        help=f"the table: {', '.join(EXPERIMENTS)}, or all, which takes some minutes",
+    )
+    add("--epochs", type=positive, metavar="N", help="only the first N epochs (default: all)")
+    add("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR",
+        help="folder to write to (default: runs/reproduce)")  # fmt: skip
+    add("--true-gradient", action="store_true",
+        help="train the same networks with the true gradient, found by autograd")  # fmt: skip
+    add("--compiled", action="store_true",
+        help="run the training steps with tg.compile: the same digits in less time")  # fmt: skip
+    add("--data", metavar="DIR", help="folder of the four MNIST files")
+    options = parser.parse_args(arguments)
+    names = list(EXPERIMENTS) if options.name == "all" else [options.name]
+    how = {"printed": not options.true_gradient, "compiled": options.compiled}
+    try:
+        images = load_images(options.data)
+        options.out.mkdir(parents=True, exist_ok=True)
+        same = [reproduce(name, images, options.epochs, options.out, **how) for name in names]
+    except (OSError, ValueError) as error:
+        return failed(error)
+    return 0 if all(same) else 1
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import models
 import tinygrad_np as tg
 from scripts import datasets, run_folder
 from scripts.checkpoints import Checkpoint, CheckpointError, Checkpoints, remove_partial
-from scripts.command import Interrupt, Interrupted, Progress
+from scripts.command import Interrupt, Interrupted
 from scripts.pixels import Pixels
 from scripts.recipes import Recipe
 from scripts.training import Metrics, NonFiniteError, Training
@@ -108,7 +108,6 @@ class _Run:
                 f"not {shape}: choose another --recipe"
             )
         self.settings = settings | {
-            "images": len(self.data.sets[0][0]),
             "image_shape": list(shape),
             "classes": list(self.data.classes),
             "digest": self.data.digest,
@@ -118,7 +117,7 @@ class _Run:
 
     def beginning(self, compiled: bool) -> Training:
         """The training before its first update: the same at every call."""
-        seed, data = self.settings["seed"], self.data
+        seed = self.settings["seed"]
         random.seed(seed)
         np.random.seed(seed % 2**32)
         rng = tg.manual_seed(seed)
@@ -126,14 +125,7 @@ class _Run:
         if distributed.size() > 1:
             distributed.synchronize(model)
             distributed.broadcast(model)
-        recipe = self.recipe
-        updates = recipe.updates(len(data.sets[0][0]) // data.strides[1])
-        return Training(
-            model, recipe.make_optimizer(model, updates), data.sets, updates=updates,
-            batch_size=recipe.batch_size, rng=rng, replacement=recipe.replacement, form=data.form,
-            augment=recipe.augmentation(self.pixels.ground if self.pixels else 0.0),
-            compiled=compiled, measure=data.measure, strides=data.strides,
-        )  # fmt: skip
+        return Training(model, self.data, self.recipe, rng, compiled)
 
     def go(self, found: Checkpoint | None) -> int:
         """Train to the end and draw, or until interrupted; returns the exit code."""
@@ -172,12 +164,7 @@ class _Run:
         """Continue from a checkpoint, if it is of this data and not too long."""
         then, now, updates = found.settings, self.settings, self.training.updates
         wrong = ""
-        if then["images"] != now["images"]:
-            wrong = (
-                f"is of a run with {then['images']} training {self.data.unit}; "
-                f"there are {now['images']} now"
-            )
-        elif then["digest"] != now["digest"]:
+        if then["digest"] != now["digest"]:
             wrong = (
                 f"is of a run on other data: the data set was {then['dataset']}; "
                 f"{now['dataset']} does not hold the same. Continue with the original ones, or "
@@ -212,11 +199,14 @@ class _Run:
 
     def train(self) -> None:
         """Update, evaluate, save, until all is done; Interrupted is raised between two steps."""
+        from tqdm import tqdm
+
         start, updates_took, training = time.perf_counter(), 0.0, self.training
-        measure = self.data.measure
-        with Progress(
-            training.updates, training.batch_size, training.done,
-            lambda: f"{measure.name} {measure.text(self.training.batch_measure())}", self.data.unit,
+        measure, size = self.data.measure, self.recipe.batch_size
+        with tqdm(
+            total=training.updates * size, initial=training.done * size, leave=False,
+            unit=f" {self.data.unit}", unit_scale=True, dynamic_ncols=True, mininterval=0.5,
+            disable=distributed.rank() > 0 or None,  # None: unless on a terminal
         ) as bar:  # fmt: skip
             bar.write(f"{'epoch':>6} {'loss':>8} {'train':>8} {'test':>8} {'seconds':>8}")
             for row in training.rows:
@@ -232,7 +222,10 @@ class _Run:
                     updates_took += row.seconds
                 if training.finished:
                     break
-                bar.update(self.update())
+                loss = self.update()
+                if bar.update(size):  # it is drawn anew, at most twice a second
+                    value = measure.text(self.training.batch_measure())
+                    bar.set_postfix_str(f"loss {loss:.4g}, {measure.name} {value}", refresh=False)
                 self.interrupt.check()
                 if self.training.done % self.options.checkpoint_every == 0:
                     self.save()

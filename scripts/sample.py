@@ -1,4 +1,12 @@
-"""Continue a text, character by character, with a network that scripts.train has trained on one."""
+"""Continue a text, character by character, with a network that scripts.train has trained on one.
+
+The same seed writes the same text. Each character is drawn from softmax(logits /
+temperature): below 1 the likely ones become likelier still, at 0 the likeliest is always taken.
+
+Examples:
+  python -m scripts.sample runs/gpt
+  python -m scripts.sample runs/gpt --prompt "Alice " --temperature 0.7 --length 300
+"""
 
 from __future__ import annotations
 
@@ -14,14 +22,6 @@ from scripts.command import failed, natural, parser_of
 from scripts.training import evaluating
 from tinygrad_np.data import encode
 from tinygrad_np.nn import Module
-
-EXAMPLES = """The same seed writes the same text. Each character is drawn from softmax(logits /
-temperature): below 1 the likely ones become likelier still, at 0 the likeliest is always taken.
-
-examples:
-  python -m scripts.sample runs/gpt
-  python -m scripts.sample runs/gpt --prompt "Alice " --temperature 0.7 --length 300
-"""
 
 
 def continued(
@@ -45,7 +45,7 @@ def continued(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = parser_of("sample", __doc__, EXAMPLES)
+    parser = parser_of("sample", __doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
     add("--prompt", default="\n", metavar="TEXT", help="what to continue (default: a line's end)")

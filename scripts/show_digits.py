@@ -1,4 +1,9 @@
-"""Draw a contact sheet of MNIST digits with their labels."""
+"""Draw a contact sheet of MNIST digits with their labels.
+
+Examples:
+  python -m scripts.show_digits --out digits.png
+  python -m scripts.show_digits --out fives.png --digit 5 --count 60 --split test
+"""
 
 from __future__ import annotations
 
@@ -12,15 +17,10 @@ from scripts import figures
 from scripts.command import failed, parser_of
 from tinygrad_np.data import load_mnist
 
-EXAMPLES = """examples:
-  python -m scripts.show_digits --out digits.png
-  python -m scripts.show_digits --out fives.png --digit 5 --count 60 --split test
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = parser_of("show_digits", __doc__, EXAMPLES)
+    parser = parser_of("show_digits", __doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="FILE", help="the PNG file to write")
     add("--count", type=int, default=100, help="number of digits (default: 100)")

@@ -1,4 +1,27 @@
-"""Train a network on images, or on a text; write weights, metrics and pictures to a folder."""
+"""Train a network on images, or on a text; write weights, metrics and pictures to a folder.
+
+A model of your own is given as module:factory, a function that returns a tinygrad_np.nn.Module (it
+is passed rng and dtype if it takes them).
+
+The folder of a run holds model.safetensors (the weights), metrics.csv, config.json (all settings),
+curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. You can stop the
+run at any time with Ctrl-C: it finishes the step and writes a checkpoint. Run the same command
+with --resume to continue; the result is the same to the last bit. For a model of your own this
+covers its arrays and random generators, but not its Python numbers.
+
+Examples:
+  python -m scripts.train three_layer
+  python -m scripts.train three_layer --recipe best
+  python -m scripts.train lenet
+  python -m scripts.train three_layer --iterations 400 --out runs/short
+  python -m scripts.train three_layer --optimizer adam --epochs 5 --batch-size 100
+  python -m scripts.train three_layer --dataset fashion --recipe best --resume
+  python -m scripts.train my_models:Net --optimizer nesterov --lr 0.02 --dtype float64
+  python -m scripts.train my_models:Net --dataset my_images/
+  python -m scripts.train gpt
+  python -m scripts.train gpt --text my_book.txt
+  mpiexec -n 2 python -m scripts.train three_layer
+"""
 
 from __future__ import annotations
 
@@ -17,29 +40,6 @@ from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe, default_recipe
 from scripts.run import LENGTH, RECIPE, run
 from scripts.run_folder import folder_of_rank
 from tinygrad_np import distributed
-
-EXAMPLES = f"""models: {", ".join(models.MODELS)}, or your own as module:factory, a function
-that returns a tinygrad_np.nn.Module (it is passed rng and dtype if it takes them).
-
-The folder then holds model.safetensors (the weights), metrics.csv, config.json (all settings),
-curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. You can stop the
-run at any time with Ctrl-C: it finishes the step and writes a checkpoint. Run the same command
-with --resume to continue; the result is the same to the last bit. For a model of your own this
-covers its arrays and random generators, but not its Python numbers.
-
-examples:
-  python -m scripts.train three_layer
-  python -m scripts.train three_layer --recipe best
-  python -m scripts.train lenet
-  python -m scripts.train three_layer --iterations 400 --out runs/short
-  python -m scripts.train three_layer --optimizer adam --epochs 5 --batch-size 100
-  python -m scripts.train three_layer --dataset fashion --recipe best --resume
-  python -m scripts.train my_models:Net --optimizer nesterov --lr 0.02 --dtype float64
-  python -m scripts.train my_models:Net --dataset my_images/
-  python -m scripts.train gpt
-  python -m scripts.train gpt --text my_book.txt
-  mpiexec -n 2 python -m scripts.train three_layer
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = parser_of("train", __doc__, EXAMPLES)
+    parser = parser_of("train", __doc__)
     seed, add, switch = RECIPES["seed"], parser.add_argument, argparse.BooleanOptionalAction
-    add("model", help="the network (see below)")
+    add("model", help=models.HELP)
     add("--recipe", choices=list(RECIPES), help="the settings to start from: the first seed "
         "document's, the best ones found for its network, with relu and shifted images, those for "
         "LeNet, or those for a text (default: lenet for the model lenet, gpt for texts, otherwise "

@@ -16,17 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_np as tg
-from scripts.augmentation import Augmentation
-from scripts.datasets import Form
-from scripts.measures import ACCURACY, Measure
-from scripts.pixels import Pixels, scale_of
+from scripts.datasets import Data, Form
+from scripts.measures import Measure
+from scripts.recipes import Recipe
 from tinygrad_np import distributed
 from tinygrad_np.data import batches
-from tinygrad_np.data.folder import DataSet
 from tinygrad_np.generators import is_generator, restore, state_of
 from tinygrad_np.module_state import Held, Part, kind_of, walk
 from tinygrad_np.nn import Module
-from tinygrad_np.optim import Optimizer
 
 Array = NDArray[Any]
 
@@ -51,11 +48,6 @@ class Metrics:
     seconds: float
 
 
-def form_of(x: Array) -> Form:
-    """The form of images of which nothing else is known: bytes are divided by 255."""
-    return Pixels(scale=scale_of(x))
-
-
 def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     """The model's own loss, or the softmax cross-entropy of what it returns."""
     own = getattr(model, "loss", None)
@@ -64,13 +56,12 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     return loss
 
 
-def score_batches(model: Module, x: Array, form: Form | None = None) -> Iterator[Array]:
+def score_batches(model: Module, x: Array, form: Form) -> Iterator[Array]:
     """The model's outputs for data (n, ...), in ``eval`` mode, a batch (m, classes) at a time.
 
     Batches are prepared one by one, so that images can stay in a file that is larger than memory.
     """
     dtype = model.parameters()[0].dtype
-    form = form or form_of(x)
     batch_size = min(form.most, max(1, 2**21 // math.prod(x.shape[1:])))  # 8 MB of float32
     for i in range(0, len(x), batch_size):
         with evaluating(model):
@@ -91,7 +82,7 @@ def evaluating(model: Module) -> Iterator[None]:
             module.training = mode
 
 
-def scores(model: Module, x: Array, form: Form | None = None) -> Array:
+def scores(model: Module, x: Array, form: Form) -> Array:
     """The model's outputs for images (n, ...), in ``eval`` mode: (n, classes)."""
     return np.concatenate(list(score_batches(model, x, form)))
 
@@ -113,8 +104,8 @@ def probabilities(model: Module, scores: Array) -> Array:
 
 
 def total(
-    measure: Measure, model: Module, x: Array, labels: Array,
-    each: Callable[[], None] = lambda: None, form: Form | None = None,
+    measure: Measure, model: Module, x: Array, labels: Array, form: Form,
+    each: Callable[[], None] = lambda: None,
 ) -> float:  # fmt: skip
     """The sum of a measure over the labels; ``each`` is called after every batch."""
     found, start = 0.0, 0
@@ -125,39 +116,26 @@ def total(
     return found
 
 
-def updates_per_epoch(images: int, batch_size: int, replacement: bool) -> int:
-    """The number of batches that ``tinygrad_np.data.batches`` makes in an epoch."""
-    if batch_size > images:
-        raise ValueError(f"a batch of {batch_size} is more than the {images} training images")
-    return images // batch_size if replacement else -(-images // batch_size)
-
-
 class Training:
-    """A model, its optimiser, the data, and the progress so far.
+    """A model, the data, how the one is trained on the other, and the progress so far.
 
     ``update`` makes one step; ``evaluate`` adds a row of metrics wherever ``row_due`` asks for it:
     after every epoch and after the last update. ``state`` is all that a checkpoint has to keep;
     after ``restore`` training continues as if it had never stopped.
 
-    ``form`` makes inputs of data (default: ``form_of`` either set). ``augment(x, rng)`` changes
-    each batch before use. ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
-    ``strides``: of data that overlap, such as the windows of a text, every so-many-th is measured,
-    of the training and of the test set; an epoch has as many as if the second held for both.
+    ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
     """
 
     def __init__(
-        self, model: Module, optimizer: Optimizer, data: DataSet, *, updates: int,
-        batch_size: int, rng: np.random.Generator, replacement: bool = False,
-        form: Form | None = None, augment: Augmentation | None = None, compiled: bool = False,
-        measure: Measure = ACCURACY, strides: tuple[int, int] = (1, 1),
+        self, model: Module, data: Data, recipe: Recipe, rng: np.random.Generator,
+        compiled: bool = False,
     ) -> None:  # fmt: skip
-        self.model, self.optimizer, self.data = model, optimizer, data
-        self.updates, self.batch_size, self.rng = updates, batch_size, rng
-        self.replacement, self.augment, self.compiled = replacement, augment, compiled
-        self.measure, self.strides = measure, strides
-        self.per_epoch = updates_per_epoch(len(data[0][0]) // strides[1], batch_size, replacement)
+        self.model, self.data, self.recipe, self.rng = model, data, recipe, rng
+        self.per_epoch = recipe.per_epoch(data.samples)
+        self.updates = recipe.updates(data.samples)
+        self.optimizer = optimizer = recipe.make_optimizer(model, self.updates)
+        self.augment, self.compiled = recipe.augmentation(data.form), compiled
         self.dtype = model.parameters()[0].dtype
-        self.forms = [form or form_of(x) for x, _ in data]
         self.done, self.seconds = 0, 0.0
         self.rows: list[Metrics] = []
         self.losses: list[float] = []
@@ -198,10 +176,10 @@ class Training:
         if self.done % self.per_epoch == 0:
             self._begin_epoch()
         rows, _ = next(self._epoch)
-        images, labels = self.data[0]
+        images, labels = self.data.sets[0]
         if self.augment is None:
             (rows,) = distributed.share(rows)
-        x, t = self.forms[0].inputs(images[rows], self.dtype), labels[rows].astype(np.int64)
+        x, t = self.data.form.inputs(images[rows], self.dtype), labels[rows].astype(np.int64)
         if self.augment is not None:  # which moves parts of the whole batch
             x, t = distributed.share(self.augment(x, self.rng), t)
         self.batch = x, t
@@ -219,9 +197,9 @@ class Training:
         """Draw the order of an epoch's batches from the generator's present state."""
         self._epoch_start = _as_json(self.rng)
         self.losses = []
-        rows = np.arange(len(self.data[0][0]))
+        rows = np.arange(len(self.data.sets[0][0]))
         self._epoch = batches(
-            rows, rows, self.batch_size, rng=self.rng, replacement=self.replacement
+            rows, rows, self.recipe.batch_size, rng=self.rng, replacement=self.recipe.replacement
         )
 
     @contextmanager
@@ -237,7 +215,7 @@ class Training:
         assert self.batch is not None
         with self._generators_kept(), evaluating(self.model):
             x, labels = self.batch
-            return self.measure.total(self.model(x).data, labels) / labels.size
+            return self.data.measure.total(self.model(x).data, labels) / labels.size
 
     def evaluate(self, each: Callable[[], None] = lambda: None) -> Metrics:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
@@ -253,10 +231,10 @@ class Training:
 
     def _measured(self, i: int, each: Callable[[], None]) -> float:
         """The measure on one of the sets, of which each rank looks at a part."""
-        x, labels = (array[:: self.strides[i]] for array in self.data[i])
+        x, labels = (a[:: self.data.strides[i]] for a in self.data.sets[i])
         mine = distributed.part(len(x))
         with distributed.alone():
-            own = total(self.measure, self.model, x[mine], labels[mine], each, self.forms[i])
+            own = total(self.data.measure, self.model, x[mine], labels[mine], self.data.form, each)
         return float(distributed.all_reduce(own)) / labels.size
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:

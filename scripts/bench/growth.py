@@ -6,7 +6,6 @@ import gc
 import time
 import tracemalloc
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -53,24 +52,23 @@ def section(libraries: list[Library], plan: Plan) -> Section:
     """Networks of growing size against hand-written NumPy, and growing chains of ops."""
     ours = [library for library in libraries if library.ours]
     plan = replace(plan, rounds=max(1, plan.rounds // 3))
-    data: dict[str, Any] = {}
-    rows = []
-    for series, workloads in GROWTH.items():
-        for workload in workloads:
-            (by_hand, *others), _ = compare(ours, workload, "float32", plan)
-            ratios = [str(timing.against(by_hand)) for timing in others]
-            rows.append([workload.name, f"{1e6 * by_hand.median:,.0f} µs", *ratios])
-            seconds = {timing.contender.module: timing.seconds for timing in (by_hand, *others)}
-            data.setdefault(series, {})[workload.name] = seconds
-    head = ["network, relu, float32", "by hand", *(library.title for library in ours)]
-    text = ["Times of a training step, divided by those of hand-written NumPy.", ""]
-    text += table(head, rows)
-    rows = []
+    networks = []
+    for workload in GROWTH:
+        (by_hand, *others), _ = compare(ours, workload, "float32", plan)
+        ratios = [str(timing.against(by_hand)) for timing in others]
+        networks.append([workload.title, f"{1e6 * by_hand.median:,.0f} µs", *ratios])
+    chains = []
     for length in LENGTHS:
-        one, held = min(chain(length) for _ in range(3)), chain_memory(length)
-        data.setdefault("chain", {})[length] = {"seconds": one, "bytes": held}
-        row = f"{length:,}", f"{1e6 * one / length:.2f} µs", f"{held / length:,.0f} bytes"
-        rows.append([*row])
-    text += ["", "A chain of additions, forward and backward, eager:", ""]
-    text += table(["ops", "time an op", "memory an op"], rows)
-    return Section("Growth", text, data)
+        one = min(chain(length) for _ in range(3)) / length
+        held = chain_memory(length) / length
+        chains.append([f"{length:,}", f"{1e6 * one:.2f} µs", f"{held:,.0f} bytes"])
+    text = [
+        "Times of a training step in float32, divided by those of hand-written NumPy.",
+        "",
+        *table(["network", "by hand", *(library.title for library in ours)], networks),
+        "",
+        "A chain of additions, forward and backward, eager:",
+        "",
+        *table(["ops", "time an op", "memory an op"], chains),
+    ]
+    return Section("Growth", text, {"networks": networks, "chains": chains})

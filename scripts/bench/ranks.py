@@ -135,13 +135,13 @@ def main(seconds: float) -> None:
     """Measure, and print the medians as JSON on rank 0."""
     distributed.init(required=True)
     problem = make_problem(WORKLOAD, "float32")
-    found: dict[str, float] = {"step": _step_seconds(problem, seconds, 1)}
+    found: dict[str, float] = {"step": step_seconds(problem, seconds, 1)}
     gradients = np.zeros(sum(array.size for array in problem.parameters), np.float32)
     found["bytes"] = gradients.nbytes
     for name, array in (("short", gradients[:2]), ("long", gradients)):
         found[name] = _timed(functools.partial(distributed.all_reduce, array), seconds)
     with distributed.alone():
-        found |= {f"part {p}": _step_seconds(problem, seconds, p) for p in (1, *NODES)}
+        found |= {f"part {p}": step_seconds(problem, seconds, p) for p in (1, *NODES)}
     if distributed.rank() == 0:
         print(json.dumps(found))
 
@@ -160,7 +160,7 @@ def _timed(function: Callable[[], Any], seconds: float) -> float:
     return float(np.median(times))
 
 
-def _step_seconds(problem: Problem, seconds: float, parts: int) -> float:
+def step_seconds(problem: Problem, seconds: float, parts: int) -> float:
     """The time of one update of this rank's part of a batch, or of a smaller one alone."""
     parameters = [tg.Tensor(array, True) for array in problem.copies()]
     optimizer = tg.optim.SGD(parameters, problem.workload.settings["rate"])

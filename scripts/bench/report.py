@@ -106,7 +106,7 @@ def chart(path: Path, steps: dict[str, Any]) -> None:
         for name, libraries in workloads.items()
     }
     title = f"One training step in {dtype}: time divided by that of hand-written NumPy"
-    figures.ratios(path, title, panels, {lib.title for lib in LIBRARIES.values() if lib.ours})
+    figures.ratios(path, title, panels)
 
 
 def splice(file: Path, lines: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import tinygrad_np as tg
 from models import two_layer_loops as loops
 from models.experiments import EXPERIMENTS, Experiment, batch_trainer, train_epoch
-from scripts.reproduction import Images, load_images, tested
+from scripts.reproduce import Images, load_images, tested
 
 from .report import Section, table
 from .rounds import Plan

@@ -67,21 +67,14 @@ WORKLOADS = {
 THREE_LAYER = mlp("three_layer", (784, 50, 100, 10), 150, "sigmoid", 0.1, 0.01)
 """The network of ``make train``, and how it is trained."""
 
-GROWTH = {
-    "depth": [
-        mlp(f"{depth} layers of 64, batch 64", (64,) * depth + (10,), 64, "relu")
-        for depth in (2, 8, 16)  # at 32, float32 runs part at a unit next to relu's kink
-    ],
-    "width": [
-        mlp(f"784-{width}-10, batch 100", (784, width, 10), 100, "relu")
-        for width in (16, 128, 1024)
-    ],
-    "batch": [
-        mlp(f"784-100-10, batch {batch}", (784, 100, 10), batch, "relu")
-        for batch in (1, 16, 256, 1024)
-    ],
-}
-"""Series of workloads in which one size grows."""
+
+GROWTH = [
+    # At 32 layers, float32 runs part at a unit next to relu's kink.
+    *(mlp("depth", (64,) * depth + (10,), 64, "relu") for depth in (2, 8, 16)),
+    *(mlp("width", (784, width, 10), 100, "relu") for width in (16, 128, 1024)),
+    *(mlp("batch", (784, 100, 10), batch, "relu") for batch in (1, 16, 256, 1024)),
+]
+"""Workloads in which one size grows."""
 
 
 @dataclass(frozen=True)

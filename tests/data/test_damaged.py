@@ -21,6 +21,7 @@ from PIL import Image
 import tinygrad_np as tg
 from scripts.checkpoints import CheckpointError, open_checkpoint
 from scripts.images import ImageError, read_images
+from scripts.pixels import Pixels
 from tests import tiny
 from tests.limits import HungError, limited
 from tinygrad_np.data import IDXError, read_idx, write_idx
@@ -283,7 +284,7 @@ def read(path: Path, megabytes: int = 32) -> Array | None:
     """The digit of a PNG file; None where it is refused in words."""
     try:
         with limited(megabytes):
-            found = read_images(path, (28, 28), "mnist")
+            found = read_images(path, (28, 28), Pixels(digits=True))
     except (ImageError, IDXError) as error:
         assert str(path) in str(error)
         return None
@@ -299,10 +300,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> list[Array]:
     found = []
     for content in PICTURES:
         path.write_bytes(content)
-        found.append(read_images(path, (28, 28), "mnist"))
+        found.append(read_images(path, (28, 28), Pixels(digits=True)))
     path.write_bytes(PICTURES[0][:60])
     with pytest.raises(ImageError):
-        read_images(path, (28, 28), "mnist")
+        read_images(path, (28, 28), Pixels(digits=True))
     return found
 
 
@@ -364,7 +365,7 @@ TOO_LARGE = "bytes can hold|exceeds limit"
 def test_an_image_bomb(tmp_path: Path, digits: list[Array], content: bytes, words: str) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ImageError, match=words), limited(megabytes=32):
-        read_images(tmp_path / "a.png", (28, 28), "mnist")
+        read_images(tmp_path / "a.png", (28, 28), Pixels(digits=True))
 
 
 # The limits are limits

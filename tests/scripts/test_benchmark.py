@@ -10,7 +10,7 @@ import pytest
 import tinygrad_np as tg
 from models.updates import SGD, AdamW
 from scripts import benchmark
-from scripts.bench import growth, overhead, report, start
+from scripts.bench import growth, overhead, ranks, report, start
 from scripts.bench.libraries import LIBRARIES, Library
 from scripts.bench.rounds import BenchmarkError, Plan, Runner, Timing, check, compare
 from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem, mlp
@@ -153,6 +153,11 @@ def test_memory_of_a_chain_is_linear() -> None:
     assert growth.chain(10) > 0
     short, long = growth.chain_memory(2_000), growth.chain_memory(8_000)
     assert 3 < long / short < 5
+
+
+def test_the_step_that_ranks_share_is_timed() -> None:
+    problem = make_problem(mlp("S", (12, 7, 4), 6, "relu"), "float32")
+    assert ranks.step_seconds(problem, 0.001, parts=2) > 0
 
 
 def test_whole_trainings_end_with_the_same_loss() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scripts.pixels import Pixels
 from scripts.training import score_batches
 from tests import tiny
 from tinygrad_np.data import batches, read_idx, write_idx
@@ -93,5 +94,5 @@ def test_batches_of_a_mapped_file_are_copies_of_its_rows(tmp_path: Path) -> None
 
 def test_large_images_are_scored_in_small_batches() -> None:
     net = Wide(0)
-    parts = list(score_batches(net, np.zeros((70, SIDE, SIDE), np.uint8)))
+    parts = list(score_batches(net, np.zeros((70, SIDE, SIDE), np.uint8), Pixels()))
     assert [len(part) for part in parts] == [32, 32, 6]

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from models import two_layer_loops as seed_loops
-from models.experiments import batch_trainer, train_epoch
+from models.experiments import EXPERIMENTS, batch_trainer, train_epoch
 from scripts import reproduce
-from scripts.reproduction import (
-    EXPERIMENTS,
+from scripts.reproduce import (
     HEADER,
     TABLES,
     Images,

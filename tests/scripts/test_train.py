@@ -14,8 +14,10 @@ import tinygrad_np as tg
 from models.three_layer import ThreeLayer
 from scripts import draw_graph, gradcheck, show_digits, train, training
 from scripts.augmentation import shifted
+from scripts.datasets import Data
 from scripts.measures import ACCURACY
-from scripts.recipes import RECIPES
+from scripts.pixels import Pixels
+from scripts.recipes import RECIPES, Recipe
 from tests import tiny
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, read_idx, write_idx
@@ -149,13 +151,16 @@ def test_a_drawing_that_fails_does_not_fail_the_run(
 # The loop
 
 
-def trained(data: DataSet, seed: int, updates: int, **options: Any) -> Any:
+def trained(
+    data: DataSet, seed: int, updates: int, replacement: bool = False, compiled: bool = False,
+    augment: Any = None,
+) -> Any:  # fmt: skip
     rng = tg.manual_seed(seed)
     net = ThreeLayer(rng)
-    run = training.Training(
-        net, tg.optim.Adam(net.parameters(), 0.003), data, updates=updates, batch_size=100,
-        rng=rng, **options,
-    )  # fmt: skip
+    form = Pixels(scale=255 if data[0][0].dtype == np.uint8 else 1)
+    recipe = Recipe("adam", 0.003, 100, updates, replacement=replacement)
+    run = training.Training(net, Data("digits", data, (), form, ""), recipe, rng, compiled)
+    run.augment = augment
     losses = []
     while not run.finished:
         losses.append(run.update())
@@ -197,10 +202,12 @@ def test_replay_is_eager_to_the_last_bit(digits: DataSet) -> None:
 
 
 def test_bytes_are_divided_by_255_batch_by_batch(digits: DataSet) -> None:
-    (x, t), test = digits
-    pixels = np.rint(x * 255).astype(np.uint8).reshape(-1, 28, 28)
+    train, test = (
+        (np.rint(x * 255).astype(np.uint8).reshape(-1, 28, 28), t.astype(np.uint8))
+        for x, t in digits
+    )
     weights, table, losses = trained(digits, 0, 35)
-    same, *rest = trained(((pixels, t.astype(np.uint8)), test), 0, 35)
+    same, *rest = trained((train, test), 0, 35)
     assert rest == [table, losses]
     for name, value in weights.items():
         np.testing.assert_array_equal(value, same[name])
@@ -287,15 +294,15 @@ def test_accuracy_is_the_share_of_hits_and_leaves_the_model_training(digits: Dat
     net = Small()
     x, labels = digits[1]
     hits = np.argmax(x @ net.layer.weight.data.T, axis=1) == labels
-    assert training.total(ACCURACY, net, x, labels) == hits.sum()
-    assert training.total(ACCURACY, net, x[:1], labels[:1]) == hits[0]
+    assert training.total(ACCURACY, net, x, labels, Pixels(scale=1)) == hits.sum()
+    assert training.total(ACCURACY, net, x[:1], labels[:1], Pixels(scale=1)) == hits[0]
     assert net.training
 
 
 def test_accuracy_leaves_parts_in_the_mode_they_were_in(digits: DataSet) -> None:
     net = Small()
     net.layer.eval()  # frozen, as dropout or running means may be
-    training.total(ACCURACY, net, *digits[1])
+    training.total(ACCURACY, net, *digits[1], Pixels(scale=1))
     assert net.training
     assert not net.layer.training
 

@@ -145,8 +145,10 @@ def placed(
 ) -> Any:
     """Zeros, to which each g is added at the element of its window that has this number."""
     shape = (*g.shape[:2], *size)
-    sides = zip(kernel, stride, dilation, strict=True)
-    apart = all(d * (k - 1) < s for k, s, d in sides) and not any(padding)
+    sides = zip(kernel, stride, dilation, number.shape[2:], size, strict=True)
+    apart = not any(padding) and all(
+        d * (k - 1) < s and (n - 1) * s + d * (k - 1) < length for k, s, d, n, length in sides
+    )  # no two windows overlap, and none of them, as with ceil_mode, reaches beyond the array
     if not apart or g.dtype.char not in "efd":
         out = np.zeros(math.prod(shape), wide(g).dtype)
         at = _places(number, size, kernel, stride, padding, dilation)
@@ -199,6 +201,7 @@ def _max_pool_x(
         case(distinct(2, 2, 5), (2,), (2,), (0,), (1,), False),
         case(distinct(2, 1, 4, 5), (2, 3), (1, 2), (1, 1), (2, 1), True),
         case(distinct(1, 2, 3, 3), (1, 2), (2, 1), (0, 0), (1, 1), False),
+        case(distinct(1, 2, 5, 4), (2, 2), (2, 2), (0, 0), (1, 1), True),
     ],
     analytic=False, x=_max_pool_x,
 )  # fmt: skip

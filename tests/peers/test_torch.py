@@ -1,4 +1,4 @@
-"""Compare every layer function with PyTorch's: values, gradients, second derivatives.
+"""Every layer function compared with PyTorch's: values, gradients, second derivatives.
 
 It runs where PyTorch is installed (the extra "peers"). Each function gets 20 inputs or more: other
 shapes and settings, empty ones, large and small numbers, nan and infinities. Errors are relative
@@ -8,24 +8,19 @@ right; where it has no second derivative, none is compared.
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+import pytest
 
 import tinygrad_np as tg
-from scripts.command import parser_of
 from tests.peers.torch_inputs import CALLS, UNARY, Fixed
 from tinygrad_np import nn
 
-EXAMPLES = """examples:
-  python -m scripts.compare_torch
-  python -m scripts.compare_torch conv2d max_pool2d
-"""
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[peers]'")
+F = torch.nn.functional
+
 # PyTorch keeps 1 / 6 and 1 / alpha in float32, also for float64.
 ROUNDED = {"hardsigmoid": 1e-7, "celu": 1e-7}
 LIMITS = {"value": 1e-10, "first": 1e-10, "second": 1e-8, "float32": 1e-5}
@@ -235,50 +230,16 @@ def compare(name: str, args: Sequence[Any], kwargs: Any) -> dict[str, float]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 where everything agrees."""
-    parser = parser_of("compare_torch", __doc__, EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="functions (default: all)")
-    options = parser.parse_args(arguments)
-    if strangers := [name for name in options.names if name not in CALLS]:
-        parser.error(f"not compared: {', '.join(strangers)}")
-    warnings.simplefilter("ignore")
-    print(f"{'':5}  {'function':32}  {'inputs':>6}  " + "  ".join(f"{c:>8}" for c in LIMITS))
-    wrong = 0
-    for name in options.names or CALLS:
-        worst: dict[str, float] = {}
-        places: dict[str, Any] = {}
-        with (
-            np.errstate(all="ignore"),
-            torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
-        ):
-            for args, kwargs in CALLS[name]:
-                try:
-                    errors = compare(name, args, kwargs)
-                except Exception as exception:
-                    print(f"{name}: {str(exception)[:200]}")
-                    errors = {"value": np.inf}
-                for column, size in errors.items():
-                    if size >= worst.get(column, 0.0):
-                        worst[column], places[column] = size, (args, kwargs)
-        bad = [
-            column
-            for column, size in worst.items()
-            if not size <= max(LIMITS[column], ROUNDED.get(name, 0.0))
-        ]
-        wrong += bool(bad)
-        cells = "  ".join(f"{worst[c]:8.1e}" if c in worst else f"{'-':>8}" for c in LIMITS)
-        print(f"{'WRONG' if bad else 'ok':5}  {name:32}  {len(CALLS[name]):6}  {cells}")
-        for column in bad:
-            args, kwargs = places[column]
-            arrays = [a.array if isinstance(a, Fixed) else a for a in args]
-            shown = [str(a.shape) if isinstance(a, np.ndarray) else repr(a) for a in arrays]
-            print(f"       {column}: {', '.join(shown)} {kwargs}")
-    total = sum(len(CALLS[name]) for name in options.names or CALLS)
-    print(f"{len(options.names or CALLS)} functions, {total} inputs: "
-          + ("all agree" if not wrong else f"{wrong} functions differ"))  # fmt: skip
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_agrees_with_torchs(name: str) -> None:
+    wrong = []
+    exact = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with np.errstate(all="ignore"), exact:
+        for args, kwargs in CALLS[name]:
+            shown = [a.array if isinstance(a, Fixed) else a for a in args]
+            shown = [a.shape if isinstance(a, np.ndarray) else a for a in shown]
+            for column, size in compare(name, args, kwargs).items():
+                if not size <= max(LIMITS[column], ROUNDED.get(name, 0.0)):
+                    wrong.append(f"{column} differs by {size:.1e}: {shown} {kwargs}")
+    assert not wrong, "\n".join(wrong)
