@@ -386,8 +386,8 @@ def _array(name: str, value: Any) -> Array:
     except ValueError:  # a ragged list
         pass
     raise TypeError(
-        f"{name} is a {type(value).__name__} that is not an array of numbers: give gradcheck arrays "
-        "or Tensors, one, or several in a flat tuple, list or mapping of names"
+        f"{name} is a {type(value).__name__} that is not an array of numbers: give gradcheck "
+        "arrays or Tensors, one, or several in a flat tuple, list or mapping of names"
     )
 
 
