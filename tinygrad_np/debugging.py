@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from . import graph
 from .changes import ChangedArrayError, checksum_of
 from .graph import Node, Observer
 from .tensor import plain
+
+_OURS = (__name__.partition(".")[0], "numpy")
 
 
 class _Debugger:
@@ -96,14 +99,31 @@ def _checksums(saved: Any) -> list[int]:
     return [checksum for part in parts for checksum in _checksums(part)]
 
 
+def is_users_frame(frame: FrameType) -> bool:
+    """Whether a frame is the user's code: not this package's or NumPy's.
+
+    What is generated for an op has no module.
+    """
+    return str(frame.f_globals.get("__name__", "numpy")).partition(".")[0] not in _OURS
+
+
+def location(path: str, line: int) -> str:
+    """A line for messages: ``/home/me/train.py:12``, or ``cell, line 12`` in a notebook.
+
+    >>> location("/tmp/ipykernel_71/757017836.py", 10)
+    'cell, line 10'
+    """
+    is_cell = re.search(r"[/\\](ipykernel|xpython)_\w+[/\\][^/\\]+$|^<ipython-input-", path)
+    return f"cell, line {line}" if is_cell else f"{path}:{line}"
+
+
 def _line() -> str:
-    """The innermost line that is not this package's own."""
-    package = __name__.rpartition(".")[0]
+    """The innermost line of the user's code."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name and not name.startswith((package + ".", "numpy.")) and name != "numpy":
-            return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        if is_users_frame(frame):
+            code = frame.f_code
+            return f"{location(code.co_filename, frame.f_lineno)} in {code.co_name}"
         frame = frame.f_back
     return "(unknown line)"
 

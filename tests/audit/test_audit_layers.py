@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -420,6 +421,51 @@ def test_a_batch_size_in_the_learning_rate_is_named() -> None:
     assert report["w"].kind == report["b"].kind == "factor"
     assert "8 (the batch size" in str(report)
     assert tg.audit_step(train, p, loss=lambda: line(p["w"], p["b"], x, y))
+
+
+@pytest.mark.parametrize("activation", [tg.relu, lambda z: np.maximum(z, 0)])
+def test_the_loss_of_an_update_may_use_ops(activation: Callable[[Any], Any]) -> None:
+    p = {"w": RNG.normal(size=(4, 3)), "b": np.full(3, 0.1)}
+
+    def train() -> None:
+        h = np.maximum(X @ p["w"] + p["b"], 0)
+        p["w"] = p["w"] - 0.1 * X.T @ (2 * h)
+        p["b"] = p["b"] - 0.1 * 2 * h.sum(0)
+
+    assert tg.audit_step(train, p, loss=lambda: (activation(X @ p["w"] + p["b"]) ** 2).sum())
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_one_element_can_be_written_to(more: int) -> None:
+    def loss(x: Any) -> Any:
+        h = x.copy()
+        h[0] = 0
+        h[1] = x[2] * more + 1
+        return (h * h).sum()
+
+    true = np.array([0, 0, 10 + 2 * (5 * more + 1) * more])
+    assert tg.audit(loss, {"x": np.array([3.0, 4.0, 5.0])}, {"x": true})
+
+
+def test_a_line_is_the_users_also_where_numpy_calls_the_op() -> None:
+    def loss(x: Any) -> Any:
+        h = x.copy()
+        h[0] = 0
+        return (np.exp(h) + h / 3).sum()
+
+    x = np.arange(1.0, 4.0)
+    report = str(tg.audit(loss, {"x": x}, {"x": np.where(x > 1, np.exp(x) - 1 / 3, 0)}))
+    assert "the gradient of divide has the wrong sign" in report
+    assert "where: test_audit_layers.py:" in report
+
+
+def test_a_line_of_a_notebook_names_its_cell(tmp_path: Path) -> None:
+    cell = tmp_path / "ipykernel_42" / "757017836.py"
+    space: dict[str, Any] = {"__name__": "__main__", "np": np}
+    exec(compile("def loss(x):\n    return (np.exp(x) + x / 3).sum()", cell, "exec"), space)
+    x = np.arange(1.0, 4.0)
+    report = str(tg.audit(space["loss"], {"x": x}, {"x": np.exp(x) - 1 / 3}))
+    assert "where: cell, line 2" in report and "757017836" not in report
 
 
 def test_a_step_that_changes_nothing_is_refused() -> None:

@@ -50,7 +50,7 @@ def judge(
         raise ValueError("audit: neither gradients nor deltas are given: there is nothing to audit")
     theirs = {name: _gradient(name, value) for name, value in given.items()}
     with np.errstate(all="ignore"):
-        runs = _runnable(call, arrays, f)
+        runs = runnable(call, arrays, f)
 
     def loss(*given: Any) -> Any:
         return parts(runs(dict(zip(arrays, given, strict=True))))[0]
@@ -72,7 +72,7 @@ def judge(
     )
 
 
-def _runnable(
+def runnable(
     call: Callable[..., Any], arrays: Mapping[str, Array], f: Callable[..., Any]
 ) -> Callable[..., Any]:
     """f as it is or, where Tensors are not what it can work on, f on recorded arrays."""

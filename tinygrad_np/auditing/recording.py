@@ -116,7 +116,8 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
             self._value = np.array(self._value)
             self._value.flat[places.ravel()] = np.ravel(np.broadcast_to(value, places.shape))
         else:
-            spread = value if np.shape(value) == places.shape else _spread(value, places.shape)
+            fits = getattr(value, "shape", None) == places.shape
+            spread = value if fits else _spread(value, places.shape)
             self._writes.append((places, spread))
         if self._base is not None:
             self._base[self._index] = self

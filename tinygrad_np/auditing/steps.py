@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Array, Tensor
-from .judging import judge
+from .judging import judge, runnable
 from .objects import Place, arrays_in, dice, needs, put, short_names
-from .recording import Recorded, bare, recording
 from .report import AuditReport
 
 
@@ -43,20 +42,26 @@ def audit_a_step(
                 "audit_step: the step changed none of the parameters: are params what it updates?"
             )
 
-        def total(**tensors: Any) -> Any:
+        function = loss or step
+
+        def call(tensors: Mapping[str, Any]) -> Any:
             again()
-            recorded = {p: Recorded(tensors[names[p]]) for p in moved}
-            for place, value in recorded.items():
-                put(params, place, value)
-            function = loss or step
+            given = {p: tensors[names[p]] for p in moved}
             try:
-                with recording(function):
-                    all_ = [recorded.get(p, before[p]) for p in before]
-                    return bare(function(*_arguments(function, params, all_)))
+                for place, value in given.items():
+                    put(params, place, value)
+                all_ = [given.get(p, before[p]) for p in before]
+                return function(*_arguments(function, params, all_))
             finally:
                 reset()
 
         inputs = {names[p]: before[p] for p in moved}
+        with np.errstate(all="ignore"):
+            runs = runnable(call, inputs, function)
+
+        def total(**tensors: Any) -> Any:
+            return runs(tensors)
+
         changes = {names[p]: before[p] - after[p] for p in moved}
         note = ""
         if lr is None:

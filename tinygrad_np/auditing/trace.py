@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import graph
 from ..changes import originals
+from ..debugging import is_users_frame, location
 from ..definition import Op
 from ..graph import Node, Rule
 from ..shapes import unbroadcast
@@ -25,7 +26,6 @@ Use = tuple[Node, int]
 """A node, and which of its inputs is meant."""
 LONG = 80
 """From how many uses on a graph counts as long."""
-PACKAGE = __name__.partition(".")[0]
 
 
 class Observed(NamedTuple):
@@ -91,9 +91,7 @@ class BackwardTrace:
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
         while frame.f_back is not None and frame.f_code is not BackwardTrace.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
-            # What is generated for an op has no name.
-            module = str(frame.f_globals.get("__name__", PACKAGE)).partition(".")[0]
-            if node not in self.lines and module != PACKAGE:
+            if node not in self.lines and is_users_frame(frame):
                 self.lines[node] = frame.f_code.co_filename, frame.f_lineno
             frame = frame.f_back
         self.sites[node] = tuple(calls)
@@ -143,7 +141,7 @@ class BackwardTrace:
             return ""
         path, number = self.lines[node]
         text = linecache.getline(path, number).strip()
-        return f"{os.path.basename(path)}:{number}" + (f": {text}" if text else "")
+        return os.path.basename(location(path, number)) + (f": {text}" if text else "")
 
     # What there is
 
