@@ -11,11 +11,11 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import CALLS, DIFFERENTIABLE, assert_close, gradients, listed, weights_for
 from tinygrad_np import graph
-from tinygrad_np.cases import Case
+from tinygrad_np.cases import Case, Sample
 from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import sample_call
 from tinygrad_np.graph import Node
-from tinygrad_np.tensor import wrap
+from tinygrad_np.tensor import plain, wrap
 
 # Layouts: views of other arrays, with the same elements
 
@@ -180,3 +180,21 @@ def test_wrapped_views_keep_their_node() -> None:
     view = wrap(np.arange(4.0)[::2], leaf)
     (view * 3).sum().backward()
     assert leaf.grad.tolist() == [3, 3]
+
+
+# Lists
+
+
+def places_of_arrays(case: Any) -> list[int]:
+    """The arrays with elements: an empty list tells neither a dtype nor all axes."""
+    return [i for i, a in enumerate(case.args) if isinstance(a, Sample) and 0 not in a.shape]
+
+
+@pytest.mark.parametrize(("op", "case"), [c for c in CALLS if places_of_arrays(c.values[1])])
+def test_nested_lists_are_arrays(op: Op, case: Case) -> None:
+    args, params = case.draw()
+    place = places_of_arrays(case)[0]
+    given = [a.tolist() if i == place else a for i, a in enumerate(args)]
+    found, expected = (listed(op.function(*each, **params)) for each in (given, args))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(plain(one), plain(other), 1e-12)

@@ -22,7 +22,7 @@ from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from ..source import said
 from ..tensor import Tensor, plain
-from ..tracing import Traced
+from ..tracing import Traced, as_array
 from .elementwise import floats, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
@@ -468,7 +468,7 @@ def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.all(tg.Tensor([[True, False], [True, True]]), axis=1).tolist()
     [False, True]
     """
-    return x.all(axis=axis, keepdims=keepdims)
+    return as_array(x).all(axis=axis, keepdims=keepdims)
 
 
 @op(cases=_MASKS, numpy=np.any, constant=True)
@@ -479,4 +479,4 @@ def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.any(tg.Tensor([[True, False], [False, False]]), axis=1).tolist()
     [True, False]
     """
-    return x.any(axis=axis, keepdims=keepdims)
+    return as_array(x).any(axis=axis, keepdims=keepdims)
