@@ -6,6 +6,8 @@ as the ops are defined: so this floor needs nothing from the floors above it.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import opcode
 import sys
 import weakref
@@ -477,12 +479,7 @@ class Tensor:
     def __array_function__(
         self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        function = NUMPY.get(func)
-        if function is None:
-            raise _no_gradient(func)
-        # np.row_stack, say, gives np.vstack such defaults that nobody has asked for.
-        given = {k: v for k, v in kwargs.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
-        return function(*args, **given)
+        return by_numpy(func, args, kwargs)
 
     # Operators, and the method forms that the functions of the same name document
 
@@ -646,6 +643,31 @@ def _copied(
     if frozen:
         tensor.requires_grad = False
     return tensor
+
+
+def by_numpy(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What one of NumPy's functions gives for Tensors; TypeError where no op stands for it."""
+    function = NUMPY.get(func)
+    if function is None:
+        raise _no_gradient(func)
+    if len(args) > 2 and (names := _names_from_third(func)):
+        args, kwargs = args[:2], dict(zip(names, args[2:], strict=False)) | kwargs
+    # np.row_stack, say, gives np.vstack such defaults that nobody has asked for.
+    given = {k: v for k, v in kwargs.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
+    return function(*args, **given)
+
+
+@functools.cache
+def _names_from_third(function: Function) -> tuple[str, ...]:
+    """NumPy's names for its third argument on, where that is ``dtype`` or ``out``; else none.
+
+    Ops have neither: by place, they would take it for their next argument.
+    """
+    try:
+        names = tuple(inspect.signature(function).parameters)[2:]
+    except ValueError:  # some of NumPy's functions in C do not tell theirs
+        return ()
+    return names if names[:1] in (("dtype",), ("out",)) else ()
 
 
 def _full_name(function: Any) -> str:

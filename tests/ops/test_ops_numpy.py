@@ -1,5 +1,7 @@
 """NumPy's own functions on Tensors: each reaches the op of its name, with NumPy's keywords."""
 
+import inspect
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -186,3 +188,54 @@ def test_defaults_that_numpy_adds_are_no_arguments() -> None:
     assert np.vstack([x, x], dtype=None, casting="same_kind").shape == (2, 2)
     with pytest.raises(TypeError, match="dtype"):
         np.vstack([x, x], dtype=np.float32)  # what was asked for is not ignored
+
+
+X = np.arange(1.0, 7.0).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [(f, (0, None, None, True)) for f in (np.sum, np.mean, np.prod)]
+    + [(f, (0, None, None, 1, True)) for f in (np.var, np.std)]
+    + [(f, (0, None, True)) for f in (np.max, np.min, np.all, np.any)]
+    + [(f, (0, None, None)) for f in (np.cumsum, np.cumprod)]
+    + [(f, (0, None)) for f in (np.argmax, np.argmin)],
+)
+def test_arguments_by_place_have_the_order_of_numpy(function: Any, args: Any) -> None:
+    found = function(tg.Tensor(X), *args)
+    np.testing.assert_allclose(found.data, function(X, *args), 1e-15)
+
+
+@pytest.mark.parametrize(
+    "function", [np.sum, np.mean, np.prod, np.var, np.std, np.cumsum, np.cumprod]
+)
+def test_a_dtype_by_place_is_refused(function: Any) -> None:
+    with pytest.raises(TypeError, match="no argument 'dtype'"):
+        function(tg.Tensor(X), 0, np.float32)
+    with pytest.raises(TypeError, match="no argument 'out'"):
+        function(tg.Tensor(X), 0, None, np.zeros(3))
+
+
+@pytest.mark.parametrize("function", [np.max, np.min, np.all, np.any, np.argmax, np.argmin])
+def test_an_array_for_the_result_by_place_is_refused(function: Any) -> None:
+    with pytest.raises(TypeError, match="no argument 'out'"):
+        function(tg.Tensor(X), 0, np.zeros(3))
+
+
+def test_places_mean_the_same_as_in_numpy() -> None:
+    compared = 0
+    for function, op in BY_FUNCTION.items():
+        if isinstance(function, np.ufunc):  # NumPy itself sorts a ufunc's arguments
+            continue
+        try:
+            theirs = [*inspect.signature(function).parameters][1:]
+        except ValueError:  # written in C
+            continue
+        named = itertools.takewhile(lambda name: name not in ("dtype", "out"), theirs)
+        pairs = {*zip(named, op.parameters[1:], strict=False)} - {
+            ("b", "y"),
+            ("kwargs", "constant_values"),
+        }
+        assert all(one == other for one, other in pairs), (function, pairs)
+        compared += len(pairs)
+    assert compared > 30

@@ -18,7 +18,7 @@ import numpy as np
 from .. import ops as _ops  # noqa: F401  # defines the ops used below
 from ..compiler.program import map_tree
 from ..definition import OPS
-from ..tensor import NUMPY, Array, Tensor, plain
+from ..tensor import NUMPY, Array, Tensor, by_numpy, plain
 
 MAKERS = ("array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
           "zeros", "zeros_like")  # fmt: skip
@@ -167,7 +167,7 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         if function is np.copy:
             return self.copy()
         if function in NUMPY:
-            return recorded(NUMPY[function](*arguments, **keywords))
+            return recorded(by_numpy(function, tuple(arguments), keywords))
         if function.__name__ in MOVING:
             first = arguments[0]
             places = np.arange(np.size(values(first))).reshape(np.shape(first))
