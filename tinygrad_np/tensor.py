@@ -100,8 +100,8 @@ class Tensor:
     A Tensor that requires grad owns its array, because optimisers write to it; any other shares
     its memory with the ndarray it was given. Only real floating dtypes can require grad.
 
-    Raises TypeError for data that is not numeric, for a Tensor (use ``detach``), and where
-    ``requires_grad`` meets integers, booleans or complex numbers.
+    Raises TypeError for data that is not numeric or has a mask, for a Tensor (use ``detach``), and
+    where ``requires_grad`` meets integers, booleans or complex numbers.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True, name="w")
@@ -624,6 +624,11 @@ def _is_formatting(frame: FrameType) -> bool:
 
 
 def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(
+            "a Tensor has no mask, and that of the MaskedArray would be lost: write "
+            "Tensor(masked.filled(0)), or Tensor(masked.data) with tg.where(masked.mask, 0, tensor)"
+        )
     array: Array = as_array(data, dtype)
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}")

@@ -757,3 +757,13 @@ def test_frozen_leaves_keep_shape_and_dtype_and_own_their_array() -> None:
     assert x.grad is None
     assert not Tensor([1.0]).is_frozen
     assert not x.detach().is_frozen
+
+
+def test_a_mask_is_not_dropped() -> None:
+    masked: Any = np.ma.masked_array([1.0, 2.0], [True, False])
+    with pytest.raises(TypeError, match=r"Tensor\(masked.filled\(0\)\)"):
+        Tensor(masked)
+    x = leaf([1.0, 2.0])
+    with pytest.raises(TypeError, match="mask"):
+        x.data = masked
+    assert Tensor(masked.filled(0)).tolist() == [0, 2]
