@@ -172,10 +172,10 @@ class Tensor:
             )
         if node is None:
             self.array = array
-            self.name = self._name
         else:  # its own array, as ever, unless nobody can write to the one given
             self.array = array if isinstance(array, Traced) else _own(array)
             node.memory = memory_of(self.array)
+        self.name = self._name  # the new array's, too
 
     @property
     def grad(self) -> Array | None:
@@ -271,7 +271,7 @@ class Tensor:
         self.array = _own(self.array)
         self.node = Node(None, (), (), self.shape, self.dtype)
         self.node.memory = memory_of(self.array)
-        self.node.name = self._name
+        self.name = self._name  # the node's and the copied array's
 
     @property
     def is_leaf(self) -> bool:

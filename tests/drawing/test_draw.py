@@ -97,6 +97,14 @@ def test_a_constant_keeps_its_name_when_its_tensor_is_gone() -> None:
     assert by_title(walk(forward()))["mask"].kind == "input"
 
 
+def test_a_frozen_parameter_keeps_its_name() -> None:
+    w, x = leaf([1.0, 2.0], "w"), leaf([3.0, 4.0], "x")
+    w.requires_grad = False
+    assert by_title(walk((w * x).sum()))["w"].kind == "input"
+    w.data = np.array([5.0, 6.0])
+    assert by_title(walk((w * x).sum()))["w"].kind == "input"
+
+
 def test_a_parameter_used_twice_is_drawn_once() -> None:
     w = leaf([1.0, 2.0], "w")
     vertices = walk((w * w + w).sum())
