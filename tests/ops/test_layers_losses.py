@@ -177,3 +177,10 @@ def test_modules_of_losses() -> None:
     assert nn.CosineSimilarity()(a, b).shape == (3,)
     assert nn.PairwiseDistance()(a, b).shape == (3,)
     assert nn.Bilinear(4, 4, 2, rng=0)(a, b).shape == (3, 2)
+
+
+def test_nll_loss_asks_for_class_numbers_alone() -> None:
+    with pytest.raises(ValueError, match=r"class numbers of shape \(2,\)$"):
+        tg.nll_loss(np.zeros((2, 3)), np.eye(3)[:2])
+    with pytest.raises(ValueError, match=r"or one-hot rows of shape \(2, 3\)"):
+        tg.softmax_cross_entropy(np.zeros((2, 3)), np.zeros(2))

@@ -244,11 +244,12 @@ def softmax_cross_entropy(
 OPS["softmax_cross_entropy"].function = softmax_cross_entropy
 
 
-def _check_shape(labels: Any, shape: Shape) -> None:
+def _check_shape(labels: Any, shape: Shape, rows: bool = True) -> None:
     if labels.dtype.kind not in "iu" or labels.shape != shape[:-1]:
         raise ValueError(
             f"labels of shape {labels.shape}, {labels.dtype}, do not fit logits of shape {shape}: "
-            f"give integer class numbers of shape {shape[:-1]}, or one-hot rows of shape {shape}"
+            f"give integer class numbers of shape {shape[:-1]}"
+            + (f", or one-hot rows of shape {shape}" if rows else "")
         )
 
 
@@ -365,5 +366,5 @@ def nll_loss(
     x = log_p if isinstance(log_p, Tensor) else Tensor(log_p)
     given = plain(labels) if isinstance(labels, Tensor) else _array(labels)
     x = moveaxis(x, min(1, x.ndim - 1), -1)
-    _check_shape(given, x.shape)
+    _check_shape(given, x.shape, rows=False)
     return _of_classes(x, given, weight, ignore_index, reduction)
