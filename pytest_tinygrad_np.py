@@ -1,9 +1,11 @@
-"""Gradient checks in any project's tests: a ``gradcheck`` fixture and ``--gradcheck-seed``.
+"""Gradient checks in any project's tests: a ``gradcheck`` fixture, its seed, and whole reports.
 
 pytest finds it by itself once tinygrad_np is installed::
 
     def test_my_layer(gradcheck):
         gradcheck(my_layer, [np.ones((2, 3)), weights], order=2)
+
+An ``assert report`` that fails, or ``assert tg.audit(...)``, shows the whole report below it.
 
 It is a module of its own because pytest loads it before any conftest.py, in every project: NumPy
 and tinygrad_np are imported when a test first asks for the fixture.
@@ -12,7 +14,8 @@ and tinygrad_np are imported when a test first asks for the fixture.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,3 +41,20 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., GradcheckReport]:
     from tinygrad_np import gradcheck as check
 
     return functools.partial(check, seed=request.config.getoption("--gradcheck-seed"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the reports that failed in a failed assertion, which pytest itself cuts short."""
+    result = yield
+    package = sys.modules.get("tinygrad_np")
+    if package is None or call.excinfo is None or not call.excinfo.errisinstance(AssertionError):
+        return result
+    # What the assertion computed is among the frame's variables, also where it has no name.
+    values = call.excinfo.traceback[-1].frame.f_locals.values()
+    kinds = package.AuditReport, package.GradcheckReport
+    for found in {id(v): v for v in values if isinstance(v, kinds) and not v}.values():
+        result.sections.append((f"The whole {type(found).__name__}", str(found)))
+    return result

@@ -847,6 +847,38 @@ def test_the_plugin_imports_nothing_before_a_test_asks_for_it(tmp_path: Path) ->
     assert result.returncode == 0, result.stdout
 
 
+def test_a_failed_assertion_shows_the_whole_report(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        """
+import numpy as np
+import tinygrad_np as tg
+
+INPUTS = {f"weight{i}": np.ones(2) + i for i in range(6)}
+
+def f(**weights):
+    return sum((w * w).sum() for w in weights.values())
+
+def test_audit():
+    assert tg.audit(f, INPUTS, INPUTS)
+
+def test_gradcheck():
+    report = tg.gradcheck(lambda *xs: sum((x * x.data).sum() for x in xs), [*INPUTS.values()],
+                          directions=1, raises=False)
+    assert report
+
+def test_right():
+    right = tg.audit(f, INPUTS, {name: 2 * w for name, w in INPUTS.items()})
+    assert right and not INPUTS
+""",
+        encoding="utf-8",
+    )
+    out = run_pytest(tmp_path).stdout
+    lines = out.splitlines()
+    assert all(sum(line.startswith(f"weight{i} ") for line in lines) == 1 for i in range(6))
+    assert all(sum(line.startswith(f"WRONG  input {i} ") for line in lines) == 1 for i in range(6))
+    assert out.count("The whole AuditReport") == out.count("The whole GradcheckReport") == 1
+
+
 def test_a_failure_shows_the_users_line_and_the_table_alone(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         USERS_TESTS + "\ndef test_direct():\n    tg.gradcheck(lambda x: (x * x.data).sum(), 2.0)\n",
