@@ -212,6 +212,13 @@ def test_second_derivatives_at_0_that_have_a_value(name: str) -> None:
     assert_close(hessian(f, [0.0, 0.0]), value * np.eye(2), atol=1e-12)
 
 
+@pytest.mark.parametrize("f", [tg.maximum, tg.minimum])
+def test_the_shares_at_a_tie_are_constants_to_second_derivatives(f: Any) -> None:
+    found = [hessian(lambda x: f(x, -x) ** 2, x) for x in (-1.0, 0.0, 1.0)]
+    assert np.ravel(found).tolist() == [2, 0, 2]
+    assert np.ravel(hessian(lambda x: abs(x) ** 2, 0.0)).tolist() == [2]
+
+
 def test_second_derivatives_of_std_squared_are_those_of_var() -> None:
     for shape, axis, ddof in (((3,), None, 0), ((2, 3), 1, 1), ((3, 2), 0, 0)):
         x = np.full(shape, 1.5)
