@@ -12,16 +12,14 @@ from tinygrad_np import optim
 from tinygrad_np.nn import Module
 from tinygrad_np.optim import Optimizer, Schedule
 
-SGD: Callable[..., Optimizer] = optim.SGD
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": SGD,
-    "momentum": functools.partial(SGD, momentum=0.9),
-    "nesterov": functools.partial(SGD, momentum=0.9, nesterov=True),
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
+OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], float]] = {
+    "sgd": (optim.SGD, 0.1),
+    "momentum": (functools.partial(optim.SGD, momentum=0.9), 0.01),
+    "nesterov": (functools.partial(optim.SGD, momentum=0.9, nesterov=True), 0.01),
+    "adam": (optim.Adam, 0.001),
+    "adamw": (optim.AdamW, 0.001),
 }
-RATES = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}
-"""The default learning rate of each optimiser."""
+"""The optimisers, each with its default learning rate."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Recipe:
     """
 
     optimizer: str = "sgd"
-    lr: float = RATES["sgd"]
+    lr: float = 0.1
     batch_size: int = 150
     iterations: int | None = 15_000
     epochs: float | None = None
@@ -63,7 +61,8 @@ class Recipe:
     def make_optimizer(self, model: Module, updates: int) -> Optimizer:
         """The optimiser of a model's parameters, for a run of ``updates``."""
         rate: float | Schedule = optim.one_cycle(self.lr, updates) if self.one_cycle else self.lr
-        return OPTIMIZERS[self.optimizer](model.parameters(), rate)
+        optimizer, _ = OPTIMIZERS[self.optimizer]
+        return optimizer(model.parameters(), rate)
 
     def augmentation(self, form: object) -> Augmentation | None:
         """The change of each batch, for images of this form; None where there is none."""

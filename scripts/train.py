@@ -36,7 +36,7 @@ from typing import Any
 
 import models
 from scripts.command import failed, natural, parser_of, positive
-from scripts.recipes import OPTIMIZERS, RATES, RECIPES, Recipe, default_recipe
+from scripts.recipes import OPTIMIZERS, RECIPES, Recipe, default_recipe
 from scripts.run import LENGTH, RECIPE, run
 from scripts.run_folder import folder_of_rank
 from tinygrad_np import distributed
@@ -86,7 +86,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help=f"number of updates (default: {seed.iterations})")  # fmt: skip
     length.add_argument("--epochs", type=positive, metavar="N", help="passes through the data")
     add("--batch-size", type=positive, metavar="N", help=f"default: {seed.batch_size}")
-    rates = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
+    rates = ", ".join(f"{name} {rate:g}" for name, (_, rate) in OPTIMIZERS.items())
     add("--lr", type=float, metavar="RATE", help=f"learning rate (default: {rates})")
     add("--optimizer", choices=list(OPTIMIZERS), help=f"default: {seed.optimizer}")
     add("--seed", type=natural, help="seed of all random numbers (default: 0)")
@@ -133,7 +133,7 @@ def _recipe(name: str, given: dict[str, Any]) -> Recipe:
     if any(n in changes for n in LENGTH):
         changes = dict.fromkeys(LENGTH) | changes
     if "optimizer" in changes:
-        changes.setdefault("lr", RATES[changes["optimizer"]])
+        changes.setdefault("lr", OPTIMIZERS[changes["optimizer"]][1])
     return dataclasses.replace(RECIPES[name], **changes)
 
 

@@ -8,6 +8,7 @@ right; where it has no second derivative, none is compared.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -230,16 +231,31 @@ def compare(name: str, args: Sequence[Any], kwargs: Any) -> dict[str, float]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CALLS)
-def test_a_function_agrees_with_torchs(name: str) -> None:
-    wrong = []
+def worst(name: str) -> dict[str, tuple[float, str]]:
+    """The largest error of each kind over all inputs of a function, and the inputs it is at."""
+    found: dict[str, tuple[float, str]] = {}
     exact = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
-    with np.errstate(all="ignore"), exact:
+    with np.errstate(all="ignore"), exact, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         for args, kwargs in CALLS[name]:
             shown = [a.array if isinstance(a, Fixed) else a for a in args]
             shown = [a.shape if isinstance(a, np.ndarray) else a for a in shown]
             for column, size in compare(name, args, kwargs).items():
-                if not size <= max(LIMITS[column], ROUNDED.get(name, 0.0)):
-                    wrong.append(f"{column} differs by {size:.1e}: {shown} {kwargs}")
-    assert not wrong, "\n".join(wrong)
+                if column not in found or not size <= found[column][0]:
+                    found[column] = size, f"{shown} {kwargs}"
+    return found
+
+
+def wrong(name: str, found: dict[str, tuple[float, str]]) -> list[str]:
+    """The errors above their limits, in words."""
+    return [
+        f"{column} differs by {size:.1e}: {where}"
+        for column, (size, where) in found.items()
+        if not size <= max(LIMITS[column], ROUNDED.get(name, 0.0))
+    ]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_function_agrees_with_torchs(name: str) -> None:
+    mistakes = wrong(name, worst(name))
+    assert not mistakes, "\n".join(mistakes)

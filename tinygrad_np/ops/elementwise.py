@@ -267,8 +267,8 @@ trunc = _step(np.trunc, "The integer part of x.")
 maximum = ufunc(
     np.maximum,
     "The larger of x and y, nan where either is. Equal operands share the gradient; the smaller "
-    "gets 0, also where the gradient is infinite. To second derivatives these shares are constants: "
-    "maximum(x, -x)**2 has 0 at x = 0, where abs(x)**2 has 2.",
+    "gets 0, also where the gradient is infinite. Second derivatives take these shares for "
+    "constants: that of maximum(x, -x)**2 at x = 0 is 0, that of abs(x)**2 is 2.",
     cases=DISTINCT_PAIRS, analytic=False,
     x=said("where(x > y, g, 0)", lambda g, x, y: _winner(g, x, y)),
     y=said("where(y > x, g, 0)", lambda g, x, y: _winner(g, y, x)),
@@ -276,8 +276,8 @@ maximum = ufunc(
 minimum = ufunc(
     np.minimum,
     "The smaller of x and y, nan where either is. Equal operands share the gradient; the larger "
-    "gets 0, also where the gradient is infinite. To second derivatives these shares are constants: "
-    "minimum(x, -x)**2 has 0 at x = 0, where abs(x)**2 has 2.",
+    "gets 0, also where the gradient is infinite. Second derivatives take these shares for "
+    "constants: that of minimum(x, -x)**2 at x = 0 is 0, that of abs(x)**2 is 2.",
     cases=DISTINCT_PAIRS, analytic=False,
     x=said("where(x < y, g, 0)", lambda g, x, y: _winner(g, y, x)),
     y=said("where(y < x, g, 0)", lambda g, x, y: _winner(g, x, y)),
