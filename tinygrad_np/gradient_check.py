@@ -87,9 +87,9 @@ class GradcheckReport(NamedTuple):
     not be measured.
 
     >>> import tinygrad_np as tg
-    >>> report = tg.gradcheck(tg.sin, 0.5)
+    >>> report = tg.gradcheck(lambda x: tg.sin(x), 0.5)
     >>> bool(report), report.worst.input, report.worst.method
-    (True, 'input 0', 'complex')
+    (True, 'x', 'complex')
     """
 
     comparisons: tuple[Comparison, ...]

@@ -91,7 +91,7 @@ def compared(
     (eager, theirs), (function, ours) = build(steps, constants), build(steps, constants)
     compiled = tg.compile(function, exact=exact, backend=backend)
     for i in range(4):
-        values = [np.asarray(array * (1 + i / 16)) for array in inputs]
+        values = [np.asarray(array * (1 - i / 16)) for array in inputs]
         results = []
         for run, tensors in ((eager, theirs), (compiled, ours)):
             tg.manual_seed(i)

@@ -147,7 +147,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 def test_a_type_that_numpy_lacks(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
-    with pytest.raises(FileDamagedError, match="no safetensors file that NumPy can read"):
+    with pytest.raises(FileDamagedError, match="not a safetensors file that NumPy can read"):
         tg.load(tmp_path / "a")
 
 

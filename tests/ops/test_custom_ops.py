@@ -217,7 +217,7 @@ composite: Any = tg.composite
         (lambda: op(cases=[case(1.0)], x=lambda: 0)(scale), "must be a Python function"),
         (lambda: op(cases=[case(1.0)], x=lambda x: 2 * x)(scale), "gradient.* function of 'x'"),
         (lambda: op(cases=[case(1.0)], x=lambda out: out)(scale), "function of 'out'"),
-        (lambda: op(cases=[case(1.0)], x=lambda g: g)(np.sin), "no Python function.*tg.ufunc"),
+        (lambda: op(cases=[case(1.0)], x=lambda g: g)(np.sin), "not a Python function.*tg.ufunc"),
         (
             lambda: ufunc(np.sin, "A sine.", cases=[normal(3)], name="mine", x=lambda g: g),
             r"op 'mine': cases\[0\] is a Sample",

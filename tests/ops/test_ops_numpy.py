@@ -27,7 +27,7 @@ CALLS = [
 ]
 # Ours alone: composed of NumPy's, or under a name that NumPy has not.
 NOT_IN_NUMPY = LAYERS.keys() | {
-    "astype", "binary_cross_entropy_with_logits", "cofactors",
+    "astype", "average_over_ranks", "binary_cross_entropy_with_logits", "cofactors",
     "cross_entropy_of_counted", "dropout", "elu", "getitem",
     "joined", "leaky_relu", "linear", "linear_recurrence", "log_sigmoid", "log_softmax",
     "logsumexp", "masked", "minors", "mse_loss", "padded", "relu", "scatter", "sigmoid", "silu",

@@ -72,7 +72,7 @@ def _arguments(function: Any, inputs: dict[str, Any], parameters: Any) -> dict[s
     missing = [n for n, p in signature.items() if n not in inputs and p.default is p.empty]
     if len(missing) > 1:
         raise DerivationError(
-            f"{function.__name__} has arguments {', '.join(map(repr, missing))}, which are no "
+            f"{function.__name__} has arguments {', '.join(map(repr, missing))}, which are not "
             f"inputs of the derivation: it has {', '.join(inputs)}. Name them alike, with "
             "derivation(..., names={'x': x}), say"
         )

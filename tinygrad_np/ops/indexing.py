@@ -55,7 +55,7 @@ def getitem(x: Value, index: Any) -> Value:
 @op(
     cases=[case(normal(2), slice(1, 3), (5,)), case(normal(3), np.array([1, 1, 0]), (4,)),
            case(normal(2, 2), (slice(None), [0, 2]), (2, 3))],
-    g=lambda g, index: item(g, index),
+    g=said("g[index]", lambda g, index: item(g, index)),
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
     """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index].
