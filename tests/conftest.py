@@ -13,8 +13,8 @@ settings.load_profile("tinygrad_np")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that need a browser or MPI, unless they are asked for by their mark."""
-    unasked = [mark for mark in ("browser", "mpi") if mark not in config.option.markexpr]
+    """Leave out the tests that need a browser, MPI or minutes, unless their mark asks for them."""
+    unasked = [mark for mark in ("browser", "mpi", "minutes") if mark not in config.option.markexpr]
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

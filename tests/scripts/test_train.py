@@ -274,7 +274,7 @@ def test_lenet_has_a_recipe_of_its_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert config["batch_size"] == RECIPES["lenet"].batch_size
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 def test_lenet_reaches_99_percent_in_ten_epochs(tmp_path: Path) -> None:
     assert train.main(["lenet", "--out", str(tmp_path), "--no-pictures"]) == 0
     last = rows(tmp_path / "metrics.csv")[-1]
