@@ -40,7 +40,7 @@ def parser_of(name: str, doc: str | None) -> argparse.ArgumentParser:
     )  # fmt: skip
 
 
-def failed(error: BaseException) -> int:
+def failed(error: Exception) -> int:
     """Print an error with its notes; return the exit code."""
     print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
     return 1

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-
-import pytest
+from importlib.util import find_spec
 
 from scripts.command import failed, parser_of
 from tests.peers.torch_inputs import CALLS
@@ -26,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = parser.parse_args(arguments).names or list(CALLS)
     if strangers := [name for name in names if name not in CALLS]:
         parser.error(f"not compared: {', '.join(strangers)}")
-    try:
-        from tests.peers.test_torch import LIMITS, worst, wrong
-    except pytest.skip.Exception as error:
-        return failed(error)
+    if find_spec("torch") is None:
+        return failed(ImportError("it needs PyTorch: pip install -e '.[peers]'"))
+    from tests.peers.test_torch import LIMITS, worst, wrong
+
     print(f"{'':5}  {'function':32}  {'inputs':>6}  " + "  ".join(f"{c:>8}" for c in LIMITS))
     differing = 0
     for name in names:

@@ -115,6 +115,15 @@ def test_an_error_names_the_layer_it_arose_in() -> None:
     assert caught.value.__notes__ == ["in Linear(5, 2) (layer '1.1' of Sequential)"]
 
 
+def test_a_layer_that_cannot_describe_itself_hides_no_error() -> None:
+    class Broken(tg.nn.Linear):
+        def extra_repr(self) -> str:
+            raise KeyError("sizes")
+
+    with pytest.raises(ValueError, match="4 features"):
+        Broken(3, 2)(np.ones((2, 4), np.float32))
+
+
 def test_forgetting_zero_grad_is_noticed_in_debug_mode() -> None:
     w = tg.Tensor([1.0, 2.0], requires_grad=True, name="w")
     optimizer = tg.optim.SGD([w], 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self
@@ -82,7 +83,8 @@ class Module:
             with scope(name, owner=self):
                 return self.forward(*args, **kwargs)
         except Exception as error:
-            _say_where(error, self)
+            with suppress(Exception):  # of an extra_repr, say: the error itself is what counts
+                _say_where(error, self)
             raise
 
     def children(self) -> Iterator[tuple[str, Module]]:
