@@ -311,9 +311,10 @@ def _averaged(x: Any) -> Any:
 @tracing.pure
 def _weighted_sum(x: Array) -> Array:
     # One pass writes what is sent: another one over the gradients took 3% of a step of W4.
-    out = np.asarray(np.multiply(x, _world.weight, dtype=_known_to_mpi(x.dtype), order="C"))
+    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(float)
+    out = np.asarray(np.multiply(x, _world.weight, dtype=_known_to_mpi(dtype), order="C"))
     _exchange(out, "sum")
-    return out.astype(x.dtype, copy=False)
+    return out.astype(dtype, copy=False)
 
 
 @op(

@@ -177,6 +177,16 @@ def test_what_one_exchange_gives_is_what_all_learn_by() -> None:
     assert x.grad.tolist() == [3.0, 30.0]
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.bool, np.float16, np.float32, np.float64])
+def test_averages_have_the_dtype_that_one_process_gives(dtype: Any) -> None:
+    x = np.ones(2, dtype)
+    alone = distributed.average(x)
+    with world(0, 2):
+        shared = distributed.average(x)
+    assert shared.dtype == alone.dtype
+    assert shared.tolist() == alone.tolist() == [1.0, 1.0]
+
+
 def test_synchronized_batch_normalization_alone_is_the_usual_one() -> None:
     rng = np.random.default_rng(0)
     one, other = (nn.BatchNorm2d(3, dtype=np.float64) for _ in range(2))

