@@ -237,9 +237,9 @@ def test_a_traced_array_that_was_kept_says_so_later(monkeypatch: pytest.MonkeyPa
         return x
 
     step(X)
-    with pytest.raises(tg.CompileError, match="kept from an earlier call"):
+    with pytest.raises(tg.CompileError, match="an earlier trace left"):
         kept[0] + 1
-    with pytest.raises(tg.CompileError, match="kept from an earlier call"):
+    with pytest.raises(tg.CompileError, match="an earlier trace left"):
         tg.compile(lambda x: x + kept[0])(X)
 
 

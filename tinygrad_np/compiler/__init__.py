@@ -1,18 +1,18 @@
-"""``compile``: a training step traced once, and replayed as one program."""
+"""``compile``: trace a training step once and replay it as one program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:  # imported when something is compiled: import tinygrad_np is to stay quick
+if TYPE_CHECKING:  # imported at the first compile, which keeps import tinygrad_np quick
     from .compiled import Compiled
 
 __all__ = ["CompileError", "compile"]
 
 
 class CompileError(RuntimeError):
-    """A step does something that cannot be replayed; the message names the line.
+    """A step does something that cannot be replayed. The message names the line.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> step = tg.compile(lambda x: x if x.sum() > 0 else -x)
@@ -30,37 +30,37 @@ def compile(
     backend: Literal["numpy", "native"] | None = None,
     verify: bool | int = True,
 ) -> Compiled:
-    """Trace a step once, and replay it as one program: eager's results, much faster.
+    """Trace a step once and replay it as one program: eager's results, much faster.
 
     A *step* is a function that may call ``backward`` and an optimiser. It takes and returns arrays,
     Tensors, numbers, and tuples, lists and dicts of them. The contract:
 
-    1. A step is given its arguments, and the variables that its code names (closure and globals),
-       and those that your own functions and classes among these name in turn.
+    1. A step is given its arguments and the variables that its code names (closure and globals).
+       It is also given the variables that your own functions and classes among these name.
     2. Arrays among the arguments are inputs. Results are copies; returned Tensors are constants.
-    3. Arrays and Tensors held by what is given (parameters, gradients, buffers, optimisers) are
-       state: read where they are at each call, and written back.
+    3. Arrays and Tensors held by given objects (parameters, gradients, buffers, optimisers) are
+       state: each call reads them at their places and writes them back.
     4. Everything else that is given (numbers, words, flags, the structure of lists and dicts) is
-       static: compared at each call, and the step is traced again where it differs.
-    5. Learning rates and schedules are Python's own: evaluated before each run.
+       static: each call compares it, and traces the step again if it differs.
+    5. Learning rates and schedules are ordinary Python: evaluated before each run.
     6. ``tg.dropout`` draws its mask before each run, from eager's generators in eager's order.
-    7. What the step reads in any other way (the environment, a file, a weak reference) is constant.
-       A parameter that is reached in such a way is an error.
-    8. Mistakes are found by tracing again, at calls 2, 4, 8, ..., 1,024 and then as often as costs
-       1% of the time: a difference is an error that names the line. ``verify=n`` does so at every
+    7. What the step reads in any other way (the environment, a file, a weak reference) counts as
+       constant. A parameter that is reached in such a way is an error.
+    8. A repeated trace finds mistakes, at calls 2, 4, 8, ..., 1,024 and then as often as costs 1%
+       of the time: a difference is an error that names the line. ``verify=n`` repeats it at every
        n-th call, ``verify=False`` never.
-    9. What asks for the value of a traced array (``if x > 0``, ``.item()``, ``print(f"{x}")``) and
-       what a replay cannot leave behind (a Python number that the step counts up, a list that it
-       appends to) is a ``CompileError`` that names the line.
-    10. A call that raises leaves parameters, gradients and optimisers as they were.
+    9. Reading the values of a traced array (``if x > 0``, ``.item()``, ``print(f"{x}")``) is a
+       ``CompileError`` that names the line. So is changing what a replay cannot write back: a
+       Python number that the step counts up, a list that it appends to.
+    10. A call that raises leaves parameters, gradients and optimisers unchanged.
 
-    ``exact=True`` leaves out the passes that change the order of additions: results are then
-    eager's to the last bit. ``backend`` chooses what runs the program: "native" (C code, the
-    default where there is a compiler: see ``tg.show_config()``) or "numpy". Under ``tg.record`` and
-    ``tg.debug``, and where an argument shares memory with what the step updates, the step runs
-    as it is.
+    ``exact=True`` leaves out the passes that change the order of additions: the results are then
+    eager's to the last bit. ``backend`` chooses the executor: "native" (C code, the default where
+    a compiler is found: see ``tg.show_config()``) or "numpy". The step runs eagerly under
+    ``tg.record`` and ``tg.debug``, and where an argument shares memory with the state that the
+    step updates.
 
-    Right: the step is given the model, the optimiser and, as an object's attribute, the scale.
+    Right: the step's code names the parameter and the optimiser, so it is given both.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)

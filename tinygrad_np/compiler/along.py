@@ -1,4 +1,4 @@
-"""The C of what goes along one axis in order: running sums and products, and where extremes are."""
+"""C for scans along one axis: running sums and products, and the places of extremes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _place(places: list[CArray], axis: int, sign: str, keeps: bool) -> list[str]
     names = numbered(len(axes))
     steps = [*[s[0] for _, s in axes], x.steps[axis]]
     new, best = (at(x, [*names, k], steps) for k in ("k", "best"))
-    # The first of equal ones, and the first nan before any number.
+    # The first of equal elements; the first nan, if there is one.
     better = f"{new} {sign} {best} || ({new} != {new} && {best} == {best})"
     body = ["isize best = 0;",
             *loops([(x.shape[axis], ())], ["k"], [f"if ({better})", "best = k;"]),

@@ -1,4 +1,4 @@
-"""The shadows of arguments. They are made anew for each call: compared, and not known again."""
+"""The shadows of arguments: each call has its own, so that only their structure is static."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .places import Place, like
 
 
 def argument(given: Given, value: Any, place: Place) -> Any:
-    """The shadow of an argument: containers are made anew for each call, so only compared."""
+    """The shadow of an argument: of a container, type and length are conditions, not identity."""
     kind = type(value)
     if kind in (tuple, list, dict) or (isinstance(value, tuple) and hasattr(value, "_fields")):
         given.require(place, "type({0}) is {1} and len({0}) == {2}", kind, len(value))

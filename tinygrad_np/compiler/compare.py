@@ -1,4 +1,4 @@
-"""Whether two traces of a step are the same program: what differs cannot be replayed."""
+"""Comparing two traces of a step: where they differ, a replay would be wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .trace import Trace
 
 
 class Reference(NamedTuple):
-    """A Value, by its number in the trace."""
+    """A Value by its number in the trace."""
 
     number: int
     name: str | None
@@ -23,7 +23,7 @@ class Reference(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One call of a trace, in a form that can be compared with another trace's."""
+    """One call of a trace, in a form that two traces have in common."""
 
     function: Any
     arguments: Any
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 def entries(trace: Trace) -> list[Entry]:
-    """What a trace did, call by call, and what came of it. (The passes change the calls.)"""
+    """A trace's calls, steps and results. Take them before the passes, which change the calls."""
     numbers = {value: i for i, value in enumerate([*trace.places, *trace.program.numbers])}
 
     def numbered(tree: Any) -> Any:
@@ -57,7 +57,7 @@ def entries(trace: Trace) -> list[Entry]:
 
 
 def difference(first: list[Entry], second: list[Entry]) -> str | None:
-    """What the second trace did otherwise, with its line; None if both are the same."""
+    """The first difference between two traces, with its line; None if there is none."""
     for a, b in itertools.zip_longest(first, second):
         if a is None or b is None or not equal(a.function, b.function):
             names = [_name(entry) for entry in (a, b)]
@@ -70,9 +70,9 @@ def difference(first: list[Entry], second: list[Entry]) -> str | None:
             continue
         line = (b or a).line
         return (
-            f"the step does not do the same at each call: {found}. What it reads in ways that it "
-            "is not given is taken to be constant. Pass what changes as an argument, or hold it "
-            "in an object that is one; draw random numbers by tg.dropout"
+            f"the step does not do the same at each call: {found}. A step may depend only on what "
+            "it is given. Pass what changes as an argument, or hold it in an object that is an "
+            "argument; draw random numbers with tg.dropout"
         ) + (f"\n    at {line}" if line else "")
     return None
 
@@ -96,7 +96,7 @@ def _words(entry: Entry) -> str:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Whether two parts of two traces are the same."""
+    """Whether two parts of two traces are equal, in type and to the last bit."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -111,7 +111,7 @@ def equal(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, slice):
         return equal((a.start, a.stop, a.step), (b.start, b.stop, b.step))
-    if isinstance(a, types.FunctionType):  # made anew, of the same code and with the same variables
+    if isinstance(a, types.FunctionType):  # two closures of the same code with equal variables
         cells = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
         return a.__code__ is b.__code__ and equal(*cells) and equal(a.__defaults__, b.__defaults__)
     if isinstance(a, float | complex | np.generic):

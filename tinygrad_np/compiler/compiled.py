@@ -1,4 +1,4 @@
-"""A function with the plans made for it: which of them a call may use, and when to trace again."""
+"""A compiled function: its plans, which of them a call can use, and when to trace again."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .replay import CLASH, MISS, Executor, replay
 from .trace import Trace
 
 _LOCK = threading.RLock()
-"""Held by whoever traces or replays: parameters and gradients have one writer at a time."""
+"""Held while tracing or replaying, so that parameters and gradients have one writer at a time."""
 _MOST = 32
-"""So many plans are kept; a function that needs more is given something that always differs."""
+"""The number of plans kept; more than this means that an argument changes on every call."""
 _TRIES = 3
-"""Another thread may change what a step is given while it is traced."""
+"""Attempts to trace: another thread may change the step's state during one."""
 _DENSE = 1024
-"""Up to this call, traces are repeated at each power of two; later as often as costs 1%."""
+"""Up to this call the trace is repeated at each power of two; later, as often as costs 1%."""
 
 Backend = Literal["numpy", "native"]
 
 
 class Compiled(CompiledFunction):
-    """A function with the plans made for it, one for each signature it was called with."""
+    """A function and its plans, one for each signature that it was called with."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Compiled(CompiledFunction):
         functools.update_wrapper(self, function)
         self.function = function
         self.exact, self.backend, self.verify = exact, backend, verify
-        self.made: list[Plan] = []  # the one used last comes first
+        self.made: list[Plan] = []  # most recently used first
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the function, or its replay."""
+        """Replay the function, tracing it first where no plan fits."""
         mode = graph.recording.get()
-        # Inside another trace it is part of that program; and whoever observes sees each op.
+        # Inside another trace this call is part of that program; an observer must see every op.
         if tracing.active.get() is not None or type(mode) is not bool:
             return self.function(*args, **kwargs)
         with _LOCK:
@@ -81,8 +81,8 @@ class Compiled(CompiledFunction):
                     self.made.insert(0, plan)
                     return self.function(*args, **kwargs) if result is CLASH else result
             raise CompileError(
-                f"{self!r} cannot be replayed: what it is given changes while it is traced, or "
-                "does not compare equal to itself"
+                f"{self!r} cannot be replayed: an argument or its state changes while it is "
+                "traced, or does not compare equal to itself"
             )
 
     def _make_room(self) -> None:
@@ -90,9 +90,9 @@ class Compiled(CompiledFunction):
             return
         self.made.pop()
         warnings.warn(
-            f"{self!r} has been traced for {_MOST} signatures or states, and forgets the oldest. "
-            "Is it given a number or an object that is another one each time? Pass numbers that "
-            "change as arrays",
+            f"{self!r} has been traced for {_MOST} different signatures or states; the oldest is "
+            "dropped. Does an argument change on every call? Pass a number that changes as an "
+            "array: np.array(number)",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -108,20 +108,20 @@ class Compiled(CompiledFunction):
         return self if instance is None else types.MethodType(self, instance)
 
     def plans(self) -> list[Plan]:
-        """The plans made so far, the one used last first."""
+        """The plans made so far, most recently used first."""
         return list(self.made)
 
     def plan(self) -> str:
-        """The plans as text: what is called, where it runs, and what was fused."""
-        return "\n\n".join(map(str, self.plans())) or "no plan yet: the function was not called"
+        """The plans as text: the calls, where each one runs, and what was fused."""
+        return "\n\n".join(map(str, self.plans())) or "no plan yet: call the function first"
 
     def source(self) -> str:
-        """The generated C, or the Python of the NumPy executor, of the plan used last."""
+        """The generated C (or Python, for the NumPy executor) of the most recent plan."""
         return self.made[0].executor.source() if self.made else self.plan()
 
 
 class Plan:
-    """A trace made ready, and when to look whether another trace does the same."""
+    """A trace with its executor, and the schedule of its repeated traces."""
 
     def __init__(self, compiled: Compiled, args: Any, kwargs: Any, mode: bool) -> None:
         self.mode = mode
@@ -143,13 +143,13 @@ class Plan:
         return str(self.executor)
 
     def is_due(self, verify: bool | int) -> bool:
-        """Whether the trace is to be repeated at this call."""
+        """Whether this call must repeat the trace."""
         if verify is True:
             return self.calls + 1 >= self.next
         return bool(verify) and (self.calls + 1) % verify == 0
 
     def repeat(self, function: Any, args: Any, kwargs: Any) -> None:
-        """Trace again; CompileError where the step does anything else by now."""
+        """Trace again; raise CompileError where the step now does something else."""
         trace, self.seconds = self._trace(function, args, kwargs)
         found = difference(self.entries, entries(trace))
         if found is not None:
@@ -162,14 +162,14 @@ class Plan:
 
 
 def _executor(program: Program, exact: bool, backend: Backend | None) -> Executor:
-    """The executor that was asked for; native code where it can be had."""
+    """The requested executor; by default the native one where a C compiler is available."""
     if backend != "numpy" and (backend == "native" or native.unavailable() is None):
         before = program.inputs, program.numbers, [copy.copy(call) for call in program.calls]
         try:
             for run in EXACT_NATIVE if exact else (*EXACT_NATIVE, *REORDERING):
                 run(program)
             return NativeExecutor(program)
-        except NoLibraryError:  # of which a warning has told
+        except NoLibraryError:  # a warning has said why
             program.inputs, program.numbers, program.calls = before
     for run in () if exact else REORDERING_NUMPY:
         run(program)

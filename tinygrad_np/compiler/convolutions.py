@@ -1,4 +1,4 @@
-"""The C of convolutions: their sizes, for the functions of ``native/convolution.h``."""
+"""C for convolutions: the sizes and tables that ``native/convolution.h`` needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .passes.direct import Direct
 from .program import Call
 
 _FRAME = 1 << 18
-"""Bytes of a frame: larger images are framed in blocks of rows, which stay in the cache."""
+"""Bytes of a frame. A larger image is cut into blocks of rows, which stay in the cache."""
 
 _TRANSPOSE: Any = convolution.transpose_convolve.__wrapped__  # type: ignore[attr-defined]
 _CORRELATE: Any = convolution.correlate.__wrapped__  # type: ignore[attr-defined]
@@ -24,14 +24,14 @@ _ONES, _ZEROS = (1, 1, 1), (0, 0, 0)
 
 
 def convolved(call: Call) -> Emit | None:
-    """The three maps of a convolution, where the pass ``direct`` has chosen them."""
+    """A convolution that the pass ``direct`` has marked."""
     if not isinstance(call.function, Direct):
         return None
     return lambda names: _Text(call, names).lines(names)
 
 
 def _three(numbers: Iterable[int], fill: int = 1) -> tuple[int, ...]:
-    """Of one to three axes three."""
+    """One to three numbers, one for each axis, filled up to three."""
     return tuple([fill, fill, *numbers][-3:])
 
 
@@ -44,10 +44,10 @@ def _window(*parts: Iterable[int]) -> str:
 
 
 class _Text:
-    """The text of one convolution.
+    """The C text of one convolution.
 
-    ``x`` is what is framed, ``y`` what lies in runs beside it: inputs and outputs, but in the
-    transposed map the other way around.
+    ``x`` is copied into frames with the padding; ``y`` is read or written in rows. ``x`` is the
+    input and ``y`` the output, except in the transposed map, where it is the other way around.
     """
 
     def __init__(self, call: Call, names: Names) -> None:
@@ -72,7 +72,7 @@ class _Text:
         self._cut()
 
     def _split(self, tap: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The phase of the image that an element of the filter meets, and where in it."""
+        """The phase (position modulo stride) that an element of a filter meets, and its place."""
         places = [i * d for i, d in zip(tap, self.dilation, strict=True)]
         return (
             tuple(p % s for p, s in zip(places, self.stride, strict=True)),
@@ -80,7 +80,7 @@ class _Text:
         )
 
     def _cut(self) -> None:
-        """Cut the outputs into blocks of rows."""
+        """Cut the outputs into blocks of rows whose frames fit the cache."""
         self.reach = self._split(tuple(k - 1 for k in self.kernel))[1]
         count = list(self.out)
         if self.back:
@@ -100,13 +100,13 @@ class _Text:
         return (place[0] * self.shape[1] + place[1]) * self.shape[2] + place[2]
 
     def _image(self, phase: tuple[int, ...], place: CArray) -> str:
-        """The window of a phase of the image."""
+        """The window of the image that belongs to a phase."""
         sides = zip(self.start, self.stride, phase, self.before, strict=True)
         first = [start * s + a - b for start, s, a, b in sides]
         return _window(first, self.stride, self.size, _three(place.steps[2:], 0))
 
     def _tables(self) -> list[str]:
-        """Where each element of a filter meets its inputs, and the windows."""
+        """Tables of where each element of a filter meets the inputs, and the phases' windows."""
         steps, size = _three(self.weights.steps[2:], 0), math.prod(self.shape)
         places: dict[tuple[int, ...], list[tuple[int, int]]] = {}
         for tap in self.taps:
@@ -155,7 +155,7 @@ class _Text:
         return f"static const Convolution {self.name}_sizes = {{{words}}};"
 
     def _task(self) -> list[str]:
-        """The function that does a part of the images, and its memory."""
+        """The function that computes a share of the images, and its memory."""
         name, frame = self.name, math.prod(self.shape)
         elements = self.channels * (self.most if self.adds else len(self.taps)) + 8
         memory = {
@@ -176,7 +176,7 @@ class _Text:
         ]  # fmt: skip
 
     def lines(self, names: Names) -> list[str]:
-        """The functions of its own, and the calls."""
+        """The lines that call the convolution's functions, one share of the images a thread."""
         headers(names, self.type, native.CONVOLUTION)
         own = ["FUSED", *self._tables(), self._description(), *self._task(), "FUSED_END"]
         self.name = names.function("convolution", "\n".join(own))

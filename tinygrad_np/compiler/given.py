@@ -1,9 +1,9 @@
-"""What a step is given: found, checked before each replay, and shadowed while the step is traced.
+"""What a step is given: found, checked before each replay, and shadowed during the trace.
 
-The walk starts at the arguments and at the variables that the step's code names, and goes through
-tuples, lists, dicts, objects and the user's own functions. Arrays and Tensors become traced ones in
-shadow copies of what holds them; all else is static, and noted as a condition. The traced run can
-write to the shadows only: what they hold afterwards is what a replay leaves behind.
+The walk starts at the arguments and at the variables that the step's code names. It goes through
+tuples, lists, dicts, objects and the user's own functions. The holders of arrays and Tensors get
+shadow copies with traced arrays inside; everything else is static and becomes a condition. The
+traced run writes to the shadows alone: what they hold afterwards, a replay writes back.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from .user_code import is_users, names_in
 _PLAIN = (
     type(None), bool, int, float, complex, str, bytes, range, slice, np.generic, np.dtype, Enum
 )  # fmt: skip
-"""Types of values that do not change: told apart by what they are."""
+"""Types of immutable values, which are compared by value."""
 _MANY = 32
 
 
 class CompiledFunction:
-    """What ``compile`` returns: inside another step it is the function that it was made of."""
+    """What ``compile`` returns; inside another compiled step, its own function stands for it."""
 
     function: Any
 
 
 class Array(NamedTuple):
-    """An array that is given: where it lives, its traced self, and the Value it begins as."""
+    """An array that a step is given: its place, its symbol, and the symbol's first Value."""
 
     place: Place
     array: Any
@@ -52,28 +52,28 @@ class Array(NamedTuple):
 
 
 class Given:
-    """The shadows of what one call of a step is given, and the conditions for using them again."""
+    """The shadows of everything that one call of a step is given, and the replay's conditions."""
 
     def __init__(self, tracer: Tracer, step: Any) -> None:
         self.tracer, self.step = tracer, step
         self.conditions: list[Condition] = []
         self.arrays: list[Array] = []
         self.holders: list[Holder] = []
-        self.shadows: dict[int, tuple[Any, Any, Place]] = {}  # by the id of what is shadowed
+        self.shadows: dict[int, tuple[Any, Any, Place]] = {}  # by the original's id
         self.spaces: dict[int, types.ModuleType] = {}  # shadows of namespaces, by the dict's id
-        self.seen: set[tuple[int, str]] = set()  # names looked up so far, by the dict's id
+        self.seen: set[tuple[int, str]] = set()  # names looked up so far, with their dict's id
         self.cells: list[types.CellType] = []
-        self.methods: set[tuple[int, str]] = set()  # shadows of methods, by their object's dict
+        self.methods: set[tuple[int, str]] = set()  # shadowed methods, with their dict's id
 
     def close(self) -> None:
-        """Let go of what refers back to itself: shadows of functions and their variables."""
+        """Break the reference cycles between the shadows of functions and of their variables."""
         for space in self.spaces.values():
             vars(space).clear()
         for cell in self.cells:
             cell.cell_contents = None
 
     def shadow(self, value: Any, place: Place) -> Any:
-        """What stands for ``value`` in the traced run; notes what must hold for it to do so."""
+        """What stands for ``value`` in the traced run. Notes the conditions of a replay."""
         if id(value) in self.shadows:
             _, shadow, first = self.shadows[id(value)]
             if type(shadow) is Symbol:  # one array in two places
@@ -97,7 +97,7 @@ class Given:
         return self._walk(value, itself(value, place.label))
 
     def traced(self, array: Any, place: Place) -> Any:
-        """What stands for an array."""
+        """The symbol that stands for an array."""
         if id(array) in self.shadows:
             _, symbol, first = self.shadows[id(array)]
             self._same_array(place, first)
@@ -112,7 +112,7 @@ class Given:
         self.conditions.append((f"{place.text} is {text}", (*place.objects, *first.objects)))
 
     def require(self, place: Place, text: str, *objects: Any) -> None:
-        """Note a condition of what lives at a place."""
+        """Note a condition on the object at a place."""
         self.conditions.append(place.condition(text, *objects))
 
     def _stays(self, place: Place, text: str, *objects: Any) -> None:
@@ -125,7 +125,7 @@ class Given:
         return shadow
 
     def hold(self, original: Any, shadow: Any, label: str, *names: str) -> None:
-        """Note what a shadow holds, so that it can be seen what changes."""
+        """Note a shadow's contents, so that changes can be found after the traced run."""
         before = Holder.contents(shadow, names)
         self.holders.append(Holder(original, shadow, names, label, before))
 
@@ -165,24 +165,24 @@ class Given:
             return shadow
         if isinstance(value, collections.abc.Iterator) and not hasattr(value, "write"):
             self.tracer.refuse(
-                f"{label} is an iterator, which gives something else each time: call next() "
-                "outside, and pass what it gives as an argument"
+                f"{label} is an iterator, which yields another item on every call: call next() "
+                "outside the step, and pass the item as an argument"
             )
         if isinstance(value, dict | list | tuple | collections.deque):
             return self._container(value, place)
-        if isinstance(value, np.ndarray):  # of no kind that is traced
+        if isinstance(value, np.ndarray):  # of objects or text: not traced
             return value
         if is_users(kind) or isinstance(value, Module | Optimizer | types.SimpleNamespace):
             return self._object(value, place)
         equal: Any = kind.__eq__
-        if equal is not object.__eq__:  # sets, arrays of Python's own, dates, decimals ...
-            with contextlib.suppress(Exception):  # what cannot be copied is told by its identity
+        if equal is not object.__eq__:  # sets, array.array, dates, decimals ...
+            with contextlib.suppress(Exception):  # what cannot be copied is compared by identity
                 if (copied := copy.deepcopy(value)) == value:
                     self.require(place, "{0} == {1}", copied)
         return value
 
     def _tensor(self, value: Tensor, place: Place) -> Tensor:
-        """The shadow of a leaf. (A computed Tensor is refused where it takes part.)"""
+        """The shadow of a leaf. (A computed Tensor is refused where an op uses it.)"""
         label = value.name or place.label
         if not value.is_leaf:
             return value
@@ -228,7 +228,7 @@ class Given:
         kind, label = type(value), place.label
         try:
             shadow: Any = object.__new__(kind)
-        except TypeError:  # its class has a base that is written in C
+        except TypeError:  # its class has a base written in C
             shadow = copy.copy(value)
             if shadow is value:
                 return value
@@ -255,7 +255,7 @@ class Given:
         self.hold(mine, its, f"{label}.{{}}")
 
     def _live(self, owner: Any, name: str, place: Place) -> Any:
-        """A number that is read before each run, such as a learning rate, or a function that is."""
+        """An attribute read before each run: a number such as a learning rate, or a function."""
         value = getattr(owner, name)
         if callable(value):
             self.require(place, "callable({0})")
@@ -264,7 +264,7 @@ class Given:
         return self.tracer.host(getattr, owner, name)
 
     def _class(self, kind: type, shadow: Any) -> None:
-        """A user's class: its plain attributes are static, its methods name further variables."""
+        """A user's class: plain attributes are static; methods name further variables."""
         for base in filter(is_users, kind.__mro__):
             self.conditions.append(("len({0}) == {1}", (vars(base), len(vars(base)))))
             for name, item in vars(base).items():
@@ -311,7 +311,7 @@ class Given:
         return shadow
 
     def _space(self, real: dict[str, Any]) -> types.ModuleType:
-        """The shadow of a namespace: a module's, which is also its functions' globals."""
+        """The shadow of a namespace: a module's variables are its functions' globals."""
         if id(real) not in self.spaces:
             space = self.spaces[id(real)] = types.ModuleType(str(real.get("__name__")))
             vars(space).update(real)
@@ -319,7 +319,7 @@ class Given:
         return self.spaces[id(real)]
 
     def _look_up(self, real: dict[str, Any], names: set[str]) -> None:
-        """Shadow the variables of these names, and of modules among them the attributes."""
+        """Shadow the variables of these names and, where one is a user's module, its attributes."""
         shadows = vars(self._space(real))
         [holder] = [h for h in self.holders if h.shadow is shadows]
         for name in sorted(names & real.keys()):
@@ -335,12 +335,12 @@ class Given:
 
 
 def is_traceable(value: Any) -> bool:
-    """Whether an array is one whose calls can be written down."""
+    """Whether calls on an array can be traced."""
     return type(value) is np.ndarray and value.dtype.kind in "fiubc" and value.dtype.isnative
 
 
 def _differs(made: types.FunctionType, function: types.FunctionType) -> bool:
-    """Whether a method's shadow reads anything that the method itself does not."""
+    """Whether a method's shadow reads another variable than the method itself."""
     mine, its = made.__globals__, function.__globals__
     if any(mine.get(n) is not its.get(n) for n in names_in(function.__code__)):
         return True

@@ -1,4 +1,4 @@
-"""The calls of which C makes a kernel of their own: what is not elementwise."""
+"""Kernels of one call each, for calls that are not elementwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .program import Call, Value
 
 @dataclass(eq=False)
 class Single:
-    """A call of which C makes a kernel of its own."""
+    """A kernel of one call."""
 
     call: Call
     lines: Emit
@@ -28,7 +28,7 @@ class Single:
 
 
 def single(call: Call) -> Single | None:
-    """The kernel of a call; None if C has none with NumPy's bits."""
+    """The kernel of a call; None where C cannot give NumPy's bits."""
     if not call.out.size or any(c_type(v.dtype) is None for v in _arrays(call)):
         return None
     if not all(v.size for v in _arrays(call)):

@@ -1,4 +1,4 @@
-"""Where each value of a native program lies, and which memory is used again."""
+"""Memory planning: where each value of a program is stored, and which memory is reused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .schedule import Kernel, NumpyCall, Segment
 
 
 class Memory:
-    """Where each value lies: in an input's array, a constant, a result's array or the workspace."""
+    """The place of each value: an input's array, a constant, an output's array or the workspace."""
 
     def __init__(
         self, program: Program, use_def: UseDef, kernels: Sequence[Kernel | NumpyCall],
@@ -49,7 +49,7 @@ class Memory:
         self.work = aligned_bytes(self._lay_out())
 
     def _homes(self) -> dict[Value, Value]:
-        """The values that can be computed in the array that they are the update of."""
+        """Updates computed in place: for each such value, the input whose array it updates."""
         found: dict[Value, Value] = {}
         raising = [i for i, kernel in enumerate(self.kernels) if kernel.raises]
         for place, value in self.program.updates:
@@ -67,7 +67,7 @@ class Memory:
         return found
 
     def _in_step(self, group: Kernel | NumpyCall, place: Value, value: Value) -> bool:
-        """Whether each element of the place is read before its new value is written."""
+        """Whether a kernel reads each element of an array before it writes the new one there."""
         if isinstance(group, NumpyCall):
             return is_elementwise(group.call) and all(
                 v is place or self.use_def.root_of(v) is not place for v in group.call.inputs
@@ -82,7 +82,7 @@ class Memory:
         )  # fmt: skip
 
     def has_memory(self, value: Value) -> bool:
-        """Whether a value is more than a local variable of a group's loops."""
+        """Whether a value needs memory; others are local variables of a group's loops."""
         readers = self.read.get(value, [])
         kernel = self.kernels[self.made[value]]
         if isinstance(kernel, NumpyCall):
@@ -90,7 +90,7 @@ class Memory:
         return not isinstance(kernel, Group) or any(i != self.made[value] for i in readers)
 
     def _lay_out(self) -> int:
-        """Give each value an offset; memory whose value is dead is used again."""
+        """Give each value an offset in the workspace, reusing the memory of dead values."""
         free: list[tuple[int, int]] = []  # offset, size
         ending: dict[int, list[tuple[Value, tuple[int, int]]]] = {}
         total = 0
@@ -123,13 +123,13 @@ class Memory:
                     and part[last] != part[i]
                     and part[last] == part[min(last + 1, len(part) - 1)]
                 ):
-                    last += 1  # what is read in another function stays, should that be run again
+                    last += 1  # another function may run again, so what it reads stays
                 ending.setdefault(last, []).append((value, fitting))
             free += [block for _, block in ending.pop(i, [])]
         return total
 
     def _takes_over(self, i: int, value: Value, dying: list[Any]) -> Any:
-        """An operand of which an elementwise call of NumPy's may overwrite the memory."""
+        """A dying operand that an elementwise NumPy call may overwrite."""
         kernel = self.kernels[i]
         if not isinstance(kernel, NumpyCall):
             return None

@@ -1,4 +1,4 @@
-"""The C of what moves elements: reshapes, joins, gathers, scatters."""
+"""C for calls that move elements: reshapes, concatenations, gathers and scatters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONSTANT = {"mode", "constant_values"}
 
 
 def reshaped(call: Call) -> Emit | None:
-    """A reshape that is not a view."""
+    """A reshape that copies."""
     if call.function is not np.ndarray.reshape or not isinstance(call.args[0], Value):
         return None
     x, out = call.args[0], call.out
@@ -79,7 +79,7 @@ def padded(call: Call) -> Emit | None:
 
 
 def _array_index(given: Any, rank: int) -> tuple[int, list[Any]] | None:
-    """How many whole axes come first, and the integer arrays that follow; None for other forms."""
+    """The number of leading whole axes and the integer arrays after them; None for other forms."""
     parts = list(given) if isinstance(given, tuple) else [given]
     while parts and parts[-1] == slice(None):
         parts.pop()
@@ -114,7 +114,7 @@ def _part(place: CArray, given: Any) -> CArray:
 
 
 def _by_index(names: Names, picked: CArray, array: CArray, given: Any, text: str) -> list[str]:
-    """Loops over an index's elements and what lies behind each; ``A`` is picked, ``B`` indexed."""
+    """Loops over an index's elements and the axes after them. ``A`` is picked, ``B`` is indexed."""
     found = _array_index(given, len(array.shape))
     assert found is not None
     first, parts = found
@@ -154,7 +154,7 @@ def gathered(call: Call) -> Emit | None:
 
 
 def scattered(call: Call) -> Emit | None:
-    """Zeros to which elements are added at an index, as ``np.add.at`` does."""
+    """Zeros with elements added at an index, as by ``np.add.at``."""
     if call.function is not _SCATTERED or not isinstance(call.args[0], Value):
         return None
     (g, given, shape), out = call.args, call.out
@@ -173,7 +173,7 @@ def scattered(call: Call) -> Emit | None:
 
 
 def set_item(call: Call) -> Emit | None:
-    """A copy with new elements at a basic index."""
+    """A copy with other elements at a basic index (numbers and slices)."""
     if call.function is not with_item:
         return None
     x, given, value = call.args

@@ -1,8 +1,8 @@
-"""Runs a program in NumPy: straight-line Python, one line a call, in memory that is laid out once.
+"""The NumPy executor: a program as straight-line Python, one line a call, in preallocated memory.
 
-A value dies after its last reader (a view keeps what it views alive); an elementwise result takes
-over the buffer of an operand that dies with it, any other result a free buffer. What an array is
-updated to is computed in that array itself where nobody can notice.
+A value is live until its last reader (a view keeps its base live). An elementwise result takes
+over the buffer of an operand that dies with it; any other result takes a free buffer. The new
+value of an array is computed in the array itself where no later call reads the old one.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class NumpyExecutor:
         made = {kernel.call.out: i for i, kernel in enumerate(kernels)}
         self.memory = Memory(program, self.use_def, kernels, made)
         self.words = {value: f"o{i}" for value, i in self.memory.results.items()}
-        # The values that are the same at each run
+        # The same at each run
         self.arrays = {value: self.memory.array(value) for value in self.memory.offsets}
-        self.scalars: dict[str, str] = {}  # numbers as 0-d arrays: their lines, by name
+        self.scalars: dict[str, str] = {}  # lines that make 0-d arrays of numbers
         self.buffers = [self.memory.work]
-        self.origin: dict[int, Call] = {}  # which line of the code came of which call
+        self.origin: dict[int, Call] = {}  # the call of each generated line
         self.text = self._text()
         exec(builtins.compile("\n" * first_line + self.text, GENERATED, "exec"), self.names)
         self.run = self.names.pop("run")
@@ -103,7 +103,7 @@ class NumpyExecutor:
         lines += [f"    out = [{', '.join(outputs)}]"]
         homes = self.memory.homes
         moved = [(p, v) for p, v in self.program.updates if homes.get(v) is not p]
-        # What is read of one updated array by the update of another is read before it changes.
+        # An update that reads another updated array reads it before that one changes.
         early = [v for _, v in moved if self.use_def.root_of(v).source != "call"]
         lines += [f"    c{v.number} = array({self._word(v)})" for v in early]
         lines += [
@@ -113,7 +113,7 @@ class NumpyExecutor:
         return "\n".join([*lines, "    return out"])
 
     def _line(self, call: Call) -> str:
-        """The line of one call; none for a view that is the same at each run."""
+        """The line of one call; empty for a view that is the same at each run."""
         out = call.out
         if call.view and all(value in self.arrays for value in call.inputs):
             self.arrays[out] = self._evaluated(call)
@@ -131,13 +131,13 @@ class NumpyExecutor:
             words += ["None", self._word(call.out), self._word(named.pop("keepdims"))]
         elif out:
             named.pop("order", None)
-            extra = call.function in (np.maximum, np.minimum)  # which want it as a keyword
+            extra = call.function in (np.maximum, np.minimum)  # take out= as a keyword only
             words.append(f"{'out=' if extra else ''}{self._word(call.out)}")
         words += [f"{key}={self._word(value)}" for key, value in named.items()]
         return f"{self._name(call.function)}({', '.join(words)})"
 
     def _operand(self, arg: Any, call: Call) -> str:
-        """A Python number costs an elementwise call 0.3 µs more than a 0-d array of its dtype."""
+        """An operand. A 0-d array saves an elementwise call 0.3 µs over a Python number."""
         number = isinstance(arg, Value) and arg.source == "number"
         plain = number or type(arg) in (int, float)
         if plain and is_elementwise(call) and call.function is not np.ldexp:
@@ -178,7 +178,7 @@ class NumpyExecutor:
 
 
 def _takes_out(call: Call) -> bool:
-    """Whether a function writes into a given array, and gives the same bits when it does."""
+    """Whether a function takes ``out=`` and gives the same bits with it."""
     if _has_gaps(call.out):
         return False
     if call.function is np.dot:
@@ -190,14 +190,14 @@ def _takes_out(call: Call) -> bool:
 
 
 def _fitting(result: Any, shape: tuple[int, ...]) -> Any:
-    """The result of a function that makes its own array."""
+    """The result of a function without ``out=``; an error if its shape differs from the trace's."""
     if (now := np.shape(result)) != shape:
-        raise CompileError(f"the shape of a result depends on values: {now} after {shape}")
+        raise CompileError(f"the shape of a result depends on values: {now}, in the trace {shape}")
     return np.asarray(result)
 
 
 def _has_gaps(value: Value) -> bool:
-    """Whether the elements of a value do not lie side by side, or overlap."""
+    """Whether there are gaps between the elements of a value, or overlaps."""
     expected = value.dtype.itemsize
     for stride, length in sorted(zip(value.strides, value.shape, strict=True)):
         if length > 1 and stride != expected:

@@ -1,4 +1,4 @@
-"""Where things live that a step is given: how a replay looks there, and what was there before."""
+"""Places: how a replay finds what a step is given, and what stood there before the trace."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 Condition = tuple[str, tuple[Any, ...]]
-"""A Python expression, with numbered braces where the objects beside it go."""
+"""A Python expression with numbered braces, and the objects that fill them."""
 
 _WORDS = {"array": "data", "node": "requires_grad"}
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where something lives: an expression as in a Condition, and words for messages."""
+    """Where an object is found: an expression as in a Condition, and a label for messages."""
 
     text: str
     objects: tuple[Any, ...]
@@ -22,38 +22,38 @@ class Place:
 
     @property
     def is_argument(self) -> bool:
-        """Whether it is inside the arguments, which are others at each call."""
+        """Whether it lies inside the arguments, which differ from call to call."""
         return self.text.startswith(("args", "kwargs"))
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the same thing is here for ever: an object itself, or what a tuple holds."""
+        """Whether the place always holds the same object: the object itself, or a tuple's item."""
         in_tuple = self.text == "{0}[{1}]" and isinstance(self.objects[0], tuple)
         return self.text == "{0}" or in_tuple
 
     def item(self, key: Any) -> Place:
-        """What is under a key of what lives here."""
+        """The place of an item of the object here."""
         text = f"{self.text}[{{{len(self.objects)}}}]"
         return Place(text, (*self.objects, key), f"{self.label}[{key!r}]")
 
     def attribute(self, name: str) -> Place:
-        """An attribute of what lives here."""
+        """The place of an attribute of the object here."""
         return Place(f"{self.text}.{name}", self.objects, self.label)
 
     def condition(self, text: str, *objects: Any) -> Condition:
-        """An expression of this place, {0}, and of further objects, {1} and so on."""
+        """An expression in this place, ``{0}``, and in further objects, ``{1}`` and so on."""
         shift = len(self.objects)
         names = [self.text, *[f"{{{shift + i}}}" for i in range(len(objects))]]
         return text.format(*names), (*self.objects, *objects)
 
 
 def itself(value: Any, label: str) -> Place:
-    """The place of what has been found to be the same as before."""
+    """The place of an object that is already known to be the same as in the trace."""
     return Place("{0}", (value,), label)
 
 
 def held(holder: Any, key: Any, label: str) -> Place:
-    """The place of what a list or dict holds under a key."""
+    """The place of a list's or dict's item."""
     return Place("{0}[{1}]", (holder, key), label)
 
 
@@ -64,10 +64,10 @@ def attribute(owner: Any, name: str, label: str) -> Place:
 
 @dataclass(frozen=True, eq=False)
 class Holder:
-    """Something that holds other things, its shadow, and what the shadow held at the start.
+    """A list, dict or object, its shadow, and the shadow's contents before the traced run.
 
-    ``original`` is a list, a dict, or an object of which the ``names`` are attributes; None for
-    what is made anew at each call. ``label`` is a form for the word of what is under a key.
+    ``names`` are the attributes of an object. ``original`` is None for arguments, which each call
+    makes anew. ``label`` is a format string that turns a key into the user's words.
     """
 
     original: Any
@@ -78,17 +78,17 @@ class Holder:
 
     @staticmethod
     def contents(shadow: Any, names: tuple[str, ...]) -> dict[Any, Any]:
-        """What it holds, by key, index or name."""
+        """The contents by key, index or attribute name."""
         if names:
             return {name: getattr(shadow, name) for name in names}
         return dict(shadow if isinstance(shadow, dict) else enumerate(shadow))
 
     def word(self, key: Any) -> str:
-        """What the user calls it."""
+        """A key in the user's words."""
         return self.label.format(_WORDS.get(key, key) if self.names else key)
 
     def changes(self) -> Iterator[tuple[Any, Any]]:
-        """What the shadow holds now and did not hold at the start; None for what it has lost."""
+        """The keys that the traced run changed, with what they hold now (None if deleted)."""
         now = self.contents(self.shadow, self.names)
         for key in {**self.before, **now}:
             if self.before.get(key, self) is not now.get(key, self):
@@ -96,12 +96,12 @@ class Holder:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two plain values are equal, and not only as 1, 1.0 and True, or 0.0 and -0.0, are."""
+    """Whether two plain values have the same type and text: 1, 1.0 and True differ, so do ±0.0."""
     return type(a) is type(b) and repr(a) == repr(b)
 
 
 def same_items(a: Any, b: Any) -> bool:
-    """Whether a long list or dict of plain values is as it was."""
+    """Whether a long list or dict of plain values is unchanged."""
     if isinstance(b, dict):
         return same_items(list(a.items()), list(b.items()))
     return bool(a == b) and all(map(same, a, b))

@@ -1,4 +1,4 @@
-"""The C of pooling: the sizes, for the functions of ``native/pooling.h``."""
+"""C for pooling: the sizes that ``native/pooling.h`` needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPREAD: Any = pooling.spread_sums.__wrapped__  # type: ignore[attr-defined]
 
 
 def pooled(call: Call) -> Emit | None:
-    """The largest element or the sum of each window, and what leads back from them."""
+    """The maximum or sum of each window, and their gradients."""
     out = call.out
     if out.dtype.char not in "fd" or any(v.dtype != out.dtype for v in call.inputs):
         return None
@@ -47,7 +47,7 @@ def _five(place: CArray) -> str:
 
 
 def _text(names: Names, x: CArray, y: CArray, *sizes: tuple[int, ...]) -> tuple[str, bool]:
-    """The description of windows, and whether they lie apart."""
+    """The description of the windows, and whether they do not overlap."""
     type_ = c_type(x.dtype) or ""
     names.head(native.POOLING.replace("REAL", type_))
     kernel, stride, padding, dilation = (*sizes, (1,) * len(sizes[0]))[:4]

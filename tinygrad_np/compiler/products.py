@@ -1,4 +1,4 @@
-"""The C of products of matrices: NumPy's own loop, BLAS that accumulates, loops at batch 1."""
+"""C for matrix products: NumPy's own loop, BLAS that accumulates, plain loops at batch 1."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .program import Call, Value
 
 @functools.lru_cache(1000)
 def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
-    """Whether NumPy's two products give the same bits for these shapes and strides."""
+    """Whether ``np.dot`` and ``np.matmul`` give the same bits for these shapes and strides."""
     rng, arrays = np.random.default_rng(0), []
     for shape, strides in (a, b):
         size = np.dtype(char).itemsize
@@ -42,7 +42,7 @@ def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
 
 
 def product(call: Call) -> Emit | None:
-    """A product by the loop of ``np.matmul``, batched or not."""
+    """A product, batched or not, by the inner loop of ``np.matmul``."""
     if call.function not in (np.matmul, np.dot, np.ndarray.dot) or call.kwargs:
         return None
     (a, b), out = call.args, call.out

@@ -14,12 +14,12 @@ Function = Callable[..., Any]
 
 
 class Value:
-    """An array, or a number, of the program: what is known of it before any run.
+    """An array or a number of the program: what is known of it before any run.
 
-    ``source`` tells where it comes from: "input" (an array handed to each run), "number" (a Python
-    float handed to each run), "constant" (``array`` is the array itself, read at each run) or
-    "call". Strides are those of the traced run: sums and products come out the same to the last bit
-    only where the layout is the same.
+    ``source`` tells where it comes from: "input" (an array that each run receives), "number" (a
+    Python float that each run receives), "constant" (``array`` itself, read at each run) or "call".
+    Strides are those of the traced run, because sums and products have the same bits only in the
+    same memory layout.
     """
 
     __slots__ = ("array", "dtype", "name", "number", "shape", "source", "strides")
@@ -41,11 +41,11 @@ class Value:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the elements."""
+        """The number of bytes of the elements."""
         return self.size * self.dtype.itemsize
 
     def fits(self, array: Any) -> bool:
-        """Whether an array can stand in for the one that was traced."""
+        """Whether an array has the traced one's shape, strides and dtype."""
         return bool(
             type(array) is np.ndarray
             and array.shape == self.shape
@@ -54,7 +54,7 @@ class Value:
         )
 
     def like(self, other: Value) -> bool:
-        """Whether two values have shape, dtype and layout in common."""
+        """Whether two values have the same shape, dtype and strides."""
         return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
 
     def __repr__(self) -> str:
@@ -64,11 +64,11 @@ class Value:
 
 @dataclass(eq=False)
 class Call:
-    """One step: ``out = function(*args, **kwargs)``, with Values anywhere inside the arguments.
+    """One call: ``out = function(*args, **kwargs)``, with Values anywhere inside the arguments.
 
-    The function is pure. ``view`` says that the result shares the memory of its first input.
-    ``op`` is the op whose rule or forward function made the call, ``line`` the user's line;
-    ``errors`` are the settings of ``np.errstate`` in force, where they are not the defaults.
+    The function is pure. ``view`` tells that the result shares its first input's memory. ``op`` is
+    the op whose rule or forward function made the call, ``line`` the user's line. ``errors`` are
+    the settings of ``np.errstate`` where they differ from the defaults.
     """
 
     function: Function
@@ -82,12 +82,12 @@ class Call:
 
     @property
     def inputs(self) -> list[Value]:
-        """The Values that are read, in order."""
+        """The Values that the call reads, in order."""
         return list(values_in((self.args, self.kwargs)))
 
     @property
     def name(self) -> str:
-        """The function's name, as NumPy has it."""
+        """The function's name in NumPy."""
         owner = getattr(self.function, "__self__", None)
         name = str(getattr(self.function, "__name__", self.function)).strip("<>")
         return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
@@ -99,12 +99,11 @@ class Call:
 
 @dataclass(eq=False)
 class Program:
-    """A pure function of arrays and numbers, with what becomes of its results.
+    """A pure function of arrays and numbers, with its outputs and updates.
 
-    ``inputs`` and ``numbers`` are handed to each run, in this order. ``outputs`` are handed back,
-    each in an array of its own. ``updates`` pairs an input with the value that its array holds when
-    the run is over: nothing is written before all values of the program have been computed, unless
-    nobody can notice.
+    Each run receives ``inputs`` and ``numbers``, in this order, and returns ``outputs``, each in
+    an array of its own. ``updates`` pairs an input with the value that its array holds after the
+    run. The result is as if all values were computed before the first update is written.
     """
 
     inputs: list[Value]
@@ -115,11 +114,11 @@ class Program:
 
     @property
     def results(self) -> list[Value]:
-        """What has to be there at the end."""
+        """The values that a run must have computed at its end: outputs and updates."""
         return [*self.outputs, *(new for _, new in self.updates)]
 
     def substitute(self, same: dict[Value, Value]) -> None:
-        """Read other Values in place of some, everywhere."""
+        """Replace Values by others wherever they are read."""
         if not same:
             return
 
@@ -154,7 +153,7 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         items = [map_tree(function, item) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, dict):
-        mapped = copy.copy(tree)  # which stays of its kind
+        mapped = copy.copy(tree)  # keeps subclasses of dict
         mapped.update({key: map_tree(function, item) for key, item in tree.items()})
         return mapped
     if isinstance(tree, slice):
@@ -163,14 +162,14 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def expression(tree: Any, word: Callable[[Any], str]) -> str:
-    """Python's text for a slice, tuple or list with Values inside, whose leaves ``word`` writes."""
+    """Python source for a slice, tuple or list; ``word`` gives the source of its leaves."""
     if isinstance(tree, slice):
         return f"slice({', '.join(map(word, (tree.start, tree.stop, tree.step)))})"
     words = ", ".join(map(word, tree))
     return f"[{words}]" if isinstance(tree, list) else f"({words},)"
 
 
-# What is known of NumPy's functions
+# Kinds of NumPy functions
 
 REDUCTIONS: dict[Function, Function] = {
     np.sum: np.add.reduce, np.ndarray.sum: np.add.reduce,
@@ -180,11 +179,11 @@ REDUCTIONS: dict[Function, Function] = {
     np.any: np.logical_or.reduce, np.ndarray.any: np.logical_or.reduce,
     np.all: np.logical_and.reduce, np.ndarray.all: np.logical_and.reduce,
 }  # fmt: skip
-"""Functions and methods that are a ufunc's ``reduce``, which takes ``out``."""
+"""Functions and methods that equal a ufunc's ``reduce``, which takes ``out``."""
 
 
 def is_elementwise(call: Call, *functions: Any) -> bool:
-    """Whether a call is one of these elementwise ufuncs (any of them, where none is named)."""
+    """Whether a call is one of these ufuncs; without any, whether it is an elementwise ufunc."""
     if functions:
         return any(call.function is function for function in functions)
     return isinstance(call.function, np.ufunc) and call.function.signature is None

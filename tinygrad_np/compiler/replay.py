@@ -1,7 +1,7 @@
-"""A traced step made ready: one generated function checks, prepares, runs and writes back.
+"""The replay of a trace: one generated function checks, prepares, runs and writes back.
 
-It is straight-line code: a condition costs 30 ns in it, and all that surrounds the program of a
-small network 2 µs. Walking lists of conditions would triple that.
+It is generated as straight-line code because that makes a condition cost 30 ns, and everything
+around the program of a small network 2 µs. Loops over lists of conditions would triple that.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from .trace import Kept, Trace
 from .tracer import Step
 
 MISS: Any = object()
-"""The answer of a plan whose conditions do not hold."""
+"""Returned by a plan whose conditions do not hold."""
 CLASH: Any = object()
-"""The answer where an argument shares memory with an array that the step updates."""
+"""Returned where an argument shares memory with an array that the step updates."""
 
 
 _NO_ARRAY: Any = object()
 
 
 Executor = NativeExecutor | NumpyExecutor
-"""What runs a program: ``run(arrays, numbers)`` gives the outputs, once the updates are made."""
+"""Runs a program: ``run(arrays, numbers)`` makes the updates and returns the outputs."""
 
 
 def replay(trace: Trace, executor: Executor) -> Any:
     """The function that replays a trace.
 
-    ``replay(args, kwargs)`` is the result, or MISS, or CLASH; with ``True`` after these it only
-    says whether the conditions hold.
+    ``replay(args, kwargs)`` returns the result, or MISS, or CLASH. A third argument ``True`` makes
+    it only check the conditions.
     """
     return _Code(trace, executor).compiled()
 
 
 class Bound:
-    """The arrays that a plan found when it was last called, each at its place."""
+    """The arrays that a plan found at its last call."""
 
     def __init__(self, trace: Trace) -> None:
         self.values = list(trace.places)
-        self.last: list[Any] = [_NO_ARRAY] * len(self.values)  # the arrays that fitted last
+        self.last: list[Any] = [_NO_ARRAY] * len(self.values)  # of the last call
         self.updated = [i for i, value in enumerate(self.values) if value in trace.updated]
-        self.owners: set[int | None] = set()  # None for memory that is not an ndarray's own
+        self.owners: set[int | None] = set()  # None: memory that no ndarray owns
 
     def rebind(self, i: int, array: Any) -> bool:
-        """Whether an array that has taken the place of another may be used instead."""
+        """Whether a new array at a place may be used in place of the old one."""
         self.last[i] = _NO_ARRAY
         if not self.values[i].fits(array):
             return False
         others = range(len(self.last)) if i in self.updated else self.updated
         known = [self.last[j] for j in others if self.last[j] is not _NO_ARRAY]
         if any(np.may_share_memory(array, other) for other in known):
-            return False  # the next trace will say so
+            return False  # the new trace refuses it
         self.last[i] = array
         found = [self.last[j] for j in self.updated if self.last[j] is not _NO_ARRAY]
         self.owners = {None, *map(_owner, found)}
@@ -74,7 +74,7 @@ class Bound:
 
 
 def _explain(steps: dict[int, Step | Call], calls: dict[int, Call], error: Exception) -> None:
-    """Say which call of the step raised an error in its replay."""
+    """Add a note to an error: the call of the step that raised it, and its line."""
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -87,40 +87,40 @@ def _explain(steps: dict[int, Step | Call], calls: dict[int, Call], error: Excep
 
 
 def _owner(view: Any) -> int:
-    """The id of the array that a view looks into."""
+    """The id of the array that owns a view's memory."""
     while isinstance(view.base, np.ndarray):
         view = view.base
     return id(view)
 
 
 def kept(array: Any, name: str | None) -> Tensor:
-    """A Tensor that the step returns or leaves behind."""
+    """A Tensor, with its name, that the step returns or stores."""
     tensor = wrap(array, None)
     tensor.name = name
     return tensor
 
 
 def tell(leaves: list[Node]) -> None:
-    """Note on the parameters' nodes that their arrays were written to just now."""
+    """Mark the arrays of parameters as changed, as eager updates do."""
     now = writing()
     for leaf in leaves:
         leaf.written = now
 
 
 def replace(tensor: Tensor, array: Any) -> None:
-    """Leave another array in a Tensor that the step is given."""
+    """Store another array in a Tensor that the step is given."""
     tensor.array = array
     if tensor.node is not None:
         tensor.node.memory = memory_of(array)
 
 
 class _Code:
-    """The generated function, line by line."""
+    """Writes the generated function, line by line."""
 
     def __init__(self, trace: Trace, executor: Executor) -> None:
         self.trace, self.bound = trace, Bound(trace)
         self.places = list(trace.places.items())
-        self.origin: dict[int, Step | Call] = {}  # which line came of what
+        self.origin: dict[int, Step | Call] = {}  # by line of the generated code
         explain = functools.partial(_explain, self.origin, executor.origin)
         self.names: dict[str, Any] = {
             "MISS": MISS, "CLASH": CLASH, "bound": self.bound, "last": self.bound.last,
@@ -178,22 +178,22 @@ class _Code:
         return self.names.pop("call")
 
     def leaf(self, value: Value) -> list[Node]:
-        """The node of the parameter that an input is the array of, if it is one's."""
+        """The node of the Tensor whose array an input is; empty where there is none."""
         (owner, *_) = self.trace.places[value].objects or (None,)
         node = getattr(owner, "node", None) if isinstance(owner, Tensor) else None
         return [] if node is None else [node]
 
     def condition(self, condition: Condition) -> str:
-        """An expression with names for its objects."""
+        """A condition as an expression with names for its objects."""
         text, objects = condition
         return text.format(*map(self.name, objects))
 
     def is_argument(self, i: int) -> bool:
-        """Whether an input is among the arguments: another array at each call."""
+        """Whether an input is an argument: a different array at each call."""
         return self.places[i][1].is_argument
 
     def fits(self, i: int) -> str:
-        """The condition that an array has the shape, layout and dtype of the traced one."""
+        """The condition that an array has the traced one's shape, strides and dtype."""
         if not self.is_argument(i):
             return f"a{i} is last[{i}] or bound.rebind({i}, a{i})"
         value = self.places[i][0]
@@ -204,7 +204,7 @@ class _Code:
         )
 
     def clash(self, i: int) -> list[str]:
-        """Lines that see to an argument which the step might write to in another's name."""
+        """Lines that return CLASH where an argument shares memory with an updated array."""
         if not self.is_argument(i) or not self.bound.updated:
             return []
         asked = f"(id(a{i}) if (b := a{i}.base) is None else "
@@ -241,7 +241,7 @@ class _Code:
         return expression(tree, self.word)
 
     def result(self, tree: Any) -> str:
-        """An expression for what the step returns or leaves behind."""
+        """An expression for what the step returns or stores."""
         if isinstance(tree, Kept):
             array = self.result_array(tree.value)
             return f"kept({array}, {tree.name!r})" if tree.name else f"wrap({array}, None)"
@@ -265,7 +265,7 @@ class _Code:
         return f"out[{self.trace.outputs[value]}]"
 
     def write(self, holder: Holder, key: Any, tree: Any) -> str:
-        """A line that leaves something behind."""
+        """A line that stores a value where the step stored it."""
         target = self.name(holder.original)
         place = f"{target}.{key}" if holder.names else f"{target}[{self.name(key)}]"
         value = self.result_array(tree) if isinstance(tree, Value) else self.result(tree)

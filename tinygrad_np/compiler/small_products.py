@@ -1,4 +1,4 @@
-"""The C of products of small matrices: their sizes, for the functions of ``native/product.h``."""
+"""C for products of small matrices: the sizes that ``native/product.h`` needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .program import Call
 
 
 def by_tiles(call: Call) -> Emit | None:
-    """A product of small matrices, batched or not, whose sums stay in registers."""
+    """A product of small matrices, batched or not, with its sums in registers."""
     if call.function is not tiled:
         return None
     (a, b), out = call.args, call.out

@@ -1,4 +1,4 @@
-"""The C of sums, products and maxima along axes, in NumPy's order."""
+"""C for sums, products, maxima and minima along axes, in NumPy's order of additions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STARTS = {
 
 
 def reduction(call: Call) -> Emit | None:
-    """``add.reduce`` and its likes, where the order of NumPy is known."""
+    """``add.reduce`` and other reductions, where NumPy's order is known."""
     ufunc: Any = getattr(call.function, "__self__", None)
     if ufunc not in _STARTS or call.function.__name__ != "reduce" or len(call.args) != 2:
         return None
@@ -37,7 +37,7 @@ def reduction(call: Call) -> Emit | None:
     if not x.shape:
         return None
     types = (out.dtype,) * 3
-    # A sum that starts at another number is added up in another order.
+    # NumPy adds in another order where the sum starts at a given number.
     known = {"keepdims", "initial"} if _STARTS[ufunc] is None else {"keepdims"}
     start = call.kwargs.get("initial", _STARTS[ufunc])
     if not call.kwargs.keys() <= known or not isinstance(start, int | float | None):

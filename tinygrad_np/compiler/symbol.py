@@ -1,8 +1,8 @@
 """The array that stands in for an ndarray while a step is traced.
 
-It behaves like the ndarray whose value it carries, so that rules, forward functions and plain
-NumPy code run on it unchanged; each call that it meets is written down. What would need the value
-itself, such as ``if x > 0``, is an error that names the line.
+It behaves like the ndarray that it carries, so that rules, forward functions and plain NumPy code
+run on it unchanged, and the tracer notes each call. Whatever needs the values themselves, such as
+``if x > 0``, is an error that names the line.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .program import Value
 if TYPE_CHECKING:
     from .tracer import Tracer
 
-# NumPy's operator ** takes these ways for plain exponents, and so must the trace.
+# NumPy's operator ** calls these functions for plain exponents, and so must the trace.
 _POWERS = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
 _SHAPES = (np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj)
 _LIKE = (np.zeros_like, np.ones_like, np.full_like, np.empty_like)
 
 
 class Symbol(NDArrayOperatorsMixin, Traced):
-    """A traced array: its concrete value in this run, and its place in the program.
+    """A traced array: its concrete value in this run, and its Value in the program.
 
-    ``view`` is set for a view: the array that it looks into, the Value that this was then, and the
-    call. ``writable`` says that writing to it is writing to an array that the step is given.
+    ``view`` is set for a view: the symbol of its base, the base's Value at that moment, and the
+    call that made the view. ``writable`` tells whether the step may write to the array.
     """
 
     __slots__ = ("__weakref__", "tracer", "value", "variable", "view", "writable")
@@ -40,7 +40,7 @@ class Symbol(NDArrayOperatorsMixin, Traced):
         self.view: Any = None
         self.writable = writable
 
-    # What is known without looking at values
+    # Known without the values
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,13 +64,13 @@ class Symbol(NDArrayOperatorsMixin, Traced):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """The steps in bytes."""
+        """The strides in bytes."""
         return self.variable.strides
 
-    base = None  # no ndarray's view
+    base = None  # the base of an ndarray view
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # the user's isinstance(x, np.ndarray) leads where it does eagerly
+    def __class__(self) -> Any:  # isinstance(x, np.ndarray) in a step answers as it does eagerly
         return np.ndarray
 
     def __len__(self) -> int:
@@ -165,7 +165,7 @@ class Symbol(NDArrayOperatorsMixin, Traced):
             return lambda *args, **kwargs: self.tracer.call(method, (self, *args), kwargs)
         return getattr(self._known(f".{name}"), name)
 
-    # What asks for the value: possible for an array that the step is given and does not change
+    # Reading the values: possible for state that the step does not change
 
     def _known(self, what: str) -> Any:
         self.tracer.expect_to_be(active.get())
@@ -199,7 +199,7 @@ def with_item(array: Any, index: Any, value: Any) -> Any:
     return copy
 
 
-# ndarray's methods that are pure functions, and whose result's shape does not depend on values.
+# ndarray's methods that are pure functions, and whose shape does not depend on the values.
 _METHODS = frozenset(
     ["all", "any", "argmax", "argmin", "argsort", "clip", "conj", "cumprod", "cumsum",
      "diagonal", "dot", "flatten", "max", "mean", "min", "prod", "repeat", "reshape", "round",

@@ -21,14 +21,14 @@ from .tracer import Step, Tracer
 
 
 class Kept(NamedTuple):
-    """A Tensor that the step returns or leaves behind: its value, and its name."""
+    """The value and the name of a Tensor that the step returns or stores."""
 
     value: Any
     name: str | None
 
 
 class Trace:
-    """One traced run of a step: its program, and what belongs before and after it."""
+    """One traced run of a step: its program, and what Python does before and after it."""
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
         tracer = Tracer()
@@ -59,22 +59,20 @@ class Trace:
         outputs = list(dict.fromkeys(v for v in values_in(tree) if v.source != "number"))
         self.outputs = {value: i for i, value in enumerate(outputs)}
         self.program = Program([*self.places, *draws], numbers, tracer.calls, outputs, updates)
-        self.calls = [
-            dataclasses.replace(call) for call in tracer.calls
-        ]  # as the passes found them
+        self.calls = [dataclasses.replace(call) for call in tracer.calls]  # before any pass
         self.updated = {value for value, _ in updates}
         for value, array in tracer.fixed_arrays.items():
             if value in self.updated:
                 raise CompileError(
-                    f"the step reads the values of {self.places[value].label}, and writes to it: "
-                    "what depends on values that change cannot be replayed"
+                    f"a shape depends on the values of {self.places[value].label}, and the step "
+                    "writes to it: a replay has one shape. Use tg.where, or multiply by the mask"
                 )
             self.conditions.append(self.places[value].condition("array_equal({0}, {1})", array))
         self._check_memory({array.value: array.array for array in given.arrays})
         given.close()
 
     def _leaving(self, tracer: Tracer, tree: Any) -> Any:
-        """What the step returns or leaves behind, with Values in place of traced arrays."""
+        """What the step returns or stores, with Values for symbols and originals for shadows."""
 
         def leave(leaf: Any) -> Any:
             if isinstance(leaf, Tensor):
@@ -93,20 +91,19 @@ class Trace:
             grown = isinstance(holder.original, list) and key not in holder.before
             if holder.original is None or not kept or grown or key == "node":
                 tracer.refuse(
-                    f"the step changes {holder.word(key)}, and what it leaves there is no array "
-                    "that a replay could leave as well: return the value and keep it outside, or "
-                    "hold it in an array"
+                    f"the step changes {holder.word(key)} to something that a replay cannot store: "
+                    "return the value and store it outside the step, or hold it in an array"
                 )
             if type(now) is Symbol and now.variable in tracer.given and now.view is None:
                 tracer.refuse(
                     f"the step makes {holder.word(key)} share an array with {now.variable!r}: "
-                    "leave a copy there"
+                    "store a copy"
                 )
             yield holder, key, self._leaving(tracer, now)
 
     def before(self) -> list[Step | Call]:
-        """What Python does before the program, with the calls that it needs; draws come last."""
-        needs: dict[Value, set[Value]] = {}  # of each computed value, all that it depends on
+        """The steps before the program, with the calls that they need; random draws come last."""
+        needs: dict[Value, set[Value]] = {}  # all that each computed value depends on
         for call in self.calls:
             needs[call.out] = {call.out}.union(*[needs.get(v, {v}) for v in call.inputs])
 
@@ -122,7 +119,7 @@ class Trace:
         return [*self._merged(early, first), *self._merged(late, reads(late) - first)]
 
     def _needed_steps(self, reads: Callable[[list[Step]], set[Value]]) -> list[Step]:
-        """The steps, but for numbers that nobody reads."""
+        """The steps without the numbers that nothing reads."""
         read = {value for call in self.program.calls for value in call.inputs}
         read.update(self.program.results, values_in([tree for *_, tree in self.writes]))
         read.update(values_in(self.result))
@@ -134,7 +131,7 @@ class Trace:
         return kept[::-1]
 
     def _merged(self, steps: list[Step], needed: set[Value]) -> list[Step | Call]:
-        """Steps, and the calls that compute what they need, in the order of the trace."""
+        """The steps and the calls that they need, in the order of the trace."""
         calls = [(i + 1, c) for i, c in enumerate(self.calls) if c.out in needed]
         ordered: list[tuple[int, Step | Call]] = [*calls]
         ordered += [(step.position, step) for step in steps]
@@ -142,7 +139,7 @@ class Trace:
         return [item for _, item in ordered]
 
     def _check_memory(self, arrays: dict[Value, Any]) -> None:
-        """Refuse to update an array of which another that the step is given is a part."""
+        """Refuse to update an array that shares memory with another part of the state."""
         inside = [value for value in self.places if not self.is_argument(value)]
         for updated in self.updated.intersection(inside):
             for value in inside:
@@ -150,9 +147,9 @@ class Trace:
                 if one is not other and np.may_share_memory(one, other):
                     raise CompileError(
                         f"{self.places[updated].label} and {self.places[value].label} share "
-                        "memory, and the step writes to it: give each an array of its own"
+                        "memory, and the step writes to it: give each its own array"
                     )
 
     def is_argument(self, value: Value) -> bool:
-        """Whether an input is among the arguments: another array at each call."""
+        """Whether an input is an argument: a different array at each call."""
         return self.places[value].is_argument

@@ -1,4 +1,4 @@
-"""Writing down a step: every call that a traced array meets, and what Python does besides."""
+"""The tracer: it notes every call on a traced array, and what Python does before the program."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _SHAPE_DEPENDS_ON_VALUES = frozenset(
 _PYTHONS: dict[Any, Any] = {
     np.power: operator.pow, np.divide: operator.truediv, np.floor_divide: operator.floordiv
 }  # fmt: skip
-"""What Python computes otherwise with its own numbers: the last digit, or an error for 1 / 0."""
+"""Where Python's operator on its own numbers differs: in the last digit, or an error for 1 / 0."""
 
 
 @dataclass(eq=False)
 class Step:
-    """What Python does before each run: a host number, a random draw or a check.
+    """A call that Python makes before each run: a host number, a random draw or a check.
 
-    ``out`` is the Value that ``function(*args)`` gives: a number, an input, or None for a check.
-    ``position`` tells how many calls of the program came before.
+    ``out`` is the Value that ``function(*args)`` computes: a number, an input, or None for a check.
+    ``position`` is the number of the program's calls that came before it in the trace.
     """
 
     kind: str
@@ -48,57 +48,57 @@ class Step:
 
 
 class Tracer:
-    """One traced run, as it is written down. See ``tracing.Tracer`` for what it is told."""
+    """The record of one traced run. ``tracing.Tracer`` describes its methods."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.steps: list[Step] = []
         self.constants: dict[int, Value] = {}
         self.start = tick()
-        self.originals: dict[int, Any] = {}  # what a shadow stands for, by the shadow's id
-        self.generators: dict[int, tuple[Any, Any]] = {}  # shadows and their states, by the real id
-        self.given: set[Value] = set()  # arrays, but not the arguments
+        self.originals: dict[int, Any] = {}  # the original of each shadow, by the shadow's id
+        self.generators: dict[int, tuple[Any, Any]] = {}  # shadow and state, by the original's id
+        self.given: set[Value] = set()  # the arrays of the state
         self.fixed_arrays: dict[Value, Any] = {}
-        self.numbers: dict[Any, Value] = {}  # by what computes them
+        self.numbers: dict[Any, Value] = {}  # by function and arguments
         self.errors: Any = np.geterr()
-        self.common = [(rng, _state(rng)) for rng in reachable()]  # the default one comes first
+        self.common = [(rng, _state(rng)) for rng in reachable()]  # the default one first
         self.op, self.attributed = "", 0
 
     # Arrays come in
 
     def input(self, array: np.ndarray[Any, Any], name: str, argument: bool) -> Symbol:
-        """An array that is handed to each run."""
+        """The symbol of an array that each run receives."""
         symbol = Symbol(self, array, Value(array, "input", name), writable=array.flags.writeable)
         if not argument:
             self.given.add(symbol.variable)
         return symbol
 
     def constant(self, array: np.ndarray[Any, Any]) -> Value:
-        """An array that the step uses, but was not given: read, as it then is, at each run."""
+        """The Value of an array that the step uses but is not given; each run reads it anew."""
         if id(array) not in self.constants:
             if type(array) is not np.ndarray:
                 self.refuse(f"arrays of type {type(array).__name__} are not traced: use ndarrays")
-            self.constants[id(array)] = Value(array, "constant")  # which keeps it: the id holds
+            self.constants[id(array)] = Value(array, "constant")  # keeps the array, and so its id
         return self.constants[id(array)]
 
     def place(self, leaf: Any) -> Any:
-        """An argument of a call as the program has it."""
+        """An argument of a call in the program's terms: a Value for an array."""
         if type(leaf) is not Symbol:
             return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
         leaf.tracer.expect_to_be(self)
         if leaf.view is not None:
             base, then, call = leaf.view
-            if self.place(base) is not then:  # written to since: the view shows it
+            if self.place(base) is not then:  # written to since: view it again
                 fresh = self.call(*call)
                 leaf.value, leaf.variable, leaf.view = fresh.value, fresh.variable, fresh.view
         return leaf.variable
 
     def is_fixed(self, leaf: Symbol) -> bool:
-        """Whether the values of an array may be looked at: given, no argument, not written to."""
+        """Whether the trace may read an array's values: state that the step does not write to."""
         return leaf.variable in self.given and leaf.view is None
 
     def fixed(self, leaf: Any) -> Any:
-        """The values of an array, for what depends on them: that they stay is a condition."""
+        """The values of an array on which a shape depends; a replay requires the same values."""
         if type(leaf) is not Symbol:
             return leaf
         if not self.is_fixed(leaf):
@@ -109,22 +109,23 @@ class Tracer:
         return self.fixed_arrays.setdefault(leaf.variable, np.array(leaf.value))
 
     def expect_to_be(self, other: Any) -> None:
-        """CompileError unless this is the tracer at work."""
+        """Raise CompileError unless this tracer is the active one."""
         if other is not self:
             self.refuse(
-                "a traced array was kept from an earlier call, in a place that the step was not "
-                "given: return it, or keep it in an attribute of something that the step is given"
+                "the step uses an array that an earlier trace left in a place that the step is "
+                "not given: return the array, or keep it in an attribute of an object that the "
+                "step is given"
             )
 
     # Calls
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do it, and write it down."""
+        """Make a call, and note it."""
         self.expect_to_be(tracing.active.get())
         if isinstance(function, np.ufunc) and all(map(_is_number, args)) and not kwargs:
             return self.host(_PYTHONS.get(function, function), *args)
         if kwargs.get("out") is not None:
-            self.refuse(f"out= makes np.{function.__name__} write into an array in place")
+            self.refuse(f"out= makes np.{function.__name__} write to an array in place")
         if function in _SHAPE_DEPENDS_ON_VALUES:
             return function(*map_tree(self.fixed, args), **kwargs)
         if function in (np.mean, np.ndarray.mean) and _is_summed(args, kwargs):
@@ -137,7 +138,7 @@ class Tracer:
             result = function(*given, **map_tree(_read_only, kwargs))
         except ValueError as error:
             if "read-only" in str(error):
-                self.refuse(f"{function.__name__} writes into an array in place")
+                self.refuse(f"{function.__name__} writes to an array in place")
             raise
         if isinstance(result, tuple):
             parts = [self.call(Item(function, i), args, kwargs) for i in range(len(result))]
@@ -151,7 +152,7 @@ class Tracer:
         )
         viewed = next((a for a in args if type(a) is Symbol), None)
         if views and not (viewed is not None and np.may_share_memory(viewed.value, result)):
-            self.refuse(f"{function.__name__} returns a view of something but its first array")
+            self.refuse(f"{function.__name__} returns a view of another array than its first one")
         if views and viewed is not None and _is_whole(result, viewed.value):
             return viewed
         placed = map_tree(self.place, args), map_tree(self.place, kwargs)
@@ -168,10 +169,10 @@ class Tracer:
         return out
 
     def assign(self, target: Any, source: Any, casting: Any = "same_kind") -> Any:
-        """``target[...] = source``: from here on the target is another value of the program."""
+        """``target[...] = source``: from here on, the target stands for another Value."""
         if type(target) is not Symbol or target.view is not None:
             self.refuse(
-                "an array is written to in place that is a view, or that the step was not given: "
+                "the step writes in place to a view, or to an array that it is not given: "
                 "write a = a + b instead of a += b, or give the whole array to the step"
             )
         if target.variable.source == "input" and not target.writable:
@@ -192,13 +193,13 @@ class Tracer:
     def _symbol(self, array: np.ndarray[Any, Any]) -> Symbol:
         return Symbol(self, array, self.constant(array))
 
-    # What Python does at every run
+    # What Python does before every run
 
     def host(self, function: Callable[..., float], *args: Any) -> Any:
         """See ``tracing.host``."""
         number = float(function(*map_tree(self._real, args)))
         given = map_tree(self._given, args)
-        known = (Value, float, int)  # 1 and 1.0 are equal, but not the same
+        known = (Value, float, int)  # 1 and 1.0 are equal, but of two types
         key = function, *[(type(a), a if isinstance(a, known) else id(a)) for a in given]
         if key not in self.numbers:  # each parameter asks for the same learning rate
             self.numbers[key] = Value(np.asarray(number), "number")
@@ -206,7 +207,7 @@ class Tracer:
         return Symbol(self, number, self.numbers[key])
 
     def draw(self, function: Callable[[Any], Any], rng: Any) -> Any:
-        """See ``tracing.draw``: the trace draws from a copy, and so leaves the generator alone."""
+        """See ``tracing.draw``. The trace draws from a copy, so the generator does not advance."""
         real = self.originals.get(id(rng), rng)
         if id(real) not in self.generators:
             self.watch(real, copy.deepcopy(rng))
@@ -215,13 +216,13 @@ class Tracer:
         array = np.asarray(function(shadow))
         self.watch(real, shadow)
         out = Value(array, "input")
-        # The default generator is another one after manual_seed: it is asked for at each run.
+        # manual_seed replaces the default generator, so each run looks it up.
         default = real is default_generator()
         self._step("draw", function, (default_generator if default else real,), out)
         return Symbol(self, array, out)
 
     def watch(self, real: Any, shadow: Any) -> None:
-        """Notice it when numbers are drawn from a generator's shadow in any other way."""
+        """Note a generator's state, so that draws behind the tracer's back are found."""
         self.generators[id(real)] = shadow, _state(shadow)
 
     def _unmoved(self, shadow: Any, state: Any) -> None:
@@ -234,11 +235,11 @@ class Tracer:
         self._step("check", function, arrays, None)
 
     def _real(self, leaf: Any) -> Any:
-        """What a host function gets: arrays with their values, and no shadows."""
+        """What a host function receives: values for symbols, originals for shadows."""
         return leaf.value if type(leaf) is Symbol else self.originals.get(id(leaf), leaf)
 
     def _given(self, leaf: Any) -> Any:
-        """The same as the program has it: Values, and no shadows."""
+        """The same in the program's terms: Values for symbols, originals for shadows."""
         shadow = type(leaf) is not Symbol and id(leaf) in self.originals
         return self.originals[id(leaf)] if shadow else self.place(leaf)
 
@@ -246,22 +247,22 @@ class Tracer:
         given = map_tree(self._given, args)
         self.steps.append(Step(kind, function, given, out, user_line(), len(self.calls)))
 
-    # Nodes: which op a call belongs to, and which parameters take part
+    # Nodes: the op that each call belongs to, and the parameters in use
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        """Told of each op in the forward pass, when its calls have been made."""
+        """Called after each op of the forward pass."""
         for parent in [p for p in node.parents if p is not None and p.tick < self.start]:
             if parent.op is not None:
                 self.refuse(
-                    "a Tensor that was computed outside takes part: its graph cannot be replayed. "
-                    "Compute it inside, or use tensor.detach()"
+                    "the step uses a Tensor that was computed outside it, whose graph cannot be "
+                    "replayed: compute it inside the step, or use tensor.detach()"
                 )
             self.refuse(
-                f"the Tensor {parent.name!r} takes part, which requires grad and which the step is "
-                "not given: pass it (or its module) as an argument, or use a variable that the "
-                "step's own code names"
+                f"the step uses the Tensor {parent.name!r}, which requires grad, but is not given "
+                "it: pass it (or its module) as an argument, or use a variable that the step's own "
+                "code names"
             )
-        if node.saved is not None:  # the values as they are now, whatever is written later
+        if node.saved is not None:  # the values of now, whatever is written later
             node.saved = tuple([self._snapshot(value) for value in node.saved])
         self._attribute(node.op.name if node.op else "")
 
@@ -272,7 +273,7 @@ class Tracer:
         return Symbol(self, value.value, variable)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
-        """Told of each node in the backward pass, before its rules make their calls."""
+        """Called before the rules of each node in the backward pass."""
         self._attribute("")
         self.op = f"gradient of {node.op.name}" if node.op else ""
 
@@ -282,7 +283,7 @@ class Tracer:
         self.attributed, self.op = len(self.calls), ""
 
     def finish(self) -> None:
-        """Check that no generator was used behind the program's back."""
+        """Check that the step drew no random numbers behind the tracer's back."""
         for shadow, state in self.generators.values():
             self._unmoved(shadow, state)
         for rng, state in self.common:
@@ -295,13 +296,13 @@ class Tracer:
         self._attribute("")
 
     def refuse(self, why: str) -> NoReturn:
-        """Give up, naming the line of the user's code."""
+        """Raise a CompileError that names the line of the user's code."""
         raise CompileError(f"{why}\n    at {user_line()}")
 
 
 _DRAWS = (
-    "the step draws random numbers directly, or seeds a generator, which a replay would not do: "
-    "use tg.dropout, or draw outside and pass the array as an argument"
+    "the step draws random numbers directly, or seeds a generator; a replay would do neither: "
+    "use tg.dropout, or draw outside the step and pass the array as an argument"
 )
 
 
@@ -310,14 +311,14 @@ def _state(rng: Any) -> bytes:
 
 
 class Item:
-    """One of the results of a function that returns several."""
+    """One item of the tuple that a function returns."""
 
     def __init__(self, function: Any, index: int) -> None:
         self.function, self.index = function, index
         self.__name__ = f"{function.__name__}[{index}]"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """That result."""
+        """The item."""
         return self.function(*args, **kwargs)[self.index]
 
     def __eq__(self, other: object) -> bool:
@@ -328,14 +329,14 @@ class Item:
 
 
 def laid_out(array: Any, like: Any) -> Any:
-    """A copy of the array in the shape and layout of another."""
+    """A copy of an array in the shape and memory layout of another."""
     out = np.empty_like(like)
     out[...] = array
     return out
 
 
 def user_line() -> str:
-    """The innermost line of code that is not this package's: the user's, as file:line in name."""
+    """The innermost line outside this package and NumPy, as "file:line in name"."""
     frame = sys._getframe(1)
     while frame.f_back is not None and (
         frame.f_globals.get("__name__", _PACKAGE).startswith((f"{_PACKAGE}.", "numpy"))
@@ -350,7 +351,7 @@ def _concrete(leaf: Any) -> Any:
 
 
 def _read_only(leaf: Any) -> Any:
-    """For functions that write into their arguments, which a replay would not see."""
+    """A read-only view, so that a function that writes to its arguments fails in the trace."""
     value = _concrete(leaf)
     if isinstance(value, np.ndarray):
         value = value.view()
@@ -359,7 +360,7 @@ def _read_only(leaf: Any) -> Any:
 
 
 def _is_whole(view: Any, array: Any) -> bool:
-    """Whether a view shows all of an array, and nothing otherwise."""
+    """Whether a view has the address, shape, strides and dtype of the array itself."""
     facts = [(a.ctypes.data, a.shape, a.strides, a.dtype) for a in (view, array)]
     return facts[0] == facts[1]
 
@@ -376,14 +377,14 @@ def _has_mask(index: Any) -> bool:
 
 
 def _is_summed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether the mean is NumPy's sum, divided by a number that is exact in its dtype."""
+    """Whether the mean equals NumPy's sum divided by a count that its dtype holds exactly."""
     x = args[0]
     known = len(args) <= 2 and kwargs.keys() <= {"axis", "keepdims"} and type(x) is Symbol
     return known and x.dtype.char in "fd" and 0 < x.size < 2**24
 
 
 def _as_reduce(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """sum(x, axis, keepdims=...) as add.reduce(x, axis, keepdims=...), if no more is asked."""
+    """``sum(x, axis, keepdims)`` as ``add.reduce``, unless there are further arguments."""
     if len(args) > 2 or not kwargs.keys() <= {"axis", "keepdims", "initial"}:
         return function, args, kwargs
     if function in (np.any, np.all, np.ndarray.any, np.ndarray.all) and args[0].dtype != bool:

@@ -1,4 +1,4 @@
-"""What of a program is the user's own code, and which variables it names."""
+"""Which functions, classes and modules are the user's own code, and the names in that code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "scipy", "matplotlib", "tinygrad_np"} - {"__main__"}
-"""Code that is not the user's: its functions are not looked into, its modules do not change."""
+"""Folders of installed code: the trace does not look into its functions or modules."""
 
 
 def names_in(code: types.CodeType) -> Iterator[str]:

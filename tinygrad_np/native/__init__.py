@@ -1,4 +1,4 @@
-"""The ground of native execution: a compiler, a cache of libraries, NumPy's loops and BLAS in C.
+"""The base of native execution: a compiler, a cache of libraries, NumPy's loops and BLAS in C.
 
 Nothing here knows what a program is: it takes C source, and gives addresses.
 """
@@ -19,7 +19,7 @@ def _text(name: str) -> str:
 
 
 RUNTIME = _text("runtime.h")
-"""C text that generated source begins with, after ``#define BLAS_INT`` (see ``blas_integer``)."""
+"""C text at the head of generated source, after ``#define BLAS_INT`` (see ``blas_integer``)."""
 PARALLEL, VECTORS = _text("parallel.h"), _text("vectors.h")
 CONVOLUTION, POOLING, PRODUCT = map(_text, ("convolution.h", "pooling.h", "product.h"))
 """What some programs have besides. REAL in it stands for float or double."""

@@ -1,4 +1,4 @@
-"""Compiled libraries in the user's cache folder: the owner's alone, whole or not there at all."""
+"""Compiled libraries in the user's cache folder: owner-only, and never half-written."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pathlib import Path
 from .layout import unavailable
 from .toolchain import FLAGS, Compiler, CompilerError, CompilerHungError, find_compiler
 
-_FORMAT = "1"  # to be raised when what a library must offer changes
+_FORMAT = "1"  # raise it when a library must offer something else
 MOST_LIBRARIES = 500
-"""The cache keeps so many, the latest; one is about 20 KB."""
+"""The cache keeps this many libraries, the latest; one is about 20 KB."""
 
 _lock = threading.Lock()
 _loaded: dict[str, ctypes.PyDLL | None] = {}
@@ -44,7 +44,7 @@ def library(source: str) -> ctypes.PyDLL | None:
 
 
 def forget() -> None:
-    """Forget what was loaded and what failed: a compiler that has been installed is found then."""
+    """Forget loaded libraries and failures, so that a newly installed compiler is found."""
     with _lock:
         _loaded.clear()
         _state.update(warned="", hung="")
@@ -58,16 +58,16 @@ def _library(source: str) -> ctypes.PyDLL | None:
         name = key(source, compiler)
         cache = cache_folder()
         for path in cache.glob(f"{name}-*.so") if cache else ():
-            with contextlib.suppress(OSError):  # damaged, another's, or not to be loaded from here
+            with contextlib.suppress(OSError):  # damaged, foreign, or on a disk without execution
                 return _load(path)
-        with tempfile.TemporaryDirectory(prefix="tinygrad_np-") as folder:  # the owner's alone
+        with tempfile.TemporaryDirectory(prefix="tinygrad_np-") as folder:  # owner-only
             built = compiler.compile(source, Path(folder))
             if cache:
-                with contextlib.suppress(OSError):  # a full disk, say
+                with contextlib.suppress(OSError):  # for example, a full disk
                     return _load(_store(built.read_bytes(), name, cache))
             return ctypes.PyDLL(str(built))  # a loaded library outlives its file
     except (CompilerError, OSError) as error:
-        if isinstance(error, CompilerHungError):  # once is enough
+        if isinstance(error, CompilerHungError):  # do not wait for it again
             _state["hung"] = str(error)
         if not _state["warned"]:
             _state["warned"] = "yes"
@@ -77,14 +77,14 @@ def _library(source: str) -> ctypes.PyDLL | None:
 
 
 def key(source: str, compiler: Compiler) -> str:
-    """What the library's file is named by: all that it depends on."""
+    """The name of a library's file: a digest of everything that it depends on."""
     parts = (_FORMAT, source, *FLAGS, compiler.identity, *_processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def _processor() -> tuple[str, ...]:
-    """Its model and what it can do: ``-march=native`` code runs on no other kind."""
+    """The processor's model and features: ``-march=native`` code may not run on another."""
     import numpy as np
 
     extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
@@ -99,7 +99,7 @@ def _processor() -> tuple[str, ...]:
 
 
 def cache_folder() -> Path | None:
-    """The folder of the libraries, made if need be; None where it is not safe or not to be had."""
+    """The folder of the libraries, made where missing; None if it is not safe or not writable."""
     import platformdirs
 
     folder = platformdirs.user_cache_path("tinygrad_np") / "native"
@@ -118,14 +118,14 @@ def cache_folder() -> Path | None:
 
 
 def _own(status: os.stat_result, kind: Callable[[int], bool]) -> bool:
-    """Whether it is of this kind (no link), this user's, and nobody else may write to it."""
+    """Whether a file is of this kind (no link), belongs to this user, and only they may write."""
     return kind(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _store(content: bytes, name: str, cache: Path) -> Path:
-    """Write it under another name, then rename it: whoever looks finds all of it or nothing."""
+    """Write a library under a temporary name, then rename it, so that no reader sees half of it."""
     target = cache / f"{name}-{_digest(content)}.so"
-    number, draft = tempfile.mkstemp(dir=cache, suffix=".tmp")  # readable by the owner alone
+    number, draft = tempfile.mkstemp(dir=cache, suffix=".tmp")  # owner-only
     try:
         with open(number, "wb") as file:
             file.write(content)
@@ -133,13 +133,13 @@ def _store(content: bytes, name: str, cache: Path) -> Path:
         for old in sorted(cache.iterdir(), key=os.path.getmtime)[:-MOST_LIBRARIES]:
             old.unlink(missing_ok=True)
     finally:
-        with contextlib.suppress(OSError):  # where it has been renamed
+        with contextlib.suppress(OSError):  # it was renamed
             os.unlink(draft)
     return target
 
 
 def _load(path: Path) -> ctypes.PyDLL:
-    """Load a library of the cache if it is what its name says; raise OSError if it is not."""
+    """Load a library from the cache; raise OSError if its content does not match its name."""
     with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NOFOLLOW)) as file:
         if not _own(os.fstat(file.fileno()), stat.S_ISREG):
             raise PermissionError(f"{path} belongs to another user, or others may write to it")
@@ -148,7 +148,7 @@ def _load(path: Path) -> ctypes.PyDLL:
         if path.stem.rpartition("-")[2] != _digest(content):
             raise OSError(f"{path} is damaged")
         return ctypes.PyDLL(str(path))
-    except OSError:  # of no use to anybody
+    except OSError:  # remove what cannot be loaded
         path.unlink()
         raise
 

@@ -1,4 +1,4 @@
-"""Where the fields of arrays, tuples and floats are: what ``runtime.h`` relies on, checked."""
+"""Checks of the memory layout of arrays, tuples and floats that ``runtime.h`` relies on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = 2 * ctypes.sizeof(ctypes.c_void_p)
 
 
 class _Array(ctypes.Structure):
-    _fields_ = [  # as ctypes wants it
+    _fields_ = [  # in ctypes' form
         ("head", ctypes.c_char * _HEAD), ("data", ctypes.c_void_p), ("ndim", ctypes.c_int),
         ("shape", ctypes.POINTER(ctypes.c_ssize_t)), ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
         ("base", ctypes.c_void_p), ("dtype", ctypes.c_void_p), ("flags", ctypes.c_int),
@@ -41,7 +41,7 @@ def unavailable() -> str | None:
 
 
 def _tuples() -> bool:
-    """A tuple is head, size, items; a float is head, number."""
+    """Check that a tuple is head, size, items, and a float is head, number."""
     if (object.__basicsize__, float.__basicsize__) != (_HEAD, _HEAD + 8):
         return False
     pair, number = (object(), object()), 1.5
@@ -51,7 +51,7 @@ def _tuples() -> bool:
 
 
 def _arrays() -> bool:
-    """Arrays of several ranks and strides read as NumPy says they are."""
+    """Check that arrays of several ranks and strides read as NumPy describes them."""
     for array in (np.zeros((3, 4, 5), np.float32)[:, ::2].T, np.zeros(()), np.arange(7)[::-1]):
         seen = _Array.from_address(id(array))
         if seen.ndim != array.ndim:

@@ -1,7 +1,7 @@
 """NumPy's own loaded BLAS, by address.
 
-It has to be the very library that NumPy has loaded: a second one (SciPy's, say) brings a second
-pool of threads, and the two waiting for each other make a step thirty times slower.
+It must be the library that NumPy has loaded. A second one (SciPy's, for example) has a second pool
+of threads; the two wait for each other, which makes a step thirty times slower.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 @functools.cache
 def _loaded() -> tuple[ctypes.CDLL, str, str] | None:
-    """The library, and what its functions' names begin and end with; None without one."""
+    """The library, and the prefix and suffix of its functions' names; None without one."""
     from threadpoolctl import threadpool_info
 
     for info in threadpool_info():

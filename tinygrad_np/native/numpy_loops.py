@@ -24,7 +24,7 @@ _LOOP = ctypes.CFUNCTYPE(
 
 
 class _UFunc(ctypes.Structure):
-    _fields_ = [  # as ctypes wants it
+    _fields_ = [  # in ctypes' form
         ("references", _size), ("type", _pointer),
         ("nin", ctypes.c_int), ("nout", ctypes.c_int), ("nargs", ctypes.c_int),
         ("identity", ctypes.c_int),
@@ -51,9 +51,9 @@ def loop(ufunc: np.ufunc, dtypes: Sequence[DTypeLike]) -> tuple[int, int] | None
 @functools.cache
 def _verified(ufunc: np.ufunc, types: str) -> tuple[int, int] | None:
     if set(types) & set("OSUVMmgG") or not _as_declared(ufunc):
-        return None  # objects and times need more than their bytes; long doubles vary
+        return None  # objects and times are more than their bytes; long doubles vary
     seen = _UFunc.from_address(id(ufunc))
-    for i, found in enumerate(ufunc.types):  # some are there twice, the better one first
+    for i, found in enumerate(ufunc.types):  # the first of several is the fastest
         function, data = seen.functions[i], seen.data[i]
         if found == types and function and _equal(ufunc, types, function, data):
             return function, data or 0
@@ -61,7 +61,7 @@ def _verified(ufunc: np.ufunc, types: str) -> tuple[int, int] | None:
 
 
 def _as_declared(ufunc: np.ufunc) -> bool:
-    """Whether the object holds, where we look, what NumPy says of it in Python."""
+    """Whether the fields that we read agree with the ufunc's attributes in Python."""
     seen = _UFunc.from_address(id(ufunc))
     counts = (seen.nin, seen.nout, seen.nargs, seen.ntypes)
     if counts != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes):
@@ -114,5 +114,5 @@ def _sample(char: str, shape: tuple[int, ...], seed: int) -> Any:
 
 
 def _bits(array: Any) -> Any:
-    """All bits of an array's numbers, nan as zero: its sign is nobody's result."""
+    """The bits of an array's numbers, with nan as zero, because the sign of nan is arbitrary."""
     return np.where(np.isnan(array), array.dtype.type(0), array).view(np.uint8)

@@ -1,4 +1,4 @@
-"""In which order NumPy adds, so that the sums of native code have its bits."""
+"""NumPy's order of additions, which gives native sums the same bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# NumPy before 2.3 calls its loop on so many elements at most.
+# NumPy before 2.3 calls its loop on at most this many elements.
 _LONGEST = 8192 if np.lib.NumpyVersion(np.__version__) < "2.3.0" else sys.maxsize
 
 

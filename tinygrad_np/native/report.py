@@ -1,4 +1,4 @@
-"""What native execution has here, for ``show_config``."""
+"""The native executor's surroundings on this machine, for ``show_config``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .toolchain import FLAGS, CompilerError, find_compiler
 
 
 def describe() -> dict[str, Any]:
-    """The compiler, its version and flags, the cache folder, and what to do where one is missing.
+    """The compiler, its version and flags, the cache folder, and advice where one is missing.
 
     >>> sorted(describe())
     ['advice', 'cache', 'compiler', 'flags', 'version']

@@ -1,4 +1,4 @@
-"""The C compiler: which one, with what flags, run with a time limit and without a shell."""
+"""The C compiler: finding it, its flags, and running it without a shell and with a time limit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pathlib import Path
 
 CHOICE = "TINYGRAD_NP_CC"
 TIMEOUT = 60.0
-"""Seconds that one run of the compiler may take: the programs are a few hundred lines."""
+"""The time limit of one compilation, in seconds."""
 
 FLAGS = (
     "-std=gnu11", "-shared", "-fPIC", "-O3", "-march=native",
-    "-ffp-contract=off",  # a product and a sum stay two roundings, as in NumPy
-    "-fno-math-errno",  # sqrt is one instruction: nobody reads errno
-    "-fno-trapping-math",  # comparisons and where become vector instructions: nobody reads flags
+    "-ffp-contract=off",  # a product and a sum round twice, as in NumPy
+    "-fno-math-errno",  # makes sqrt one instruction; nothing reads errno
+    "-fno-trapping-math",  # lets comparisons and where become vector instructions
 )  # fmt: skip
-"""Each leaves every result as it is, bit for bit; ``-ffast-math`` does not."""
+"""Each flag keeps the bits of every result; ``-ffast-math`` does not."""
 
 INSTALL = (
     "install gcc or clang (Debian, Ubuntu: apt install gcc; macOS: xcode-select --install), "
@@ -33,11 +33,11 @@ INSTALL = (
 
 
 class CompilerError(Exception):
-    """There is no compiler, or it failed."""
+    """No compiler is available, or it failed."""
 
 
 class CompilerHungError(CompilerError):
-    """The compiler did not end in time."""
+    """The compiler exceeded the time limit."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Compiler:
 
     command: tuple[str, ...]
     identity: str
-    """Changes with the compiler: paths, sizes and dates of its files. Costs no run of it."""
+    """Paths, sizes and dates of its files: they change when the compiler does."""
 
     def version(self) -> str:
-        """The first line that it says about its version."""
+        """The first line of ``--version``."""
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             found = subprocess.run(
                 [*self.command, "--version"],
@@ -61,11 +61,11 @@ class Compiler:
     def compile(self, source: str, folder: Path) -> Path:
         """Compile C source to a shared library in the folder, which should be private.
 
-        Warnings are of no interest. Raises CompilerError where there is no library in the end.
+        Ignores warnings. Raises CompilerError if there is no library at the end.
         """
         (folder / "program.c").write_text(source, encoding="utf-8")
         status, said = self._run(FLAGS, folder)
-        if status and "march" in said:  # not every processor's compiler has it
+        if status and "march" in said:  # some compilers do not know -march
             status, said = self._run([flag for flag in FLAGS if "march" not in flag], folder)
         library = folder / "program.so"
         if status or not library.is_file():
@@ -74,9 +74,9 @@ class Compiler:
         return library
 
     def _run(self, flags: Iterable[str], folder: Path) -> tuple[int, str]:
-        """The exit code, and what was said. What the compiler starts itself is ended with it."""
+        """The exit code and the messages. A timeout kills the compiler's children, too."""
         command = [*self.command, *flags, "program.c", "-o", "program.so", "-lm", "-pthread"]
-        # Into a file: a pipe would be waited for as long as any descendant holds it.
+        # To a file, because a pipe stays open as long as any descendant holds it.
         with (folder / "messages").open("w+", encoding="utf-8", errors="replace") as messages:
             process = subprocess.Popen(
                 command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, start_new_session=True,
@@ -84,7 +84,7 @@ class Compiler:
             )  # fmt: skip
             try:
                 status = process.wait(TIMEOUT)
-            except BaseException as error:  # Ctrl-C as well
+            except BaseException as error:  # also on Ctrl-C
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -97,7 +97,7 @@ class Compiler:
 
 
 def find_compiler() -> Compiler:
-    """The compiler that ``$TINYGRAD_NP_CC`` names, or else the first one that there is.
+    """The compiler that ``$TINYGRAD_NP_CC`` names, or else the first one found.
 
     ``$CC``, ``cc``, ``gcc``, ``clang`` and the ziglang package are tried in this order. Raises
     CompilerError.
@@ -120,10 +120,10 @@ def find_compiler() -> Compiler:
 
 
 def _existing(text: str) -> Compiler | None:
-    """A command, perhaps of several words (``ccache gcc``), as a compiler; None if it is none."""
+    """A command, perhaps of several words (``ccache gcc``), as a compiler; None if not found."""
     try:
         words = shlex.split(text)
-    except ValueError:  # an open quotation mark
+    except ValueError:  # an unclosed quotation mark
         return None
     path = shutil.which(words[0]) if words else None
     if path is None:

@@ -1,4 +1,4 @@
-"""What makes a program smaller and faster, one transformation a file."""
+"""Passes that make a program smaller and faster, one transformation a file."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ Pass = Callable[[Program], None]
 """Changes the program in place."""
 
 EXACT: tuple[Pass, ...] = (dce.run, cse.run)
-"""Passes after which every result is the same to the last bit."""
+"""Passes that keep the bits of every result."""
 
 EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
 """The same for native code."""
@@ -18,7 +18,7 @@ EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
 REORDERING: tuple[Pass, ...] = (
     factor.run, dce.run, gemm.run, rows.run, tiles.run, direct.run, dce.run,
 )  # fmt: skip
-"""For native code: passes that change the order of additions, and so the last digits."""
+"""Passes for native code that change the order of additions, and so the last digits."""
 
 REORDERING_NUMPY: tuple[Pass, ...] = (partial(factor.run, alone=True), ones.run, dce.run)
 """The same for NumPy."""

@@ -1,4 +1,4 @@
-"""Common subexpression elimination: the same function of the same arguments, computed once."""
+"""Common subexpression elimination: equal calls are computed once."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .use_def import UseDef
 
 
 def run(program: Program) -> None:
-    """Let later calls read the result of the first of several equal ones."""
+    """Replace the results of equal calls by that of the first one."""
     first: dict[Any, Value] = {}
     same: dict[Value, Value] = {}
     use_def = UseDef(program)

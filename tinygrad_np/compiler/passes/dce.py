@@ -1,4 +1,4 @@
-"""Dead code elimination: calls whose results nobody reads, and what is handed over for nothing."""
+"""Dead code elimination: drop calls and inputs that no output or update depends on."""
 
 from ..program import Program
 

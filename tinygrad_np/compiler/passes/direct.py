@@ -1,4 +1,4 @@
-"""Convolutions without columns: other sums, in another order, and several times as fast."""
+"""Convolutions without columns: additions in another order, several times as fast."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ _FUNCTIONS = [function.__wrapped__ for function in _MAPS]
 
 
 class Direct:
-    """One of the three maps of a convolution, as C computes it."""
+    """One of a convolution's three maps (forward, input's and weight's gradient), computed by C."""
 
     def __init__(self, function: Any) -> None:
         self.function, self.__name__ = function, f"direct_{function.__name__}"
 
     def __call__(self, *args: Any) -> Any:
-        """The same by columns."""
+        """The same map by columns, in NumPy."""
         return self.function(*args)
 
 
 def run(program: Program) -> None:
-    """Mark the convolutions that C computes itself."""
+    """Mark the convolutions for which the native executor has C code."""
     for call in program.calls:
         if call.function in _FUNCTIONS and _fits(call.args, call.out):
             call.function = Direct(call.function)

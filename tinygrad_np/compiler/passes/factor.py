@@ -1,7 +1,7 @@
-"""A common factor: C - r A B - s A D is C - A (r B + s D), one product of matrices for many.
+"""A common factor: C - r A B - s A D is C - A (r B + s D), one matrix product instead of many.
 
-So a weight that is updated a hundred times for the same activations costs one large product: a
-tenth of the time of the second seed document's table ``dropout_minibatch``.
+A weight that is updated a hundred times for the same activations then costs one large product:
+a tenth of the time in the second seed document's table ``dropout_minibatch``.
 """
 
 from dataclasses import replace
@@ -15,9 +15,9 @@ from .use_def import UseDef
 
 
 def run(program: Program, alone: bool = False) -> None:
-    """Add up the right factors of updates of which the next update is the only reader.
+    """Join chains of updates with the same left factor, adding up their right factors.
 
-    ``alone``: also scale the right factor of a single update, where the product is larger.
+    ``alone``: also scale the right factor of a single update where it is smaller than the product.
     """
     use_def = UseDef(program)
     updates = {call.out: u for call in program.calls if (u := update_of(call, use_def))}
@@ -26,7 +26,7 @@ def run(program: Program, alone: bool = False) -> None:
         if (before := updates.get(u.start)) and use_def.only_read(u.start)
         and (before.function, before.left) == (u.function, u.left)
     }  # fmt: skip
-    sums: dict[Value, tuple[Value, Value]] = {}  # the start of a chain, and the sum so far
+    sums: dict[Value, tuple[Value, Value]] = {}  # a chain's start and its sum so far
     calls: list[Call] = []
 
     def computed(function: Any, *args: Any, like: Value) -> Value:

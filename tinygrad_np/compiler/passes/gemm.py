@@ -1,7 +1,7 @@
-"""Updates by BLAS: W - rate * (A @ B) as one GEMM that adds to W in W's own memory.
+"""Updates by BLAS: W - rate * (A @ B) as one GEMM that accumulates in W's own memory.
 
-It saves the gradient's way through memory, 5% of a training step. Momentum and weight decay need
-the gradient for more than this, and keep it.
+The gradient A @ B is never written to memory, which saves 5% of a training step. Momentum and
+weight decay read the gradient elsewhere too, so they keep it.
 """
 
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ class Update(NamedTuple):
 
 
 def run(program: Program) -> None:
-    """Let updates accumulate. What they no longer need is left to ``dce``."""
+    """Turn updates into GEMM calls. ``dce`` then removes the products that nothing reads."""
     use_def = UseDef(program)
     for place, value in program.updates:
         call = use_def.producer(value)
@@ -52,7 +52,7 @@ def run(program: Program) -> None:
 
 
 def update_of(call: Call | None, use_def: UseDef) -> Update | None:
-    """A call as an update, if nothing else reads the product."""
+    """A call as an update by a matrix product, if it is one and nothing else reads the product."""
     if call is None or not is_elementwise(call, np.add, np.subtract) or call.kwargs:
         return None
     start, out = call.args[0], call.out
@@ -68,7 +68,7 @@ def update_of(call: Call | None, use_def: UseDef) -> Update | None:
 
 
 def _scaled(call: Call, use_def: UseDef) -> tuple[Any, Call | None]:
-    """The number and the product of matrices that a call multiplies."""
+    """The factors of a call that multiplies a number and a matrix product."""
     if is_elementwise(call, np.multiply) and not call.kwargs:
         for number, matrix in (call.args, call.args[::-1]):
             of_program = isinstance(number, Value) and number.source == "number"
@@ -86,12 +86,12 @@ def _fits(update: Update, out: Value) -> bool:
 
 
 def layout(matrix: Value) -> tuple[bool, int] | None:
-    """How BLAS reads a matrix by rows: whether transposed, and the leading dimension."""
+    """A matrix's layout for row-major BLAS: whether it is transposed, and its leading dimension."""
     if len(matrix.shape) != 2 or not matrix.size:
         return None
     (rows, columns), step = matrix.shape, matrix.dtype.itemsize
     down, along = matrix.strides
-    # A single row or column has a stride that means nothing.
+    # The stride of a single row or column means nothing.
     down, along = down if rows > 1 else columns * step, along if columns > 1 else step
     if along == step and down >= columns * step and not down % step:
         return False, down // step

@@ -1,4 +1,4 @@
-"""Sums over the rows of a matrix as a product with ones: BLAS takes a third of NumPy's time."""
+"""Sums over the rows of a matrix as a product with ones, in a third of the time of NumPy's sum."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from .gemm import layout
 
 
 def run(program: Program) -> None:
-    """Replace ``x.sum(axis=0)`` by ``ones @ x``. In C a loop is as fast."""
+    """Replace ``x.sum(axis=0)`` by ``ones @ x``. (For the NumPy executor: C has a fast loop.)"""
     for call in program.calls:
         if call.function != np.add.reduce or call.kwargs != {"keepdims": False}:
             continue

@@ -1,4 +1,4 @@
-"""Max pooling's way back as one call: what finds the largest elements, and what adds there."""
+"""The gradient of max pooling as one call: find the largest elements and add to their places."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def pool_back(g: Any, x: Any, out: Any, *sizes: Any) -> Any:
 
 
 def run(program: Program) -> None:
-    """Join the two; the bits stay."""
+    """Join the two calls. The bits of the result stay the same."""
     use_def = UseDef(program)
     for call in program.calls:
         if call.function is _PLACED:

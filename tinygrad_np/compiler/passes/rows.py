@@ -1,7 +1,7 @@
 """Products at batch 1: a row times a matrix, and a column times a row, as plain loops.
 
-The sizes are known to the C compiler, and so its loops are twice as fast as BLAS; NumPy's own
-order of additions is BLAS's, and so this one may differ in the last digit.
+The C compiler knows the sizes, which makes its loops twice as fast as BLAS. They add in another
+order than BLAS, so the last digit may differ.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 from ..program import Program, Value
 
 _MOST_ADDED = 16
-"""A row times a transposed matrix adds along memory, in order: BLAS is faster from here on."""
+"""Length from which BLAS is faster for a row times a transposed matrix, a sum along memory."""
 _MOST = 500_000
-"""Elements of a matrix for which two threads are not faster."""
+"""Elements of a matrix from which BLAS with two threads is faster."""
 
 
 def small_product(a: Any, b: Any) -> Any:

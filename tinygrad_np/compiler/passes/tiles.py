@@ -1,7 +1,7 @@
-"""Products of small matrices, whose sums C keeps in registers.
+"""Products of small matrices by C code that keeps the sums in registers.
 
-The sizes are known to the compiler: less is copied than BLAS copies, and all of the processor's
-vector instructions are used, which BLAS may not know. The order of additions is another one.
+The C compiler knows the sizes, so the code copies less than BLAS does and uses all of the
+processor's vector instructions, which BLAS may not. The order of additions differs from BLAS's.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from ..program import Program, Value
 
 _MOST, _DEEPEST = 1 << 21, 2048
-"""Bytes of the second matrix, and rows of it, up to which its columns stay in the cache."""
+"""The largest second matrix, in bytes and in rows, whose columns stay in the cache."""
 
 
 def tiled(a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Use-def chains: which call computes a value, which calls read it, whose memory it lives in."""
+"""Use-def chains: which call computes a value, which calls read it, and its memory's owner."""
 
 from collections import defaultdict
 from typing import Any
@@ -7,7 +7,7 @@ from ..program import Call, Program, Value, is_elementwise
 
 
 class UseDef:
-    """What passes and executors ask of a program; made anew when the program has changed."""
+    """The use-def chains of a program. A changed program needs a new one."""
 
     def __init__(self, program: Program) -> None:
         self.made: dict[Value, int] = {}
@@ -23,7 +23,7 @@ class UseDef:
         self.kept = set(program.results)
 
     def root_of(self, value: Value) -> Value:
-        """The value in whose memory this one lives: itself, unless it is a view."""
+        """The value that owns a view's memory; any other value itself."""
         return self.root.get(value, value)
 
     def producer(self, value: Any) -> Call | None:
@@ -31,7 +31,7 @@ class UseDef:
         return self.calls[self.made[value]] if value in self.made else None
 
     def only_read(self, value: Any) -> Call | None:
-        """The call that computes a value, if one call alone reads it, once."""
+        """The call that computes a value, if the value has exactly one reader."""
         if value in self.kept or len(self.reads.get(value, ())) != 1:
             return None
         return self.producer(value)
