@@ -9,7 +9,7 @@ import tinygrad_np as tg
 from tests.layer_oracles import LAYERS
 from tests.registry import assert_close
 from tinygrad_np import nn
-from tinygrad_np.ops import windows
+from tinygrad_np.ops import blocks
 
 
 def leaf(*shape: int, dtype: Any = float) -> tg.Tensor:
@@ -21,7 +21,7 @@ def leaf(*shape: int, dtype: Any = float) -> tg.Tensor:
 def test_results_do_not_depend_on_the_size_of_blocks(
     block: int, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "BLOCK", block)
+    monkeypatch.setattr(blocks, "BLOCK", block)
     x, w, b = leaf(7, 2, 6, 5), leaf(4, 2, 3, 2), leaf(4)
     y = tg.conv2d(x, w, b, stride, 1)
     assert_close(y.data, LAYERS["conv2d"](x.data, w.data, b.data, stride, 1), 1e-13, 1e-14)
@@ -34,14 +34,15 @@ def test_results_do_not_depend_on_the_size_of_blocks(
 
 
 @pytest.mark.parametrize("kernel", [(2, 9), (9, 2), (1, 8), (8, 8)])
-def test_windows_as_wide_as_the_image_are_no_long_runs(kernel: Any) -> None:
+def test_windows_as_wide_as_the_image_are_copied_once_at_most(kernel: Any) -> None:
     x, w = leaf(2, 2, 9, 9), leaf(3, 2, *kernel)
     y = tg.conv2d(x, w)
     assert_close(y.data, LAYERS["conv2d"](x.data, w.data), 1e-12, 1e-13)
     assert tg.gradcheck(tg.conv2d, (x, w), weights="random", raises=False)
-    out = y.shape[2:]
-    found = windows.Windows(x.data, kernel, (1, 1), (1, 1), out, True)
-    assert found.length(out[0]) <= 2 * np.prod(out)
+    blocks.scratch.buffers.clear()
+    tg.conv2d(x, w)
+    columns = blocks.scratch.buffers["columns"]
+    assert columns.nbytes <= x.data.itemsize * 2 * np.prod(kernel) * np.prod(y.shape[2:]) * len(x)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -51,12 +52,46 @@ def test_large_images_are_taken_in_blocks_of_rows(stride: int) -> None:
     g = np.random.default_rng(1).normal(size=y.shape)
     whole = y.data, *[found.data for found in tg.grad(y, [x, w], g)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "BLOCK", 5_000)
-        blocks = windows.Windows(x.data, (3, 3), (stride,) * 2, (1, 1), (15, 8), True)
-        assert blocks.images == 1 and blocks.rows < 15
+        patch.setattr(blocks, "BLOCK", 5_000)
+        geometry = blocks.Windows((3, 3), (stride,) * 2, ((1, 1),) * 2, (1, 1), y.shape[2:])
+        of_rows = list(geometry.arranged(2).blocks(2, 2 * x.data.itemsize))
+        assert max(rows.stop - rows.start for _, (rows, *_) in of_rows) < 15
         y = tg.conv2d(x, w, None, stride, 1)
         for found, expected in zip((y, *tg.grad(y, [x, w], g)), whole, strict=True):
             assert_close(found.data, expected, 1e-12, 1e-13)
+
+
+@pytest.mark.parametrize("images_last", [False, True])
+@pytest.mark.parametrize("block", [300, 1 << 19])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "geometry"),
+    [
+        ((7, 4, 9), (4, 2, 3), ((1,), ((2, 1),), (2,), 2)),
+        ((7, 4, 9), (4, 2, 3), ((2,), ((0, 1),), (1,), 2)),
+        ((7, 4, 6, 5), (6, 2, 3, 2), ((1, 1), ((2, 1), (0, 1)), (1, 2), 2)),
+        ((7, 4, 8, 5), (6, 2, 3, 2), ((1, 2), ((1, 3), (1, 0)), (2, 1), 2)),
+        ((7, 2, 8, 6), (3, 2, 3, 4), ((2, 1), ((1, 0), (2, 2)), (2, 1), 1)),
+        ((7, 2, 8, 6), (3, 2, 2, 2), ((3, 2), ((0, 0), (1, 0)), (1, 1), 1)),
+        ((7, 2, 4, 3, 4), (2, 1, 2, 2, 3), ((1, 1, 1), ((1, 0), (0, 1), (1, 1)), (2, 1, 1), 2)),
+        ((7, 2, 4, 5, 4), (2, 1, 2, 2, 3), ((1, 2, 1), ((0, 0), (0, 1), (1, 1)), (1, 1, 1), 2)),
+    ],
+)
+def test_every_layout_of_blocks_gives_the_same(
+    shape: Any, kernel: Any, geometry: Any, block: int, images_last: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(blocks, "COLUMNS", 1)
+    monkeypatch.setattr(blocks, "WIDE", 16 if images_last else 1)
+    x, w = leaf(*shape), leaf(*kernel)
+    y = tg.OPS["convolution"].function(x, w, None, *geometry)
+    assert_close(y.data, LAYERS["convolution"](x.data, w.data, None, *geometry), 1e-12, 1e-13)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    dx, dw = tg.grad(y, [x, w], g)
+    expected = LAYERS["convolution_input"](g, w.data, shape[2:], *geometry)
+    assert_close(dx.data, expected, 1e-12, 1e-13)
+    expected = LAYERS["convolution_weight"](g, x.data, kernel[2:], *geometry)
+    assert_close(dw.data, expected, 1e-12, 1e-13)
 
 
 def test_third_derivatives() -> None:

@@ -1,10 +1,7 @@
 """Convolutions in any number of dimensions, as matrix products on blocks of images.
 
-The windows of a block of images are copied into a matrix of columns, small enough for the
-processor's cache, and one product with the weights gives the block's outputs (Chellapilla, Puri,
-Simard, "High performance convolutional neural networks for document processing", 2006). With
-stride 1 the columns keep the rows' full width, so that each is a single run of memory; the few
-outputs too many between the rows are left out at the end.
+The windows of a block of images become the columns of a matrix, and one product with the weights
+gives each row of the block's outputs: see ``blocks``.
 
 ``convolution`` is linear in its input and in its weights. The adjoint maps, ``convolution_input``
 and ``convolution_weight``, are linear too, and the three are each other's gradient rules: with
@@ -14,7 +11,6 @@ them the family is closed, to any order.
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,9 +21,10 @@ from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor
 from ..tracing import pure
+from .blocks import Windows, add_product, product_of
 from .elementwise import add, like, wide
 from .shape import reshape, squeeze
-from .windows import Pads, Windows, batched, framed, inside, output_size, per_axis
+from .windows import Pads, batched, inside, output_size, per_axis
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
@@ -36,19 +33,27 @@ __all__ = [
 # The three maps, on arrays
 
 
+def _filters(weight: Any, groups: int, windows: Windows, dtype: Any) -> Any:
+    """The weights as (groups, filters, channels, first axis of the kernel, other axes)."""
+    kernel = windows.kernel
+    shape = groups, len(weight) // groups, weight.shape[1], kernel[0], math.prod(kernel[1:])
+    return np.ascontiguousarray(weight, dtype).reshape(shape)
+
+
 @pure
 def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
     kernel = weight.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, pads, dilation)
     dtype = np.result_type(wide(x), weight)
     y = np.empty((len(x), len(weight), *out), dtype)
-    windows = Windows(framed(x, pads, dtype), kernel, stride, dilation, out, runs=True)
-    matrix = weight.astype(dtype).reshape(groups, len(weight) // groups, -1)
-    for images, rows in windows.blocks():
-        columns = windows.columns(images, rows).reshape(groups, matrix.shape[2], -1)
-        found = np.matmul(matrix, columns).reshape(len(weight), columns.shape[2])
-        part = y[images, :, rows]
-        part[...] = windows.pixels(found, len(part), part.shape[2])
+    windows = Windows(kernel, stride, pads, dilation, out).arranged(len(x))
+    inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
+    filters = _filters(weight, groups, windows, dtype).swapaxes(2, 3)
+    matrix = filters.reshape(groups, 1, len(weight) // groups, -1)
+    for images, places in windows.blocks(len(x), x.shape[1] * dtype.itemsize):
+        columns = windows.columns(windows.part(inputs, images), places, dtype)
+        part = windows.part(outputs, images, places)
+        part[...] = product_of(matrix, columns).reshape(part.shape)
     return like(y, x)
 
 
@@ -56,22 +61,23 @@ def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, gr
 def transpose_convolve(
     y: Any, weight: Any, size: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
-    kernel = weight.shape[2:]
     dtype = np.result_type(wide(y), weight)
     padded = [n + sum(pad) for n, pad in zip(size, pads, strict=True)]
     x = np.zeros((len(y), weight.shape[1] * groups, *padded), dtype)
-    # Between the rows of a run stand zeros, which times an infinite weight are nan.
-    finite = bool(np.isfinite(weight).all())
-    windows = Windows(x, kernel, stride, dilation, y.shape[2:], runs=finite)
-    matrix = weight.astype(dtype).reshape(groups, len(weight) // groups, -1).swapaxes(1, 2)
-    for images, rows in windows.blocks():
-        beside = windows.beside(y[images, :, rows], dtype)
-        view: Any = windows.part(images, rows)
-        columns = windows.matrix(view.shape, dtype)
-        each = columns.reshape(groups, matrix.shape[1], beside.shape[1])
-        np.matmul(matrix, beside.reshape(groups, matrix.shape[2], -1), out=each)
-        for place in product(*map(range, kernel)):
-            view[(slice(None), *place)] += columns[(slice(None), *place)]
+    # By rows, zeros stand around y. Times an infinite weight they would be nan.
+    flat = stride[0] > 1 or not np.isfinite(weight).all()
+    windows = Windows(weight.shape[2:], stride, ((0, 0),) * len(size), dilation, y.shape[2:])
+    windows = windows.arranged(len(y), flat)
+    inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
+    filters = _filters(weight, groups, windows, dtype)[:, :, :, ::-1].transpose(0, 2, 4, 3, 1)
+    rows, columns = math.prod(filters.shape[1:3]), math.prod(filters.shape[3:])
+    matrix = filters.reshape(groups, 1, rows, columns)
+    windows_of_y = windows.transposed(inputs.shape[1])
+    size_of_pixel = max(rows * groups, y.shape[1]) * dtype.itemsize
+    for images, places in windows_of_y.blocks(len(y), size_of_pixel):
+        found = windows_of_y.columns(windows.part(outputs, images), places, dtype)
+        part = windows.part(inputs, images)[:, places[0]]
+        windows.add(product_of(matrix, found), part, places)
     return like(x[inside(size, pads)], y)
 
 
@@ -80,26 +86,16 @@ def correlate(
     y: Any, x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int,
 ) -> Any:  # fmt: skip
     dtype = np.result_type(wide(y), x)
-    padded = framed(x, pads, dtype)
-    with np.errstate(invalid="ignore"):
-        weight = _correlated(y, padded, kernel, stride, dilation, groups, True)
-        if np.isnan(weight).any():  # zeros between the rows of a run met something infinite
-            weight = _correlated(y, padded, kernel, stride, dilation, groups, False)
-    return like(weight, y)
-
-
-def _correlated(
-    y: Any, x: Any, kernel: Shape, stride: Shape, dilation: Shape, groups: int, runs: bool
-) -> Any:
-    channels = y.shape[1]
-    windows = Windows(x, kernel, stride, dilation, y.shape[2:], runs)
-    inputs = x.shape[1] // groups
-    total = np.zeros((groups, channels // groups, inputs * math.prod(kernel)), x.dtype)
-    for images, rows in windows.blocks():
-        beside = windows.beside(y[images, :, rows], x.dtype)
-        columns = windows.columns(images, rows).reshape(groups, total.shape[2], -1)
-        total += np.matmul(beside.reshape(groups, channels // groups, -1), columns.swapaxes(1, 2))
-    return total.reshape(channels, inputs, *kernel)
+    windows = Windows(kernel, stride, pads, dilation, y.shape[2:]).arranged(len(y))
+    inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
+    filters, channels = y.shape[1] // groups, x.shape[1] // groups
+    total = np.zeros((groups, math.prod(kernel) * channels, filters), dtype)
+    for images, places in windows.blocks(len(x), x.shape[1] * dtype.itemsize):
+        columns = windows.columns(windows.part(inputs, images), places, dtype)
+        add_product(total, columns, windows.part(outputs, images, places))
+    first, others = windows.kernel[0], math.prod(windows.kernel[1:])
+    weight = total.reshape(groups, first, channels, others, filters).transpose(0, 4, 2, 1, 3)
+    return like(weight.reshape(y.shape[1], channels, *kernel), y)
 
 
 # The three ops
@@ -151,9 +147,9 @@ def convolution(
     dx is ``convolution_input``, dweight ``convolution_weight``, dbias the sum of g over all else.
     """
     y = convolve(x, weight, stride, padding, dilation, groups)
-    if bias is None:
-        return y
-    return y + like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
+    if bias is not None:
+        y += like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
+    return y
 
 
 @op(

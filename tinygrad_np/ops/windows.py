@@ -1,15 +1,8 @@
-"""Windows of images: how many there are, where they lie in memory, and as columns of a matrix.
-
-With stride 1 the columns keep the rows' full width, so that each is a single run of memory; the
-few outputs too many between the rows are left out at the end. Where these would be more than the
-others, or with larger strides, each window is copied by itself.
-"""
+"""Windows of images: how many there are, where they lie in memory, ``unfold`` and ``fold``."""
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -29,10 +22,6 @@ __all__ = ["fold", "unfold"]
 
 Pads = tuple[tuple[int, int], ...]
 """Zeros before and after, for each spatial axis."""
-
-BLOCK = 1 << 20
-"""Bytes of columns made at a time. A step of LeNet-5 (batch 64, one thread) takes 10 ms with 2^17,
-7.4 with 2^18, 6.9 with 2^19, 6.6 with 2^20, and more memory beyond; torch's takes 4.1."""
 
 
 # Geometry
@@ -64,118 +53,28 @@ def output_size(size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation:
     return out
 
 
-class _Scratch(threading.local):
-    """A thread's memory for columns. To get it anew from the system took a third of the time."""
+def windows_of(
+    x: Any, axis: int, kernel: Shape, stride: Shape, dilation: Shape, out: Shape, at: int
+) -> Any:
+    """A view of the windows of x, whose spatial axes begin at ``axis``: these become ``out``.
 
-    buffer: Any = None
-
-    def memory(self, size: int) -> Any:
-        if self.buffer is None or self.buffer.nbytes < size:
-            self.buffer = np.empty(size, np.uint8)
-        return self.buffer
-
-
-_scratch = _Scratch()
-
-
-def _length(out: Shape, row: Sequence[int]) -> int:
-    """From the first output to the last, where rows (all axes but the first) have these lengths."""
-    return 1 + sum((n - 1) * math.prod(row[i:]) for i, n in enumerate(out))
-
-
-class Windows:
-    """The windows of a padded array (N, C, ...), and how outputs lie beside them in memory.
-
-    They are taken in blocks: some images, or of a large image some rows of outputs.
+    The axes of ``kernel`` are inserted at ``at``, which is ``axis`` or before it.
     """
-
-    def __init__(
-        self, x: Any, kernel: Shape, stride: Shape, dilation: Shape, out: Shape, runs: bool
-    ) -> None:
-        count, channels, *size = x.shape
-        steps = x.strides[2:]
-        row = size[1:]
-        if not runs or any(s != 1 for s in stride) or _length(out, row) > 2 * math.prod(out):
-            runs, row = False, list(out[1:])
-        self.steps: list[int] = [
-            math.prod(row[i:]) for i in range(len(out))
-        ]  # from output to output
-        self.kernel, self.out, self.runs = kernel, out, runs
-        along: Sequence[int] = (_length(out, row),) if runs else out
-        apart = (
-            x.strides[-1:] if runs else [s * step for s, step in zip(stride, steps, strict=True)]
-        )
-        taps = [d * step for d, step in zip(dilation, steps, strict=True)]
-        self.view: Any = as_strided(
-            x, (channels, *kernel, count, *along), (x.strides[1], *taps, x.strides[0], *apart)
-        )
-        output = channels * math.prod(kernel) * x.itemsize
-        self.images = min(count, BLOCK // max(1, output * self.length(out[0])))
-        self.rows = out[0] if self.images else max(1, BLOCK // max(1, output * self.steps[0]))
-        self.images = max(1, self.images)
-        self.count = count
-
-    def length(self, rows: int) -> int:
-        """From the first output to the last, of some rows."""
-        counts = (rows, *self.out[1:])
-        return 1 + int(sum((n - 1) * step for n, step in zip(counts, self.steps, strict=True)))
-
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Images, and rows of outputs."""
-        for i in range(0, self.count, self.images):
-            images = slice(i, min(i + self.images, self.count))
-            for row in range(0, self.out[0], self.rows):
-                yield images, slice(row, min(row + self.rows, self.out[0]))
-
-    def part(self, images: slice, rows: slice) -> Any:
-        """The view (C, *kernel, images, outputs) of a block's windows."""
-        if self.runs:
-            start = rows.start * self.steps[0]
-            rows = slice(start, start + self.length(rows.stop - rows.start))
-        return self.view[(slice(None),) * (1 + len(self.kernel)) + (images, rows)]
-
-    def columns(self, images: slice, rows: slice) -> Any:
-        """The windows of a block as (C, kernel, images · outputs)."""
-        view = self.part(images, rows)
-        columns = self.matrix(view.shape, view.dtype)
-        columns[...] = view
-        return columns.reshape(view.shape[0], math.prod(self.kernel), -1)
-
-    def matrix(self, shape: Shape, dtype: Any) -> Any:
-        """An array for the columns of one block, the same at each call while they are small."""
-        size = math.prod(shape) * dtype.itemsize
-        if size > BLOCK:
-            return np.empty(shape, dtype)
-        return np.ndarray(shape, dtype, _scratch.memory(size))
-
-    def beside(self, y: Any, dtype: Any) -> Any:
-        """Outputs (images, channels, ...) of a block in rows (channels, images · length).
-
-        In between are zeros.
-        """
-        rows = np.zeros((y.shape[1], len(y) * self.length(y.shape[2])), dtype)
-        self.pixels(rows, len(y), y.shape[2])[...] = y
-        return rows
-
-    def pixels(self, matrix: Any, images: int, rows: int) -> Any:
-        """A matrix (channels, images · length) of a block's outputs, as (images, channels, ...)."""
-        length, step = self.length(rows), matrix.itemsize
-        strides = [step * n for n in (length, images * length, *self.steps)]
-        shape = (images, matrix.shape[0], rows, *self.out[1:])
-        return np.ndarray(shape, matrix.dtype, matrix, 0, strides)
-
-
-def framed(x: Any, pads: Pads, dtype: Any) -> Any:
-    """A contiguous array with zeros around the images."""
-    if not any(map(any, pads)):
-        return np.ascontiguousarray(x, dtype)
-    size = [n + sum(pad) for n, pad in zip(x.shape[2:], pads, strict=True)]
-    out = np.zeros((*x.shape[:2], *size), dtype)
-    out[inside(x.shape[2:], pads)] = x
-    return out
+    last = axis + len(kernel)
+    if x.shape[axis:last] == out and max(kernel, default=1) == 1:
+        return x.reshape(*x.shape[:at], *kernel, *x.shape[at:])
+    steps = x.strides[axis:last]
+    apart = [d * step for d, step in zip(dilation, steps, strict=True)]
+    along = [s * step for s, step in zip(stride, steps, strict=True)]
+    shape = (*x.shape[:at], *kernel, *x.shape[at:axis], *out, *x.shape[last:])
+    strides = (*x.strides[:at], *apart, *x.strides[at:axis], *along, *x.strides[last:])
+    if x.flags.c_contiguous:  # 2 µs faster than as_strided, of 50 for a small convolution
+        return np.ndarray(shape, x.dtype, x, 0, strides)
+    return as_strided(x, shape, strides)
 
 
 def inside(size: Shape, pads: Pads) -> Any:
+    """The index of images in an array with room for the padding."""
     return (..., *[slice(pad[0], pad[0] + n) for n, pad in zip(size, pads, strict=True)])
 
 
@@ -199,8 +98,8 @@ def batched(name: str, x: Operand, axes: int) -> tuple[Tensor, bool]:
 @pure
 def _unfolded(x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape) -> Any:
     out = output_size(x.shape[2:], kernel, stride, pads, dilation)
-    windows = Windows(framed(x, pads, x.dtype), kernel, stride, dilation, out, runs=False)
-    columns = np.moveaxis(windows.view, 1 + len(kernel), 0)
+    x = np.pad(x, ((0, 0), (0, 0), *pads)) if any(map(any, pads)) else x
+    columns = windows_of(x, 2, kernel, stride, dilation, out, 2)
     return columns.reshape(len(x), x.shape[1] * math.prod(kernel), math.prod(out))
 
 
@@ -210,10 +109,10 @@ def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilat
     padded = [n + sum(pad) for n, pad in zip(size, pads, strict=True)]
     channels = y.shape[1] // math.prod(kernel)
     x = np.zeros((len(y), channels, *padded), wide(y).dtype)
-    view: Any = Windows(x, kernel, stride, dilation, out, runs=False).view
-    columns = np.moveaxis(y.reshape(len(y), channels, *kernel, *out), 0, 1 + len(kernel))
+    view = windows_of(x, 2, kernel, stride, dilation, out, 2)
+    columns = y.reshape(len(y), channels, *kernel, *out)
     for place in product(*map(range, kernel)):
-        view[(slice(None), *place)] += columns[(slice(None), *place)]
+        view[:, :, *place] += columns[:, :, *place]
     return like(x[inside(size, pads)], y)
 
 

@@ -1,0 +1,215 @@
+"""The matrices of a convolution: windows of images as columns, a block of images at a time.
+
+The windows of a block are copied along every spatial axis but the first. In this copy the rows of
+the image that a row of outputs needs follow each other, and those of the next row of outputs
+overlap them: each row of outputs finds its columns in place (Cho and Brand, "MEC: memory-efficient
+convolution for deep neural network", 2017).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..shapes import Shape
+from .windows import Pads, windows_of
+
+BLOCK = 1 << 19
+"""Bytes of columns made at a time, which stay in the processor's cache."""
+COLUMNS = 256
+"""The columns of a matrix product, at least, while there are enough images."""
+WIDE = 16
+"""Rows of this many outputs are copied one by one; for shorter ones the images come last."""
+
+
+class _Scratch(threading.local):
+    """A thread's memory for blocks. New memory from the system costs half of a convolution."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Any] = {}
+
+    def array(self, name: str, shape: Sequence[int], dtype: Any) -> Any:
+        """An uninitialised array. The next small one of this name overwrites it."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > 4 * BLOCK:
+            return np.empty(shape, dtype)
+        buffer = self.buffers.get(name)
+        if buffer is None or buffer.nbytes < size:
+            buffer = self.buffers[name] = np.empty(size, np.uint8)
+        return np.ndarray(shape, dtype, buffer)
+
+
+scratch = _Scratch()
+
+
+class Windows(NamedTuple):
+    """The windows of a convolution, with a number for each spatial axis.
+
+    Its methods take images *by rows*, with the axes (groups, rows, channels, images, other spatial
+    axes). If ``last``, the images are the last axis instead, so that copies of many narrow images
+    are long runs of memory. ``places`` are slices of the outputs, one for each spatial axis.
+    """
+
+    kernel: Shape
+    stride: Shape
+    pads: Pads
+    dilation: Shape
+    out: Shape
+    last: bool = False
+
+    def arranged(self, count: int, flat: bool = False) -> Windows:
+        """The same windows, laid out for a number of images.
+
+        If ``flat``, a first axis of length 1 is added, so that windows are copied along all axes.
+        So they are where no two overlap along the first axis, or where a row has few outputs.
+        """
+        last = self.out[-1] < min(count, WIDE) and self.kernel[-1] > self.stride[-1]
+        few = 8 * count * math.prod(self.out[1:]) < COLUMNS
+        if not (flat or few or len(self.out) == 1 or self.kernel[0] <= self.stride[0]):
+            return self._replace(last=last)
+        kernel, stride, pads, dilation, out, _ = self
+        return Windows((1, *kernel), (1, *stride), ((0, 0), *pads), (1, *dilation), (1, *out), last)
+
+    def transposed(self, height: int) -> Windows:
+        """For each of ``height`` rows of an image, the rows of outputs whose windows hold it.
+
+        The stride along the first axis must be 1.
+        """
+        ones, none = (1,) * (len(self.out) - 1), ((0, 0),) * (len(self.out) - 1)
+        before = self.dilation[0] * (self.kernel[0] - 1) - self.pads[0][0]
+        return Windows(
+            (self.kernel[0], *ones), (1, *ones), ((before, 0), *none), (self.dilation[0], *ones),
+            (height, *self.out[1:]), self.last,
+        )  # fmt: skip
+
+    @property
+    def _axis(self) -> int:
+        """The second spatial axis of images by rows."""
+        return 3 if self.last else 4
+
+    def by_rows(self, x: Any, groups: int) -> Any:
+        """A view of x (N, C, ...) by rows."""
+        count, channels, *size = x.shape
+        size = [1] * (len(self.out) - len(size)) + size
+        x = x.reshape(count, groups, channels // groups, *size)
+        others = range(4, x.ndim)
+        return x.transpose(1, 3, 2, *((*others, 0) if self.last else (0, *others)))
+
+    def part(self, x: Any, images: slice, places: Sequence[slice] = ()) -> Any:
+        """Some images of x by rows, and of these a slice along each spatial axis, or all."""
+        rows, *others = places or [slice(None)] * len(self.out)
+        return x[:, rows, :, *((*others, images) if self.last else (images, *others))]
+
+    def blocks(self, count: int, size: int) -> Iterator[tuple[slice, tuple[slice, ...]]]:
+        """The slices of images and the places of each block; ``size`` is the bytes of a pixel."""
+        width, height = math.prod(self.out[1:]), self.out[0]
+        row = max(1, size * math.prod(self.kernel[1:]) * self.stride[0] * width)
+        enough = min(-(-COLUMNS // width), BLOCK // row)
+        images = _evenly(count, max(1, enough, BLOCK // (row * height)))
+        axis = 0 if height > 1 else min(1, len(self.out) - 1)
+        length = self.out[axis]
+        each = _evenly(length, max(1, BLOCK * length // (row * height * images)))
+        places = [slice(0, n) for n in self.out]
+        for i in range(0, count, images):
+            for start in range(0, length, each):
+                places[axis] = slice(start, min(start + each, length))
+                yield slice(i, min(i + images, count)), tuple(places)
+
+    def columns(self, x: Any, places: Sequence[slice], dtype: Any) -> Any:
+        """The windows of x by rows, as (groups, rows of outputs, kernel · channels, columns)."""
+        out = tuple([place.stop - place.start for place in places])
+        x = self._taps(self._framed(x, places, dtype), out[1:])
+        if not x.flags.c_contiguous:
+            columns = scratch.array("columns", x.shape, dtype)
+            columns[...] = x
+            x = columns
+        groups, height, channels = x.shape[:3]
+        size = channels * math.prod(self.kernel[1:])
+        width = math.prod(x.shape[2:]) // max(1, size)
+        x = x.reshape(groups, height, size, width)
+        x = windows_of(x, 1, self.kernel[:1], self.stride[:1], self.dilation[:1], out[:1], 1)
+        return x.swapaxes(1, 2).reshape(groups, out[0], self.kernel[0] * size, width)
+
+    def add(self, columns: Any, x: Any, places: Sequence[slice]) -> None:
+        """Add columns to their windows in x by rows, which has room for the padding.
+
+        This is the adjoint of ``columns`` along all axes but the first.
+        """
+        spans = [slice(*span) for span in self._spans(places)]
+        x = self.part(x, slice(None), (slice(None), *spans[1:]))
+        frame = x
+        if self.last:
+            frame = scratch.array("frame", x.shape, x.dtype)
+            frame[...] = 0
+        view = self._taps(frame, tuple([place.stop - place.start for place in places[1:]]))
+        columns = columns.reshape(view.shape)
+        for tap in product(*map(range, self.kernel[1:])):
+            element = view[:, :, :, *tap]
+            element += columns[:, :, :, *tap]
+        if self.last:
+            x += frame
+
+    def _taps(self, x: Any, out: Shape) -> Any:
+        """The windows of x by rows along all spatial axes but the first, the kernel at axis 3."""
+        kernel, stride, dilation = self.kernel[1:], self.stride[1:], self.dilation[1:]
+        return windows_of(x, self._axis, kernel, stride, dilation, out, 3)
+
+    def _spans(self, places: Sequence[slice]) -> list[tuple[int, int]]:
+        """From where to where the windows of the outputs reach in the images, along each axis."""
+        sides = zip(places, self.kernel, self.stride, self.pads, self.dilation, strict=True)
+        return [
+            (o.start * s - before, (o.stop - 1) * s + d * (k - 1) + 1 - before)
+            for o, k, s, (before, _), d in sides
+        ]
+
+    def _framed(self, x: Any, places: Sequence[slice], dtype: Any) -> Any:
+        """The part of x by rows that the outputs need, with zeros where it is padding."""
+        spans, axis = self._spans(places), self._axis
+        shared = list(map(_overlap, spans, (x.shape[1], *x.shape[axis:])))
+        x = self.part(x, slice(None), [image for image, _ in shared])
+        lengths = [stop - start for start, stop in spans]
+        shape = [*x.shape]
+        shape[1], shape[axis : axis + len(lengths) - 1] = lengths[0], lengths[1:]
+        padded = x.shape != tuple(shape)
+        if not padded and not self.last and x.dtype == dtype:
+            return x
+        frame = scratch.array("frame", shape, dtype)
+        if padded:
+            frame[...] = 0
+        self.part(frame, slice(None), [within for _, within in shared])[...] = x
+        return frame
+
+
+def _overlap(span: tuple[int, int], size: int) -> tuple[slice, slice]:
+    """What a frame shares with an image of this size: a slice of the image, and of the frame."""
+    start, stop = span
+    low, high = max(start, 0), max(start, 0, min(stop, size))
+    return slice(low, high), slice(low - start, high - start)
+
+
+def _evenly(count: int, most: int) -> int:
+    """The size of blocks, at most ``most``, which are about equal."""
+    return -(-count // -(-count // most)) if count else 1
+
+
+def product_of(matrix: Any, columns: Any) -> Any:
+    """The matrix product for each row of outputs. The next product overwrites it."""
+    shape = (*columns.shape[:2], matrix.shape[2], columns.shape[3])
+    return np.matmul(matrix, columns, out=scratch.array("product", shape, columns.dtype))
+
+
+def add_product(total: Any, columns: Any, outputs: Any) -> None:
+    """Add columns · outputsᵀ, summed over the rows of outputs, to ``total``."""
+    filters = outputs.shape[2]
+    beside = scratch.array("product", outputs.shape, columns.dtype)
+    beside[...] = outputs
+    beside = beside.reshape(*columns.shape[:2], filters, columns.shape[3]).swapaxes(2, 3)
+    together = max(1, BLOCK // max(1, total.nbytes))
+    for row in range(0, columns.shape[1], together):
+        some = slice(row, row + together)
+        total += np.matmul(columns[:, some], beside[:, some]).sum(axis=1)
