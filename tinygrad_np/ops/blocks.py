@@ -130,7 +130,7 @@ class Windows(NamedTuple):
             x = columns
         groups, height, channels = x.shape[:3]
         size = channels * math.prod(self.kernel[1:])
-        width = math.prod(x.shape[2:]) // max(1, size)
+        width = math.prod(x.shape[2 + len(self.kernel) :])
         x = x.reshape(groups, height, size, width)
         x = windows_of(x, 1, self.kernel[:1], self.stride[:1], self.dilation[:1], out[:1], 1)
         return x.swapaxes(1, 2).reshape(groups, out[0], self.kernel[0] * size, width)
