@@ -67,7 +67,7 @@ def transpose_convolve(
     # By rows, zeros stand around y. Times an infinite weight they would be nan.
     flat = stride[0] > 1 or not np.isfinite(weight).all()
     windows = Windows(weight.shape[2:], stride, ((0, 0),) * len(size), dilation, y.shape[2:])
-    windows = windows.arranged(len(y), flat)
+    windows = windows.arranged(len(y), flat, least=8)
     inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
     filters = _filters(weight, groups, windows, dtype)[:, :, :, ::-1].transpose(0, 2, 4, 3, 1)
     rows, columns = math.prod(filters.shape[1:3]), math.prod(filters.shape[3:])
