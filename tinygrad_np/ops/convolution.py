@@ -50,9 +50,9 @@ def convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, gr
     inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
     filters = _filters(weight, groups, windows, dtype).swapaxes(2, 3)
     matrix = filters.reshape(groups, 1, len(weight) // groups, -1)
-    for images, places in windows.blocks(len(x), x.shape[1] * dtype.itemsize):
-        columns = windows.columns(windows.part(inputs, images), places, dtype)
-        part = windows.part(outputs, images, places)
+    for block in windows.blocks(len(x), x.shape[1] * dtype.itemsize):
+        columns = windows.columns(inputs, block, dtype)
+        part = windows.part(outputs, block.images, block.places)
         part[...] = product_of(matrix, columns).reshape(part.shape)
     return like(y, x)
 
@@ -74,10 +74,9 @@ def transpose_convolve(
     matrix = filters.reshape(groups, 1, rows, columns)
     windows_of_y = windows.transposed(inputs.shape[1])
     size_of_pixel = max(rows * groups, y.shape[1]) * dtype.itemsize
-    for images, places in windows_of_y.blocks(len(y), size_of_pixel):
-        found = windows_of_y.columns(windows.part(outputs, images), places, dtype)
-        part = windows.part(inputs, images)[:, places[0]]
-        windows.add(product_of(matrix, found), part, places)
+    for block in windows_of_y.blocks(len(y), size_of_pixel):
+        found = windows_of_y.columns(outputs, block, dtype)
+        windows.add(product_of(matrix, found), inputs, block)
     return like(x[inside(size, pads)], y)
 
 
@@ -90,9 +89,9 @@ def correlate(
     inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
     filters, channels = y.shape[1] // groups, x.shape[1] // groups
     total = np.zeros((groups, math.prod(kernel) * channels, filters), dtype)
-    for images, places in windows.blocks(len(x), x.shape[1] * dtype.itemsize):
-        columns = windows.columns(windows.part(inputs, images), places, dtype)
-        add_product(total, columns, windows.part(outputs, images, places))
+    for block in windows.blocks(len(x), x.shape[1] * dtype.itemsize):
+        columns = windows.columns(inputs, block, dtype)
+        add_product(total, columns, windows.part(outputs, block.images, block.places))
     first, others = windows.kernel[0], math.prod(windows.kernel[1:])
     weight = total.reshape(groups, first, channels, others, filters).transpose(0, 4, 2, 1, 3)
     return like(weight.reshape(y.shape[1], channels, *kernel), y)
