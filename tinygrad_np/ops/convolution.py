@@ -64,10 +64,10 @@ def transpose_convolve(
     dtype = np.result_type(wide(y), weight)
     padded = [n + sum(pad) for n, pad in zip(size, pads, strict=True)]
     x = np.zeros((len(y), weight.shape[1] * groups, *padded), dtype)
-    # By rows, zeros stand around y. Times an infinite weight they would be nan.
-    flat = stride[0] > 1 or not np.isfinite(weight).all()
+    # An axis in front avoids zeros around the rows of y, which times an infinite weight are nan.
+    by_rows = stride[0] == 1 and np.isfinite(weight).all()
     windows = Windows(weight.shape[2:], stride, ((0, 0),) * len(size), dilation, y.shape[2:])
-    windows = windows.arranged(len(y), flat, least=8)
+    windows = windows.arranged(len(y), least=8 if by_rows else math.inf)
     inputs, outputs = windows.by_rows(x, groups), windows.by_rows(y, groups)
     filters = _filters(weight, groups, windows, dtype)[:, :, :, ::-1].transpose(0, 2, 4, 3, 1)
     rows, columns = math.prod(filters.shape[1:3]), math.prod(filters.shape[3:])
