@@ -103,7 +103,7 @@ def correlate(
 def _windows_of(
     x: Any, weight: Any, out: Shape, stride: Shape, padding: Pads, dilation: Shape, groups: int
 ) -> Any:
-    """The convolution, without the windows that a larger image has besides ``out``."""
+    """The convolution, cut to the first ``out`` windows along each axis."""
     y = OPS["convolution"](x, weight, None, stride, padding, dilation, groups)
     return y if y.shape[2:] == out else y[(..., *map(slice, out))]
 
@@ -140,10 +140,11 @@ def convolution(
     x: Value, weight: Value, bias: Value | None = None, stride: Shape = (), padding: Pads = (),
     dilation: Shape = (), groups: int = 1,
 ) -> Value:  # fmt: skip
-    """Each window of x (N, C, ...) times each filter of ``weight`` (O, C / groups, ...), plus bias.
+    """The product of each window of x (N, C, ...) with each filter of ``weight``, plus bias.
 
-    ``padding`` is a pair (before, after) for each spatial axis. See ``conv2d``. Gradients:
-    dx is ``convolution_input``, dweight ``convolution_weight``, dbias the sum of g over all else.
+    ``weight`` is (O, C / groups, ...), ``padding`` a pair (before, after) for each spatial axis.
+    Gradients: dx is ``convolution_input``, dweight ``convolution_weight``, dbias the sum of g over
+    all axes but the channels. See ``conv2d``.
     """
     y = convolve(x, weight, stride, padding, dilation, groups)
     if bias is not None:
@@ -174,7 +175,7 @@ def convolution(
 def convolution_input(
     y: Value, weight: Value, size: Shape, stride: Shape, padding: Pads, dilation: Shape, groups: int
 ) -> Value:
-    """Each y (N, O, ...) times its filter, added up where the windows lie: the transposed map.
+    """The transpose of ``convolution``: each y (N, O, ...) times its filter, added to its window.
 
     The result has the spatial ``size``. Gradients: dy is ``convolution`` of g, dweight is
     ``convolution_weight`` of y and g.
@@ -205,9 +206,9 @@ def convolution_input(
 def convolution_weight(
     y: Value, x: Value, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape, groups: int
 ) -> Value:
-    """The sum over all windows of x (N, C, ...) of y (N, O, ...) times the window.
+    """The sum of y (N, O, ...) times its window of x (N, C, ...), over all windows.
 
-    The result (O, C / groups, *kernel) has a filter's shape for each channel of y. Gradients:
+    The result (O, C / groups, *kernel) is a filter for each channel of y. Gradients:
     dy is ``convolution`` of x by g, dx is ``convolution_input`` of y by g.
     """
     return correlate(y, x, kernel, stride, padding, dilation, groups)
@@ -233,7 +234,10 @@ def _check_weight(name: str, x: Any, weight: Any, groups: int, transposed: bool)
 
 
 def _pads(name: str, padding: Any, kernel: Shape, stride: Shape, dilation: Shape) -> Pads:
-    """Zeros before and after, of a number, a number for each axis, "valid" or "same"."""
+    """The zeros before and after the images along each axis.
+
+    ``padding`` is a number, a number for each axis, "valid" or "same".
+    """
     if padding == "valid":
         return ((0, 0),) * len(kernel)
     if padding == "same":
@@ -298,7 +302,7 @@ def conv2d(
     x (N, C, H, W), or (C, H, W) without the batch; ``weight`` (O, C / groups, KH, KW); ``bias``
     (O,). Numbers or pairs: ``stride`` between windows; ``padding``, zeros on each side, or "same"
     (the output has the input's size) or "valid" (none); ``dilation`` between a filter's elements.
-    ``groups`` of channels are convolved apart. The result is (N, O, H', W') with
+    ``groups`` of channels are convolved separately. The result is (N, O, H', W') with
     H' = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.
 
     Gradients: dx is the transposed convolution of g, dweight the correlation of g with x, dbias

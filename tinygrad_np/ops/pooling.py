@@ -55,7 +55,7 @@ def _output(
 def _framed(
     x: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, out: Shape, value: Any
 ) -> Any:
-    """x with a frame of ``value``, so that every window lies inside; x itself where it does."""
+    """x in a frame of ``value`` in which every window lies inside; x itself if none is needed."""
     geometry = zip(x.shape[2:], kernel, stride, padding, dilation, out, strict=True)
     widths = [(p, max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)) for n, k, s, p, d, o in geometry]
     if not any(map(any, widths)):
@@ -90,7 +90,7 @@ def largest(
 
 @pure
 def numbers(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Any:
-    """Which of a window's elements is the largest, the first of several."""
+    """The number of each window's largest element, of the first if several are equal."""
     counts = out.shape[2:]
     inside = None
     if any(padding) and np.isneginf(out).any():  # -inf may be an element, or of the frame
@@ -112,7 +112,7 @@ def numbers(x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dila
 
 
 def _elements(kernel: Shape, stride: Shape, dilation: Shape, counts: Shape) -> list[Any]:
-    """For each element of a window, the index of all windows' ones."""
+    """For each element of a window, the index that selects it in all windows."""
     return [
         (slice(None), slice(None), *[
             slice(j * d, j * d + (n - 1) * s + 1, s)
@@ -125,9 +125,9 @@ def _elements(kernel: Shape, stride: Shape, dilation: Shape, counts: Shape) -> l
 def _places(
     number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Any:
-    """Where in images, flattened, the element of each window lies that has this number."""
+    """The flat index, in the images, of each window's element with this number."""
     images, channels, *counts = number.shape
-    # The place in x is that of the window's corner plus that of the element in the window.
+    # An element's index is that of the window's corner plus that of the element in the window.
     corner = np.arange(images * channels).reshape(images, channels, *[1] * len(size))
     corner = corner * math.prod(size)
     within = np.zeros((), int)
@@ -143,7 +143,7 @@ def _places(
 def placed(
     g: Any, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Any:
-    """Zeros, to which each g is added at the element of its window that has this number."""
+    """Zeros, and each g added to the element of its window with this number."""
     shape = (*g.shape[:2], *size)
     sides = zip(kernel, stride, dilation, number.shape[2:], size, strict=True)
     apart = not any(padding) and all(
@@ -179,9 +179,9 @@ def window_place(
     g: Value, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
     dilation: Shape,
 ) -> Value:  # fmt: skip
-    """Each g (N, C, ...) at the element of its window that ``number`` says, in zeros of ``size``.
+    """Each g (N, C, ...) added to element ``number`` of its window, in zeros of ``size``.
 
-    Gradient: g at these places.
+    Gradient: g at these elements.
     """
     return placed(g, number, size, kernel, stride, padding, dilation)
 
@@ -210,7 +210,7 @@ def max_pooling(
 ) -> Value:
     """The largest element of each window of x (N, C, ...). See ``max_pool2d``.
 
-    Gradient: each g goes to the window's largest element, to the first of several.
+    Gradient: each g goes to its window's largest element, the first if several are equal.
     """
     out = _output(x.shape[2:], kernel, stride, padding, dilation, ceil_mode)
     return largest(x, kernel, stride, padding, dilation, out)
@@ -318,7 +318,7 @@ def max_pool2d(
     Numbers or pairs: ``kernel_size``; ``stride`` between windows (None: the kernel's size);
     ``padding`` with -inf on each side, at most half the kernel; ``dilation`` between a window's
     elements. With ``ceil_mode`` a last window may reach over the edge.
-    Gradient: each g goes to the window's largest element, to the first of several.
+    Gradient: each g goes to its window's largest element, the first if several are equal.
 
     >>> import tinygrad_np as tg
     >>> tg.max_pool2d([[[[1.0, 2.0, 3.0, 4.0], [8.0, 7.0, 6.0, 5.0]]]], 2).tolist()
@@ -352,7 +352,7 @@ def _avg_pool(
 def _counts(
     size: Shape, kernel: Shape, stride: Shape, padding: Shape, out: Shape, include: bool
 ) -> Any:
-    """By how much each window's sum is divided: its part inside of the image, or of the frame."""
+    """The number of elements of each window that lie in the image, or also in its padding."""
     counts = np.ones((), int)
     for n, k, s, p, o in zip(size, kernel, stride, padding, out, strict=True):
         start = np.arange(o) * s - p
@@ -388,8 +388,10 @@ def avg_pool2d(
     """The mean of each window of images x (N, C, H, W) or (C, H, W).
 
     ``kernel_size``, ``stride``, ``padding`` (with zeros) and ``ceil_mode`` as for ``max_pool2d``.
-    The sum is divided by the window's size, without what it has in the padding if
-    ``count_include_pad`` is False, or by ``divisor_override``. Gradient: g / size, spread.
+    The sum is divided by the window's number of elements, without those in the padding if
+    ``count_include_pad`` is False, or by ``divisor_override``.
+
+    Gradient: each g, divided by the same number, goes to every element of its window.
 
     >>> import tinygrad_np as tg
     >>> tg.avg_pool2d([[[[1.0, 2.0, 3.0, 4.0], [8.0, 7.0, 6.0, 5.0]]]], 2).tolist()
@@ -432,7 +434,7 @@ def adaptive_avg_pool1d(x: Operand, output_size: Any) -> Tensor:
 @composite(cases=[case(normal(2, 1, 4, 5), 1), case(normal(2, 4, 5), (2, 3)),
                   case(normal(1, 1, 3, 4), (None, 2))])  # fmt: skip
 def adaptive_avg_pool2d(x: Operand, output_size: Any) -> Tensor:
-    """The means of so many windows as ``output_size`` says, about equally large.
+    """The mean of each of ``output_size`` windows, which are about equally large.
 
     x (N, C, H, W) or (C, H, W); the size is a number or a pair, None keeps an axis. Window i of o
     along an axis of length n goes from floor(i n / o) to ceil((i + 1) n / o).

@@ -28,7 +28,7 @@ Pads = tuple[tuple[int, int], ...]
 
 
 def per_axis(value: Any, count: int, name: str, least: int = 0) -> tuple[int, ...]:
-    """One number for all spatial axes, or one for each, as a tuple; ValueError if it is neither."""
+    """A number for each spatial axis, given as one for all or as one for each; else ValueError."""
     values = (value,) * count if isinstance(value, int | np.integer) else tuple(value)
     if len(values) == 1:
         values *= count
@@ -79,7 +79,7 @@ def inside(size: Shape, pads: Pads) -> Any:
 
 
 def batched(name: str, x: Operand, axes: int) -> tuple[Tensor, bool]:
-    """x as a Tensor with a batch axis, and whether it had one."""
+    """x as a Tensor with a batch axis, and whether the given x had one."""
     ndim = np.ndim(x)
     if ndim == axes + 1:
         return expand_dims(x, 0), False
@@ -126,7 +126,10 @@ def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilat
 def windows_unfolded(
     x: Value, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape
 ) -> Value:
-    """The windows of x (N, C, ...) as columns (N, C · kernel, windows). Gradient: added up."""
+    """The windows of x (N, C, ...) as columns (N, C · kernel, windows).
+
+    Gradient: ``windows_folded`` of g.
+    """
     return _unfolded(x, kernel, stride, padding, dilation)
 
 
@@ -140,7 +143,10 @@ def windows_unfolded(
 def windows_folded(
     y: Value, size: Shape, kernel: Shape, stride: Shape, padding: Pads, dilation: Shape
 ) -> Value:
-    """Columns added up where their windows lie: the adjoint of ``windows_unfolded``."""
+    """Columns added to their windows: the adjoint of ``windows_unfolded``.
+
+    Gradient: ``windows_unfolded`` of g.
+    """
     return _folded(y, size, kernel, stride, padding, dilation)
 
 
@@ -152,7 +158,7 @@ def unfold(
 ) -> Tensor:
     """The windows of images x (N, C, H, W) as columns: (N, C KH KW, windows).
 
-    Gradient: g added up where the windows overlap (``fold``).
+    Gradient: ``fold`` of g, which adds up where windows overlap.
 
     >>> import tinygrad_np as tg
     >>> tg.unfold([[[[1.0, 2.0, 3.0]]]], (1, 2)).tolist()
