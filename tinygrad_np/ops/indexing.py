@@ -58,7 +58,9 @@ def getitem(x: Value, index: Any) -> Value:
     g=said("g[index]", lambda g, index: item(g, index)),
 )  # fmt: skip
 def scatter(g: Value, index: Any, shape: Shape) -> Value:
-    """Zeros of ``shape`` with ``g`` added at ``index``: indexing's adjoint. Gradient: g[index].
+    """Zeros of ``shape`` with ``g`` added at ``index``: the adjoint of indexing.
+
+    Gradient: g[index].
 
     >>> import numpy as np, tinygrad_np as tg
     >>> tg.scatter([5.0, 6.0, 7.0], np.array([2, 0, 2]), (4,)).tolist()
@@ -146,7 +148,7 @@ def take_along_axis(x: Operand, indices: Any, axis: int | None = -1) -> Tensor:
     cases=[case(distinct(3, 4)), case(distinct(3, 4), axis=0), case(distinct(5))], numpy=np.sort
 )
 def sort(x: Operand, axis: int = -1) -> Tensor:
-    """The elements in ascending order along ``axis``; equal ones keep their order.
+    """The elements in ascending order along ``axis``; equal elements keep their order.
 
     Gradient: each element gets the g of the place it went to.
 

@@ -176,7 +176,7 @@ _EXTREME: dict[str, Any] = {"cases": reductions(distinct), "analytic": False, "x
 
 @op(**_EXTREME, numpy=(np.max, np.amax))
 def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The largest element along ``axis``. Elements that tie for it share the gradient equally.
+    """The largest element along ``axis``. Equal largest elements share the gradient equally.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 3.0, 3.0], requires_grad=True)
@@ -189,7 +189,7 @@ def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 @op(**_EXTREME, numpy=(np.min, np.amin))
 def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The smallest element along ``axis``. Elements that tie for it share the gradient equally.
+    """The smallest element along ``axis``. Equal smallest elements share the gradient equally.
 
     >>> import tinygrad_np as tg
     >>> tg.min([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
@@ -200,7 +200,7 @@ def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
     """g * exp(x - out)"""
-    # Beside a large x, out has no digits left for the log of the sum: so the shares are scaled.
+    # Next to a large x, out has no digits left for the log of the sum, so the shares are scaled.
     shares = _shares(wide(x), wide(out).reshape(kept_shape(x.shape, axis)))
     total = shares.sum(axis=axis, keepdims=True)
     return spread(wide(g), x.shape, axis) * shares / np.where(total == 0, 1, total)
@@ -237,7 +237,7 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def _prod_x(g: Any, x: Any, axis: Axis) -> Any:
     """g * the product of the others"""
-    # The product of all the others, from the left and from the right: right with zeros, too.
+    # The product of all other elements, from the left and from the right, is also right with zeros.
     axes = axes_of(axis, x.ndim)
     order = sorted(range(x.ndim), key=axes.__contains__)
     x = wide(x)
@@ -273,7 +273,7 @@ def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 # Running reductions. The derivative of a running product is a linear recurrence, and that of a
-# linear recurrence is one again: with this one op the family is closed, to any order.
+# linear recurrence is a linear recurrence: this one op closes the family, to any order.
 
 _RUNNING: list[Case] = [
     case(normal(4)), case(normal(2, 3, 4), axis=1), case(normal(2, 3), axis=-1), case(normal(2, 3)),
@@ -288,7 +288,7 @@ _RUNNING: list[Case] = [
     b=said("linear_recurrence(a, g) from the end", lambda g, a: _recurrence_b(g, a)),
 )  # fmt: skip
 def linear_recurrence(a: Value, b: Value) -> Value:
-    """y[k] = a[k] y[k-1] + b[k] along the last axis, from y[-1] = 0. Both of one shape.
+    """y[k] = a[k] y[k-1] + b[k] along the last axis, from y[-1] = 0; a and b have the same shape.
 
     Gradients: db is the recurrence run backwards over g, with a shifted by one; da = db y[k-1].
 
@@ -431,7 +431,7 @@ def _length(x: Any, ord: Any, axis: Axis, keepdims: bool) -> Any:
     return root * scale.reshape(total.shape)
 
 
-# Questions: no gradient
+# Tests and positions, which have no gradient
 
 
 _PLACES = [case(distinct(3, 4)), case(distinct(3, 4), axis=1), case(distinct(5), 0, True)]
@@ -440,7 +440,7 @@ _MASKS = [case(booleans(3, 4)), case(booleans(3, 4), axis=(0, 1)), case(booleans
 
 @op(cases=_PLACES, numpy=np.argmax, constant=True)
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The index of the largest element along ``axis``, the first of several. No gradient.
+    """The index of the largest element along ``axis``, the first of equal ones. No gradient.
 
     >>> import tinygrad_np as tg
     >>> tg.argmax([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()
@@ -451,7 +451,7 @@ def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
 
 @op(cases=_PLACES, numpy=np.argmin, constant=True)
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The index of the smallest element along ``axis``, the first of several. No gradient.
+    """The index of the smallest element along ``axis``, the first of equal ones. No gradient.
 
     >>> import tinygrad_np as tg
     >>> tg.argmin([[1.0, 3.0], [4.0, 2.0]], axis=1).tolist()

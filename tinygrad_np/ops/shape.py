@@ -19,7 +19,7 @@ __all__ = [
     "vstack",
 ]  # fmt: skip
 
-# One array, its elements in another arrangement
+# One array with its elements in another arrangement
 
 
 @op(
@@ -28,7 +28,7 @@ __all__ = [
     numpy=np.reshape, x=lambda g, x_shape: g.reshape(x_shape),
 )  # fmt: skip
 def reshape(x: Value, shape: Any) -> Value:
-    """The elements in the same order in another shape; one length may be -1.
+    """x in another shape, its elements in the same order; one length may be -1.
 
     >>> import tinygrad_np as tg
     >>> tg.reshape(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), -1).shape
@@ -43,7 +43,7 @@ def reshape(x: Value, shape: Any) -> Value:
     x=lambda g, x_shape: g.reshape(x_shape),
 )
 def ravel(x: Value) -> Value:
-    """The elements as a vector.
+    """The elements of x as a vector.
 
     >>> import tinygrad_np as tg
     >>> tg.ravel([[1.0, 2.0], [3.0, 4.0]]).tolist()
@@ -61,7 +61,7 @@ def ravel(x: Value) -> Value:
     ),
 )  # fmt: skip
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
-    """The axes in another order; None reverses them. Gradient: g with the order undone.
+    """x with its axes in another order; None reverses them. Gradient: g with the order undone.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> tg.transpose(np.zeros((2, 3, 4)), (0, 2, 1)).shape
@@ -80,7 +80,7 @@ def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
     numpy=np.swapaxes, x=lambda g, axis1, axis2: g.swapaxes(axis1, axis2),
 )  # fmt: skip
 def swapaxes(x: Value, axis1: int, axis2: int) -> Value:
-    """Two axes exchanged.
+    """x with two axes exchanged.
 
     >>> import tinygrad_np as tg
     >>> tg.swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
@@ -94,7 +94,7 @@ def swapaxes(x: Value, axis1: int, axis2: int) -> Value:
     numpy=np.moveaxis, x=lambda g, source, destination: np.moveaxis(g, destination, source),
 )  # fmt: skip
 def moveaxis(x: Value, source: Any, destination: Any) -> Value:
-    """Some axes moved to other places, the rest kept in order.
+    """x with some axes moved to other positions; the other axes stay in order.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> tg.moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
@@ -108,7 +108,7 @@ def moveaxis(x: Value, source: Any, destination: Any) -> Value:
     numpy=np.squeeze, x=lambda g, x_shape: g.reshape(x_shape),
 )  # fmt: skip
 def squeeze(x: Value, axis: Axis = None) -> Value:
-    """Without the axes of length 1, or without those named in ``axis``.
+    """x without its axes of length 1, or without those named in ``axis``.
 
     >>> import tinygrad_np as tg
     >>> tg.squeeze([[1.0, 2.0]]).tolist()
@@ -122,7 +122,7 @@ def squeeze(x: Value, axis: Axis = None) -> Value:
     numpy=np.expand_dims, x=lambda g, x_shape: g.reshape(x_shape),
 )  # fmt: skip
 def expand_dims(x: Value, axis: Any) -> Value:
-    """With new axes of length 1 at the places ``axis``.
+    """x with new axes of length 1 at the positions ``axis``.
 
     >>> import tinygrad_np as tg
     >>> tg.expand_dims([1.0, 2.0], 1).tolist()
@@ -136,7 +136,7 @@ def expand_dims(x: Value, axis: Any) -> Value:
     numpy=np.broadcast_to, x=lambda g: g,
 )  # fmt: skip
 def broadcast_to(x: Value, shape: Shape) -> Value:
-    """Repeated to a larger shape, without a copy. Gradient: g summed over the repetitions.
+    """x repeated to a larger shape, without a copy. Gradient: g summed over the repetitions.
 
     >>> import tinygrad_np as tg
     >>> tg.broadcast_to([1.0, 2.0], (2, 2)).tolist()
@@ -150,7 +150,7 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
     numpy=np.flip, x=lambda g, axis: np.flip(g, axis),
 )  # fmt: skip
 def flip(x: Value, axis: Axis = None) -> Value:
-    """The elements in reverse order along ``axis`` (None: all axes).
+    """x with its elements in reverse order along ``axis`` (None: all axes).
 
     >>> import tinygrad_np as tg
     >>> tg.flip([1.0, 2.0, 3.0]).tolist()
@@ -165,7 +165,7 @@ def flip(x: Value, axis: Axis = None) -> Value:
     x=said("roll(g, -shift)", lambda g, shift, axis: np.roll(g, -np.asarray(shift, int), axis)),
 )  # fmt: skip
 def roll(x: Value, shift: Any, axis: Any = None) -> Value:
-    """The elements shifted along ``axis``; those pushed out at the end come in at the front.
+    """x with its elements shifted along ``axis``; those pushed out at the end return at the start.
 
     >>> import tinygrad_np as tg
     >>> tg.roll([1.0, 2.0, 3.0], 1).tolist()
@@ -174,7 +174,7 @@ def roll(x: Value, shift: Any, axis: Any = None) -> Value:
     return np.roll(x, shift, axis)
 
 
-# Several arrays to one
+# Several arrays joined into one
 
 
 def _part(g: Any, i: int, arrays_shape: tuple[Shape, ...], axis: int) -> Any:
@@ -206,7 +206,7 @@ def _listed(arrays: Any) -> list[Any]:
     numpy=np.concatenate,
 )  # fmt: skip
 def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Tensor:
-    """A list of arrays joined along an axis they have; ``axis=None`` flattens them first.
+    """A list of arrays joined along an existing axis; ``axis=None`` flattens them first.
 
     Gradient: each array gets its part of g.
 
@@ -225,7 +225,7 @@ def concatenate(arrays: Sequence[Operand], axis: int | None = 0) -> Tensor:
     numpy=np.stack,
 )
 def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
-    """A list of arrays of one shape, joined along a new axis.
+    """A list of arrays of the same shape, joined along a new axis.
 
     >>> import tinygrad_np as tg
     >>> tg.stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
@@ -238,7 +238,7 @@ def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
     cases=[case([normal(2, 3), normal(1, 3)]), case([normal(3), normal(3)])], numpy=np.vstack
 )
 def vstack(arrays: Sequence[Operand]) -> Tensor:
-    """Arrays on top of each other: along the first axis, vectors as rows.
+    """Arrays stacked vertically: joined along the first axis, vectors as rows.
 
     >>> import tinygrad_np as tg
     >>> tg.vstack([[1.0, 2.0], [3.0, 4.0]]).tolist()
@@ -252,7 +252,7 @@ def vstack(arrays: Sequence[Operand]) -> Tensor:
     cases=[case([normal(2, 3), normal(2, 1)]), case([normal(3), normal(2)])], numpy=np.hstack
 )
 def hstack(arrays: Sequence[Operand]) -> Tensor:
-    """Arrays side by side: along the second axis, vectors along their only one.
+    """Arrays side by side: joined along the second axis, vectors along their only axis.
 
     >>> import tinygrad_np as tg
     >>> tg.hstack([[1.0], [2.0, 3.0]]).tolist()
@@ -262,7 +262,7 @@ def hstack(arrays: Sequence[Operand]) -> Tensor:
     return joined(*parts, axis=0 if parts and np.ndim(parts[0]) == 1 else 1)
 
 
-# One array to several, or to more of the same
+# One array split into several, or repeated
 
 
 @composite(
@@ -270,7 +270,7 @@ def hstack(arrays: Sequence[Operand]) -> Tensor:
     numpy=np.split,
 )  # fmt: skip
 def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """Parts of ``x`` along ``axis``: so many equal ones, or cut at the given indices.
+    """Parts of ``x`` along ``axis``: a number of equal parts, or parts cut at the given indices.
 
     Raises ValueError where the axis does not divide into equal parts.
 
@@ -299,7 +299,7 @@ def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     numpy=np.repeat,
 )  # fmt: skip
 def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
-    """Each element (``axis=None``) or slice repeated so many times. Gradient: g added up.
+    """Each element (``axis=None``) or slice repeated. Gradient: g summed over the repetitions.
 
     >>> import tinygrad_np as tg
     >>> tg.repeat([1.0, 2.0], 2).tolist()
@@ -325,7 +325,7 @@ def _tile_x(g: Any, x_shape: Shape, reps: Any) -> Any:
     x=_tile_x,
 )
 def tile(x: Value, reps: Any) -> Value:
-    """The whole array repeated ``reps`` times along each axis. Gradient: g added up.
+    """The whole array repeated ``reps`` times along each axis. Gradient: g summed over the copies.
 
     >>> import tinygrad_np as tg
     >>> tg.tile([1.0, 2.0], 2).tolist()
@@ -358,7 +358,7 @@ def padded(x: Value, pad_width: Any, constant_values: float = 0) -> Value:
     numpy=np.pad,
 )  # fmt: skip
 def pad(x: Operand, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
-    """``x`` with a frame; modes "constant", "edge", "reflect", "symmetric", "wrap", as NumPy's.
+    """``x`` with a frame. Modes as in NumPy: "constant", "edge", "reflect", "symmetric", "wrap".
 
     ``pad_width`` is one number, (before, after), or one such pair an axis. Gradient: g at the
     elements of x, and at their copies.
