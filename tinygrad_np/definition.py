@@ -95,13 +95,13 @@ class Op:
         return self.composite or bool(self.gradients)
 
     def formula(self, name: str) -> str:
-        """The gradient rule of one input in its own words, read from its definition.
+        """The gradient rule of one input as a formula, read from its definition.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
         'g * y'
         """
-        return expression(self.gradients[name])
+        return expression(self.gradients[name]) or f'rule of op "{self.name}"'
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""

@@ -348,6 +348,15 @@ def test_numbers_known_as_roots_keep_float32() -> None:
     assert run(derived.numpy(), derived.inputs)[1]["W"].dtype == np.float32
 
 
+def test_gelu_in_float32_reads_as_in_float64() -> None:
+    def lines(dtype: Any) -> list[str]:
+        W = leaf(4, 3, name="W", dtype=dtype)
+        return body(tg.derivation(lambda x: tg.gelu(x @ W).sum(), X.astype(dtype)).numpy())
+
+    assert "gate = (1 + erf(a1 / math.sqrt(2))) / 2" in lines(np.float64)
+    assert [line.replace(".astype(np.float32)", "") for line in lines(np.float32)] == lines(float)
+
+
 def test_the_size_of_the_batch_is_n_where_it_is_any_size() -> None:
     W = leaf(4, 3, name="W")
 

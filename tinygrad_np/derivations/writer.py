@@ -22,6 +22,8 @@ from .replay import Replay
 class Writer(Tracer):
     """A tracer that knows the value and the gradient of each node."""
 
+    for_people = True
+
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[Node, Value] = {}
