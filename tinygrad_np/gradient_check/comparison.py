@@ -86,7 +86,7 @@ def compare(
             notes.append(f"{where}: {kink[1]}")
         elif vague[i]:
             notes.append(
-                f"{where}: the finite differences do not settle (error {errors[i]:.1e}): f is "
+                f"{where}: the finite differences do not converge (error {errors[i]:.1e}): f is "
                 "noisy or discontinuous here, or it changes within the smallest step"
             )
     bad &= ~kinks
