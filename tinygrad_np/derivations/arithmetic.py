@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Call, Program, Value
-from .calls import Made, become, exact, is_number
-from .numpy_text import Size
+from .calls import Made, become
+from .literals import Size, exact, is_number
 
 
 def signs(call: Call, made: Made) -> bool:
@@ -109,7 +109,7 @@ def shorten(program: Program) -> None:
             continue
         if Fraction(factor) % top == 0:
             left = Fraction(factor) / top
-            new = Size.of(int(left), size) if isinstance(size, Size) else float(left)
+            new = Size(size.n, int(left), size.power) if isinstance(size, Size) else float(left)
             same = new == 1 and not isinstance(size, Size)
             become(call, *((np.multiply, 1.0, more[2]) if same else (np.divide, more[2], new)))
         elif not isinstance(size, Size) and top % bottom == 0:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..compiler.program import Call, Value, is_elementwise
 from ..shapes import kept_shape
-from .calls import FOLDED, Made, become, folded, is_number
+from .calls import FOLDED, Made, become, folded
+from .literals import filled, is_number
 
 
 def plainer(call: Call, made: Made) -> bool:
@@ -19,6 +20,8 @@ def plainer(call: Call, made: Made) -> bool:
         return become(call, np.matmul, *args)
     if function is np.square:
         return become(call, np.power, args[0], 2)
+    if function is np.reciprocal:
+        return become(call, np.divide, 1.0, args[0])
     if "order" in call.kwargs or call.kwargs.get("optimize") is False:
         for name in ("order", "optimize"):
             call.kwargs.pop(name, None)
@@ -67,8 +70,8 @@ def broadcasts(call: Call, made: Made) -> bool:
         spread = made.by(operand, np.broadcast_to, np.ndarray.reshape, np.ndarray.__getitem__)
         if spread is not None and _only_broadcasts(spread):
             part = spread.args[0]
-        elif isinstance(operand, Value) and _is_filled(operand.array):
-            part = float(operand.array.flat[0])  # type: ignore[union-attr]
+        elif isinstance(operand, Value) and filled(operand.array) is not None:
+            part = filled(operand.array)
         else:
             continue
         args = (*call.args[:i], part, *call.args[i + 1 :])
@@ -82,12 +85,6 @@ def broadcasts(call: Call, made: Made) -> bool:
         number = folded(Call(call.function, tuple(parts), {}, call.out))
         return number is not None and become(call, np.broadcast_to, number, call.out.shape)
     return False
-
-
-def _is_filled(array: Any) -> bool:
-    """Whether an array is a constant of nothing but one number."""
-    real = array is not None and array.size and array.dtype.kind == "f"
-    return bool(real and (array == array.flat[0]).all())
 
 
 def _only_broadcasts(call: Call) -> bool:

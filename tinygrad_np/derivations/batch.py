@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Value
-from .numpy_text import Size, counts, literal
+from .literals import Size, counts, filled, full_text
 from .replay import Replay
 from .writer import Written
 
@@ -100,10 +100,9 @@ class _Pairs:
                 raise _Differ
         elif counts(one.array) and counts(other.array):
             self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
-        elif (text := _filled(one.array, self.merged(one.shape, other.shape))) and (
-            one.array.flat[0] == other.array.flat[0]  # type: ignore[union-attr]
-        ):
-            self.written.texts[one] = text
+        elif (number := filled(one.array)) in (0, 1) and number == filled(other.array):
+            shape = self.merged(one.shape, other.shape)
+            self.written.texts[one] = full_text(number, shape, one.dtype)
         else:
             raise _Differ
         return one
@@ -132,14 +131,6 @@ class _Pairs:
 
 
 _ENDS = ("start", "stop", "step")
-
-
-def _filled(array: Any, shape: Any) -> str:
-    """An array of zeros or ones as an expression."""
-    if array.dtype != np.float64 or not array.size or (array != array.flat[0]).any():
-        return ""
-    word = {0.0: "zeros", 1.0: "ones"}.get(array.flat[0])
-    return f"np.{word}({literal(shape)})" if word else ""
 
 
 def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, Any]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from ..compiler.program import Call, Program, Value
-from .numpy_text import Size
+from .literals import exact
 
 
 class Made(dict[Value, Call]):
@@ -28,19 +27,6 @@ class Made(dict[Value, Call]):
         if call is None or call.function not in functions:
             return None
         return None if once and (self.uses[value] > 1 or value in self.results) else call
-
-
-def is_number(leaf: Any) -> bool:
-    """Whether an argument is a plain number."""
-    return isinstance(leaf, int | float | Fraction) and not isinstance(leaf, bool)
-
-
-def exact(number: Any) -> Any:
-    """A whole number as a Fraction, so that 1 / n stays what it is."""
-    if isinstance(number, Size):
-        return number
-    whole = isinstance(number, int | Fraction) or (abs(number) < 2**53 and number == int(number))
-    return Fraction(number) if whole else number
 
 
 FOLDED: dict[Any, Callable[..., Any]] = {

@@ -13,22 +13,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..compiler.program import Call, Value
 from ..compiler.symbol import with_item
 from .lines import Line, Lines
+from .literals import ROOTS, Size, counts, filled, is_identity, is_number
 from .numpy_text import (
+    ATOM,
     COMPARE,
     NAMES,
     POWER,
     PRODUCT,
-    ROOTS,
     SUM,
-    Size,
+    Operand,
     Text,
-    counts,
     is_transposed,
     scatters,
 )
 from .textbook import KERNEL, OUTPUT, added_up
-
-Operand = Callable[[Any], Text]
 
 _GREEK = frozenset(
     ["alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "lambda", "mu", "nu",
@@ -161,24 +159,22 @@ def _taps(call: Call) -> tuple[str, str]:
 
 
 def number(value: Any) -> Text:
-    """A number, or what else stands for an operand that is not an array."""
+    """A number, or the name of something else that is not an array."""
     if isinstance(value, Size):
         text = value.text.replace(" ** 2", "^{2}").replace(" * ", r"\,")
-        return Text(text, PRODUCT if r"\," in text else 100)
+        return Text(text, PRODUCT if r"\," in text else ATOM)
+    if not is_number(value):
+        return Text(rf"\mathrm{{{value}}}".replace("_", r"\_"))
     if isinstance(value, Fraction) and value.denominator > 1:
         sign = "-" if value < 0 else ""
         return Text(rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}", PRODUCT)
-    if isinstance(value, int | float | Fraction) and not isinstance(value, bool):
-        if value in ROOTS:
-            return Text(ROOTS[float(value)][1], PRODUCT)
-        if value in (np.inf, -np.inf):
-            return Text(r"\infty" if value > 0 else r"-\infty", 100 if value > 0 else SUM)
-        text = f"{float(value):.6g}"
-        if "e" in text:
-            digits, power = text.split("e")
-            text = rf"{digits} \cdot 10^{{{int(power)}}}"
-        return Text(text, SUM if value < 0 else 100)
-    return Text(rf"\mathrm{{{value}}}".replace("_", r"\_"))
+    if value in ROOTS:
+        return Text(ROOTS[float(value)][1], PRODUCT)
+    text = f"{float(value):.6g}".replace("inf", r"\infty")
+    if "e" in text:
+        digits, power = text.split("e")
+        text = rf"{digits} \cdot 10^{{{int(power)}}}"
+    return Text(text, SUM if value < 0 else ATOM)
 
 
 def constant(value: Value, text: str | None) -> str:
@@ -188,9 +184,9 @@ def constant(value: Value, text: str | None) -> str:
         return r"(0, \ldots, n - 1)"
     if counts(array) and array.size > 3:
         return rf"(0, \ldots, {array.size - 1})"
-    if array.size and (array == array.flat[0]).all():
-        return str(number(array.flat[0].item()).text)
-    if array.ndim == 2 and array.shape[0] == array.shape[1] and (array == np.eye(len(array))).all():
+    if filled(array) is not None:
+        return number(filled(array)).text
+    if is_identity(array):
         return "I"
     if array.size <= 6:
         return f"({', '.join([number(x).text for x in array.ravel().tolist()])})"
@@ -211,8 +207,7 @@ _WORDS = frozenset(
 """Functions that LaTeX knows by their names."""
 _BIG: dict[Any, str] = {
     np.add.reduce: r"\sum", np.multiply.reduce: r"\prod", np.maximum.reduce: r"\max",
-    np.minimum.reduce: r"\min", np.max: r"\max", np.min: r"\min", np.sum: r"\sum",
-    np.mean: r"\mathrm{mean}", np.prod: r"\prod",
+    np.minimum.reduce: r"\min", np.mean: r"\mathrm{mean}",
 }  # fmt: skip
 
 
@@ -227,8 +222,6 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
         return _product(call, operand)
     if function is np.divide:
         return _fraction(args, *map(operand, args))
-    if function is np.reciprocal:
-        return _fraction(args, Text("1"), operand(args[0]))
     if function is np.negative:
         return Text(f"-{operand(args[0]).inside(PRODUCT)}", SUM)
     if function is np.power:
@@ -237,7 +230,7 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
         sides = [operand(arg).inside(COMPARE + 1) for arg in args]
         return Text(f"[{sides[0]} {_COMPARE[function]} {sides[1]}]")
     if is_transposed(call) or (function is np.ndarray.swapaxes and call.args[1] < 0):
-        return Text(f"{_base(operand(args[0]))}^{{\\top}}", POWER)
+        return Text(rf"{_base(operand(args[0]))}^{{\top}}", POWER)
     if function is np.linalg.inv:
         return Text(f"{_base(operand(args[0]))}^{{-1}}", POWER)
     if function is np.sqrt:
@@ -303,7 +296,7 @@ def _axes(axis: Any, ndim: int) -> str:
 
 def _base(text: Text) -> str:
     """What an exponent or an index is put on."""
-    return text.text if text.binds == 100 and "frac" not in text.text[:5] else f"({text.text})"
+    return text.text if text.binds == ATOM and "frac" not in text.text[:5] else f"({text.text})"
 
 
 def _product(call: Call, operand: Operand) -> Text:

@@ -12,17 +12,9 @@ import numpy as np
 from ..compiler.program import Call, Value
 from ..definition import Op
 from ..shapes import Shape
+from .literals import array_text, literal
 from .naming import Namer
-from .numpy_text import (
-    PRODUCT,
-    Text,
-    array_text,
-    expression,
-    literal,
-    picks_once,
-    scatters,
-    statements,
-)
+from .numpy_text import PRODUCT, Text, expression, picks_once, scatters, statements
 from .textbook import added_up
 from .value_names import ValueNames
 from .writer import Written

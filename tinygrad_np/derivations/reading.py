@@ -16,7 +16,8 @@ from ..compiler.passes import cse, dce
 from ..compiler.program import Call, Program, Value, map_tree
 from ..compiler.tracer import laid_out
 from . import arithmetic, arrangement
-from .calls import FOLDED, Made, folded, is_number
+from .calls import FOLDED, Made, folded
+from .literals import is_number
 
 
 def run(program: Program) -> None:

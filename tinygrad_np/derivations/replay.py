@@ -19,8 +19,8 @@ from ..drawing.names import Names, named
 from ..graph import Node
 from ..recorder import array_name, record_of
 from ..tensor import Tensor
+from .literals import array_text
 from .naming import Namer, shortened
-from .numpy_text import array_text
 from .problem import DerivationError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..compiler.program import Value
 from .lines import Line, Lines
-from .numpy_text import literal
+from .literals import literal
 
 COLUMN = 52
 """Where comments begin, if the line is short enough."""
