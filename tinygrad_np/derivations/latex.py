@@ -103,7 +103,7 @@ class Equations:
         if value in self.lines.names and own:
             name = self.lines.names[value]
             return Text(self._symbols.get(name, symbol(name)))
-        made = self.lines.call_of(value)
+        made = self.lines.made.get(value)
         if made is not None:
             return expression(made, self._operand, self._index)
         if value in self.lines.names:
