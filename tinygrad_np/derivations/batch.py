@@ -8,7 +8,7 @@ written as ``n``; everywhere else the numbers stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,15 +17,17 @@ from .literals import Size, counts, filled, full_text
 from .replay import Replay
 from .writer import Written
 
+K = TypeVar("K")
 
-def size(arrays: Mapping[str, Any]) -> int:
-    """The length of the first of several arrays: that of the batch. 0 where there is none."""
+
+def size(arrays: Mapping[Any, Any]) -> int:
+    """The size of the batch: the length of the first array; 0 if there is none."""
     found = [array for array in arrays.values() if np.ndim(array)]
     return len(found[0]) if found else 0
 
 
-def one_less(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arrays that have a row per sample, without their last one."""
+def one_less(arrays: Mapping[K, Any]) -> dict[K, Any]:
+    """The arrays that have a row for each sample, without their last row."""
     n = size(arrays)
     return {name: a[: n - 1] for name, a in arrays.items() if np.ndim(a) and len(a) == n}
 
