@@ -1,4 +1,4 @@
-"""Arithmetic as a person writes it: signs, numbers in front, means."""
+"""Rules for arithmetic as a person writes it: signs, numbers in front, means."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ def signs(call: Call, made: Made) -> bool:
     if call.function not in (np.add, np.subtract, np.multiply, np.divide):
         return False
     first, second = call.args
-    minus = [made.by(operand, np.negative) for operand in call.args]
+    left, right = (made.by(operand, np.negative) for operand in call.args)
     if call.function in (np.multiply, np.divide):
-        if minus[0] and minus[1]:
-            return become(call, call.function, minus[0].args[0], minus[1].args[0])
-        return False
+        both = left is not None and right is not None
+        return both and become(call, call.function, left.args[0], right.args[0])
     other = np.subtract if call.function is np.add else np.add
-    if minus[1]:
-        return become(call, other, first, minus[1].args[0])
+    if right:
+        return become(call, other, first, right.args[0])
     scaled = made.by(second, np.multiply, once=True)
     if scaled and is_number(scaled.args[0]) and scaled.args[0] < 0:
         scaled.args = -scaled.args[0], scaled.args[1]
         return become(call, other, first, second)
-    if call.function is np.add and minus[0]:
-        return become(call, np.subtract, second, minus[0].args[0])
-    return False
+    return bool(
+        left and call.function is np.add and become(call, np.subtract, second, left.args[0])
+    )
 
 
 def doubled(call: Call, made: Made) -> bool:
@@ -46,7 +45,7 @@ def doubled(call: Call, made: Made) -> bool:
 def factors(call: Call, made: Made) -> bool:
     """A number in front: x * 2 is 2 * x, x * (1 / n) is x / n, 2 * (3 x) is 6 x, 2 (-x) is -2 x.
 
-    Whether 2 x / 6 is x / 3 is left to ``shorten``: it is not so for each size of the batch.
+    ``shorten`` makes x / 3 of 2 x / 6 later: 6 may depend on the size of the batch.
     """
     scaled = _scaled(call)
     if scaled is None or scaled[2].dtype != call.out.dtype or isinstance(scaled[1], Size):
@@ -71,7 +70,7 @@ def factors(call: Call, made: Made) -> bool:
 
 
 def _scaled(call: Call) -> tuple[Any, Any, Value] | None:
-    """How a number scales an array: multiply, divide or negative, the number, the array."""
+    """The function by which a number scales an array, the number, and the array."""
     if call.function is np.negative and isinstance(call.args[0], Value):
         return np.negative, Fraction(-1), call.args[0]
     if call.function not in (np.multiply, np.divide) or call.kwargs:
@@ -89,7 +88,7 @@ def _scaled(call: Call) -> tuple[Any, Any, Value] | None:
 
 
 def shorten(program: Program) -> None:
-    """2 x / 6 is x / 3, and 2 x / (2 n) is x / n: once it is known which numbers are what."""
+    """2 x / 6 is x / 3, and 2 x / (2 n) is x / n, once the size n of the batch is known."""
     made = Made(program)
     for call in program.calls:
         scaled = _scaled(call)
@@ -131,7 +130,7 @@ def means(call: Call, made: Made) -> bool:
 
 
 def unscaled(call: Call, made: Made) -> bool:
-    """s * sqrt(sum((x / s)²)) is sqrt(sum(x²)): s only keeps the squares from overflowing."""
+    """s * sqrt(sum((x / s)²)) is sqrt(sum(x²)): s only prevents overflow."""
     if call.function is not np.multiply:
         return False
     root = made.by(call.args[0], np.sqrt, once=True)

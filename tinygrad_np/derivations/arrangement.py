@@ -1,4 +1,4 @@
-"""Arrangement as a person writes it: shapes, axes, and what NumPy broadcasts by itself."""
+"""Rules for shapes and axes as a person writes them, with NumPy's broadcasting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .literals import filled, is_number
 
 
 def plainer(call: Call, made: Made) -> bool:
-    """One way to write a thing: matrices' products with @, their transposes with .T, np.mean(x)."""
+    """One notation for each thing: products of matrices with @, transposes with .T, np.mean(x)."""
     function, args = call.function, call.args
     if function is np.dot and all(len(getattr(a, "shape", ())) == 2 for a in args):
         return become(call, np.matmul, *args)
@@ -63,7 +63,7 @@ def _leaves_axes(call: Call) -> bool:
 
 
 def broadcasts(call: Call, made: Made) -> bool:
-    """An operand that is broadcast on purpose, where the other operands do it anyway."""
+    """An operand need not be broadcast if the other operands have the full shape."""
     if not (is_elementwise(call) or call.function is np.where):
         return False
     for i, operand in enumerate(call.args):
@@ -88,7 +88,7 @@ def broadcasts(call: Call, made: Made) -> bool:
 
 
 def _only_broadcasts(call: Call) -> bool:
-    """Whether NumPy's broadcasting would do the same by itself."""
+    """Whether NumPy's broadcasting does the same by itself."""
     x, shape = call.args[0], call.out.shape
     if call.function is np.broadcast_to:
         return True
@@ -112,7 +112,7 @@ def _same_dtype(call: Call, args: tuple[Any, ...]) -> bool:
 
 
 def shapes(call: Call, made: Made) -> bool:
-    """What is reshaped twice is reshaped once; a sum that gets its axes back has kept them."""
+    """Two reshapes are one; a sum whose axes are put back is one with keepdims."""
     function, (first, *_) = call.function, call.args or (None,)
     if function in (np.ndarray.__getitem__, np.ndarray.reshape) and is_number(first):
         return become(call, np.broadcast_to, first, call.out.shape)

@@ -1,8 +1,8 @@
-"""The size of the batch as n: a derivation for 150 images is one for any number of them.
+"""The size of the batch as n: a derivation for 150 images holds for any number of images.
 
-Which numbers of the program are the batch's size is not guessed: the graph is traced once more on
-one row less. Where both programs are the same but for numbers that go with the size, these are
-written as ``n``; everywhere else the numbers stay as they are.
+The numbers that depend on the batch are not guessed: the graph is traced once more with one row
+less. If both programs are equal except for numbers that change with the size, these are written in
+terms of ``n``; otherwise all numbers stay.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def one_less(arrays: Mapping[K, Any]) -> dict[K, Any]:
 def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
     """Write the program's numbers in terms of n, if it is the same for another size of the batch.
 
-    ``make`` gives the graph for one row less. Returns the program for that, or None where the
+    ``make`` returns the graph for one row less. Returns the program for that, or None if the
     numbers stay.
     """
     n = size(_inputs(written))
@@ -44,7 +44,7 @@ def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
     try:
         other = Written(make())
         changes = _differences(written, other, n)
-    except Exception:  # one row less may be refused for any reason: the numbers stay
+    except Exception:  # the function may refuse one row less for any reason: the numbers stay
         written.shapes, written.texts = {}, {}
         return None
     for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
@@ -75,7 +75,7 @@ class _Pairs:
         self.same: dict[Value, Value] = {}
 
     def merged(self, one: Any, other: Any) -> Any:
-        """The first tree, its numbers in terms of n; _Differ where there is no such way."""
+        """The first tree with its numbers in terms of n; raises _Differ if that is impossible."""
         if isinstance(one, Value):
             return self.value(one, other)
         if isinstance(one, tuple | list):
@@ -93,7 +93,7 @@ class _Pairs:
         return one if one == other or one != one else self.number(one, other)
 
     def value(self, one: Value, other: Any) -> Value:
-        """The first value, which must stand where the second one does."""
+        """The first value, which must correspond to the second one."""
         if one.source != "constant":
             if not isinstance(other, Value) or self.same.setdefault(one, other) is not other:
                 raise _Differ
@@ -122,7 +122,7 @@ class _Pairs:
 
     @staticmethod
     def used(tree: Any) -> bool:
-        """Whether n stands anywhere in a tree of arguments."""
+        """Whether n occurs in a tree of arguments."""
         if isinstance(tree, dict):
             tree = list(tree.values())
         if isinstance(tree, slice):

@@ -1,4 +1,4 @@
-"""What the rules of reading share: the calls by their values, and numbers among the arguments."""
+"""What the rules of reading share: calls by their values, and arithmetic of numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Made(dict[Value, Call]):
         self.uses = Counter([value for call in program.calls for value in call.inputs])
 
     def by(self, value: Any, *functions: Any, once: bool = False) -> Call | None:
-        """The call that makes a value, if it is one of these functions (and read here alone)."""
+        """The call that makes a value, if it is of one of these functions (and read only once)."""
         call = self.get(value) if isinstance(value, Value) else None
         if call is None or call.function not in functions:
             return None
@@ -36,7 +36,7 @@ FOLDED: dict[Any, Callable[..., Any]] = {
 
 
 def folded(call: Call) -> Any:
-    """What numbers give; nothing for 1 / 0."""
+    """The result for numbers; None for 1 / 0."""
     try:
         return FOLDED[call.function](*[exact(number) for number in call.args])
     except (ZeroDivisionError, OverflowError, ValueError):
@@ -44,6 +44,6 @@ def folded(call: Call) -> Any:
 
 
 def become(call: Call, function: Any, *args: Any) -> bool:
-    """Make another call of this one; True."""
+    """Turn this call into another one; returns True."""
     call.function, call.args, call.kwargs = function, args, {}
     return True

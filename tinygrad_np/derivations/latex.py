@@ -1,4 +1,4 @@
-"""The lines as equations. What is used is what matplotlib's mathtext and KaTeX both know."""
+"""The lines as equations, in the LaTeX that both matplotlib's mathtext and KaTeX know."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GREEK = frozenset(
 
 
 def symbol(name: str) -> str:
-    r"""A name as mathematics has it.
+    r"""A name as a mathematical symbol.
 
     >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("W_out_0"))
     W_{1} W_{q} \delta_{2} \mathrm{logits} W_{\mathrm{out}, 0}
@@ -53,7 +53,7 @@ def symbol(name: str) -> str:
 
 
 def shape_text(shape: tuple[Any, ...]) -> str:
-    """A shape, such as n × 10; nothing for a number."""
+    """A shape, such as n × 10; empty for a number."""
     words = [size.text.replace("*", r"\cdot") if isinstance(size, Size) else str(size)
              for size in shape]  # fmt: skip
     return r" \times ".join(words)
@@ -72,7 +72,7 @@ class Equations:
                 self._symbols[line.name] = self._hidden(line)
 
     def _hidden(self, line: Line) -> str:
-        """A value on the way; the gradient of a hidden value is a derivative, too."""
+        """The symbol of a hidden value; its gradient is written as a derivative."""
         of = self.lines.value_names.gradient_of.get(line.name)
         return _partial(symbol(of)) if of else symbol(line.name)
 
@@ -111,7 +111,7 @@ class Equations:
         return Text(constant(value, self.lines.written.texts.get(value)))
 
     def _index(self, index: Any) -> str:
-        """An index below the line; new axes are not shown, and numbers in a row are i."""
+        """An index below the line; new axes are left out, and 0, 1, 2, ... is i."""
         parts = index if isinstance(index, tuple) else (index,)
         words = []
         for part in parts:
@@ -141,13 +141,13 @@ def _partial(of: str) -> str:
 
 
 def _subscripts(call: Call) -> list[str]:
-    """The subscripts of the operands and of the result of an einsum, where each axis has one."""
+    """The subscripts of the operands and of the result of an einsum, if each axis has one."""
     text = call.args[0]
     return re.split("->|,", text) if re.fullmatch(r"[a-z]+(,[a-z]+)*->[a-z]*", str(text)) else []
 
 
 def _taps(call: Call) -> tuple[str, str]:
-    """Where the elements of pieces lie in images: below the images, and below the pieces."""
+    """The indices of the elements of pieces: those of the images, and those of the pieces."""
     pieces, kernel, shape, stride, dilation = call.args
     out, inner = OUTPUT[len(kernel)], KERNEL[len(kernel)]
     taps = [
@@ -204,7 +204,7 @@ _COMPARE: dict[Any, str] = {
 _WORDS = frozenset(
     ["exp", "log", "tanh", "sin", "cos", "tan", "sinh", "cosh", "arctan", "arcsin", "arccos", "det"]
 )
-"""Functions that LaTeX knows by their names."""
+"""Functions that have a command in LaTeX."""
 _BIG: dict[Any, str] = {
     np.add.reduce: r"\sum", np.multiply.reduce: r"\prod", np.maximum.reduce: r"\max",
     np.minimum.reduce: r"\min", np.mean: r"\mathrm{mean}",
@@ -270,11 +270,11 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
 
 
 _ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
-"""What changes shape or dtype and no number: the shape beside the equation tells it."""
+"""Functions that change only shape or dtype: the shape stands beside the equation."""
 
 
 def _fraction(args: tuple[Any, ...], above: Text, below: Text) -> Text:
-    """A fraction; what is divided by a number, or holds a fraction, stands beside it."""
+    """A fraction; a numerator over a number, or with a fraction inside, stands beside it."""
     if isinstance(args[-1], Value) and "frac" not in above.text:
         return Text(rf"\dfrac{{{above.text}}}{{{below.text}}}", PRODUCT + 1)
     if above.text == "1":
@@ -295,7 +295,7 @@ def _axes(axis: Any, ndim: int) -> str:
 
 
 def _base(text: Text) -> str:
-    """What an exponent or an index is put on."""
+    """An expression that gets an exponent or an index."""
     return text.text if text.binds == ATOM and "frac" not in text.text[:5] else f"({text.text})"
 
 

@@ -1,4 +1,4 @@
-"""A call of the program as plain NumPy: how each function is written down."""
+"""A call of the program as plain NumPy: the notation of each function."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PREFIXES: dict[Any, str] = {np.negative: "-", np.invert: "~"}
 
 
 class Text(NamedTuple):
-    """An expression, how strongly its last operator binds, and which one that is."""
+    """An expression, how strongly its last operator binds, and that operator."""
 
     text: str
     binds: int = ATOM
     sign: str = ""
 
     def inside(self, binds: int) -> str:
-        """The expression as an operand of an operator that binds so strongly."""
+        """The expression as an operand of an operator that binds this strongly."""
         return self.text if self.binds >= binds else f"({self.text})"
 
 
 Operand = Callable[[Any], Text]
-"""What stands for an operand: its name, or an expression of its own."""
+"""Returns the text of an operand: its name, or an expression."""
 
 OPERATORS: dict[Any, tuple[str, int]] = {
     np.add: ("+", SUM), np.subtract: ("-", SUM), np.multiply: ("*", PRODUCT),
@@ -122,7 +122,7 @@ def _place(index: Any, operand: Operand) -> str:
 
 
 def picks_once(index: Any) -> bool:
-    """Whether an index picks no element twice, and gives a view: numbers and slices."""
+    """Whether an index consists of numbers and slices: it picks no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
     kinds = (int, bool, slice, type(None), EllipsisType, np.integer)
     return all(isinstance(part, kinds) for part in parts)
@@ -196,7 +196,7 @@ def _infix(function: Any, left: Text, right: Text) -> Text:
 
 
 def _new_axes(x: Any, shape: tuple[int, ...]) -> str:
-    """The index that gives an array new axes of length 1; nothing where it has to be reshaped."""
+    """The index that gives an array new axes of length 1; empty if it has to be reshaped."""
     given, parts = list(x.shape), []
     for length in shape:
         if given and length == given[0]:

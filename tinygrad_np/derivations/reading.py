@@ -1,6 +1,6 @@
-"""Simplification for reading: what a person would not write down.
+"""Simplification for reading: the program as a person would write it.
 
-Nothing is made faster, and the last digits may change: ``x * (1 / n)`` becomes ``x / n``.
+It does not become faster, and the last digits may change: ``x * (1 / n)`` becomes ``x / n``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _now(same: dict[Value, Any], leaf: Any) -> Any:
 
 
 def _strides(value: Value) -> tuple[int, ...]:
-    """Those of an array of this shape in C's order: the order in memory is none of a reader's."""
+    """The strides of a C-contiguous array: the layout in memory does not matter to a reader."""
     sizes = itertools.accumulate(value.shape[:0:-1], int.__mul__, initial=value.dtype.itemsize)
     return tuple(sizes)[::-1][-len(value.shape) :] if value.shape else ()
 
@@ -66,9 +66,6 @@ def _number(leaf: Any) -> Any:
     return leaf
 
 
-# What a call's result is equal to: one of its operands, or a number
-
-
 def _instead(call: Call, made: Made) -> Any:
     found, out = _equal(call, made), call.out
     if isinstance(found, Value):
@@ -77,6 +74,7 @@ def _instead(call: Call, made: Made) -> Any:
 
 
 def _equal(call: Call, made: Made) -> Any:
+    """What a call's result is equal to: one of its operands, or a number; None for others."""
     function, (first, *rest) = call.function, call.args or (None,)
     second = rest[0] if rest else None
     if function in FOLDED and not call.kwargs and all(map(is_number, call.args)):
@@ -106,7 +104,7 @@ _ARRANGE = (
     np.ndarray.reshape, np.broadcast_to, laid_out, np.ndarray.copy, np.ndarray.astype, np.copy,
     np.squeeze,
 )  # fmt: skip
-"""What may leave an array as it is."""
+"""Functions that may leave an array unchanged."""
 
 
 def _is(operand: Any, number: float) -> bool:

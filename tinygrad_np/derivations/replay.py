@@ -141,8 +141,8 @@ class Replay:
         saved = seen.saved if node.saved is None else node.saved
         if saved is None:
             raise DerivationError(
-                f"a backward pass has released what op {op.name!r} had kept: ask for the "
-                "derivation before loss.backward(), or run both inside `with tg.record():`"
+                f"a backward pass has released the arrays of op {op.name!r}: derive before "
+                "loss.backward(), or run both inside `with tg.record():`"
             )
         count = len(node.parents)
         saved = originals(saved, node.originals)
