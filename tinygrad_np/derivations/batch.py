@@ -49,8 +49,7 @@ def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
         return None
     for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
         call.args, call.kwargs = args, kwargs
-    if _Pairs.used([changes, list(written.shapes.values())]):
-        written.batch = next(iter(one_less(_inputs(written))))
+    written.batch = next(iter(one_less(_inputs(written))))
     return other
 
 
@@ -119,17 +118,6 @@ class _Pairs:
             if not left and other == factor * (n - 1) ** power:
                 return Size(n, factor, power)
         raise _Differ
-
-    @staticmethod
-    def used(tree: Any) -> bool:
-        """Whether n occurs in a tree of arguments."""
-        if isinstance(tree, dict):
-            tree = list(tree.values())
-        if isinstance(tree, slice):
-            tree = [tree.start, tree.stop, tree.step]
-        return isinstance(tree, Size) or (
-            isinstance(tree, tuple | list) and any(map(_Pairs.used, tree))
-        )
 
 
 _ENDS = ("start", "stop", "step")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..auditing import AuditReport, audit
 from ..compiler.program import Value, map_tree
-from ..tables import aligned, printable
+from ..tables import Table
 from .lines import Line
 from .own import Statement, run
 from .problem import DerivationError
@@ -59,17 +59,13 @@ class Parallel:
         """The first row that differs."""
         return next((row for row in self.rows if row.first), None)
 
-    def __str__(self) -> str:
-        table = [("", "line", "yours", "line", "derived")]
+    def _table(self) -> Table:
+        cells = [("", "line", "yours", "line", "derived")]
         for row in self.rows:
             mark = "->" if row.first else {True: "=", False: "≠", None: ""}[row.equal]
-            line = row.line
-            table.append((
-                mark, str(row.number or ""), row.text,
-                str(line.number) if line else "", line.text[-1] if line else "",
-            ))  # fmt: skip
-        words = aligned(table)
-        first = self.first
+            derived = (str(row.line.number), row.line.text[-1]) if row.line else ("", "")
+            cells.append((mark, str(row.number or ""), row.text, *derived))
+        words, first = [], self.first
         if first is None:
             words.append("Every gradient is right.")
         elif first.number is None:
@@ -84,7 +80,13 @@ class Parallel:
             )
         if self.report is not None:
             words += ["What tg.audit says:", *[str(mistake) for mistake in self.report.mistakes]]
-        return printable("\n".join([*words, *([self.note] if self.note else [])]))
+        return Table(cells, after=[*words, self.note] if self.note else words)
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
 
 
 def compare(derived: Derivation, given: Any) -> Parallel:

@@ -17,12 +17,12 @@ from .literals import ROOTS, Size, counts, filled, is_identity, is_number
 from .numpy_text import (
     ATOM,
     COMPARE,
-    NAMES,
     POWER,
     PRODUCT,
     SUM,
     Operand,
     Text,
+    function_name,
     is_transposed,
     scatters,
 )
@@ -263,8 +263,8 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
         return Text(big + r" \, ".join(factors), PRODUCT - 1)
     if function is sliding_window_view:
         return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
-    name = NAMES.get(function, call.name).split(".")[-1].replace("_", r"\_")
-    name = {"maximum": "max", "minimum": "min"}.get(name, name)
+    name = (function_name(function) or call.name).split(".")[-1].replace("_", r"\_")
+    name = {"maximum": "max", "minimum": "min", "remainder": "mod"}.get(name, name)
     known = rf"\{name}" if name in _WORDS else rf"\mathrm{{{name}}}"
     return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")
 

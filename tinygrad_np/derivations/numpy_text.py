@@ -44,26 +44,13 @@ OPERATORS: dict[Any, tuple[str, int]] = {
     np.greater_equal: (">=", COMPARE), np.bitwise_and: ("&", AND), np.bitwise_or: ("|", OR),
 }  # fmt: skip
 
-NAMES: dict[Any, str] = {}
-for _module, _prefix in ((np, "np."), (np.linalg, "np.linalg.")):
-    for _name in sorted(_module.__all__, key=len, reverse=True):
-        _function = getattr(_module, _name)
-        if callable(_function) and not isinstance(_function, type):
-            NAMES[_function] = _prefix + _name
-for _name in ("absolute", "maximum", "minimum", "concatenate", "transpose", "power", "matmul"):
-    NAMES[getattr(np, _name)] = f"np.{_name}"
-NAMES[np.absolute] = "np.abs"
-for _method, _reduce in REDUCTIONS.items():
-    if _method in NAMES:
-        NAMES[_reduce] = NAMES[_method]
-NAMES |= {np.add.reduce: "np.sum", np.multiply.reduce: "np.prod",
-          np.maximum.reduce: "np.max", np.minimum.reduce: "np.min",
-          sliding_window_view: "sliding_window_view", textbook.erf: "erf"}  # fmt: skip
-_METHODS: dict[Any, str] = {
-    method: name
-    for name in dir(np.ndarray)
-    if callable(method := getattr(np.ndarray, name)) and not name.startswith("_")
-}
+RENAMED: dict[Any, str] = {
+    np.absolute: "np.abs", np.add.reduce: "np.sum", np.multiply.reduce: "np.prod",
+    np.maximum.reduce: "np.max", np.minimum.reduce: "np.min", np.logical_or.reduce: "np.any",
+    np.logical_and.reduce: "np.all", sliding_window_view: "sliding_window_view",
+    textbook.erf: "erf",
+}  # fmt: skip
+"""Functions that are written by another name than their own."""
 
 
 def scatters(call: Call) -> bool:
@@ -150,7 +137,7 @@ def expression(call: Call, operand: Operand) -> Text:
         return Text(f"{expression(inner, operand).text}[{function.index}]")
     if suffix := _suffix(call, operand):
         return Text(operand(args[0]).inside(ATOM) + suffix)
-    if function in NAMES:
+    if name := function_name(function):
         kept = {k: v for k, v in kwargs.items() if not (k == "keepdims" and v is False)}
         if (function in REDUCTIONS.values() or function is np.mean) and len(args) == 2:
             args, kept = args[:1], {"axis": args[1]} | kept
@@ -158,12 +145,22 @@ def expression(call: Call, operand: Operand) -> Text:
         if axis is not None:
             single = isinstance(axis, tuple) and len(axis) == 1
             kept = {"axis": axis[0] if single else axis} | kept
-        return Text(f"{NAMES[function]}({_arguments(args, kept, operand)})")
+        return Text(f"{name}({_arguments(args, kept, operand)})")
     raise DerivationError(
         f"op {call.op.removeprefix('gradient of ')!r} calls {_full_name(function)}, which is not "
         "a NumPy function, and a derivation is NumPy alone. Write the op, or its rule, with "
         "NumPy's functions"
     )
+
+
+def function_name(function: Any) -> str:
+    """A function of NumPy as it is written; empty for any other function."""
+    if function in RENAMED:
+        return RENAMED[function]
+    module, name = getattr(function, "__module__", None), getattr(function, "__name__", "")
+    owner = {"numpy": np, "numpy.linalg": np.linalg}.get(module or "")
+    known = owner is not None and getattr(owner, name, None) is function
+    return f"{module}.{name}".replace("numpy", "np") if known else ""
 
 
 def _suffix(call: Call, operand: Operand) -> str:
@@ -177,12 +174,12 @@ def _suffix(call: Call, operand: Operand) -> str:
         return ".T"
     if function is np.ndarray.swapaxes and {args[1] % 9, args[2] % 9} == {8, 7}:
         return ".mT"
-    if function not in _METHODS:
+    if getattr(np.ndarray, getattr(function, "__name__", ""), None) is not function:
         return ""
     others = args[1:]
     if function in (np.ndarray.reshape, np.ndarray.transpose) and np.size(others[0]) > 1:
         others = others[0]  # x.reshape(2, 3)
-    return f".{_METHODS[function]}({_arguments(others, kwargs, operand)})"
+    return f".{function.__name__}({_arguments(others, kwargs, operand)})"
 
 
 def _infix(function: Any, left: Text, right: Text) -> Text:
