@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.program import Call, Program, Value
+from ..compiler.program import Call, Value
 from .calls import Made, become
 from .literals import Size, exact, is_number
 
@@ -45,27 +45,27 @@ def doubled(call: Call, made: Made) -> bool:
 def factors(call: Call, made: Made) -> bool:
     """A number in front: x * 2 is 2 * x, x * (1 / n) is x / n, 2 * (3 x) is 6 x, 2 (-x) is -2 x.
 
-    ``shorten`` makes x / 3 of 2 x / 6 later: 6 may depend on the size of the batch.
+    2 x / 6 is x / 3, and 2 x / (2 n) is x / n, once it is known whether 6 depends on n.
     """
     scaled = _scaled(call)
-    if scaled is None or scaled[2].dtype != call.out.dtype or isinstance(scaled[1], Size):
+    if scaled is None or scaled[2].dtype != call.out.dtype:
         return False
     function, number, x = scaled
     inner = made.get(x)
     more = _scaled(inner) if inner is not None and made.by(x, inner.function, once=True) else None
-    if more is not None and more[2].dtype == call.out.dtype and not isinstance(more[1], Size):
-        signs = np.negative in (function, more[0]) and np.divide not in (function, more[0])
-        if function is more[0] or signs:
-            function = np.divide if function is np.divide else np.multiply
-            number, x = number * more[1], more[2]
+    if more is not None and more[2].dtype == call.out.dtype:
+        joined = _joined(function, number, *more[:2], made.sizes_known)
+        function, number, x = (*joined, more[2]) if joined else scaled
     if number == -1 and function is np.multiply:
         function = np.negative
     before = call.function, call.args
-    plain = float(number) if isinstance(number, int) or number == int(number) else number
+    if not isinstance(number, Size):
+        whole = isinstance(number, int) or number == int(number)
+        number = float(number) if whole else number
     if function is np.negative:
         become(call, np.negative, x)
     else:
-        become(call, function, *((x, plain) if function is np.divide else (plain, x)))
+        become(call, function, *((x, number) if function is np.divide else (number, x)))
     return (call.function, call.args) != before
 
 
@@ -87,32 +87,24 @@ def _scaled(call: Call) -> tuple[Any, Any, Value] | None:
     return call.function, number, x
 
 
-def shorten(program: Program) -> None:
-    """2 x / 6 is x / 3, and 2 x / (2 n) is x / n, once the size n of the batch is known."""
-    made = Made(program)
-    for call in program.calls:
-        scaled = _scaled(call)
-        inner = made.get(scaled[2]) if scaled else None
-        if scaled is None or inner is None or not made.by(inner.out, inner.function, once=True):
-            continue
-        more = _scaled(inner)
-        if more is None or {scaled[0], more[0]} != {np.multiply, np.divide}:
-            continue
-        if more[2].dtype != call.out.dtype:
-            continue
-        above, below = (scaled, more) if scaled[0] is np.multiply else (more, scaled)
-        size = call.args[1] if scaled[0] is np.divide else inner.args[1]
-        top, bottom = above[1], below[1]
-        factor = size.factor if isinstance(size, Size) else bottom
-        if not (isinstance(top, Fraction) and isinstance(factor, Fraction | int)):
-            continue
-        if Fraction(factor) % top == 0:
-            left = Fraction(factor) / top
-            new = Size(size.n, int(left), size.power) if isinstance(size, Size) else float(left)
-            same = new == 1 and not isinstance(size, Size)
-            become(call, *((np.multiply, 1.0, more[2]) if same else (np.divide, more[2], new)))
-        elif not isinstance(size, Size) and top % bottom == 0:
-            become(call, np.multiply, float(top / bottom), more[2])
+def _joined(outer: Any, number: Any, inner: Any, other: Any, sizes: bool) -> tuple[Any, Any] | None:
+    """Two scalings as one, a function and a number; None if they stay two."""
+    functions = {outer, inner}
+    if functions == {np.multiply, np.divide} and sizes:
+        above, below = (number, other) if outer is np.multiply else (other, number)
+        size = isinstance(below, Size)
+        factor = Fraction(below.factor) if size else below
+        if not (isinstance(above, Fraction) and isinstance(factor, Fraction)):
+            return None
+        left = factor / above
+        if left.denominator == 1:
+            return np.divide, Size(below.n, int(left), below.power) if size else left
+        return (np.multiply, 1 / left) if left.numerator == 1 and not size else None
+    if isinstance(number, Size) or isinstance(other, Size):
+        return None
+    if outer is inner or (np.negative in functions and np.divide not in functions):
+        return np.divide if outer is np.divide else np.multiply, number * other
+    return None
 
 
 def means(call: Call, made: Made) -> bool:

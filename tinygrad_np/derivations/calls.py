@@ -14,10 +14,14 @@ from .literals import exact
 
 
 class Made(dict[Value, Call]):
-    """The call that makes each value, how often it is read, and which values are results."""
+    """The call that makes each value, how often it is read, and which values are results.
 
-    def __init__(self, program: Program) -> None:
+    ``sizes_known`` says that numbers which depend on the size of the batch are known as such.
+    """
+
+    def __init__(self, program: Program, sizes_known: bool = False) -> None:
         super().__init__({call.out: call for call in program.calls})
+        self.sizes_known = sizes_known
         self.results = set(program.results)
         self.uses = Counter([value for call in program.calls for value in call.inputs])
 

@@ -20,13 +20,13 @@ from .calls import FOLDED, Made, folded
 from .literals import is_number
 
 
-def run(program: Program) -> None:
+def run(program: Program, sizes_known: bool = False) -> None:
     """Apply the rules until none changes anything."""
     for call in program.calls:
         call.args, call.kwargs = map_tree(_number, call.args), map_tree(_number, call.kwargs)
         call.view, call.out.strides = False, _strides(call.out)
     for _ in range(100):
-        made = Made(program)
+        made = Made(program, sizes_known)
         changed = False
         same: dict[Value, Any] = {}
         now = functools.partial(_now, same)

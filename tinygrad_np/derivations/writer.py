@@ -14,7 +14,7 @@ from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
 from ..tensor import wrap
-from . import arithmetic, reading, textbook
+from . import reading, textbook
 from .problem import DerivationError
 from .replay import Replay
 
@@ -116,9 +116,8 @@ class Written:
         self._settle()
 
     def shorten(self) -> None:
-        """Shorten fractions, as the last step: see ``arithmetic.shorten``."""
-        arithmetic.shorten(self.program)
-        reading.run(self.program)
+        """Shorten fractions, as the last step: see ``arithmetic.factors``."""
+        reading.run(self.program, sizes_known=True)
         self._settle()
 
     def _settle(self) -> None:
