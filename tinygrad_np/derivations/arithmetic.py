@@ -99,7 +99,7 @@ def _joined(outer: Any, number: Any, inner: Any, other: Any, sizes: bool) -> tup
         left = factor / above
         if left.denominator == 1:
             return np.divide, Size(below.n, int(left), below.power) if size else left
-        return (np.multiply, 1 / left) if left.numerator == 1 and not size else None
+        return (np.multiply, 1 / left) if abs(left.numerator) == 1 and not size else None
     if isinstance(number, Size) or isinstance(other, Size):
         return None
     if outer is inner or (np.negative in functions and np.divide not in functions):

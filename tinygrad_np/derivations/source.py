@@ -26,7 +26,7 @@ def source(lines: Lines) -> str:
         [f"{name} {_shape(lines, name)}" for name in names if name in written.inputs]
     )
     text += ['    """The loss, and its gradient for each parameter.', ""]
-    text += [*_filled(f"For {shapes}.", "    "), '    """']
+    text += [*_filled(f"Shapes: {shapes}.", "    "), '    """']
     if re.search(r"\bn\b", everything):
         text.append(f"    n = len({written.batch})")
     for backward, title in ((False, "Forward"), (True, "Backward")):
