@@ -54,9 +54,8 @@ def symbol(name: str) -> str:
 
 def shape_text(shape: tuple[Any, ...]) -> str:
     """A shape, such as n × 10; empty for a number."""
-    words = [size.text.replace("*", r"\cdot") if isinstance(size, Size) else str(size)
-             for size in shape]  # fmt: skip
-    return r" \times ".join(words)
+    words = [size.text if isinstance(size, Size) else str(size) for size in shape]
+    return r" \times ".join(words).replace("*", r"\cdot")
 
 
 class Equations:
@@ -64,17 +63,12 @@ class Equations:
 
     def __init__(self, lines: Lines) -> None:
         self.lines = lines
-        self._symbols: dict[str, str] = {"loss": "L"}
+        hidden = lines.value_names.gradient_of
+        self._symbols = {line.name: symbol(line.name) for line in lines.lines}
+        self._symbols |= {name: _partial(symbol(of)) for name, of in hidden.items()}
         for parameter, result in lines.result_names.items():
             self._symbols[result] = _partial(symbol(parameter))
-        for line in lines.lines:
-            if line.name not in self._symbols:
-                self._symbols[line.name] = self._hidden(line)
-
-    def _hidden(self, line: Line) -> str:
-        """The symbol of a hidden value; its gradient is written as a derivative."""
-        of = self.lines.value_names.gradient_of.get(line.name)
-        return _partial(symbol(of)) if of else symbol(line.name)
+        self._symbols["loss"] = "L"
 
     def rows(self) -> list[tuple[Line, str, str, str]]:
         """Each line with its left side, its right side, and its shape."""
@@ -100,14 +94,11 @@ class Equations:
     def _operand(self, value: Any, own: bool = True) -> Text:
         if not isinstance(value, Value):
             return number(value)
-        if value in self.lines.names and own:
-            name = self.lines.names[value]
-            return Text(self._symbols.get(name, symbol(name)))
-        made = self.lines.made.get(value)
-        if made is not None:
+        name, made = self.lines.names.get(value), self.lines.made.get(value)
+        if made is not None and not (name and own):
             return expression(made, self._operand, self._index)
-        if value in self.lines.names:
-            return Text(symbol(self.lines.names[value]))
+        if name is not None:
+            return Text(self._symbols.get(name, symbol(name)) if own else symbol(name))
         return Text(constant(value, self.lines.written.texts.get(value)))
 
     def _index(self, index: Any) -> str:
@@ -211,9 +202,25 @@ _BIG: dict[Any, str] = {
 }  # fmt: skip
 
 
+_AROUND: dict[Any, str] = {np.sqrt: r"\sqrt{%s}", np.absolute: "|%s|"}
+_ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
+"""Functions that change only shape or dtype: the shape stands beside the equation."""
+
+
 def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     """A call as mathematics."""
-    function, args, kwargs = call.function, call.args, call.kwargs
+    found = _arithmetic(call, operand) or _selection(call, operand, index) or _sum(call, operand)
+    if found:
+        return found
+    name = (function_name(call.function) or call.name).split(".")[-1].replace("_", r"\_")
+    name = {"maximum": "max", "minimum": "min", "remainder": "mod"}.get(name, name)
+    known = rf"\{name}" if name in _WORDS else rf"\mathrm{{{name}}}"
+    return Text(f"{known}({', '.join([_argument(arg, operand) for arg in call.args])})")
+
+
+def _arithmetic(call: Call, operand: Operand) -> Text | None:
+    """Operators, comparisons, fractions, roots and exponents."""
+    function, args = call.function, call.args
     if function in _INFIX:
         sign, binds = _INFIX[function]
         left, right = operand(args[0]).inside(binds), operand(args[1])
@@ -224,53 +231,52 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
         return _fraction(args, *map(operand, args))
     if function is np.negative:
         return Text(f"-{operand(args[0]).inside(PRODUCT)}", SUM)
-    if function is np.power:
-        return Text(f"{_base(operand(args[0]))}^{{{operand(args[1]).text}}}", POWER)
     if function in _COMPARE:
         sides = [operand(arg).inside(COMPARE + 1) for arg in args]
         return Text(f"[{sides[0]} {_COMPARE[function]} {sides[1]}]")
-    if is_transposed(call) or (function is np.ndarray.swapaxes and call.args[1] < 0):
-        return Text(rf"{_base(operand(args[0]))}^{{\top}}", POWER)
-    if function is np.linalg.inv:
-        return Text(f"{_base(operand(args[0]))}^{{-1}}", POWER)
-    if function is np.sqrt:
-        return Text(rf"\sqrt{{{operand(args[0]).text}}}")
-    if function is np.absolute:
-        return Text(f"|{operand(args[0]).text}|")
+    if function in _AROUND:
+        return Text(_AROUND[function] % operand(args[0]).text)
     if function is np.exp and len(operand(args[0]).text) < 24:
         return Text(f"e^{{{operand(args[0]).text}}}", POWER)
-    if function is np.ndarray.__getitem__:
-        if isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]:
-            return operand(args[0])  # an axis more or less
-        below = index(args[1])
-        base = operand(args[0])
-        word = f"({base.text})" if "_" in base.text else _base(base)
-        return Text(f"{word}{below}", POWER) if below else base
-    if function in _ARRANGED:
-        return operand(args[0])
-    if function in _BIG and isinstance(args[0], Value):
-        axis = args[1] if len(args) > 1 else kwargs.get("axis")
-        below = "" if axis is None else _axes(axis, len(args[0].shape))
-        # A sum reaches as far as the next + does; what is added up is put in brackets.
-        return Text(f"{_BIG[function]}{below} {operand(args[0]).inside(PRODUCT)}", PRODUCT - 1)
+    exponent = operand(args[1]).text if function is np.power else ""
+    if is_transposed(call) or (function is np.ndarray.swapaxes and args[1] < 0):
+        exponent = r"\top"
+    elif function is np.linalg.inv:
+        exponent = "-1"
+    return Text(f"{_base(operand(args[0]))}^{{{exponent}}}", POWER) if exponent else None
+
+
+def _selection(call: Call, operand: Operand, index: Callable[..., str]) -> Text | None:
+    """Elements of an array, chosen by an index or a condition, or all of them."""
+    function, args = call.function, call.args
     if function is np.where:
         condition, x, y = [operand(arg).text for arg in args]
         return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
+    if function is sliding_window_view:
+        return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
+    if function is not np.ndarray.__getitem__:
+        return operand(args[0]) if function in _ARRANGED else None
+    same = isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]
+    base, below = operand(args[0]), "" if same else index(args[1])  # same: an axis more or less
+    if not below:
+        return base
+    return Text((f"({base.text})" if "_" in base.text else _base(base)) + below, POWER)
+
+
+def _sum(call: Call, operand: Operand) -> Text | None:
+    """Reductions, and products with subscripts."""
+    function, args = call.function, call.args
+    if function in _BIG and isinstance(args[0], Value):
+        axis = args[1] if len(args) > 1 else call.kwargs.get("axis")
+        below = "" if axis is None else _axes(axis, len(args[0].shape))
+        # A sum reaches as far as the next + does; what is added up is put in brackets.
+        return Text(f"{_BIG[function]}{below} {operand(args[0]).inside(PRODUCT)}", PRODUCT - 1)
     if function is np.einsum and (axes := _subscripts(call)):
         factors = [f"({operand(arg).text})_{{{b}}}" for arg, b in zip(args[1:], axes, strict=False)]
         summed = ", ".join(sorted(set("".join(axes[:-1])) - set(axes[-1])))
         big = rf"\sum_{{{summed}}} " if summed else ""
         return Text(big + r" \, ".join(factors), PRODUCT - 1)
-    if function is sliding_window_view:
-        return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
-    name = (function_name(function) or call.name).split(".")[-1].replace("_", r"\_")
-    name = {"maximum": "max", "minimum": "min", "remainder": "mod"}.get(name, name)
-    known = rf"\{name}" if name in _WORDS else rf"\mathrm{{{name}}}"
-    return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")
-
-
-_ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
-"""Functions that change only shape or dtype: the shape stands beside the equation."""
+    return None
 
 
 def _fraction(args: tuple[Any, ...], above: Text, below: Text) -> Text:
