@@ -10,6 +10,7 @@ from .lines import Line, Lines
 from .literals import literal
 
 FUNCTION = "loss_and_gradients"
+JOINT = "\N{NO-BREAK SPACE}"
 COLUMN = 52
 """Where comments begin, if the line is short enough."""
 WIDTH = 96
@@ -22,11 +23,11 @@ def source(lines: Lines) -> str:
     everything = "\n".join([row for line in lines.lines for row in line.text])
     text = _imports(everything)
     text += _call(f"def {FUNCTION}(", names, "):")
-    shapes = ", ".join(
-        [f"{name} {_shape(lines, name)}" for name in names if name in written.inputs]
-    )
+    shapes = [f"{name} {_shape(lines, name)}" for name in names if name in written.inputs]
+    joined = ", ".join([shape.replace(" ", JOINT) for shape in shapes])
     text += ['    """The loss, and its gradient for each parameter.', ""]
-    text += [*_filled(f"Shapes: {shapes}.", "    "), '    """']
+    text += [row.replace(JOINT, " ") for row in _filled(f"Shapes: {joined}.", "    ")]
+    text += ['    """']
     if re.search(r"\bn\b", everything):
         text.append(f"    n = len({written.batch})")
     for backward, title in ((False, "Forward"), (True, "Backward")):
