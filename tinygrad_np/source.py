@@ -46,12 +46,8 @@ def _body(function: Callable[..., Any]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _bodies(source: str) -> dict[tuple[int, int], ast.expr]:
-    """What a file's lambdas and its functions of one ``return`` give, by where these begin."""
-    found: dict[tuple[int, int], ast.expr] = {}
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Lambda(body=body):
-                found[body.lineno, body.col_offset] = body
-            case ast.FunctionDef(body=[ast.Return(value=ast.expr() as body) as line]):
-                found[line.lineno, line.col_offset] = body
-    return found
+    """What a file's lambdas and ``return`` statements give, by where these begin."""
+    nodes: list[Any] = list(ast.walk(ast.parse(source)))
+    begins = [(node.body, node.body) for node in nodes if isinstance(node, ast.Lambda)]
+    begins += [(node, node.value) for node in nodes if isinstance(node, ast.Return)]
+    return {(begin.lineno, begin.col_offset): body for begin, body in begins if body}

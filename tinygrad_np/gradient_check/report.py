@@ -8,6 +8,8 @@ from ..tables import Table
 
 HEADS = ("", "input", "shape", "dtype", "order", "method", "abs error", "rel error", "allowed",
          "worst at", "autograd", "numerical")  # fmt: skip
+FORMATS = {"absolute": ".1e", "relative": ".1e", "allowed": ".0e", "autograd": ".10g",
+           "numerical": ".10g"}  # fmt: skip
 SHOWN = 10
 """Notes in a printed report; ``notes`` holds all of them."""
 
@@ -32,13 +34,11 @@ class Comparison(NamedTuple):
     numerical: float
     passed: bool
 
-    def cells(self) -> tuple[str, ...]:
+    def cells(self) -> list[str]:
         """The row of the table."""
-        return (
-            "ok" if self.passed else "WRONG", self.input, str(self.shape), self.dtype,
-            str(self.order), self.method, f"{self.absolute:.1e}", f"{self.relative:.1e}",
-            f"{self.allowed:.0e}", self.where, f"{self.autograd:.10g}", f"{self.numerical:.10g}",
-        )  # fmt: skip
+        values = zip(self._fields[:-1], self, strict=False)
+        row = [format(value, FORMATS.get(name, "")) for name, value in values]
+        return ["ok" if self.passed else "WRONG", *row]
 
     def sentence(self) -> str:
         """The two values in words."""
