@@ -8,8 +8,8 @@ it names is what the graph keeps for it:
 - a parameter of the op, such as ``axis``;
 - ``x_shape`` for an input ``x``: its shape alone, so that the array itself is not kept.
 
-Drawings and reports show what a rule computes: a lambda by its text, a longer rule by the first
-line of its docstring, an expression such as ``g * y``.
+Drawings and reports show what a rule computes: for a lambda or a single ``return`` its text, for a
+longer rule the first line of its docstring, an expression such as ``g * y``.
 
 It returns d loss / d input in the shape of the output or of the input: sums over broadcast axes
 are the engine's. Rules are pure NumPy, on the surface that ndarrays and Tensors share: the same

@@ -202,16 +202,13 @@ class Probe:
 
     def _confirms_complex(self) -> bool:
         """Whether a difference agrees: f may compute something that its graph does not show."""
-        self.method = "complex"
         direction = np.cos(np.arange(self.origin.size) + 1.0).reshape(self.origin.shape)
         try:
-            derivative = self.along(direction)[0]
+            derivative = self._complex_step(direction)[0]
         except Exception:  # complex numbers were refused, or their imaginary parts dropped
             return False
-        noise, self.method = self.noise, "richardson"
-        self.noise = max(noise, self.hidden)  # differences may be all rounding
-        other, error = self.along(direction)
-        self.noise = noise
+        # Differences may be all rounding, also of what is hidden inside the ops.
+        other, error = self._extrapolated(direction, max(self.noise, self.hidden))
         slope = abs(self.at(self.origin + FIRST_STEP * direction) - self.value) / FIRST_STEP
         return bool(abs(derivative - other) <= 1e-6 * max(abs(derivative), slope) + 10 * error)
 
@@ -247,28 +244,38 @@ class Probe:
 
     def along(self, direction: Array) -> Estimate:
         """The derivative of f along a direction, and an estimate of its error."""
-
-        def value(t: Any) -> Any:
-            return self.at(self.origin + t * direction)
-
         if self.method == "complex":
-            result = value(1j * COMPLEX_STEP)
-            if not isinstance(result, complex | np.complexfloating):
-                raise ValueError("f drops the imaginary part: use method='richardson'")
-            return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
-        # No element moves by more than the step times its own size (or 1, if it is smaller).
-        size = np.abs(self.origin)
-        line = Line(value, _unit(direction, np.maximum(size, 1.0)), self.noise, self.precision)
+            return self._complex_step(direction)
         if self.method == "central":
-            return line.central()
+            return self._line(direction, 1.0, self.noise).central()
+        return self._extrapolated(direction, self.noise)
+
+    def _complex_step(self, direction: Array) -> Estimate:
+        result = self.at(self.origin + 1j * COMPLEX_STEP * direction)
+        if not isinstance(result, complex | np.complexfloating):
+            raise ValueError("f drops the imaginary part: use method='richardson'")
+        return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
+
+    def _extrapolated(self, direction: Array, noise: float) -> Estimate:
+        line = self._line(direction, 1.0, noise)
         found = line.extrapolated()
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
-        small = _unit(direction, np.where(size > 1e-200, size, 1.0))
-        if not found[1] <= 1e-7 * abs(found[0]) and small < line.unit:
-            other = Line(value, small, self.noise, self.precision).extrapolated()
+        small = self._line(direction, 1e-200, noise)
+        if not found[1] <= 1e-7 * abs(found[0]) and small.unit < line.unit:
+            other = small.extrapolated()
             larger = float(np.fmax(abs(found[0]), abs(other[0]))) or 1.0
             found = min(found, other, key=lambda estimate: _uncertainty(estimate, larger))
         return found
+
+    def _line(self, direction: Array, smallest: float, noise: float) -> Line:
+        """f along a direction, by steps that move no element by more than its own size.
+
+        Elements of less than the ``smallest`` size move by up to 1.
+        """
+        size = np.abs(self.origin)
+        reach = float(np.max(np.abs(direction) / np.where(size > smallest, size, 1.0), initial=0.0))
+        unit = 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
+        return Line(lambda t: self.at(self.origin + t * direction), unit, noise, self.precision)
 
     def derivatives(self, ways: Iterable[Array]) -> Array:
         """A row of derivatives along each of these directions, and one of their errors."""
@@ -284,12 +291,6 @@ class Probe:
             way = np.zeros_like(self.origin)
             way.flat[i] = 1
             yield way
-
-
-def _unit(direction: Array, size: Array) -> float:
-    """The power of two by which a direction moves no element by more than its size."""
-    reach = float(np.max(np.abs(direction) / size, initial=0.0))
-    return 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
 
 
 def _uncertainty(estimate: Estimate, size: float) -> float:
