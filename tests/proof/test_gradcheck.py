@@ -173,6 +173,7 @@ def test_one_wrong_element_in_a_large_input_is_found_along_directions() -> None:
         del tg.OPS["holey"]
     assert not report
     assert report.comparisons[0].where.startswith("direction ")
+    assert f"x along {report.comparisons[0].where}: autograd gives" in str(report)
     assert gradcheck(lambda x: (x * x).sum(), x)
 
 

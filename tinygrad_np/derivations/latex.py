@@ -52,7 +52,7 @@ def symbol(name: str) -> str:
     return f"{word}_{{{index}}}" if index else word
 
 
-def shape_text(shape: tuple[Any, ...]) -> str:
+def dimensions(shape: tuple[Any, ...]) -> str:
     """A shape, such as n × 10; empty for a number."""
     words = [size.text if isinstance(size, Size) else str(size) for size in shape]
     return r" \times ".join(words).replace("*", r"\cdot")
@@ -72,7 +72,7 @@ class Equations:
 
     def rows(self) -> list[tuple[Line, str, str, str]]:
         """Each line with its left side, its right side, and its shape."""
-        return [(line, *self._equation(line), shape_text(self.lines.shape(line)))
+        return [(line, *self._equation(line), dimensions(self.lines.shape(line)))
                 for line in self.lines.lines]  # fmt: skip
 
     def _equation(self, line: Line) -> tuple[str, str]:
@@ -253,7 +253,7 @@ def _selection(call: Call, operand: Operand, index: Callable[..., str]) -> Text 
         condition, x, y = [operand(arg).text for arg in args]
         return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
     if function is sliding_window_view:
-        return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
+        return Text(rf"\mathrm{{windows}}_{{{dimensions(args[1])}}}({operand(args[0]).text})")
     if function is not np.ndarray.__getitem__:
         return operand(args[0]) if function in _ARRANGED else None
     same = isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]

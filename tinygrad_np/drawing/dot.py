@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from .fold import Path, common, prefixes
-from .names import printable
+from .names import legible
 from .render import Drawing
 from .text import bytes_text, facts, rule_text, title_text
 from .walk import FOLDED, Edge, Vertex
@@ -98,7 +98,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "&": "&amp;"})
 
 def escaped(text: str) -> str:
     """A text as it stands between quotes in DOT."""
-    return printable(text).translate(_ESCAPES)
+    return legible(text).translate(_ESCAPES)
 
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:

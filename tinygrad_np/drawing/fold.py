@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .names import printable
+from .names import legible
 from .walk import Edge, Vertex
 
 LONGEST_BLOCK = 256
@@ -27,7 +27,7 @@ def fold(
     """
     notes: list[str] = []
     if not isinstance(collapse, bool):
-        wanted = map(printable, [collapse] if isinstance(collapse, str) else collapse)
+        wanted = map(legible, [collapse] if isinstance(collapse, str) else collapse)
         vertices = _collapse(vertices, {path for name in wanted for path in _found(vertices, name)})
     if collapse is not False:
         vertices = _fold_repeats(vertices, notes)

@@ -17,10 +17,10 @@ Names = Module | Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def printable(name: object) -> str:
+def legible(name: object) -> str:
     r"""A name as text that XML can hold and that does not control a terminal.
 
-    >>> print(printable("\x1b[31mred"), printable(3))
+    >>> print(legible("\x1b[31mred"), legible(3))
     \x1b[31mred 3
     """
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(name))
@@ -37,7 +37,7 @@ def named(names: Names) -> Iterator[tuple[str, Any]]:
                 "names is a module, or a dict from names to Tensors and arrays, such as "
                 f"names={{'x': x}} or names=model; got {_described(names)}"
             )
-        yield printable(pair[0]), pair[1]
+        yield legible(pair[0]), pair[1]
 
 
 def _described(names: Any) -> str:

@@ -17,7 +17,7 @@ from ..recorder import Record, array_name, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 from .formulas import summed_axes
-from .names import Names, named, printable
+from .names import Names, legible, named
 
 FOLDED = ("collapsed scope", "left out")
 
@@ -144,7 +144,7 @@ class _Walker:
     def visit(self, node: Node) -> Vertex:
         """Make the node's vertex, and those of its constants."""
         vertex, seen = self.vertices.setdefault(node, Vertex("parameter", "")), record_of(node)
-        vertex.name = vertex.name or printable(node.name or "")
+        vertex.name = vertex.name or legible(node.name or "")
         if self.lines is not None:
             vertex.name = vertex.name or self.lines.name_of(node)
             vertex.line = self.lines.line_of(node)
@@ -152,8 +152,8 @@ class _Walker:
         vertex.shape, vertex.dtype = node.shape, str(node.dtype)
         _learn(vertex.gradients, seen.gradient if node.op else node.grad)
         if node.op is not None:
-            vertex.kind, vertex.title = "op", printable(node.op.name)
-            vertex.scope = tuple(map(printable, seen.scope))
+            vertex.kind, vertex.title = "op", legible(node.op.name)
+            vertex.scope = tuple(map(legible, seen.scope))
             vertex.backward, vertex.seconds = seen.backward, seen.seconds
             _learn(vertex.values, seen.output)
             self.connect(node, vertex, seen)
@@ -195,7 +195,7 @@ class _Walker:
         if id(value) in self.constants:
             return self.constants[id(value)]
         array = np.asarray(value)
-        name = self.names.get(id(value)) or printable(array_name(value))
+        name = self.names.get(id(value)) or legible(array_name(value))
         kind = "input" if name or array.ndim else "constant"
         word = hint if len(hint) > 1 else "input"  # x and y say nothing
         title = name or (word if kind == "input" else f"{array.item():.4g}")
