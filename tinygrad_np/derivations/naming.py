@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from ..graph import Node
+
 RESERVED = (
     "np", "n", "loss", "gradients", "math", "erf", "sliding_window_view", "depth", "row", "col",
 )  # fmt: skip
@@ -64,3 +66,11 @@ def identifier(name: str) -> str:
     if parts and not parts[0][0].isdigit():
         return "_".join(parts)
     return "_".join([*(words or ["v"]), *numbers])
+
+
+def input_word(node: Node, place: int) -> str:
+    """The op's name for an input if it is a word, such as weight; x and y say nothing."""
+    inputs = getattr(node.op, "inputs", ())
+    variadic = getattr(node.op, "variadic", None)
+    name = "" if variadic or place >= len(inputs) else inputs[place]
+    return name if len(name) > 1 else ""

@@ -20,7 +20,7 @@ from ..graph import Node
 from ..recorder import array_name, record_of
 from ..tensor import Tensor
 from .literals import array_text
-from .naming import Namer, shortened
+from .naming import Namer, input_word, shortened
 from .problem import DerivationError
 
 
@@ -120,7 +120,7 @@ class Replay:
                 if parent is None or parent.op is not None or parent in found:
                     continue
                 given, array = self._given.get(parent, (parent.name, None))
-                hint = _hint(node, i) or ("W" if len(parent.shape) > 1 else "b")
+                hint = input_word(node, i) or ("W" if len(parent.shape) > 1 else "b")
                 name = self.namer.free(given or hint, numbered=not given)
                 found[parent] = Input(name)
                 if array is not None:
@@ -161,11 +161,11 @@ class Replay:
         if value is None and record_of(node).operands is None:
             assert node.op is not None
             raise DerivationError(
-                f"the graph does not keep the constant {_hint(node, i) or i!r} of op "
+                f"the graph does not keep the constant {input_word(node, i) or i!r} of op "
                 f"{node.op.name!r}, since no rule reads it: run the forward pass inside "
                 "`with tg.record():`"
             )
-        return self._constant(value, _hint(node, i) or "x")
+        return self._constant(value, input_word(node, i) or "x")
 
     def _constant(self, value: Any, hint: str) -> Any:
         """An array as an Input; a number as it is."""
@@ -276,11 +276,3 @@ def _is_mask(array: Any) -> bool:
 def _has_mask(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts)
-
-
-def _hint(node: Node, place: int) -> str:
-    """The op's name for an input if it is a word, such as weight; x and y say nothing."""
-    inputs = getattr(node.op, "inputs", ())
-    variadic = getattr(node.op, "variadic", None)
-    name = "" if variadic or place >= len(inputs) else inputs[place]
-    return name if len(name) > 1 else ""

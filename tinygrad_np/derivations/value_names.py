@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Call, Value
-from ..definition import Op
 from ..graph import Node
-from .naming import Namer
+from .naming import Namer, input_word
 from .textbook import added_up
 from .writer import Written
 
@@ -67,12 +66,12 @@ class ValueNames:
         return False
 
     def _readers_name(self, node: Node) -> str:
-        """What the op that reads a node's output calls it, where that is a word."""
-        for other in self._readers[node]:
-            if isinstance(other.op, Op) and other.op.variadic is None and other.op.name != "where":
-                for parent, word in zip(other.parents, other.op.inputs, strict=False):
-                    if parent is node and len(word) > 2:
-                        return word
+        """The name that a reader gives to the output of a node, if it is a word."""
+        for reader in self._readers[node]:
+            for i, parent in enumerate(reader.parents):
+                word = input_word(reader, i)
+                if parent is node and len(word) > 2 and getattr(reader.op, "name", "") != "where":
+                    return word
         return ""
 
     def name(self, call: Call, made: dict[Value, Call], names: dict[Value, str]) -> str:
