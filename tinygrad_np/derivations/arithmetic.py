@@ -115,10 +115,8 @@ def means(call: Call, made: Made) -> bool:
     if total is None or total.kwargs.get("dtype"):
         return False
     x = total.args[0]
-    if x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype:
-        call.function, call.args, call.kwargs = np.mean, total.args, dict(total.kwargs)
-        return True
-    return False
+    mean = x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype
+    return mean and become(call, np.mean, *total.args, **total.kwargs)
 
 
 def unscaled(call: Call, made: Made) -> bool:

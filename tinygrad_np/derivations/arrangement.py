@@ -32,23 +32,19 @@ def plainer(call: Call, made: Made) -> bool:
             return become(call, np.ndarray.reshape, args[0], call.out.shape)
         return become(call, np.ndarray.transpose, args[0])
     if function in _FUNCTIONS or (function in _FUNCTIONS.values() and len(args) == 1):
-        if not call.kwargs.get("keepdims", True):
-            del call.kwargs["keepdims"]
-        function = _FUNCTIONS.get(function, function)
-        axis = call.kwargs.pop("axis", args[1] if len(args) > 1 else None)
-        call.function, call.args = function, (args[0], axis)
-        return True
+        kept = {
+            k: v for k, v in call.kwargs.items() if k != "axis" and (k, v) != ("keepdims", False)
+        }
+        axis = call.kwargs.get("axis", args[1] if len(args) > 1 else None)
+        return become(call, _FUNCTIONS.get(function, function), args[0], axis, **kept)
     if function is np.ndarray.__getitem__ and isinstance(args[1], tuple) and len(args[1]) == 1:
-        call.args = args[0], args[1][0]
-        return True
+        return become(call, function, args[0], args[1][0])
     return False
 
 
 _FUNCTIONS: dict[Any, Any] = {
-    np.ndarray.mean: np.mean,
-    np.ndarray.std: np.std,
-    np.ndarray.var: np.var,
-}
+    np.ndarray.mean: np.mean, np.ndarray.std: np.std, np.ndarray.var: np.var,
+}  # fmt: skip
 
 
 def _leaves_axes(call: Call) -> bool:
@@ -94,9 +90,7 @@ def _only_broadcasts(call: Call) -> bool:
         return True
     given = getattr(x, "shape", ())
     if call.function is np.ndarray.reshape:
-        return shape[len(shape) - len(given) :] == given and set(
-            shape[: len(shape) - len(given)]
-        ) <= {1}
+        return bool(shape == (1,) * (len(shape) - len(given)) + given)
     return given == () and all(part in (None, Ellipsis) for part in np.atleast_1d(call.args[1]))
 
 
@@ -120,8 +114,7 @@ def shapes(call: Call, made: Made) -> bool:
         return False
     inner = made.by(first, function)
     if inner is not None:
-        call.args = (inner.args[0], call.out.shape)
-        return True
+        return become(call, function, inner.args[0], call.out.shape)
     full = made.by(first, np.broadcast_to)
     if full is not None and is_number(full.args[0]):
         return become(call, np.broadcast_to, full.args[0], call.out.shape)
@@ -129,9 +122,7 @@ def shapes(call: Call, made: Made) -> bool:
     if total is not None and len(total.args) == 2 and total.args[1] is not None:
         x, axis = total.args
         if call.out.shape == kept_shape(x.shape, axis) != total.out.shape:
-            call.function, call.args = total.function, total.args
-            call.kwargs = {**total.kwargs, "keepdims": True}
-            return True
+            return become(call, total.function, x, axis, **{**total.kwargs, "keepdims": True})
     return False
 
 

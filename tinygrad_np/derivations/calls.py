@@ -47,7 +47,7 @@ def folded(call: Call) -> Any:
         return None
 
 
-def become(call: Call, function: Any, *args: Any) -> bool:
+def become(call: Call, function: Any, *args: Any, **kwargs: Any) -> bool:
     """Turn this call into another one; returns True."""
-    call.function, call.args, call.kwargs = function, args, {}
+    call.function, call.args, call.kwargs = function, args, kwargs
     return True

@@ -79,32 +79,26 @@ def _equal(call: Call, made: Made) -> Any:
     second = rest[0] if rest else None
     if function in FOLDED and not call.kwargs and all(map(is_number, call.args)):
         return folded(call)
-    if function in (np.multiply, np.divide, np.power) and _is(second, 1):
+    if function in NEUTRAL and _is(second, NEUTRAL[function]):
         return first
-    if function is np.multiply and _is(first, 1):
+    if function in (np.add, np.multiply) and _is(first, NEUTRAL[function]):
         return second
-    if function in (np.add, np.subtract) and _is(second, 0):
-        return first
-    if function is np.add and _is(first, 0):
-        return second
-    if function is np.negative:
-        inner = made.by(first, np.negative)
-        return inner.args[0] if inner else None
-    if function is np.positive or function in _ARRANGE:
-        return first
-    if function is np.ndarray.transpose:
+    if function in (np.negative, np.ndarray.transpose):
         inner = made.by(first, function)
         return inner.args[0] if inner and len(call.args) == len(inner.args) == 1 else None
-    if function == np.add.reduce and second == ():
-        return first
-    return None
+    same = function in UNCHANGED or (function == np.add.reduce and second == ())
+    return first if same else None
 
 
-_ARRANGE = (
+UNCHANGED = (
     np.ndarray.reshape, np.broadcast_to, laid_out, np.ndarray.copy, np.ndarray.astype, np.copy,
-    np.squeeze,
+    np.squeeze, np.positive,
 )  # fmt: skip
-"""Functions that may leave an array unchanged."""
+"""Functions that may leave an array unchanged: shape and dtype tell."""
+NEUTRAL: dict[Any, int] = {
+    np.multiply: 1, np.divide: 1, np.power: 1, np.add: 0, np.subtract: 0,
+}  # fmt: skip
+"""Second operands that change nothing."""
 
 
 def _is(operand: Any, number: float) -> bool:

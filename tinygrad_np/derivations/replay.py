@@ -26,18 +26,17 @@ from .problem import DerivationError
 
 @dataclass(frozen=True)
 class Input:
-    """Stands for an array that is an argument of the function."""
+    """Stands for an argument of the function, or for a part of one, transposed or not."""
 
     name: str
+    index: tuple[Any, ...] = ()
+    turned: bool = False
 
-
-@dataclass(frozen=True)
-class View:
-    """Stands for a part of such an array, transposed or not."""
-
-    of: Input
-    index: tuple[Any, ...]
-    turned: bool
+    def of(self, given: Mapping[str, Any]) -> Any:
+        """The array, given the arguments."""
+        array = given[self.name]
+        array = array[self.index] if self.index else array
+        return array.T if self.turned else array
 
 
 class OpCall(NamedTuple):
@@ -90,10 +89,7 @@ class Replay:
         def now(leaf: Any) -> Any:
             if isinstance(leaf, Node):
                 return made[leaf]
-            if isinstance(leaf, View):
-                part = given[leaf.of.name][leaf.index] if leaf.index else given[leaf.of.name]
-                return part.T if leaf.turned else part
-            return given[leaf.name] if isinstance(leaf, Input) else leaf
+            return leaf.of(given) if isinstance(leaf, Input) else leaf
 
         for call in self.calls:
             args, kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
@@ -183,14 +179,14 @@ class Replay:
             self.arrays[place.name] = value
         return self._constants[id(value)][0]
 
-    def _view(self, value: Any) -> View | None:
+    def _view(self, value: Any) -> Input | None:
         """An array as a part of one that has a name, if it is a view of it."""
         for name, whole in self._given.values():
             real = isinstance(whole, np.ndarray) and whole.flags.c_contiguous
             for turned in (False, True) if real and np.may_share_memory(value, whole) else ():
                 index = _index_of(value.T if turned else value, whole)
                 if index is not None:
-                    return View(self._constant(whole, name), index, turned)
+                    return Input(self._constant(whole, name).name, index, turned)
         return None
 
     def _arguments(
