@@ -73,19 +73,19 @@ class Written:
             tracing.active.reset(token)
 
     def _write(self, replay: Replay, writer: Writer) -> None:
-        given: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         self.inputs: dict[str, Value] = {}
         self.given = _arrays(replay)
         for name, array in self.given.items():
             symbol = writer.input(array, name, argument=array.dtype.kind == "f")
             self.inputs[name] = symbol.variable
-            given[name] = symbol
+            arguments[name] = symbol
         leaves: dict[str, Node] = {}
         for name in replay.parameters:
             array = self.inputs[name]
             leaves[name] = Node(None, (), (), array.shape, array.dtype)
-            given[name] = wrap(given[name], leaves[name])
-        made = replay.run(given)
+            arguments[name] = wrap(arguments[name], leaves[name])
+        made = replay.run(arguments)
         if replay.known and replay.as_recorded:
             _compare(replay, made)
         output = made[replay.output]
