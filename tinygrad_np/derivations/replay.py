@@ -128,12 +128,10 @@ class Replay:
     def _add(self, node: Node) -> None:
         op, seen = node.op, record_of(node)
         if not isinstance(op, Op):
-            advice = "give the op one rule per input"
-            if getattr(op, "runs_again", False):
+            name, advice = getattr(op, "name", op), "give the op one rule per input"
+            if name == "checkpoint":
                 advice = "run the function without tg.checkpoint"
-            raise DerivationError(
-                f"op {getattr(op, 'name', op)!r} has no gradient rules to write out: {advice}"
-            )
+            raise DerivationError(f"op {name!r} has no gradient rules to write out: {advice}")
         saved = seen.saved if node.saved is None else node.saved
         if saved is None:
             raise DerivationError(
