@@ -20,8 +20,8 @@ Estimate = tuple[float, float]
 
 
 @dataclass
-class Line:
-    """A function of a number t near 0: f along a direction.
+class Restriction:
+    """The restriction of f to a line: a function of a number t near 0.
 
     ``unit`` is the t that moves no element by more than its own size, ``noise`` how far rounding
     scatters the function's values, and ``precision`` the relative precision of the numbers.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import graph
-from .differences import FIRST_STEP, Estimate, Line
+from .differences import FIRST_STEP, Estimate, Restriction
 from .graph import Node
 from .tensor import Array, Tensor, plain, wrap
 
@@ -247,7 +247,7 @@ class Probe:
         if self.method == "complex":
             return self._complex_step(direction)
         if self.method == "central":
-            return self._line(direction, 1.0, self.noise).central()
+            return self._restriction(direction, 1.0, self.noise).central()
         return self._extrapolated(direction, self.noise)
 
     def _complex_step(self, direction: Array) -> Estimate:
@@ -257,17 +257,17 @@ class Probe:
         return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
 
     def _extrapolated(self, direction: Array, noise: float) -> Estimate:
-        line = self._line(direction, 1.0, noise)
+        line = self._restriction(direction, 1.0, noise)
         found = line.extrapolated()
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
-        small = self._line(direction, 1e-200, noise)
+        small = self._restriction(direction, 1e-200, noise)
         if not found[1] <= 1e-7 * abs(found[0]) and small.unit < line.unit:
             other = small.extrapolated()
             larger = float(np.fmax(abs(found[0]), abs(other[0]))) or 1.0
             found = min(found, other, key=lambda estimate: _uncertainty(estimate, larger))
         return found
 
-    def _line(self, direction: Array, smallest: float, noise: float) -> Line:
+    def _restriction(self, direction: Array, smallest: float, noise: float) -> Restriction:
         """f along a direction, by steps that move no element by more than its own size.
 
         Elements of less than the ``smallest`` size move by up to 1.
@@ -275,7 +275,9 @@ class Probe:
         size = np.abs(self.origin)
         reach = float(np.max(np.abs(direction) / np.where(size > smallest, size, 1.0), initial=0.0))
         unit = 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
-        return Line(lambda t: self.at(self.origin + t * direction), unit, noise, self.precision)
+        return Restriction(
+            lambda t: self.at(self.origin + t * direction), unit, noise, self.precision
+        )
 
     def derivatives(self, ways: Iterable[Array]) -> Array:
         """A row of derivatives along each of these directions, and one of their errors."""

@@ -48,6 +48,6 @@ def _body(function: Callable[..., Any]) -> str:
 def _bodies(source: str) -> dict[tuple[int, int], ast.expr]:
     """What a file's lambdas and ``return`` statements give, by where these begin."""
     nodes: list[Any] = list(ast.walk(ast.parse(source)))
-    begins = [(node.body, node.body) for node in nodes if isinstance(node, ast.Lambda)]
+    begins: list[Any] = [(node.body, node.body) for node in nodes if isinstance(node, ast.Lambda)]
     begins += [(node, node.value) for node in nodes if isinstance(node, ast.Return)]
     return {(begin.lineno, begin.col_offset): body for begin, body in begins if body}

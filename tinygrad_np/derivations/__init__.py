@@ -129,7 +129,8 @@ def _with_one_less(
     """The same for the batch without its last row; random draws do not move the generators."""
     from .batch import one_less
 
-    given = {**dict(enumerate(args)), **kwargs}
+    given: dict[Any, Any] = dict(enumerate(args))
+    given |= kwargs
     given |= one_less({k: v for k, v in given.items() if isinstance(v, np.ndarray)})
     args = tuple([given[i] for i in range(len(args))])
     with drawing(lambda draw, function, rng: draw(function, copy.deepcopy(rng))):

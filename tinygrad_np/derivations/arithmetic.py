@@ -19,8 +19,9 @@ def signs(call: Call, made: Made) -> bool:
     first, second = call.args
     left, right = (made.by(operand, np.negative) for operand in call.args)
     if call.function in (np.multiply, np.divide):
-        both = left is not None and right is not None
-        return both and become(call, call.function, left.args[0], right.args[0])
+        if left is None or right is None:
+            return False
+        return become(call, call.function, left.args[0], right.args[0])
     other = np.subtract if call.function is np.add else np.add
     if right:
         return become(call, other, first, right.args[0])

@@ -140,7 +140,8 @@ def expression(call: Call, operand: Operand) -> Text:
     if name := function_name(function):
         kept = {k: v for k, v in kwargs.items() if not (k == "keepdims" and v is False)}
         if (function in REDUCTIONS.values() or function is np.mean) and len(args) == 2:
-            args, kept = args[:1], {"axis": args[1]} | kept
+            kept = {"axis": args[1]} | kept
+            args = args[:1]
         axis = kept.pop("axis", None)
         if axis is not None:
             single = isinstance(axis, tuple) and len(axis) == 1

@@ -151,8 +151,9 @@ def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
 def _wrap(rule: str) -> str:
     """A rule in as few lines as possible, all of them as short as possible."""
     widths = range(2, RULE_WIDTH + 1)
-    lines = [textwrap.wrap(rule, width, break_long_words=False) for width in widths]
-    return "\n".join(min(lines, key=len))
+    ways = [textwrap.wrap(rule, width, break_long_words=False) for width in widths]
+    fewest = min(ways, key=len)
+    return "\n".join(fewest)
 
 
 def _notes(vertices: list[Vertex], show: Collection[str]) -> list[str]:

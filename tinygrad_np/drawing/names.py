@@ -29,6 +29,7 @@ def legible(name: object) -> str:
 def named(names: Names) -> Iterator[tuple[str, Any]]:
     """Pairs of a name and its Tensor or array; TypeError for anything else."""
     given: Any = names.named_parameters() if isinstance(names, Module) else names
+    pair: Any
     pairs = given.items() if isinstance(given, Mapping) else () if given is None else given
     for pair in pairs if isinstance(pairs, Iterable) else (None,):
         fits = isinstance(pair, tuple | list) and len(pair) == 2

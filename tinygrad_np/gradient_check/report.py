@@ -8,8 +8,7 @@ from ..tables import Table
 
 HEADS = ("", "input", "shape", "dtype", "order", "method", "abs error", "rel error", "allowed",
          "worst at", "autograd", "numerical")  # fmt: skip
-FORMATS = {"absolute": ".1e", "relative": ".1e", "allowed": ".0e", "autograd": ".10g",
-           "numerical": ".10g"}  # fmt: skip
+FORMATS = ("", "", "", "", "", ".1e", ".1e", ".0e", "", ".10g", ".10g", "")
 SHOWN = 10
 """Notes in a printed report; ``notes`` holds all of them."""
 
@@ -36,9 +35,8 @@ class Comparison(NamedTuple):
 
     def cells(self) -> list[str]:
         """The row of the table."""
-        values = zip(self._fields[:-1], self, strict=False)
-        row = [format(value, FORMATS.get(name, "")) for name, value in values]
-        return ["ok" if self.passed else "WRONG", *row]
+        *values, _ = map(format, self, FORMATS)
+        return ["ok" if self.passed else "WRONG", *values]
 
     def sentence(self) -> str:
         """The two values in words."""
