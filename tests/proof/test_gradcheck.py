@@ -91,7 +91,7 @@ def test_a_wrong_rule_is_found_with_the_place_and_both_values(spoiled: Any) -> N
     words = str(caught.value)
     assert str(report) == words
     assert "1 of 1 derivatives differ" in words
-    assert "\nw[2]: autograd gives 0, the numerical derivative is 6" in words
+    assert "\nlargest error, w[2]: autograd gives 0, the numerical derivative is 6" in words
     for word in ("WRONG", "w", "(3,)", "float64", "complex", "6.0e+00", "1.0e+00", "1e-12", "[2]"):
         assert word in words.splitlines()[2]
     assert report.worst is found

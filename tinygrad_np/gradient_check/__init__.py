@@ -155,8 +155,8 @@ def _report(
                 alike = np.allclose(g[0] * factors[0], g[1] * factors[1], 1e-6, 0) and g.any()
                 if alike and not found.passed:
                     notes.append(
-                        f"{name}: the gradient is the same for two incoming gradients g: "
-                        "does a rule forget g?"
+                        f"{name}: the gradient does not depend on the incoming gradient g: does a "
+                        "rule forget g?"
                     )
     return GradcheckReport(tuple(comparisons), tuple(dict.fromkeys(notes)))
 

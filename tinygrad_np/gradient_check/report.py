@@ -43,8 +43,8 @@ class Comparison(NamedTuple):
         at = f" along {self.where}" if self.where.startswith("direction") else self.where
         ratio = self.autograd / self.numerical if self.numerical else 0.0
         return (
-            f"{self.input}{at}: autograd gives {self.autograd:.6g}, the numerical derivative is "
-            f"{self.numerical:.6g}" + (f" (ratio {ratio:.6g})" if ratio else "")
+            f"largest error, {self.input}{at}: autograd gives {self.autograd:.6g}, the numerical "
+            f"derivative is {self.numerical:.6g}" + (f" (ratio {ratio:.6g})" if ratio else "")
         )
 
 
@@ -73,7 +73,7 @@ class GradcheckReport(NamedTuple):
 
     def _table(self) -> Table:
         count, failed = len(self.comparisons), sum(not c.passed for c in self.comparisons)
-        head = f"gradcheck passed: all {count} derivatives agree with the numerical ones"
+        head = f"gradcheck passed: {count} of {count} derivatives agree with the numerical ones"
         below = []
         if failed:
             head = (
