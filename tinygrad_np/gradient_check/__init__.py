@@ -25,9 +25,6 @@ from ..rounding import value_noise
 from ..tensor import Array, Tensor, plain
 from .comparison import Gradients, allowed_error, compare, random_direction
 from .function import Scalar, arguments, total
-from .function import listed as listed
-from .function import names as names
-from .function import scalar as scalar
 from .report import Comparison as Comparison
 from .report import GradcheckError as GradcheckError
 from .report import GradcheckReport as GradcheckReport
@@ -109,7 +106,7 @@ def _report(
     method: Method, directions: int | None, rtol: float | None, rng: np.random.Generator,
 ) -> GradcheckReport:  # fmt: skip
     call, checked = arguments(f, inputs)
-    value = scalar(call, weights, rng)
+    value = Scalar(call, weights, rng)
     tensors = list(checked.values())
     along = [rng.normal(size=t.shape).astype(t.dtype) for t in tensors]
     factors = rng.uniform(0.5, 2.0, 2) * (1, -1)

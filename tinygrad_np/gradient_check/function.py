@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,25 +101,28 @@ def _array(name: str, value: Any) -> Array:
     )
 
 
-@dataclass
 class Scalar:
-    """The outputs of a function as one scalar: the sum of all elements, each times its weight."""
+    """The outputs of a function as one scalar: the sum of all elements, each times its weight.
 
-    call: Callable[[], Any]
-    weights: list[Tensor]
+    ``weights`` are as for ``gradcheck``: None for a scalar, whose weight is 1. Two trial calls show
+    whether the function can be checked.
+    """
+
+    def __init__(
+        self, call: Callable[[], Any], weights: ArrayLike | str | None, rng: np.random.Generator
+    ) -> None:
+        outs = _trial(call)
+        drawn = _drawn(weights, outs, rng)
+        self.call = call
+        self.weights = [Tensor(w, dtype=o.dtype) for w, o in zip(drawn, outs, strict=True)]
 
     def __call__(self) -> Tensor:
         pairs = zip(_outputs(self.call()), self.weights, strict=True)
         return total([(out * weight).sum() for out, weight in pairs])
 
 
-def scalar(
-    call: Callable[[], Any], weights: ArrayLike | str | None, rng: np.random.Generator
-) -> Scalar:
-    """The function under check as one scalar, after two trial calls.
-
-    ``weights`` are as for ``gradcheck``: None for a scalar, whose weight is 1.
-    """
+def _trial(call: Callable[[], Any]) -> list[Tensor]:
+    """The outputs of a function, after two calls that show whether it can be checked."""
     outs = _outputs(call())
     for out, again in zip(outs, _outputs(call()), strict=True):
         if out.dtype.kind != "f":
@@ -133,6 +135,13 @@ def scalar(
                 "f gave two different results for the same inputs: draw random numbers (dropout's "
                 "mask, say) before the check, or pass a seed instead of a generator"
             )
+    return outs
+
+
+def _drawn(
+    weights: ArrayLike | str | None, outs: list[Tensor], rng: np.random.Generator
+) -> list[Any]:
+    """The weights of the outputs as arrays."""
     if weights is None:
         if len(outs) != 1 or outs[0].size != 1:
             shapes = ", ".join(str(out.shape) for out in outs)
@@ -140,18 +149,15 @@ def scalar(
                 f"f returns no scalar but shape {shapes}: reduce it, as in (f(x) * w).sum() with "
                 "an array w, or give gradcheck weights=w or weights='random', and it does so"
             )
-        drawn = [np.ones(outs[0].shape)]
-    elif isinstance(weights, str):
+        return [np.ones(outs[0].shape)]
+    if isinstance(weights, str):
         if weights != "random":
             raise ValueError(f"weights={weights!r}: give an array, or 'random'")
-        drawn = [rng.normal(size=out.shape) for out in outs]
-    else:
-        drawn = [np.asarray(plain(weights))]
-        if len(outs) != 1 or drawn[0].shape != outs[0].shape:
-            raise ValueError(
-                f"weights of shape {drawn[0].shape} for outputs of shape {outs[0].shape}"
-            )
-    return Scalar(call, [Tensor(w, dtype=o.dtype) for w, o in zip(drawn, outs, strict=True)])
+        return [rng.normal(size=out.shape) for out in outs]
+    array = np.asarray(plain(weights))
+    if len(outs) != 1 or array.shape != outs[0].shape:
+        raise ValueError(f"weights of shape {array.shape} for outputs of shape {outs[0].shape}")
+    return [array]
 
 
 def total(parts: list[Tensor]) -> Tensor:
