@@ -118,23 +118,3 @@ def means(call: Call, made: Made) -> bool:
     x = total.args[0]
     mean = x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype
     return mean and become(call, np.mean, *total.args, **total.kwargs)
-
-
-def unscaled(call: Call, made: Made) -> bool:
-    """s * sqrt(sum((x / s)²)) is sqrt(sum(x²)): s only prevents overflow."""
-    if call.function is not np.multiply:
-        return False
-    root = made.by(call.args[0], np.sqrt, once=True)
-    scale = call.args[1]
-    while (moved := made.by(scale, np.ndarray.reshape)) is not None:
-        scale = moved.args[0]
-    total = made.by(root.args[0], np.add.reduce, np.mean, once=True) if root else None
-    if total is None or made.by(scale, np.exp2) is None:
-        return False
-    squares = made.by(total.args[0], np.power, once=True)
-    ratio = made.by(squares.args[0], np.divide, once=True) if squares else None
-    if squares is None or ratio is None or ratio.args[1] is not scale:
-        return False
-    squares.args = ratio.args[0], squares.args[1]
-    assert root is not None
-    return become(call, np.sqrt, root.args[0])

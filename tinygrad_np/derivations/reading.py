@@ -107,6 +107,6 @@ def _is(operand: Any, number: float) -> bool:
 
 REWRITES: tuple[Callable[[Call, Made], bool], ...] = (
     arrangement.plainer, arithmetic.signs, arithmetic.doubled, arithmetic.factors,
-    arrangement.broadcasts, arrangement.shapes, arithmetic.means, arithmetic.unscaled,
+    arrangement.broadcasts, arrangement.shapes, arithmetic.means,
 )  # fmt: skip
 """Each may change one call, and says whether it did."""

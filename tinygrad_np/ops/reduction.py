@@ -23,7 +23,7 @@ from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from ..source import said
 from ..tensor import Tensor, plain
 from ..tracing import Traced, as_array
-from .elementwise import floats, kept, like, unless_zero, wide
+from .elementwise import floats, for_people, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
 __all__ = [
@@ -155,6 +155,8 @@ def _in_range(squares: Any) -> bool:
 
 def _scale(x: Any, axis: Axis) -> Any:
     """The power of 2 below the largest of |x|: to divide by it changes no digit."""
+    if for_people():
+        return np.ones(kept_shape(x.shape, axis), x.dtype)
     largest = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0)
     usual = (largest > 0) & (largest < np.inf)
     return np.exp2(np.floor(np.log2(np.where(usual, largest, 1))))

@@ -16,8 +16,8 @@ import numpy as np
 from ..cases import REAL, case, uniform
 from ..definition import Value, op
 from ..source import said
-from ..tracing import Traced, active, pure
-from .elementwise import floats, like, wide
+from ..tracing import Traced, pure
+from .elementwise import floats, for_people, like, wide
 
 __all__ = ["erf", "normal_cdf"]
 
@@ -127,10 +127,8 @@ def _distribution_32(x: Any) -> Any:
 
 def normal_distribution(x: Any) -> Any:
     """The normal distribution function of an array of real numbers, its small values exact, too."""
-    tracer = active.get()  # which fuses the formula, unless it writes for people
     traced = isinstance(x, Traced) and x.dtype == np.float32  # type: ignore[attr-defined]
-    opened = traced and tracer is not None and not tracer.for_people
-    return _distribution_32(x) if opened else _normal_distribution(x)
+    return _distribution_32(x) if traced and not for_people() else _normal_distribution(x)
 
 
 @pure
