@@ -57,6 +57,11 @@ def for_people() -> bool:
     return tracer is not None and tracer.for_people
 
 
+def bounded(x: Any, limit: float) -> Any:
+    """x between -limit and limit, so that its powers do not overflow; in a derivation x itself."""
+    return x if for_people() else np.clip(x, -limit, limit)
+
+
 def wide(x: Any) -> Any:
     """float16 as float32: its sums and counts may be larger than 65,504, the largest float16."""
     return x.astype(np.float32) if x.dtype.char == "e" else x
