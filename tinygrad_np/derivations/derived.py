@@ -163,7 +163,7 @@ class Derivation:
         return draw(self.replay.tensor, derivation=self, **options)
 
     def _check(self, written: Written) -> None:
-        """DerivationError unless the source computes what the rules compute."""
+        """Raise DerivationError unless the source computes what the rules compute."""
         known = written.given | self._lines.constants
         given = {name: known[name] for name in self._lines.arguments}
         with np.errstate(all="ignore"):
