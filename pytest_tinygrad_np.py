@@ -1,14 +1,14 @@
-"""Gradient checks in any project's tests: a ``gradcheck`` fixture, its seed, and whole reports.
+"""A pytest plugin for gradient checks: the fixture ``gradcheck``, its seed, and whole reports.
 
-pytest finds it by itself once tinygrad_np is installed::
+pytest finds it once tinygrad_np is installed::
 
     def test_my_layer(gradcheck):
         gradcheck(my_layer, [np.ones((2, 3)), weights], order=2)
 
-An ``assert report`` that fails, or ``assert tg.audit(...)``, shows the whole report below it.
+If ``assert report`` or ``assert tg.audit(...)`` fails, pytest prints the whole report below.
 
-It is a module of its own because pytest loads it before any conftest.py, in every project: NumPy
-and tinygrad_np are imported when a test first asks for the fixture.
+pytest loads this module before any conftest.py, in every project. Therefore it stands outside the
+package, and imports NumPy and tinygrad_np only when a test asks for the fixture.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pytest_runtest_makereport(
     package = sys.modules.get("tinygrad_np")
     if package is None or call.excinfo is None or not call.excinfo.errisinstance(AssertionError):
         return result
-    # What the assertion computed is among the frame's variables, also where it has no name.
+    # The frame's variables include what the assertion computed, also without a name.
     values = call.excinfo.traceback[-1].frame.f_locals.values()
     kinds = package.AuditReport, package.GradcheckReport
     for found in {id(v): v for v in values if isinstance(v, kinds) and not v}.values():

@@ -75,3 +75,4 @@ def setup(app: Any) -> None:
     app.connect("doctree-read", mathml.convert_outputs)
     app.connect("builder-inited", lambda app: generate.write(HERE / "reference"))
     app.connect("doctree-read", generate.check_errors)
+    app.connect("doctree-read", generate.mark_drawings)

@@ -192,3 +192,13 @@ def check_errors(app: Any, doctree: Any) -> None:
             "traceback" in block.get("classes", ()) for block in cell.findall(nodes.literal_block)
         ):
             logging.getLogger(__name__).warning("this cell raises nothing", location=cell)
+
+
+def mark_drawings(app: Any, doctree: Any) -> None:
+    """Give drawings of graphs a class of their own: on a small screen they are scrolled."""
+    from docutils import nodes
+
+    for image in doctree.findall(nodes.image):
+        file = Path(app.srcdir, image["uri"])
+        if file.suffix == ".svg" and file.is_file() and b"by graphviz" in file.read_bytes()[:400]:
+            image["classes"].append("drawing")

@@ -8,8 +8,8 @@ it names is what the graph keeps for it:
 - a parameter of the op, such as ``axis``;
 - ``x_shape`` for an input ``x``: its shape alone, so that the array itself is not kept.
 
-Drawings and reports show what a rule computes: a lambda by its text, a longer rule by the first
-line of its docstring, an expression such as ``g * y``.
+Drawings and reports show what a rule computes: for a lambda or a single ``return`` its text, for a
+longer rule the first line of its docstring, an expression such as ``g * y``.
 
 It returns d loss / d input in the shape of the output or of the input: sums over broadcast axes
 are the engine's. Rules are pure NumPy, on the surface that ndarrays and Tensors share: the same
@@ -95,13 +95,13 @@ class Op:
         return self.composite or bool(self.gradients)
 
     def formula(self, name: str) -> str:
-        """The gradient rule of one input in its own words, read from its definition.
+        """The gradient rule of one input as a formula, read from its definition.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
         'g * y'
         """
-        return expression(self.gradients[name])
+        return expression(self.gradients[name]) or f'rule of op "{self.name}"'
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """For rules: the op on Tensors, its plain forward function on ndarrays."""

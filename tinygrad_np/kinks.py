@@ -1,4 +1,4 @@
-"""Kinks: where a function has a derivative on either side, but not one; found and named."""
+"""Kinks: points where the derivatives on both sides differ. They are found and named."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def find_kink(probe: Probe, way: Array, ours: float, order: int) -> tuple[bool, 
 
 
 def _source_of_kink(probe: Probe, step: Array) -> str:
-    """The first op whose output bends while its operands do not, in words."""
+    """The first op whose output has a bend, in words."""
     passes: list[list[tuple[Node, Any]]] = []
     for t in (-1, -1 / 8, 0, 1 / 8, 1):
         passes.append([])

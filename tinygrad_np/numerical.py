@@ -1,9 +1,8 @@
 """Numerical derivatives, an independent reference: complex step and differences.
 
-- The complex step, imag f(x + ih) / h with h = 1e-30, subtracts nothing and is as precise as f
-  itself. It needs f to be analytic. (Squire, Trapp 1998; Martins, Sturdza, Alonso 2003.)
-- Central differences, (f(x + h) - f(x - h)) / 2h: seven to ten digits. Extrapolated to h = 0 with
-  an error estimate, about ten for any smooth f. (Richardson 1911; Ridders 1982.)
+The complex step, imag f(x + ih) / h with h = 1e-30, subtracts nothing and is as precise as f
+itself. It needs f to be analytic. (Squire, Trapp 1998; Martins, Sturdza, Alonso 2003.) For other
+functions there are ``differences``.
 """
 
 from __future__ import annotations
@@ -17,19 +16,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import graph
+from .differences import FIRST_STEP, Estimate, Restriction
 from .graph import Node
 from .tensor import Array, Tensor, plain, wrap
 
 Method = Literal["auto", "complex", "richardson", "central"]
 COMPLEX_STEP = 1e-30
-FIRST_STEP = 2.0**-6  # powers of two: x + h and the division by h are exact more often
-CENTRAL_STEP = 2.0**-17  # about the cube root of float64's precision
 EPS = 2.0**-52  # float64's precision
-LEVELS = 16  # halvings of the first step at most, down to 5e-7
 
 
 class NotAnalyticError(ValueError):
-    """The complex step was asked for, but it does not apply to this function."""
+    """The complex step cannot be used: the function is not analytic."""
 
 
 def numerical_gradient(
@@ -40,20 +37,20 @@ def numerical_gradient(
     ``x`` is a Tensor, an array of any shape or a number; ``f`` takes it and returns one number, as
     a Tensor, an array or a float. The result has x's shape, in float64.
 
-    "auto" traces f once and takes the complex step where every op it meets is ``analytic`` in the
-    registry, else "richardson"; "central" is the plain difference. Steps are scaled to each
-    element. An element is nan where its differences do not settle: at a jump, or where f
+    "auto" takes the complex step if all ops of f are ``analytic`` in the registry, and otherwise
+    "richardson", extrapolated differences; "central" is the plain difference. Steps are scaled to
+    each element. An element is nan where its differences do not converge: at a jump, or where f
     changes faster than x has digits (``sin`` at 1e15).
 
-    f may ignore its argument and read ``x`` where it stands: during the calls a Tensor's array is
-    replaced, the elements of a writable array of floats are changed; both are put back, also when f
-    raises. Other values (lists, numbers, integers, read-only arrays, views whose elements overlap)
-    cannot be changed in place: f must use its argument. Where f takes arrays alone, float32 ones
-    have float32's few digits: give it float64.
+    f need not use its argument; it may read the variable ``x`` instead. During the calls a Tensor
+    holds another array, and an array of floats has other elements; both are restored, also when f
+    raises. Lists, numbers, integers, read-only arrays and views whose elements overlap cannot be
+    changed in place: then f must use its argument. If f takes arrays only, give it float64: float32
+    leaves few digits.
 
-    Raises ValueError where f does not return one real number, where it ignores its argument and
-    ``x`` cannot be changed in place, where "complex" is asked of an f that is not analytic, and for
-    an unknown method; TypeError for an ``x`` that is not one array of real numbers.
+    Raises ValueError if f does not return one real number, if it ignores its argument and ``x``
+    cannot be changed in place, if the method is "complex" and f is not analytic, and for an unknown
+    method; TypeError if ``x`` is not one array of real numbers.
 
     >>> import tinygrad_np as tg
     >>> tg.numerical_gradient(lambda x: (x**3).sum(), [1.0, 2.0]).tolist()
@@ -67,8 +64,7 @@ def directional_derivative(
 ) -> float:
     """The derivative of f(x + t direction) by t at 0: ``(gradient * direction).sum()``.
 
-    It costs a few calls of f however large x is. Otherwise like ``numerical_gradient``; nan, too,
-    where the differences do not settle.
+    It takes a few calls of f, however large x is. Otherwise it is like ``numerical_gradient``.
 
     >>> import tinygrad_np as tg
     >>> tg.directional_derivative(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 0.5])
@@ -82,7 +78,7 @@ def directional_derivative(
 
 
 def _or_nan(derivatives: Any, errors: Any) -> Array:
-    """The derivatives, nan for those that did not settle."""
+    """The derivatives, with nan for those that did not converge."""
     return np.where(np.isposinf(errors), np.nan, derivatives)
 
 
@@ -121,9 +117,9 @@ def probe(f: Callable[[Any], Any], x: Tensor | ArrayLike, method: Method = "auto
         raise
     if fixed and found.ignores_argument():
         raise ValueError(
-            f"f gives {found.value:g} whatever its argument is. If f reads x where it stands: x is "
-            f"{fixed}, which cannot be changed there. Let f use its argument, or make x a writable "
-            "array of floats, x = np.array(x, float), before f refers to it"
+            f"f gives {found.value:g} whatever its argument is. If f reads the variable x: x is "
+            f"{fixed}, which cannot be changed in place. Let f use its argument, or make x a "
+            "writable array of floats, x = np.array(x, float), before f refers to it"
         )
     return found
 
@@ -150,11 +146,11 @@ def _overlaps(array: Array) -> bool:
 
 
 class Probe:
-    """A function's value for other values of one of its arguments, and derivatives from those.
+    """A function's value for other values of one of its arguments, and derivatives from these.
 
-    ``call`` reads the argument where it stands. ``connected`` tells whether the result's graph
-    leads to the argument, through ``nodes``; ``method`` what "auto" came to. ``noise`` is what is
-    known of f's rounding: how far it scatters f, and how far it may do so inside of ops.
+    ``call`` takes nothing and reads the argument. ``connected`` says whether the result's graph
+    leads to the argument, through ``nodes``; ``method`` is the one that "auto" chose. ``noise`` is
+    how far rounding scatters f, and how far rounding inside of ops may do so.
     """
 
     def __init__(
@@ -205,25 +201,22 @@ class Probe:
         return method
 
     def _confirms_complex(self) -> bool:
-        """Whether one difference agrees: f may do things that its graph does not show."""
-        self.method = "complex"
+        """Whether a difference agrees: f may compute something that its graph does not show."""
         direction = np.cos(np.arange(self.origin.size) + 1.0).reshape(self.origin.shape)
         try:
-            derivative = self.along(direction)[0]
+            derivative = self._complex_step(direction)[0]
         except Exception:  # complex numbers were refused, or their imaginary parts dropped
             return False
-        noise, self.method = self.noise, "richardson"
-        self.noise = max(noise, self.hidden)  # differences may be all rounding
-        other, error = self.along(direction)
-        self.noise = noise
+        # Differences may be all rounding, also of what is hidden inside the ops.
+        other, error = self._extrapolated(direction, max(self.noise, self.hidden))
         slope = abs(self.at(self.origin + FIRST_STEP * direction) - self.value) / FIRST_STEP
         return bool(abs(derivative - other) <= 1e-6 * max(abs(derivative), slope) + 10 * error)
 
     def _scatter(self) -> float:
-        """How far rounding scatters f's values: fourth differences of all but equal arguments.
+        """How far rounding scatters f's values: fourth differences at nearly equal arguments.
 
-        It is more than f's value tells where large terms cancel. (Moré, Wild 2011.) What is too
-        much to be rounding is not counted: f itself is rough, then.
+        It exceeds the last place of f's value where large terms cancel. (Moré, Wild 2011.) 0 if it
+        is too large for rounding: then f itself is rough.
         """
         size = np.abs(self.origin)
         spacing = 2**8 * self.precision * np.where(size > 1e-200, size, 1.0)
@@ -238,7 +231,7 @@ class Probe:
             try:
                 if self.at(self.origin + offset) != self.value:
                     return False
-            except Exception:  # it does not like the values, so that it has seen them
+            except Exception:  # it refuses the values, so it reads its argument
                 return False
         return self.origin.size > 0
 
@@ -249,34 +242,42 @@ class Probe:
         with mode, replaced(self.argument, values), np.errstate(all="ignore"):
             return _number(self.call())
 
-    def along(self, direction: Array) -> tuple[float, float]:
-        """The derivative of f along a direction, and an estimate of its error.
-
-        The error is infinite where the differences do not settle.
-        """
-
-        def value(t: Any) -> Any:
-            return self.at(self.origin + t * direction)
-
+    def along(self, direction: Array) -> Estimate:
+        """The derivative of f along a direction, and an estimate of its error."""
         if self.method == "complex":
-            result = value(1j * COMPLEX_STEP)
-            if not isinstance(result, complex | np.complexfloating):
-                raise ValueError("f drops the imaginary part: use method='richardson'")
-            return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
-        # No element moves by more than the step times its own size (or 1, if it is smaller).
-        size = np.abs(self.origin)
-        unit = _unit(direction, np.maximum(size, 1.0))
-        differences = _central if self.method == "central" else _settled
-        found = differences(value, unit, self.noise, self.precision)
+            return self._complex_step(direction)
         if self.method == "central":
-            return found
+            return self._restriction(direction, 1.0, self.noise).central()
+        return self._extrapolated(direction, self.noise)
+
+    def _complex_step(self, direction: Array) -> Estimate:
+        result = self.at(self.origin + 1j * COMPLEX_STEP * direction)
+        if not isinstance(result, complex | np.complexfloating):
+            raise ValueError("f drops the imaginary part: use method='richardson'")
+        return float(result.imag) / COMPLEX_STEP, 8 * self.precision * abs(self.value)
+
+    def _extrapolated(self, direction: Array, noise: float) -> Estimate:
+        line = self._restriction(direction, 1.0, noise)
+        found = line.extrapolated()
         # Next to a pole, or to the edge of f's domain, only steps of the element's own size fit.
-        small = _unit(direction, np.where(size > 1e-200, size, 1.0))
-        if not found[1] <= 1e-7 * abs(found[0]) and small < unit:
-            other = _settled(value, small, self.noise, self.precision)
+        small = self._restriction(direction, 1e-200, noise)
+        if not found[1] <= 1e-7 * abs(found[0]) and small.unit < line.unit:
+            other = small.extrapolated()
             larger = float(np.fmax(abs(found[0]), abs(other[0]))) or 1.0
             found = min(found, other, key=lambda estimate: _uncertainty(estimate, larger))
         return found
+
+    def _restriction(self, direction: Array, smallest: float, noise: float) -> Restriction:
+        """f along a direction, by steps that move no element by more than its own size.
+
+        Elements of less than the ``smallest`` size move by up to 1.
+        """
+        size = np.abs(self.origin)
+        reach = float(np.max(np.abs(direction) / np.where(size > smallest, size, 1.0), initial=0.0))
+        unit = 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
+        return Restriction(
+            lambda t: self.at(self.origin + t * direction), unit, noise, self.precision
+        )
 
     def derivatives(self, ways: Iterable[Array]) -> Array:
         """A row of derivatives along each of these directions, and one of their errors."""
@@ -294,106 +295,7 @@ class Probe:
             yield way
 
 
-def _unit(direction: Array, size: Array) -> float:
-    """The power of two by which a direction moves no element by more than its size."""
-    reach = float(np.max(np.abs(direction) / size, initial=0.0))
-    return 2.0 ** -math.ceil(math.log2(reach)) if reach > 0 else 1.0
-
-
-def _central(
-    value: Callable[[float], Any], unit: float, noise: float, precision: float
-) -> tuple[float, float]:
-    """The derivative at 0 by one difference, if another and those of far smaller steps agree."""
-    step, fine = CENTRAL_STEP * unit, _fine(unit, precision)
-    found, second = _slope(value, step), _slope(value, step / 2)
-    error = noise / step
-    if abs(found - second) > 0.1 * abs(found) + 16 * error:  # a jump
-        return found, math.inf
-    small = _slope(value, fine)
-    if abs(small - found) > 0.01 * abs(small) + 16 * noise / fine:
-        error = max(error, _doubt(value, found, step, fine, noise))
-    return found, error
-
-
-def _settled(
-    value: Callable[[float], Any], unit: float, noise: float, precision: float
-) -> tuple[float, float]:
-    """The derivative at 0 by steps from a part of this one down, or by far smaller ones.
-
-    By the smaller ones if they settle to something else. They do where f repeats itself, as sin(x)
-    at x = 1e6, and where its domain ends nearby; not where f is rough.
-    """
-    fine = _fine(unit, precision)
-    slope = _slope(value, fine)
-    if math.isfinite(slope):  # t is rounded, too: 1 + t has no more digits than 1
-        noise = max(noise, precision / 2 * unit * abs(slope))
-    found = _extrapolated(value, FIRST_STEP * unit, noise)
-    slack = 0.1 * abs(slope) + 8 * noise / fine
-    if math.isfinite(found[1]) and abs(slope - found[0]) <= slack:
-        return found
-    for small in dict.fromkeys((2.0**-32 * unit, fine, 2**6 * precision * unit)):
-        other, near = _extrapolated(value, small * 2**10, noise), _slope(value, small)
-        fits = other[1] < 1e-3 * abs(other[0]) and not abs(near - other[0]) > 0.1 * abs(near)
-        if fits and (small <= fine or not abs(slope - other[0]) > slack):
-            return other
-    return found[0], max(found[1], _doubt(value, found[0], FIRST_STEP * unit, fine, noise))
-
-
-def _doubt(
-    value: Callable[[float], Any], found: float, step: float, fine: float, noise: float
-) -> float:
-    """The error of a derivative that far smaller steps contradict: infinite, or 0 if they jitter.
-
-    Jitter is small against what f changes by in a step: f is rounded. Otherwise f does on the way
-    what the larger steps do not see.
-    """
-    slope, other = _slope(value, fine), _slope(value, fine / 2)
-    smooth = abs(slope - other) <= 0.1 * abs(slope) + 16 * noise / fine < abs(slope)
-    return math.inf if smooth or abs(slope) * fine > 0.01 * abs(found) * step else 0.0
-
-
-def _fine(unit: float, precision: float) -> float:
-    """A step so small that few functions change their slope on the way."""
-    return max(min(2.0**-32 * unit, 2.0**-20), 2**6 * precision * unit)
-
-
-def _slope(value: Callable[[float], Any], step: float) -> float:
-    """The central difference."""
-    return float((value(step) - value(-step)) / (2 * step))
-
-
-def _extrapolated(value: Callable[[float], Any], step: float, noise: float) -> tuple[float, float]:
-    """The derivative at 0 by Ridders' method: differences with halved steps, extrapolated to 0.
-
-    The error is infinite where they do not settle: it is as large as the derivative itself, and not
-    for rounding's sake.
-    """
-    best, error, settled = math.nan, math.inf, False
-    last: list[float] = []
-    steepest = 0.0
-    for _ in range(LEVELS):
-        row = [_slope(value, step)]
-        if math.isfinite(row[0]):
-            steepest = max(steepest, abs(row[0]))
-            rounding = 8 * noise / step
-            estimates = [(row[0], abs(row[0] - last[0]))] if last else []
-            for order, coarse in enumerate(last[:4], 1):
-                row.append(row[-1] + (row[-1] - coarse) / (4**order - 1))
-                estimates.append((row[-1], max(abs(row[-1] - row[-2]), abs(row[-1] - coarse))))
-            for derivative, estimate in estimates:
-                if estimate + rounding < error:
-                    best, error = derivative, estimate + rounding
-                    settled = estimate <= max(0.1 * abs(best), 1e-3 * steepest, 2 * rounding)
-            if error <= max(1e-12 * abs(best), 1.25 * rounding):
-                break
-            last = row
-        else:
-            last = []
-        step /= 2
-    return best, error if settled else math.inf
-
-
-def _uncertainty(estimate: tuple[float, float], size: float) -> float:
+def _uncertainty(estimate: Estimate, size: float) -> float:
     """The relative error of a derivative; of one that is 0, against the size it might have."""
     derivative, error = estimate
     return error / (abs(derivative) or size) if math.isfinite(derivative) else math.inf
@@ -412,7 +314,7 @@ def _number(out: Any) -> Any:
 
 @contextmanager
 def replaced(argument: Tensor | Array, values: Array) -> Iterator[Node | None]:
-    """Inside, the argument holds a copy of these values: a Tensor as a new leaf, which is given."""
+    """Inside, the argument holds a copy of these values; a Tensor is a new leaf, and yielded."""
     if isinstance(argument, Tensor):
         kept = argument.array, argument.node
         leaf = Node(None, (), (), values.shape, values.dtype)

@@ -1,7 +1,7 @@
-"""What rounding does to a value and to a gradient, estimated from the graph that computes them.
+"""How far rounding may move a value and a gradient, estimated from the graph that computes them.
 
-Each intermediate result is off by its last place; the derivative by it says how far this carries.
-(Linnainmaa 1976, where reverse mode comes from.)
+Each intermediate result has an error in its last place; the derivative by this result says how much
+of the error arrives. (Linnainmaa 1976, the origin of reverse mode.)
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ULPS = 4
 
 
 def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
-    """How much rounding scatters a scalar, and how much what is hidden inside the ops may do so.
+    """How much rounding scatters a scalar, and how much rounding inside the ops may do so.
 
-    The first is the root of the sum of squares over all intermediate results. The second takes
-    the largest operand of an op in place of its result: ``log_softmax`` subtracts large numbers to
-    get a small one. Zeros where a rule fails.
+    The first is the root of the sum of squares over all intermediate results. The second uses the
+    largest operand of an op instead of its result: ``log_softmax`` subtracts large numbers to get a
+    small one. Both are 0 if a rule fails.
     """
     seen: dict[Node, tuple[Array, float]] = {}
     squares: list[float] = []
@@ -57,9 +57,9 @@ def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
 def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -> float:
     """How far rounding to a relative ``eps`` may move the derivative of a scalar along ``way``.
 
-    A bound: the sum over all intermediate results of the forward and the backward pass. It is large
-    against the derivative where larger terms cancel, as in p - 1 for p near 1. 0 where the rules
-    cannot be recorded: nothing is known then.
+    This is a bound: the sum over all intermediate results of the forward and the backward pass. It
+    is large compared with the derivative if large terms cancel, as in p - 1 for p near 1. It is 0
+    if the rules cannot be recorded: then nothing is known.
     """
     sizes: dict[Node, Array] = {}
     carried: list[float] = []

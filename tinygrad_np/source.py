@@ -15,8 +15,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def expression(function: Callable[..., Any]) -> str:
     """What a rule computes, as an expression of its arguments.
 
-    The first line of its docstring, or the body of a lambda, as in the source file; where there is
-    neither, the name and the arguments.
+    This is the first line of the rule's docstring or, without one, the text that a lambda or a
+    single ``return`` has in its source file. Empty where there is neither.
 
     >>> import tinygrad_np as tg
     >>> expression(tg.OPS["tanh"].gradients["x"])
@@ -24,11 +24,8 @@ def expression(function: Callable[..., Any]) -> str:
     >>> expression(tg.OPS["matmul"].gradients["y"])
     'x.mT @ g'
     """
-    code = function.__code__
-    name = "λ" if code.co_name == "<lambda>" else code.co_name
     text = (function.__doc__ or "").strip().partition("\n")[0].rstrip(".")
-    text = text or (_body(function) if name == "λ" else "")
-    return text or f"{name}({', '.join(code.co_varnames[: code.co_argcount])})"
+    return text or _body(function)
 
 
 def said(words: str, rule: F) -> F:
@@ -39,16 +36,18 @@ def said(words: str, rule: F) -> F:
 
 def _body(function: Callable[..., Any]) -> str:
     try:
-        bodies = _lambdas("".join(inspect.findsource(function)[0]))
+        bodies = _bodies("".join(inspect.findsource(function)[0]))
     except (OSError, SyntaxError):  # typed in at a prompt: there is no source to show
         return ""
-    # One line can hold several lambdas: the body is where this code's first expression begins.
+    # One line can hold several lambdas: the body is where this code's first instruction begins.
     start = min((line, at) for line, _, at, _ in function.__code__.co_positions() if line and at)
     return ast.unparse(bodies[start]) if start in bodies else ""
 
 
 @functools.lru_cache(maxsize=64)
-def _lambdas(source: str) -> dict[tuple[int, int], ast.expr]:
-    """The bodies of a file's lambdas by the line and column where they begin."""
-    found = [node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Lambda)]
-    return {(body.lineno, body.col_offset): body for body in found}
+def _bodies(source: str) -> dict[tuple[int, int], ast.expr]:
+    """What a file's lambdas and ``return`` statements give, by where these begin."""
+    nodes: list[Any] = list(ast.walk(ast.parse(source)))
+    begins: list[Any] = [(node.body, node.body) for node in nodes if isinstance(node, ast.Lambda)]
+    begins += [(node, node.value) for node in nodes if isinstance(node, ast.Return)]
+    return {(begin.lineno, begin.col_offset): body for begin, body in begins if body}

@@ -27,7 +27,12 @@ class Traced:
 
 
 class Listener(Protocol):
-    """Who listens. ``call`` is for pure functions; the others are for the functions below."""
+    """Who listens. ``call`` is for pure functions; the others are for the functions below.
+
+    ``for_people`` says that the program is to be read: helpers of ops then stay whole.
+    """
+
+    for_people: bool
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def host(self, function: Callable[..., float], *args: Any) -> Any: ...

@@ -83,6 +83,7 @@ def test_the_first_line_that_differs_is_marked(mistake: str) -> None:
     text = str(found)
     assert "->" in text
     assert "What tg.audit says:" in text
+    assert "<td style='text-align:left'>-&gt;</td>" in found._repr_html_()
     assert found.report.mistakes[0].words in text
 
 

@@ -248,6 +248,10 @@ def test_common_subexpressions_are_shared_and_nothing_is_dead() -> None:
         (lambda x: (1 / x).sum(), "dx = -h1 / x"),
         (lambda x: tg.relu(x).sum(), "dx = 1.0 * (h1 > 0)"),
         (lambda x: tg.norm(x) ** 2 / 2, "loss = h1 ** 2 / 2"),
+        (lambda x: tg.norm(x), "loss = np.sqrt(np.sum(x ** 2))"),
+        (lambda x: tg.std(x, axis=0).sum(), "h1 = np.sqrt(np.mean(difference ** 2, axis=0))"),
+        (lambda x: tg.logsumexp(x), "powers = np.exp(x - loss)"),
+        (lambda x: tg.gelu(x, "tanh").sum(), "h1 = x * gate"),
         (lambda x: tg.sigmoid(x).mean(), "dx = h1 / 24 * (1 - h1)"),
         (lambda x: (x.T.T.reshape(4, 6).reshape(6, 4) ** 2).sum(), "loss = np.sum(x ** 2)"),
         (lambda x: (x[2] ** 2).sum(), "dx[2] = 2 * x[2]"),
@@ -346,6 +350,15 @@ def test_numbers_known_as_roots_keep_float32() -> None:
     assert "z1 = erf(a1).astype(np.float32)" in derived.numpy()
     assert "2 / math.sqrt(math.pi)" in derived.numpy()
     assert run(derived.numpy(), derived.inputs)[1]["W"].dtype == np.float32
+
+
+def test_gelu_in_float32_reads_as_in_float64() -> None:
+    def lines(dtype: Any) -> list[str]:
+        W = leaf(4, 3, name="W", dtype=dtype)
+        return body(tg.derivation(lambda x: tg.gelu(x @ W).sum(), X.astype(dtype)).numpy())
+
+    assert "gate = (1 + erf(a1 / math.sqrt(2))) / 2" in lines(np.float64)
+    assert [line.replace(".astype(np.float32)", "") for line in lines(np.float32)] == lines(float)
 
 
 def test_the_size_of_the_batch_is_n_where_it_is_any_size() -> None:

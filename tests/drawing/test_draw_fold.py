@@ -210,7 +210,7 @@ def test_an_edge_back_into_a_box_is_not_said_to_be_a_blocks() -> None:
     with tg.scope("a"):
         out = h * between
     source = tg.draw(tg.sum(out), collapse="a").source
-    assert "bold edges: to the next of the folded blocks, or back into a box" in source
+    assert "bold edges: from one repeated block to the next, or back into a box" in source
 
 
 def test_a_scope_that_is_not_there() -> None:

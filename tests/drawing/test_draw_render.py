@@ -16,7 +16,7 @@ import models
 import tinygrad_np as tg
 from scripts.draw_graph import main, write_graph
 from tinygrad_np import nn
-from tinygrad_np.drawing.names import printable
+from tinygrad_np.drawing.names import legible
 from tinygrad_np.drawing.render import _histogram
 from tinygrad_np.tensor import Tensor
 
@@ -179,7 +179,7 @@ def test_names_that_xml_cannot_hold_are_written_out(
     with tg.scope(name):
         out = tg.tanh(w * x + w).sum()
     drawing = tg.draw(out, names={name: x}, collapse=False)
-    shown = printable(name)
+    shown = legible(name)
     assert shown in parts(drawing.pipe("svg"))[2]
     assert shown.isprintable()
     drawing.to_html(tmp_path / "page.html")

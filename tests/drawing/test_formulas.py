@@ -102,26 +102,36 @@ def test_a_rule_of_several_statements_says_its_formula_in_its_docstring() -> Non
         square = x * x
         return g * 3 * square
 
-    def bare(g: Any, x: Any, y: Any) -> Any:
+    def short(g: Any, x: Any, y: Any) -> Any:
         return g * x * np.sinh(y)
+
+    def long(g: Any, x: Any) -> Any:
+        square = x * x
+        return g * 4 * square * x
 
     @tg.op(cases=[case(normal(3))], x=slope)
     def cube(x: Any) -> Any:
         """The third power."""
         return x**3
 
-    @tg.op(cases=[case(normal(3), normal())], x=lambda g, y: g * np.cosh(y), y=bare)
+    @tg.op(cases=[case(normal(3), normal())], x=lambda g, y: g * np.cosh(y), y=short)
     def scaled(x: Any, y: Any) -> Any:
         """x cosh(y)."""
         return x * np.cosh(y)
 
+    @tg.op(cases=[case(normal(3))], x=long)
+    def fourth(x: Any) -> Any:
+        """The fourth power."""
+        return x**4
+
     try:
         assert labels_of(cube(leaf([1.0, 2.0], "v")))[0] == "dv = g * 3 * v²"
         assert labels_of(scaled(leaf([1.0, 2.0]), leaf([[3.0]], "s")))[:2] == [
-            "dx = sum of g * cosh(s) over axis 0", "ds = bare(g, x, s)",
+            "dx = sum of g * cosh(s) over axis 0", "ds = sum of g * x * sinh(s) over axis 1",
         ]  # fmt: skip
+        assert labels_of(fourth(leaf([1.0, 2.0], "v")))[0] == 'dv = rule of op "fourth"'
     finally:
-        del tg.OPS["cube"], tg.OPS["scaled"]
+        del tg.OPS["cube"], tg.OPS["scaled"], tg.OPS["fourth"]
 
 
 def test_repeated_layers_of_other_names_fold_into_one() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import graph
 from ..autodiff import leaf
-from ..gradient_check import GradcheckReport, gradcheck, listed, scalar
-from ..gradient_check import names as names_of
+from ..gradient_check import GradcheckReport, gradcheck
+from ..gradient_check.function import Scalar, listed
+from ..gradient_check.function import names as names_of
 from ..tensor import Array, Tensor, plain
 from .findings import report_on
 from .passes import run
@@ -56,7 +57,7 @@ def judge(
         return parts(runs(dict(zip(arrays, given, strict=True))))[0]
 
     with np.errstate(all="ignore"):
-        scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
+        Scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
     trace = BackwardTrace(runs, arrays, list(deltas))
     rtols = {}
     for name, array in theirs.items():

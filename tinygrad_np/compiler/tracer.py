@@ -50,6 +50,8 @@ class Step:
 class Tracer:
     """The record of one traced run. ``tracing.Tracer`` describes its methods."""
 
+    for_people = False
+
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.steps: list[Step] = []

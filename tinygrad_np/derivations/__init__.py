@@ -1,10 +1,10 @@
-"""The backward pass, written out: the program of the rules, as plain NumPy and as mathematics.
+"""The backward pass, written out: the program of the rules as plain NumPy and as mathematics.
 
-``replay`` makes a function of a recorded graph again, ``writer`` traces it and its backward pass,
-``reading`` simplifies the program for people, by the rules of ``arithmetic`` and ``arrangement``,
-``batch`` finds the size of the batch in it, ``lines`` decides which values have names;
-``numpy_text`` and ``source`` print it as NumPy, ``latex`` as equations, and ``compare`` holds
-somebody's own derivation against it.
+``replay`` makes a function of a recorded graph again. ``writer`` traces this function and its
+backward pass, ``reading`` simplifies the program by the rules of ``arithmetic`` and
+``arrangement``, ``batch`` finds the size of the batch in it, and ``lines`` decides which values get
+names. ``numpy_text`` and ``source`` print the program as NumPy, ``latex`` as equations; ``compare``
+compares your own derivation with it.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ def derivation(
 ) -> Derivation:
     """The forward and the backward pass of a loss, as a person would write them by hand.
 
-    ``loss`` is a scalar Tensor, or a function of ``args`` and ``kwargs`` that returns one.
-    Gradients are by all leaves that require grad; where a function meets none, by its real
-    arguments.
-    ``names`` is a module, or a dict of names and the Tensors and arrays that have them; a Tensor's
-    own name and the function's parameter names are used as well.
+    ``loss`` is a scalar Tensor, or a function that returns one for ``args`` and ``kwargs``.
+    Gradients are by all leaves that require grad; if the function has none, by its real arguments.
+    ``names`` is a module, or a dict of names and their Tensors and arrays. A Tensor's own name and
+    the names of the function's parameters are used as well.
 
     The result's ``numpy()`` is the source of a function in plain NumPy, ``latex()`` the same as
-    equations, and ``compare(own)`` shows where somebody's own derivation parts from it. Whether a
-    branch of an op depends on values, such as those of labels or masks, is written as it is here.
+    equations, and ``compare(own)`` finds the first line of your own derivation that differs. If an
+    op does different things for different values, such as labels or masks, the derivation holds
+    for the given ones.
 
-    The program is traced once more for a batch without its last row (a function is called once
-    more for that): if both are the same but for numbers that go with the size of the batch, these
-    are written as ``n``. What is printed is executed and compared with the rules' own results.
+    The program is traced once more for a batch without its last row; a function is called again for
+    this. If both programs are equal except for numbers that grow with the batch, these numbers are
+    written in terms of ``n``. The printed source is executed and compared with the gradient rules.
 
-    A Tensor's graph must still hold its arrays: ask before ``backward()``, or run both inside
+    A Tensor's graph must still hold its arrays: derive before ``backward()``, or run both inside
     ``with tg.record():``. Constants that no rule reads are known only there.
 
-    Raises TypeError for what is not a scalar Tensor, and DerivationError (a ValueError) where the
-    graph does not hold what is needed, or an op is not made of NumPy's functions.
+    Raises TypeError for anything but a scalar Tensor, and DerivationError (a ValueError) if the
+    graph does not hold what is needed, or an op uses functions other than NumPy's.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, -1.0]], requires_grad=True, name="W")
@@ -66,6 +66,7 @@ def derivation(
         return loss, {"W": dW}
     <BLANKLINE>
     """
+    from ..drawing.names import named
     from .derived import Derivation
     from .replay import Replay
 
@@ -75,12 +76,13 @@ def derivation(
             raise TypeError(
                 f"derivation is of a scalar Tensor or a function, not of a {type(loss).__name__}"
             )
-        function, more = loss, _pairs(names)
+        function, more = loss, list(named(names))
         loss, found = _recorded(function, args, kwargs)
-        names = [*found.items(), *more]
+        names = found + more
 
         def shorter() -> Replay:
-            return Replay(*_with_one_less(function, args, kwargs, more))
+            loss, found = _with_one_less(function, args, kwargs)
+            return Replay(loss, found + more)
 
     elif args or kwargs:
         raise TypeError("derivation of a Tensor takes no arguments: give names={'x': x}")
@@ -97,26 +99,23 @@ def derivation(
     return Derivation(Replay(loss, names), shorter)
 
 
-def _pairs(names: Names) -> list[tuple[str, Any]]:
-    from ..drawing.names import named
-
-    return list(named(names))
-
-
 def _recorded(
     function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Tensor, dict[str, Any]]:
-    """The loss, recorded, and the function's arguments by name."""
+) -> tuple[Tensor, list[tuple[str, Any]]]:
+    """The loss, recorded, and the arrays among the arguments with the parameters' names."""
     with record():
-        loss = function(*args, **kwargs)
-    result: Any = loss
-    if getattr(result, "node", None) is None:  # no parameter takes part
+        loss: Any = function(*args, **kwargs)
+    if getattr(loss, "node", None) is None:  # no parameter takes part
         args, kwargs = tuple(map(_leaf, args)), {k: _leaf(v) for k, v in kwargs.items()}
         with record():
-            result = function(*args, **kwargs)
-    if not isinstance(result, Tensor):
-        raise TypeError(f"the function must return a scalar Tensor, got {type(result).__name__}")
-    return result, _bound(function, args, kwargs)
+            loss = function(*args, **kwargs)
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"the function must return a scalar Tensor, got {type(loss).__name__}")
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = dict(kwargs)
+    return loss, [(k, v) for k, v in bound.items() if isinstance(v, np.ndarray | Tensor)]
 
 
 def _leaf(value: Any) -> Any:
@@ -124,24 +123,15 @@ def _leaf(value: Any) -> Any:
     return Tensor(value, requires_grad=True) if real else value
 
 
-def _bound(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arrays among the arguments, by the names of the function's parameters."""
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):
-        bound = dict(kwargs)
-    return {k: v for k, v in bound.items() if isinstance(v, np.ndarray | Tensor)}
-
-
 def _with_one_less(
-    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], more: Any
-) -> tuple[Tensor, Any]:
-    """The loss of the batch without its last row, and the names; random draws are given back."""
+    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, list[tuple[str, Any]]]:
+    """The same for the batch without its last row; random draws do not move the generators."""
     from .batch import one_less
 
-    given = {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}
-    less = one_less({k: v for k, v in given.items() if isinstance(v, np.ndarray)})
-    args = tuple([less.get(str(i), arg) for i, arg in enumerate(args)])
+    given: dict[Any, Any] = dict(enumerate(args))
+    given |= kwargs
+    given |= one_less({k: v for k, v in given.items() if isinstance(v, np.ndarray)})
+    args = tuple([given[i] for i in range(len(args))])
     with drawing(lambda draw, function, rng: draw(function, copy.deepcopy(rng))):
-        loss, found = _recorded(function, args, kwargs | {k: less[k] for k in kwargs if k in less})
-    return loss, [*found.items(), *more]
+        return _recorded(function, args, {k: given[k] for k in kwargs})

@@ -1,4 +1,4 @@
-"""Arithmetic as a person writes it: signs, numbers in front, means."""
+"""Rules for arithmetic as a person writes it: signs, numbers in front, means."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.program import Call, Program, Value
-from .calls import Made, become, exact, is_number
-from .numpy_text import Size
+from ..compiler.program import Call, Value
+from .calls import Made, become
+from .literals import Size, exact, is_number
 
 
 def signs(call: Call, made: Made) -> bool:
@@ -17,21 +17,21 @@ def signs(call: Call, made: Made) -> bool:
     if call.function not in (np.add, np.subtract, np.multiply, np.divide):
         return False
     first, second = call.args
-    minus = [made.by(operand, np.negative) for operand in call.args]
+    left, right = (made.by(operand, np.negative) for operand in call.args)
     if call.function in (np.multiply, np.divide):
-        if minus[0] and minus[1]:
-            return become(call, call.function, minus[0].args[0], minus[1].args[0])
-        return False
+        if left is None or right is None:
+            return False
+        return become(call, call.function, left.args[0], right.args[0])
     other = np.subtract if call.function is np.add else np.add
-    if minus[1]:
-        return become(call, other, first, minus[1].args[0])
+    if right:
+        return become(call, other, first, right.args[0])
     scaled = made.by(second, np.multiply, once=True)
     if scaled and is_number(scaled.args[0]) and scaled.args[0] < 0:
         scaled.args = -scaled.args[0], scaled.args[1]
         return become(call, other, first, second)
-    if call.function is np.add and minus[0]:
-        return become(call, np.subtract, second, minus[0].args[0])
-    return False
+    return bool(
+        left and call.function is np.add and become(call, np.subtract, second, left.args[0])
+    )
 
 
 def doubled(call: Call, made: Made) -> bool:
@@ -46,32 +46,32 @@ def doubled(call: Call, made: Made) -> bool:
 def factors(call: Call, made: Made) -> bool:
     """A number in front: x * 2 is 2 * x, x * (1 / n) is x / n, 2 * (3 x) is 6 x, 2 (-x) is -2 x.
 
-    Whether 2 x / 6 is x / 3 is left to ``shorten``: it is not so for each size of the batch.
+    2 x / 6 is x / 3, and 2 x / (2 n) is x / n, once it is known whether 6 depends on n.
     """
     scaled = _scaled(call)
-    if scaled is None or scaled[2].dtype != call.out.dtype or isinstance(scaled[1], Size):
+    if scaled is None or scaled[2].dtype != call.out.dtype:
         return False
     function, number, x = scaled
     inner = made.get(x)
     more = _scaled(inner) if inner is not None and made.by(x, inner.function, once=True) else None
-    if more is not None and more[2].dtype == call.out.dtype and not isinstance(more[1], Size):
-        signs = np.negative in (function, more[0]) and np.divide not in (function, more[0])
-        if function is more[0] or signs:
-            function = np.divide if function is np.divide else np.multiply
-            number, x = number * more[1], more[2]
+    if more is not None and more[2].dtype == call.out.dtype:
+        joined = _joined(function, number, *more[:2], made.sizes_known)
+        function, number, x = (*joined, more[2]) if joined else scaled
     if number == -1 and function is np.multiply:
         function = np.negative
     before = call.function, call.args
-    plain = float(number) if isinstance(number, int) or number == int(number) else number
+    if not isinstance(number, Size):
+        whole = isinstance(number, int) or number == int(number)
+        number = float(number) if whole else number
     if function is np.negative:
         become(call, np.negative, x)
     else:
-        become(call, function, *((x, plain) if function is np.divide else (plain, x)))
+        become(call, function, *((x, number) if function is np.divide else (number, x)))
     return (call.function, call.args) != before
 
 
 def _scaled(call: Call) -> tuple[Any, Any, Value] | None:
-    """How a number scales an array: multiply, divide or negative, the number, the array."""
+    """The function by which a number scales an array, the number, and the array."""
     if call.function is np.negative and isinstance(call.args[0], Value):
         return np.negative, Fraction(-1), call.args[0]
     if call.function not in (np.multiply, np.divide) or call.kwargs:
@@ -88,32 +88,24 @@ def _scaled(call: Call) -> tuple[Any, Any, Value] | None:
     return call.function, number, x
 
 
-def shorten(program: Program) -> None:
-    """2 x / 6 is x / 3, and 2 x / (2 n) is x / n: once it is known which numbers are what."""
-    made = Made(program)
-    for call in program.calls:
-        scaled = _scaled(call)
-        inner = made.get(scaled[2]) if scaled else None
-        if scaled is None or inner is None or not made.by(inner.out, inner.function, once=True):
-            continue
-        more = _scaled(inner)
-        if more is None or {scaled[0], more[0]} != {np.multiply, np.divide}:
-            continue
-        if more[2].dtype != call.out.dtype:
-            continue
-        above, below = (scaled, more) if scaled[0] is np.multiply else (more, scaled)
-        size = call.args[1] if scaled[0] is np.divide else inner.args[1]
-        top, bottom = above[1], below[1]
-        factor = size.factor if isinstance(size, Size) else bottom
-        if not (isinstance(top, Fraction) and isinstance(factor, Fraction | int)):
-            continue
-        if Fraction(factor) % top == 0:
-            left = Fraction(factor) / top
-            new = Size.of(int(left), size) if isinstance(size, Size) else float(left)
-            same = new == 1 and not isinstance(size, Size)
-            become(call, *((np.multiply, 1.0, more[2]) if same else (np.divide, more[2], new)))
-        elif not isinstance(size, Size) and top % bottom == 0:
-            become(call, np.multiply, float(top / bottom), more[2])
+def _joined(outer: Any, number: Any, inner: Any, other: Any, sizes: bool) -> tuple[Any, Any] | None:
+    """Two scalings as one, a function and a number; None if they stay two."""
+    functions = {outer, inner}
+    if functions == {np.multiply, np.divide} and sizes:
+        above, below = (number, other) if outer is np.multiply else (other, number)
+        size = isinstance(below, Size)
+        factor = Fraction(below.factor) if size else below
+        if not (isinstance(above, Fraction) and isinstance(factor, Fraction)):
+            return None
+        left = factor / above
+        if left.denominator == 1:
+            return np.divide, Size(below.n, int(left), below.power) if size else left
+        return (np.multiply, 1 / left) if abs(left.numerator) == 1 and not size else None
+    if isinstance(number, Size) or isinstance(other, Size):
+        return None
+    if outer is inner or (np.negative in functions and np.divide not in functions):
+        return np.divide if outer is np.divide else np.multiply, number * other
+    return None
 
 
 def means(call: Call, made: Made) -> bool:
@@ -124,27 +116,5 @@ def means(call: Call, made: Made) -> bool:
     if total is None or total.kwargs.get("dtype"):
         return False
     x = total.args[0]
-    if x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype:
-        call.function, call.args, call.kwargs = np.mean, total.args, dict(total.kwargs)
-        return True
-    return False
-
-
-def unscaled(call: Call, made: Made) -> bool:
-    """s * sqrt(sum((x / s)²)) is sqrt(sum(x²)): s only keeps the squares from overflowing."""
-    if call.function is not np.multiply:
-        return False
-    root = made.by(call.args[0], np.sqrt, once=True)
-    scale = call.args[1]
-    while (moved := made.by(scale, np.ndarray.reshape)) is not None:
-        scale = moved.args[0]
-    total = made.by(root.args[0], np.add.reduce, np.mean, once=True) if root else None
-    if total is None or made.by(scale, np.exp2) is None:
-        return False
-    squares = made.by(total.args[0], np.power, once=True)
-    ratio = made.by(squares.args[0], np.divide, once=True) if squares else None
-    if squares is None or ratio is None or ratio.args[1] is not scale:
-        return False
-    squares.args = ratio.args[0], squares.args[1]
-    assert root is not None
-    return become(call, np.sqrt, root.args[0])
+    mean = x.size == call.args[1] * total.out.size and x.dtype == call.out.dtype
+    return mean and become(call, np.mean, *total.args, **total.kwargs)

@@ -1,4 +1,4 @@
-"""Arrangement as a person writes it: shapes, axes, and what NumPy broadcasts by itself."""
+"""Rules for shapes and axes as a person writes them, with NumPy's broadcasting."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import numpy as np
 
 from ..compiler.program import Call, Value, is_elementwise
 from ..shapes import kept_shape
-from .calls import FOLDED, Made, become, folded, is_number
+from .calls import FOLDED, Made, become, folded
+from .literals import filled, is_number
 
 
 def plainer(call: Call, made: Made) -> bool:
-    """One way to write a thing: matrices' products with @, their transposes with .T, np.mean(x)."""
+    """One notation for each thing: products of matrices with @, transposes with .T, np.mean(x)."""
     function, args = call.function, call.args
     if function is np.dot and all(len(getattr(a, "shape", ())) == 2 for a in args):
         return become(call, np.matmul, *args)
     if function is np.square:
         return become(call, np.power, args[0], 2)
+    if function is np.reciprocal:
+        return become(call, np.divide, 1.0, args[0])
     if "order" in call.kwargs or call.kwargs.get("optimize") is False:
         for name in ("order", "optimize"):
             call.kwargs.pop(name, None)
@@ -29,23 +32,19 @@ def plainer(call: Call, made: Made) -> bool:
             return become(call, np.ndarray.reshape, args[0], call.out.shape)
         return become(call, np.ndarray.transpose, args[0])
     if function in _FUNCTIONS or (function in _FUNCTIONS.values() and len(args) == 1):
-        if not call.kwargs.get("keepdims", True):
-            del call.kwargs["keepdims"]
-        function = _FUNCTIONS.get(function, function)
-        axis = call.kwargs.pop("axis", args[1] if len(args) > 1 else None)
-        call.function, call.args = function, (args[0], axis)
-        return True
+        kept = {
+            k: v for k, v in call.kwargs.items() if k != "axis" and (k, v) != ("keepdims", False)
+        }
+        axis = call.kwargs.get("axis", args[1] if len(args) > 1 else None)
+        return become(call, _FUNCTIONS.get(function, function), args[0], axis, **kept)
     if function is np.ndarray.__getitem__ and isinstance(args[1], tuple) and len(args[1]) == 1:
-        call.args = args[0], args[1][0]
-        return True
+        return become(call, function, args[0], args[1][0])
     return False
 
 
 _FUNCTIONS: dict[Any, Any] = {
-    np.ndarray.mean: np.mean,
-    np.ndarray.std: np.std,
-    np.ndarray.var: np.var,
-}
+    np.ndarray.mean: np.mean, np.ndarray.std: np.std, np.ndarray.var: np.var,
+}  # fmt: skip
 
 
 def _leaves_axes(call: Call) -> bool:
@@ -60,15 +59,15 @@ def _leaves_axes(call: Call) -> bool:
 
 
 def broadcasts(call: Call, made: Made) -> bool:
-    """An operand that is broadcast on purpose, where the other operands do it anyway."""
+    """An operand need not be broadcast if the other operands have the full shape."""
     if not (is_elementwise(call) or call.function is np.where):
         return False
     for i, operand in enumerate(call.args):
         spread = made.by(operand, np.broadcast_to, np.ndarray.reshape, np.ndarray.__getitem__)
         if spread is not None and _only_broadcasts(spread):
             part = spread.args[0]
-        elif isinstance(operand, Value) and _is_filled(operand.array):
-            part = float(operand.array.flat[0])  # type: ignore[union-attr]
+        elif isinstance(operand, Value) and filled(operand.array) is not None:
+            part = filled(operand.array)
         else:
             continue
         args = (*call.args[:i], part, *call.args[i + 1 :])
@@ -84,22 +83,14 @@ def broadcasts(call: Call, made: Made) -> bool:
     return False
 
 
-def _is_filled(array: Any) -> bool:
-    """Whether an array is a constant of nothing but one number."""
-    real = array is not None and array.size and array.dtype.kind == "f"
-    return bool(real and (array == array.flat[0]).all())
-
-
 def _only_broadcasts(call: Call) -> bool:
-    """Whether NumPy's broadcasting would do the same by itself."""
+    """Whether NumPy's broadcasting does the same by itself."""
     x, shape = call.args[0], call.out.shape
     if call.function is np.broadcast_to:
         return True
     given = getattr(x, "shape", ())
     if call.function is np.ndarray.reshape:
-        return shape[len(shape) - len(given) :] == given and set(
-            shape[: len(shape) - len(given)]
-        ) <= {1}
+        return bool(shape == (1,) * (len(shape) - len(given)) + given)
     return given == () and all(part in (None, Ellipsis) for part in np.atleast_1d(call.args[1]))
 
 
@@ -115,7 +106,7 @@ def _same_dtype(call: Call, args: tuple[Any, ...]) -> bool:
 
 
 def shapes(call: Call, made: Made) -> bool:
-    """What is reshaped twice is reshaped once; a sum that gets its axes back has kept them."""
+    """Two reshapes are one; a sum whose axes are put back is one with keepdims."""
     function, (first, *_) = call.function, call.args or (None,)
     if function in (np.ndarray.__getitem__, np.ndarray.reshape) and is_number(first):
         return become(call, np.broadcast_to, first, call.out.shape)
@@ -123,8 +114,7 @@ def shapes(call: Call, made: Made) -> bool:
         return False
     inner = made.by(first, function)
     if inner is not None:
-        call.args = (inner.args[0], call.out.shape)
-        return True
+        return become(call, function, inner.args[0], call.out.shape)
     full = made.by(first, np.broadcast_to)
     if full is not None and is_number(full.args[0]):
         return become(call, np.broadcast_to, full.args[0], call.out.shape)
@@ -132,9 +122,7 @@ def shapes(call: Call, made: Made) -> bool:
     if total is not None and len(total.args) == 2 and total.args[1] is not None:
         x, axis = total.args
         if call.out.shape == kept_shape(x.shape, axis) != total.out.shape:
-            call.function, call.args = total.function, total.args
-            call.kwargs = {**total.kwargs, "keepdims": True}
-            return True
+            return become(call, total.function, x, axis, **{**total.kwargs, "keepdims": True})
     return False
 
 

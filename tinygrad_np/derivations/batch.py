@@ -1,31 +1,33 @@
-"""The size of the batch as n: a derivation for 150 images is one for any number of them.
+"""The size of the batch as n: a derivation for 150 images holds for any number of images.
 
-Which numbers of the program are the batch's size is not guessed: the graph is traced once more on
-one row less. Where both programs are the same but for numbers that go with the size, these are
-written as ``n``; everywhere else the numbers stay as they are.
+The numbers that depend on the batch are not guessed: the graph is traced once more with one row
+less. If both programs are equal except for numbers that change with the size, these are written in
+terms of ``n``; otherwise all numbers stay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..compiler.program import Value
-from .numpy_text import Size, counts, literal
+from .literals import Size, counts, filled, full_text
 from .replay import Replay
 from .writer import Written
 
+K = TypeVar("K")
 
-def size(arrays: Mapping[str, Any]) -> int:
-    """The length of the first of several arrays: that of the batch. 0 where there is none."""
+
+def size(arrays: Mapping[Any, Any]) -> int:
+    """The size of the batch: the length of the first array; 0 if there is none."""
     found = [array for array in arrays.values() if np.ndim(array)]
     return len(found[0]) if found else 0
 
 
-def one_less(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arrays that have a row per sample, without their last one."""
+def one_less(arrays: Mapping[K, Any]) -> dict[K, Any]:
+    """The arrays that have a row for each sample, without their last row."""
     n = size(arrays)
     return {name: a[: n - 1] for name, a in arrays.items() if np.ndim(a) and len(a) == n}
 
@@ -33,7 +35,7 @@ def one_less(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
     """Write the program's numbers in terms of n, if it is the same for another size of the batch.
 
-    ``make`` gives the graph for one row less. Returns the program for that, or None where the
+    ``make`` returns the graph for one row less. Returns the program for that, or None if the
     numbers stay.
     """
     n = size(_inputs(written))
@@ -42,13 +44,12 @@ def generalise(written: Written, make: Callable[[], Replay]) -> Written | None:
     try:
         other = Written(make())
         changes = _differences(written, other, n)
-    except Exception:  # one row less may be refused for any reason: the numbers stay
+    except Exception:  # the function may refuse one row less for any reason: the numbers stay
         written.shapes, written.texts = {}, {}
         return None
     for call, (args, kwargs) in zip(written.program.calls, changes, strict=True):
         call.args, call.kwargs = args, kwargs
-    if _Pairs.used([changes, list(written.shapes.values())]):
-        written.batch = next(iter(one_less(_inputs(written))))
+    written.batch = next(iter(one_less(_inputs(written))))
     return other
 
 
@@ -73,7 +74,7 @@ class _Pairs:
         self.same: dict[Value, Value] = {}
 
     def merged(self, one: Any, other: Any) -> Any:
-        """The first tree, its numbers in terms of n; _Differ where there is no such way."""
+        """The first tree with its numbers in terms of n; raises _Differ if that is impossible."""
         if isinstance(one, Value):
             return self.value(one, other)
         if isinstance(one, tuple | list):
@@ -91,7 +92,7 @@ class _Pairs:
         return one if one == other or one != one else self.number(one, other)
 
     def value(self, one: Value, other: Any) -> Value:
-        """The first value, which must stand where the second one does."""
+        """The first value, which must correspond to the second one."""
         if one.source != "constant":
             if not isinstance(other, Value) or self.same.setdefault(one, other) is not other:
                 raise _Differ
@@ -100,10 +101,9 @@ class _Pairs:
                 raise _Differ
         elif counts(one.array) and counts(other.array):
             self.written.texts[one] = f"np.arange({self.number(one.size, other.size).text})"
-        elif (text := _filled(one.array, self.merged(one.shape, other.shape))) and (
-            one.array.flat[0] == other.array.flat[0]  # type: ignore[union-attr]
-        ):
-            self.written.texts[one] = text
+        elif (number := filled(one.array)) in (0, 1) and number == filled(other.array):
+            shape = self.merged(one.shape, other.shape)
+            self.written.texts[one] = full_text(number, shape, one.dtype)
         else:
             raise _Differ
         return one
@@ -119,27 +119,8 @@ class _Pairs:
                 return Size(n, factor, power)
         raise _Differ
 
-    @staticmethod
-    def used(tree: Any) -> bool:
-        """Whether n stands anywhere in a tree of arguments."""
-        if isinstance(tree, dict):
-            tree = list(tree.values())
-        if isinstance(tree, slice):
-            tree = [tree.start, tree.stop, tree.step]
-        return isinstance(tree, Size) or (
-            isinstance(tree, tuple | list) and any(map(_Pairs.used, tree))
-        )
-
 
 _ENDS = ("start", "stop", "step")
-
-
-def _filled(array: Any, shape: Any) -> str:
-    """An array of zeros or ones as an expression."""
-    if array.dtype != np.float64 or not array.size or (array != array.flat[0]).any():
-        return ""
-    word = {0.0: "zeros", 1.0: "ones"}.get(array.flat[0])
-    return f"np.{word}({literal(shape)})" if word else ""
 
 
 def _differences(written: Written, other: Written, n: int) -> list[tuple[Any, Any]]:

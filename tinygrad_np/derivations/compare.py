@@ -1,8 +1,8 @@
-"""Somebody's own derivation beside ours: where it parts from it, and what the audit says."""
+"""Your own derivation beside the derived one: the first line that differs, and the audit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ import numpy as np
 
 from ..auditing import AuditReport, audit
 from ..compiler.program import Value, map_tree
-from ..tables import aligned, printable
-from . import own
+from ..tables import Table
 from .lines import Line
+from .own import Statement, run
 from .problem import DerivationError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ CLOSE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A line of somebody's own, and the line of the derivation that computes the same.
+    """A line of your own, and the line of the derivation that computes the same.
 
-    ``equal`` is True where both have the same value, False where a value of that name differs, and
-    None where the derivation has no such value. ``number`` and ``text`` are those of the own code.
+    ``equal`` is True if both have the same value, False if a value of the same name differs, and
+    None if the derivation has no such value. ``number`` and ``text`` are those of your own code.
     """
 
     number: int | None
@@ -42,8 +42,8 @@ class Row:
 class Parallel:
     """The rows in order. True if all gradients are right.
 
-    ``first`` is the first row that differs; ``report`` is what ``tg.audit`` says of the gradients,
-    None where they are right or it could not be asked (``note`` says why).
+    ``first`` is the first row that differs. ``report`` is the report of ``tg.audit`` on the
+    gradients; it is None if they are right, or if there is none (``note`` says why).
     """
 
     rows: tuple[Row, ...]
@@ -59,17 +59,13 @@ class Parallel:
         """The first row that differs."""
         return next((row for row in self.rows if row.first), None)
 
-    def __str__(self) -> str:
-        table = [("", "line", "yours", "line", "derived")]
+    def _table(self) -> Table:
+        cells = [("", "line", "yours", "line", "derived")]
         for row in self.rows:
             mark = "->" if row.first else {True: "=", False: "≠", None: ""}[row.equal]
-            line = row.line
-            table.append((
-                mark, str(row.number or ""), row.text,
-                str(line.number) if line else "", line.text[-1] if line else "",
-            ))  # fmt: skip
-        words = aligned(table)
-        first = self.first
+            derived = (str(row.line.number), row.line.text[-1]) if row.line else ("", "")
+            cells.append((mark, str(row.number or ""), row.text, *derived))
+        words, first = [], self.first
         if first is None:
             words.append("Every gradient is right.")
         elif first.number is None:
@@ -84,55 +80,64 @@ class Parallel:
             )
         if self.report is not None:
             words += ["What tg.audit says:", *[str(mistake) for mistake in self.report.mistakes]]
-        return printable("\n".join([*words, *([self.note] if self.note else [])]))
+        return Table(cells, after=[*words, self.note] if self.note else words)
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
 
 
 def compare(derived: Derivation, given: Any) -> Parallel:
-    """Hold a source, a function or gradients against a derivation."""
+    """Compare a source, a function or gradients with a derivation."""
     if not derived.known:
         raise DerivationError(
             "the values of the parameters are not known, so nothing can be compared: run the "
             "forward pass inside `with tg.record():`, or give the parameters as names=model"
         )
-    values = evaluated(derived)
-    if isinstance(given, Mapping):
-        steps = [
-            own.Statement(0, f"d{name}", name, np.asarray(value), [], True)
-            for name, value in given.items()
-        ]
-        known = derived.parameters
-        if unknown := [name for name in given if name not in known]:
-            raise DerivationError(
-                f"there is no parameter {unknown[0]!r}: gradients are by {', '.join(known)}"
-            )
-        order = [line.name for line in derived.lines]
-        steps.sort(key=lambda step: order.index(derived.result_names[step.name]))
-    elif isinstance(given, str) or callable(given):
-        steps = own.run(given, derived.inputs, derived.parameters)
-    else:
+    matching = _Matching(derived, _statements(derived, given))
+    first = matching.first()
+    rows: list[Row] = []
+    for statement, (equal, found) in matching.found.items():
+        is_first = statement is first
+        line = matching.expected(statement) if is_first and found is None else found
+        twin = rows[-1] if rows else None
+        if twin and not statement.result and (twin.number, twin.equal) == (statement.number, equal):
+            continue  # one statement that sets two names: np.exp(a, out=a)
+        rows.append(Row(statement.number or None, statement.text, equal, line, is_first))
+    gradients = {}
+    for statement in matching.found:
+        if (name := _parameter_of(derived, statement)) is not None:
+            gradients[name] = np.asarray(statement.value)
+    missing = tuple(name for name in derived.parameters if name not in gradients)
+    report, note = None, ""
+    if first is not None and gradients:
+        inputs = {name: derived.inputs[name] for name in derived.parameters}
+        try:
+            report = audit(derived.replay, inputs, gradients)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            note = f"tg.audit has no report: {error}"
+    return Parallel(tuple(rows), missing, report, note)
+
+
+def _statements(derived: Derivation, given: Any) -> list[Statement]:
+    """What is compared with the lines: statements that were run, or gradients."""
+    if isinstance(given, str) or callable(given):
+        return run(given, derived.inputs, derived.parameters)
+    if not isinstance(given, Mapping):
         raise TypeError(
             "compare takes the source of a function, a function, or a dict of gradients by "
             f"parameter, got {type(given).__name__}"
         )
-    matched = [_match(derived, step, values) for step in steps]
-    where = _first(steps, matched, values)
-    rows: list[Row] = []
-    for i, (step, (equal, found)) in enumerate(zip(steps, matched, strict=True)):
-        guess = i == where and found is None
-        line = _expected(derived, step, steps, matched) if guess else found
-        twin = rows[-1] if rows else None
-        if twin and not step.result and (twin.number, twin.equal) == (step.number, equal):
-            continue  # one statement that sets two names: np.exp(a, out=a)
-        rows.append(Row(step.number or None, step.text, equal, line, i == where))
-    gradients = {}
-    for step in steps:
-        if (name := _parameter_of(derived, step)) is not None:
-            gradients[name] = np.asarray(step.value)
-    missing = tuple(name for name in derived.parameters if name not in gradients)
-    report, note = None, ""
-    if where is not None and gradients:
-        report, note = _audited(derived, gradients)
-    return Parallel(tuple(rows), missing, report, note)
+    known = derived.parameters
+    if unknown := [name for name in given if name not in known]:
+        raise DerivationError(
+            f"there is no parameter {unknown[0]!r}: gradients are by {', '.join(known)}"
+        )
+    order = {line.name: i for i, line in enumerate(derived.lines)}
+    names = sorted(given, key=lambda name: order[derived.result_names[name]])
+    return [Statement(0, f"d{n}", n, np.asarray(given[n]), [], True) for n in names]
 
 
 def evaluated(derived: Derivation) -> list[tuple[Line, Any]]:
@@ -151,9 +156,8 @@ def evaluated(derived: Derivation) -> list[tuple[Line, Any]]:
             known[call.out] = call.function(*map_tree(now, call.args), **map_tree(now, call.kwargs))
     found: list[tuple[Line, Any]] = []
     for line in derived.lines:
-        if not line.calls:
-            found.append((line, now(line.value)))
-        found += [(line, known[call.out]) for call in reversed(line.calls)]
+        values = [call.out for call in reversed(line.calls)] or [line.value]
+        found += [(line, now(value)) for value in values]
     return found
 
 
@@ -169,85 +173,73 @@ def _same(one: Any, other: Any) -> bool:
     return bool(np.allclose(one, other, CLOSE, CLOSE * scale, equal_nan=True))
 
 
-def _parameter_of(derived: Derivation, step: own.Statement) -> str | None:
-    """The parameter whose gradient a step is, by its name."""
+def _parameter_of(derived: Derivation, statement: Statement) -> str | None:
+    """The parameter whose gradient a statement computes, by its name."""
     for name in derived.parameters:
         forms = (f"d{name}", f"d_{name}", f"g{name}", f"grad_{name}", f"{name}_grad",
                  f"grad{name}", f"dL_d{name}", f"dLd{name}", f"dloss_d{name}")  # fmt: skip
-        if step.name in forms or (step.result and step.name == name):
+        if statement.name in forms or (statement.result and statement.name == name):
             return name
     return None
 
 
-def _match(
-    derived: Derivation, step: own.Statement, values: list[tuple[Line, Any]]
-) -> tuple[bool | None, Line | None]:
-    """Whether a step is right, and the line that it is to be compared with."""
-    name = _parameter_of(derived, step)
-    name = derived.result_names[name] if name is not None else step.name
-    named = [
-        (line, value) for line, value in values if line.name == name and line.value is not None
-    ]
-    if named and (name != step.name or name == "loss" or name.startswith("d")):
-        line, value = named[0]
-        return _same(step.value, value), line
-    if np.size(step.value) > 1 or step.name == "loss":
-        for line, value in [*named, *values]:
-            if _same(step.value, value):
-                return True, line
-    return None, None
+class _Matching:
+    """Which statement computes what which line computes.
 
-
-def _first(
-    steps: list[own.Statement], matched: list[Any], values: list[tuple[Line, Any]]
-) -> int | None:
-    """The earliest step that leads to a wrong one, through steps that nothing is known of.
-
-    A step that the wrong one reads counts, too, if it stops in the middle of the line that should
-    be read: a factor is missing there.
+    ``found`` has for each statement whether it is right, and the line that it is compared with.
     """
-    found = dict(zip(steps, matched, strict=True))
-    wrong = next((step for step in steps if found[step][0] is False), None)
-    if wrong is None:
+
+    def __init__(self, derived: Derivation, statements: list[Statement]) -> None:
+        self.derived = derived
+        self.values = evaluated(derived)
+        self.whole: dict[Line, Any] = {}
+        for line, value in self.values:
+            self.whole.setdefault(line, value)
+        self.found = {statement: self._match(statement) for statement in statements}
+
+    def _match(self, statement: Statement) -> tuple[bool | None, Line | None]:
+        parameter = _parameter_of(self.derived, statement)
+        name = statement.name if parameter is None else self.derived.result_names[parameter]
+        named = next((line for line in self.whole if line.name == name), None)
+        if named and (parameter is not None or name == "loss" or name.startswith("d")):
+            return _same(statement.value, self.whole[named]), named
+        if np.size(statement.value) > 1 or name == "loss":
+            for line, value in sorted(self.values, key=lambda pair: pair[0] is not named):
+                if _same(statement.value, value):
+                    return True, line
+        return None, None
+
+    def first(self) -> Statement | None:
+        """The earliest statement that leads to a wrong one, through statements without a match.
+
+        A statement that the wrong one reads counts as well if its value is a part of the line that
+        should be read: a factor is missing there.
+        """
+        found = self.found
+        wrong = next((s for s, (equal, _) in found.items() if equal is False), None)
+        if wrong is None:
+            return None
+        seen, stack = {wrong}, [wrong]
+        while stack:
+            for read in stack.pop().reads:
+                if read not in seen and found[read][0] is None and np.size(read.value) > 1:
+                    seen.add(read)
+                    stack.append(read)
+        right = found[wrong][1]
+        needed = {value for call in right.calls for value in call.inputs} if right else set()
+        for read in wrong.reads:
+            equal, line = found[read]
+            if equal and line and line.value in needed and not _same(read.value, self.whole[line]):
+                seen.add(read)
+        return next(statement for statement in found if statement in seen)
+
+    def expected(self, statement: Statement) -> Line | None:
+        """The line that belongs where a statement differs: the next one that nobody computed."""
+        lines = [self.found[read][1] for read in statement.reads]
+        reached = max([line.number for line in lines if line], default=0)
+        computed = [s.value for s, (equal, _) in self.found.items() if equal]
+        for line, value in self.whole.items():
+            later = line.number >= reached and np.size(value) > 1
+            if later and not any(_same(other, value) for other in computed):
+                return line
         return None
-    seen, stack = {wrong}, [wrong]
-    while stack:
-        for step in stack.pop().reads:
-            if step not in seen and found[step][0] is None and np.size(step.value) > 1:
-                seen.add(step)
-                stack.append(step)
-    needed = {value for call in found[wrong][1].calls for value in call.inputs}
-    for step in wrong.reads:
-        equal, line = found[step]
-        if equal and line is not None and line.value in needed:
-            whole = next(value for other, value in values if other is line)
-            if not _same(step.value, whole):
-                seen.add(step)
-    return min(steps.index(step) for step in seen)
-
-
-def _expected(
-    derived: Derivation, step: own.Statement, steps: list[own.Statement], matched: list[Any]
-) -> Line | None:
-    """The line that stands where a step differs: the next one whose value nobody computed."""
-    reached = [line.number for s, (_, line) in zip(steps, matched, strict=True)
-               if line is not None and s in step.reads]  # fmt: skip
-    computed = [s.value for s, (equal, _) in zip(steps, matched, strict=True) if equal]
-    whole: dict[Line, Any] = {}
-    for line, value in evaluated(derived):
-        whole.setdefault(line, value)
-    for line, value in whole.items():
-        later = line.number >= max(reached, default=0) and np.size(value) > 1
-        if later and not any(_same(other, value) for other in computed):
-            return line
-    return None
-
-
-def _audited(derived: Derivation, gradients: dict[str, Any]) -> tuple[AuditReport | None, str]:
-    """What the audit says of the gradients; or why it says nothing."""
-    function: Callable[..., Any] = derived.replay
-    inputs = {name: derived.inputs[name] for name in derived.parameters}
-    try:
-        return audit(function, inputs, gradients), ""
-    except (TypeError, ValueError, ArithmeticError) as error:
-        return None, f"tg.audit could not be asked: {error}"

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class Derivation:
     """The backward pass of a loss as plain NumPy and as mathematics; see ``derivation``.
 
-    ``inputs`` holds the arrays that the function of ``numpy()`` takes, by name, ``parameters`` the
-    names of those that it differentiates by, ``lines`` the lines in order.
+    ``inputs`` holds the arguments of the function of ``numpy()`` by name, ``parameters`` the names
+    of those that it differentiates by, ``result_names`` the names of their gradients. ``lines``
+    are the lines in order; their ``number`` is that in the text of ``numpy()``.
     """
 
     def __init__(self, replay: Replay, shorter: Callable[[], Replay] | None = None) -> None:
@@ -37,12 +38,11 @@ class Derivation:
         self.written.shorten()
         self._lines = Lines(self.written, replay.namer)
         self._source = source.source(self._lines)
+        self.lines: list[Line] = self._lines.lines
+        self.result_names: dict[str, str] = self._lines.result_names
         self.parameters: tuple[str, ...] = tuple(replay.parameters)
-        self.inputs: dict[str, Any] = {
-            name: array
-            for name, array in (replay.arrays | self._lines.constants).items()
-            if name in source.arguments(self._lines)
-        }
+        known = replay.arrays | self._lines.constants
+        self.inputs: dict[str, Any] = {n: known[n] for n in known if n in self._lines.arguments}
         self._numbers = {
             call.out: line.number for line in reversed(self.lines) for call in line.calls
         }
@@ -65,16 +65,6 @@ class Derivation:
         """Whether the values of all inputs are known."""
         return self.replay.known
 
-    @property
-    def result_names(self) -> dict[str, str]:
-        """The names of the gradients, by parameter."""
-        return self._lines.result_names
-
-    @property
-    def lines(self) -> list[Line]:
-        """The lines in order; ``number`` is that in the text of ``numpy()``."""
-        return self._lines.lines
-
     def numpy(self) -> str:
         """The source of ``loss_and_gradients(...)``: plain NumPy alone, one statement a line."""
         return self._source
@@ -86,25 +76,25 @@ class Derivation:
 
     def equations(self) -> list[str]:
         """The lines as equations, in LaTeX."""
-        return [f"{left} = {right}" for _, left, right, _ in self._equations().rows()]
+        return [f"{left} = {right}" for _, left, right, _ in Equations(self._lines).rows()]
 
     def latex(self) -> str:
         """The lines as aligned equations, with shapes beside them."""
         rows = [
             rf"{left} &= {right}" + (rf" && ({shape})" if shape else "")
-            for _, left, right, shape in self._equations().rows()
+            for _, left, right, shape in Equations(self._lines).rows()
         ]
         body = " \\\\\n".join(rows)
         return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n"
 
     def compare(self, own: str | Callable[..., Any] | Mapping[str, Any]) -> Parallel:
-        r"""Somebody's own derivation beside this one; the first line that differs is marked.
+        r"""Your own derivation beside this one; the first line that differs is marked.
 
-        ``own`` is a function of plain NumPy, or its source, whose arguments have the names of
-        ``inputs`` (one other argument is a dict of the parameters), or a dict of gradients by
-        parameter. Gradients are known by their names, ``dW1``, ``grad_W1``, ``W1_grad``, or by
-        the dict that is returned; other lines by their values. Where a gradient is wrong, the
-        comparison holds what ``tg.audit`` says of it.
+        ``own`` is a function in plain NumPy or its source, or a dict of gradients by parameter. The
+        function's arguments have the names of ``inputs``; one more argument gets a dict of the
+        parameters. Gradients are recognised by their names (``dW1``, ``grad_W1``, ``W1_grad``) or
+        by the dict that is returned, other lines by their values. If a gradient is wrong, the
+        result holds the report of ``tg.audit``.
 
         >>> import numpy as np, tinygrad_np as tg
         >>> W = tg.Tensor([[1.0, -1.0], [2.0, 0.5]], requires_grad=True, name="W")
@@ -118,9 +108,6 @@ class Derivation:
 
         return compare(self, own)
 
-    def _equations(self) -> Equations:
-        return Equations(self._lines)
-
     def _repr_latex_(self) -> str:
         return f"$$\n{self.latex()}$$"
 
@@ -131,7 +118,7 @@ class Derivation:
             f"<td style='text-align:left'>${html.escape(f'{left} = {right}')}$</td>"
             f"<td>{f'${html.escape(shape)}$' if shape else ''}</td>"
             f"<td style='text-align:left'>{html.escape(source.comment(line))}</td></tr>"
-            for line, left, right, shape in self._equations().rows()
+            for line, left, right, shape in Equations(self._lines).rows()
         ]
         heads = ("line", "NumPy", "equation", "shape", "op")
         head = "".join([f"<th>{word}</th>" for word in heads])
@@ -140,7 +127,7 @@ class Derivation:
     def line_of(self, tensor: Tensor | Node, gradient: bool = False) -> int | None:
         """The line, in the text of ``numpy()``, that computes a Tensor of the graph.
 
-        With ``gradient`` the one that computes its gradient. None where it is part of no line.
+        With ``gradient`` it is the line that computes its gradient. None if there is no such line.
         """
         node = tensor.node if isinstance(tensor, Tensor) else tensor
         if node is None:
@@ -151,14 +138,14 @@ class Derivation:
         return self._numbers.get(value) if isinstance(value, Value) else None
 
     def name_of(self, node: Node) -> str:
-        """What the derivation calls a node's output, where that has a name."""
+        """The name of a node's output in the derivation; empty if it has none."""
         value = self.written.values.get(node)
         return self._lines.names.get(value, "") if isinstance(value, Value) else ""
 
     def draw(self, **options: Any) -> Drawing:
         """The graph with the names and the line numbers of the derivation; see ``tg.draw``.
 
-        Repeated blocks are drawn one by one, unless ``collapse`` says otherwise.
+        Every repeated block is drawn, unless ``collapse`` is given.
 
         >>> import numpy as np, tinygrad_np as tg
         >>> W = tg.Tensor([[1.0, -1.0]], requires_grad=True, name="W")
@@ -176,11 +163,11 @@ class Derivation:
         return draw(self.replay.tensor, derivation=self, **options)
 
     def _check(self, written: Written) -> None:
-        """DerivationError unless the source computes what the rules compute."""
-        given = written.given | self._lines.constants
-        names = source.arguments(self._lines)
+        """Raise DerivationError unless the source computes what the rules compute."""
+        known = written.given | self._lines.constants
+        given = {name: known[name] for name in self._lines.arguments}
         with np.errstate(all="ignore"):
-            loss, gradients = source.execute(self._source, {name: given[name] for name in names})
+            loss, gradients = source.execute(self._source, given)
         expected = {"loss": written.loss_value} | written.concrete
         for name, found in {"loss": loss, **gradients}.items():
             true = np.asarray(expected[name])
@@ -190,5 +177,5 @@ class Derivation:
             if np.shape(found) != true.shape or not same:
                 raise DerivationError(
                     f"the derivation, executed, gives another {name} than the rules do: this is "
-                    "a fault of tg.derivation's, please report it"
+                    "a bug of tg.derivation, please report it"
                 )

@@ -1,4 +1,4 @@
-"""The lines as equations. What is used is what matplotlib's mathtext and KaTeX both know."""
+"""The lines as equations, in the LaTeX that both matplotlib's mathtext and KaTeX know."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..compiler.program import Call, Value
 from ..compiler.symbol import with_item
 from .lines import Line, Lines
+from .literals import ROOTS, Size, counts, filled, is_identity, is_number
 from .numpy_text import (
+    ATOM,
     COMPARE,
-    NAMES,
     POWER,
     PRODUCT,
-    ROOTS,
     SUM,
-    Size,
+    Operand,
     Text,
-    counts,
+    function_name,
     is_transposed,
     scatters,
 )
 from .textbook import KERNEL, OUTPUT, added_up
-
-Operand = Callable[[Any], Text]
 
 _GREEK = frozenset(
     ["alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "lambda", "mu", "nu",
@@ -37,7 +35,7 @@ _GREEK = frozenset(
 
 
 def symbol(name: str) -> str:
-    r"""A name as mathematics has it.
+    r"""A name as a mathematical symbol.
 
     >>> print(symbol("W1"), symbol("Wq"), symbol("delta2"), symbol("logits"), symbol("W_out_0"))
     W_{1} W_{q} \delta_{2} \mathrm{logits} W_{\mathrm{out}, 0}
@@ -54,11 +52,10 @@ def symbol(name: str) -> str:
     return f"{word}_{{{index}}}" if index else word
 
 
-def shape_text(shape: tuple[Any, ...]) -> str:
-    """A shape, such as n × 10; nothing for a number."""
-    words = [size.text.replace("*", r"\cdot") if isinstance(size, Size) else str(size)
-             for size in shape]  # fmt: skip
-    return r" \times ".join(words)
+def dimensions(shape: tuple[Any, ...]) -> str:
+    """A shape, such as n × 10; empty for a number."""
+    words = [size.text if isinstance(size, Size) else str(size) for size in shape]
+    return r" \times ".join(words).replace("*", r"\cdot")
 
 
 class Equations:
@@ -66,21 +63,16 @@ class Equations:
 
     def __init__(self, lines: Lines) -> None:
         self.lines = lines
-        self._symbols: dict[str, str] = {"loss": "L"}
+        hidden = lines.value_names.gradient_of
+        self._symbols = {line.name: symbol(line.name) for line in lines.lines}
+        self._symbols |= {name: _partial(symbol(of)) for name, of in hidden.items()}
         for parameter, result in lines.result_names.items():
             self._symbols[result] = _partial(symbol(parameter))
-        for line in lines.lines:
-            if line.name not in self._symbols:
-                self._symbols[line.name] = self._hidden(line)
-
-    def _hidden(self, line: Line) -> str:
-        """A value on the way; the gradient of a hidden value is a derivative, too."""
-        of = self.lines.value_names.gradient_of.get(line.name)
-        return _partial(symbol(of)) if of else symbol(line.name)
+        self._symbols["loss"] = "L"
 
     def rows(self) -> list[tuple[Line, str, str, str]]:
         """Each line with its left side, its right side, and its shape."""
-        return [(line, *self._equation(line), shape_text(self.lines.shape(line)))
+        return [(line, *self._equation(line), dimensions(self.lines.shape(line)))
                 for line in self.lines.lines]  # fmt: skip
 
     def _equation(self, line: Line) -> tuple[str, str]:
@@ -102,18 +94,15 @@ class Equations:
     def _operand(self, value: Any, own: bool = True) -> Text:
         if not isinstance(value, Value):
             return number(value)
-        if value in self.lines.names and own:
-            name = self.lines.names[value]
-            return Text(self._symbols.get(name, symbol(name)))
-        made = self.lines.call_of(value)
-        if made is not None:
+        name, made = self.lines.names.get(value), self.lines.made.get(value)
+        if made is not None and not (name and own):
             return expression(made, self._operand, self._index)
-        if value in self.lines.names:
-            return Text(symbol(self.lines.names[value]))
+        if name is not None:
+            return Text(self._symbols.get(name, symbol(name)) if own else symbol(name))
         return Text(constant(value, self.lines.written.texts.get(value)))
 
     def _index(self, index: Any) -> str:
-        """An index below the line; new axes are not shown, and numbers in a row are i."""
+        """An index below the line; new axes are left out, and 0, 1, 2, ... is i."""
         parts = index if isinstance(index, tuple) else (index,)
         words = []
         for part in parts:
@@ -143,13 +132,13 @@ def _partial(of: str) -> str:
 
 
 def _subscripts(call: Call) -> list[str]:
-    """The subscripts of the operands and of the result of an einsum, where each axis has one."""
+    """The subscripts of the operands and of the result of an einsum, if each axis has one."""
     text = call.args[0]
     return re.split("->|,", text) if re.fullmatch(r"[a-z]+(,[a-z]+)*->[a-z]*", str(text)) else []
 
 
 def _taps(call: Call) -> tuple[str, str]:
-    """Where the elements of pieces lie in images: below the images, and below the pieces."""
+    """The indices of the elements of pieces: those of the images, and those of the pieces."""
     pieces, kernel, shape, stride, dilation = call.args
     out, inner = OUTPUT[len(kernel)], KERNEL[len(kernel)]
     taps = [
@@ -161,24 +150,22 @@ def _taps(call: Call) -> tuple[str, str]:
 
 
 def number(value: Any) -> Text:
-    """A number, or what else stands for an operand that is not an array."""
+    """A number, or the name of something else that is not an array."""
     if isinstance(value, Size):
         text = value.text.replace(" ** 2", "^{2}").replace(" * ", r"\,")
-        return Text(text, PRODUCT if r"\," in text else 100)
+        return Text(text, PRODUCT if r"\," in text else ATOM)
+    if not is_number(value):
+        return Text(rf"\mathrm{{{value}}}".replace("_", r"\_"))
     if isinstance(value, Fraction) and value.denominator > 1:
         sign = "-" if value < 0 else ""
         return Text(rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}", PRODUCT)
-    if isinstance(value, int | float | Fraction) and not isinstance(value, bool):
-        if value in ROOTS:
-            return Text(ROOTS[float(value)][1], PRODUCT)
-        if value in (np.inf, -np.inf):
-            return Text(r"\infty" if value > 0 else r"-\infty", 100 if value > 0 else SUM)
-        text = f"{float(value):.6g}"
-        if "e" in text:
-            digits, power = text.split("e")
-            text = rf"{digits} \cdot 10^{{{int(power)}}}"
-        return Text(text, SUM if value < 0 else 100)
-    return Text(rf"\mathrm{{{value}}}".replace("_", r"\_"))
+    if value in ROOTS:
+        return Text(ROOTS[float(value)][1], PRODUCT)
+    text = f"{float(value):.6g}".replace("inf", r"\infty")
+    if "e" in text:
+        digits, power = text.split("e")
+        text = rf"{digits} \cdot 10^{{{int(power)}}}"
+    return Text(text, SUM if value < 0 else ATOM)
 
 
 def constant(value: Value, text: str | None) -> str:
@@ -188,9 +175,9 @@ def constant(value: Value, text: str | None) -> str:
         return r"(0, \ldots, n - 1)"
     if counts(array) and array.size > 3:
         return rf"(0, \ldots, {array.size - 1})"
-    if array.size and (array == array.flat[0]).all():
-        return str(number(array.flat[0].item()).text)
-    if array.ndim == 2 and array.shape[0] == array.shape[1] and (array == np.eye(len(array))).all():
+    if filled(array) is not None:
+        return number(filled(array)).text
+    if is_identity(array):
         return "I"
     if array.size <= 6:
         return f"({', '.join([number(x).text for x in array.ravel().tolist()])})"
@@ -208,17 +195,32 @@ _COMPARE: dict[Any, str] = {
 _WORDS = frozenset(
     ["exp", "log", "tanh", "sin", "cos", "tan", "sinh", "cosh", "arctan", "arcsin", "arccos", "det"]
 )
-"""Functions that LaTeX knows by their names."""
+"""Functions that have a command in LaTeX."""
 _BIG: dict[Any, str] = {
     np.add.reduce: r"\sum", np.multiply.reduce: r"\prod", np.maximum.reduce: r"\max",
-    np.minimum.reduce: r"\min", np.max: r"\max", np.min: r"\min", np.sum: r"\sum",
-    np.mean: r"\mathrm{mean}", np.prod: r"\prod",
+    np.minimum.reduce: r"\min", np.mean: r"\mathrm{mean}",
 }  # fmt: skip
+
+
+_AROUND: dict[Any, str] = {np.sqrt: r"\sqrt{%s}", np.absolute: "|%s|"}
+_ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
+"""Functions that change only shape or dtype: the shape stands beside the equation."""
 
 
 def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
     """A call as mathematics."""
-    function, args, kwargs = call.function, call.args, call.kwargs
+    found = _arithmetic(call, operand) or _selection(call, operand, index) or _sum(call, operand)
+    if found:
+        return found
+    name = (function_name(call.function) or call.name).split(".")[-1].replace("_", r"\_")
+    name = {"maximum": "max", "minimum": "min", "remainder": "mod"}.get(name, name)
+    known = rf"\{name}" if name in _WORDS else rf"\mathrm{{{name}}}"
+    return Text(f"{known}({', '.join([_argument(arg, operand) for arg in call.args])})")
+
+
+def _arithmetic(call: Call, operand: Operand) -> Text | None:
+    """Operators, comparisons, fractions, roots and exponents."""
+    function, args = call.function, call.args
     if function in _INFIX:
         sign, binds = _INFIX[function]
         left, right = operand(args[0]).inside(binds), operand(args[1])
@@ -227,61 +229,58 @@ def expression(call: Call, operand: Operand, index: Callable[..., str]) -> Text:
         return _product(call, operand)
     if function is np.divide:
         return _fraction(args, *map(operand, args))
-    if function is np.reciprocal:
-        return _fraction(args, Text("1"), operand(args[0]))
     if function is np.negative:
         return Text(f"-{operand(args[0]).inside(PRODUCT)}", SUM)
-    if function is np.power:
-        return Text(f"{_base(operand(args[0]))}^{{{operand(args[1]).text}}}", POWER)
     if function in _COMPARE:
         sides = [operand(arg).inside(COMPARE + 1) for arg in args]
         return Text(f"[{sides[0]} {_COMPARE[function]} {sides[1]}]")
-    if is_transposed(call) or (function is np.ndarray.swapaxes and call.args[1] < 0):
-        return Text(f"{_base(operand(args[0]))}^{{\\top}}", POWER)
-    if function is np.linalg.inv:
-        return Text(f"{_base(operand(args[0]))}^{{-1}}", POWER)
-    if function is np.sqrt:
-        return Text(rf"\sqrt{{{operand(args[0]).text}}}")
-    if function is np.absolute:
-        return Text(f"|{operand(args[0]).text}|")
+    if function in _AROUND:
+        return Text(_AROUND[function] % operand(args[0]).text)
     if function is np.exp and len(operand(args[0]).text) < 24:
         return Text(f"e^{{{operand(args[0]).text}}}", POWER)
-    if function is np.ndarray.__getitem__:
-        if isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]:
-            return operand(args[0])  # an axis more or less
-        below = index(args[1])
-        base = operand(args[0])
-        word = f"({base.text})" if "_" in base.text else _base(base)
-        return Text(f"{word}{below}", POWER) if below else base
-    if function in _ARRANGED:
-        return operand(args[0])
-    if function in _BIG and isinstance(args[0], Value):
-        axis = args[1] if len(args) > 1 else kwargs.get("axis")
-        below = "" if axis is None else _axes(axis, len(args[0].shape))
-        # A sum reaches as far as the next + does; what is added up is put in brackets.
-        return Text(f"{_BIG[function]}{below} {operand(args[0]).inside(PRODUCT)}", PRODUCT - 1)
+    exponent = operand(args[1]).text if function is np.power else ""
+    if is_transposed(call) or (function is np.ndarray.swapaxes and args[1] < 0):
+        exponent = r"\top"
+    elif function is np.linalg.inv:
+        exponent = "-1"
+    return Text(f"{_base(operand(args[0]))}^{{{exponent}}}", POWER) if exponent else None
+
+
+def _selection(call: Call, operand: Operand, index: Callable[..., str]) -> Text | None:
+    """Elements of an array, chosen by an index or a condition, or all of them."""
+    function, args = call.function, call.args
     if function is np.where:
         condition, x, y = [operand(arg).text for arg in args]
         return Text(rf"({x}\ \mathrm{{if}}\ {condition}\ \mathrm{{else}}\ {y})")
+    if function is sliding_window_view:
+        return Text(rf"\mathrm{{windows}}_{{{dimensions(args[1])}}}({operand(args[0]).text})")
+    if function is not np.ndarray.__getitem__:
+        return operand(args[0]) if function in _ARRANGED else None
+    same = isinstance(args[0], Value) and args[0].size == call.out.size and not call.inputs[1:]
+    base, below = operand(args[0]), "" if same else index(args[1])  # same: an axis more or less
+    if not below:
+        return base
+    return Text((f"({base.text})" if "_" in base.text else _base(base)) + below, POWER)
+
+
+def _sum(call: Call, operand: Operand) -> Text | None:
+    """Reductions, and products with subscripts."""
+    function, args = call.function, call.args
+    if function in _BIG and isinstance(args[0], Value):
+        axis = args[1] if len(args) > 1 else call.kwargs.get("axis")
+        below = "" if axis is None else _axes(axis, len(args[0].shape))
+        # A sum reaches as far as the next + does; what is added up is put in brackets.
+        return Text(f"{_BIG[function]}{below} {operand(args[0]).inside(PRODUCT)}", PRODUCT - 1)
     if function is np.einsum and (axes := _subscripts(call)):
         factors = [f"({operand(arg).text})_{{{b}}}" for arg, b in zip(args[1:], axes, strict=False)]
         summed = ", ".join(sorted(set("".join(axes[:-1])) - set(axes[-1])))
         big = rf"\sum_{{{summed}}} " if summed else ""
         return Text(big + r" \, ".join(factors), PRODUCT - 1)
-    if function is sliding_window_view:
-        return Text(rf"\mathrm{{windows}}_{{{shape_text(args[1])}}}({operand(args[0]).text})")
-    name = NAMES.get(function, call.name).split(".")[-1].replace("_", r"\_")
-    name = {"maximum": "max", "minimum": "min"}.get(name, name)
-    known = rf"\{name}" if name in _WORDS else rf"\mathrm{{{name}}}"
-    return Text(f"{known}({', '.join([_argument(arg, operand) for arg in args])})")
-
-
-_ARRANGED = (np.ndarray.reshape, np.broadcast_to, np.ndarray.astype, np.squeeze)
-"""What changes shape or dtype and no number: the shape beside the equation tells it."""
+    return None
 
 
 def _fraction(args: tuple[Any, ...], above: Text, below: Text) -> Text:
-    """A fraction; what is divided by a number, or holds a fraction, stands beside it."""
+    """A fraction; a numerator over a number, or with a fraction inside, stands beside it."""
     if isinstance(args[-1], Value) and "frac" not in above.text:
         return Text(rf"\dfrac{{{above.text}}}{{{below.text}}}", PRODUCT + 1)
     if above.text == "1":
@@ -302,8 +301,8 @@ def _axes(axis: Any, ndim: int) -> str:
 
 
 def _base(text: Text) -> str:
-    """What an exponent or an index is put on."""
-    return text.text if text.binds == 100 and "frac" not in text.text[:5] else f"({text.text})"
+    """An expression that gets an exponent or an index."""
+    return text.text if text.binds == ATOM and "frac" not in text.text[:5] else f"({text.text})"
 
 
 def _product(call: Call, operand: Operand) -> Text:

@@ -1,4 +1,4 @@
-"""A program as lines: which values have a name, and which are part of an expression."""
+"""A program as lines: which values get a name, and which are part of an expression."""
 
 from __future__ import annotations
 
@@ -12,34 +12,26 @@ import numpy as np
 from ..compiler.program import Call, Value
 from ..definition import Op
 from ..shapes import Shape
+from .literals import array_text, literal
 from .naming import Namer
-from .numpy_text import (
-    PRODUCT,
-    Text,
-    array_text,
-    expression,
-    literal,
-    picks_once,
-    scatters,
-    statements,
-)
+from .numpy_text import PRODUCT, Text, expression, picks_once, scatters, statements
 from .textbook import added_up
 from .value_names import ValueNames
 from .writer import Written
 
 _SPREAD = ("max_pooling", "convolution")
-"""Ops whose gradients go back by several lines, so that it has one of its own."""
+"""Ops whose rules take several lines, so that the gradient gets a line of its own."""
 WIDTH = 78
-"""The longest expression; of longer ones a part gets a line of its own."""
+"""The longest expression; a part of a longer one gets a line of its own."""
 
 
 @dataclass(eq=False)
 class Line:
     """``name = ...``: one value of the derivation.
 
-    ``calls`` are the program's calls that the line stands for, the last one gives the value;
-    ``ops`` are the ops, in the backward pass those whose rules, made them. ``number`` is the line's
-    number in the NumPy source.
+    ``calls`` are the calls of the program that the line consists of; the last one gives the value.
+    ``ops`` are the ops that made the calls, in the backward pass by their rules. ``number`` is the
+    line's number in the NumPy source.
     """
 
     name: str
@@ -58,29 +50,37 @@ class Line:
 
 
 class Lines:
-    """The lines of a derivation, in order. ``names`` has the names of all values with a line."""
+    """The lines of a derivation, in order.
+
+    ``names`` has the names of all values with a line, ``result_names`` those of the gradients by
+    parameter. ``arguments`` are the names of the inputs that are read, of all parameters, and of
+    ``constants``, the arrays that are too large to be written out.
+    """
 
     def __init__(self, written: Written, namer: Namer) -> None:
         self.written, self.namer = written, namer
+        calls, outputs = written.program.calls, written.outputs
         self.names: dict[Value, str] = {value: name for name, value in written.inputs.items()}
         self.constants: dict[str, Any] = {}
-        self._inputs = set(self.names)
         self.lines: list[Line] = []
-        self._made = {call.out: call for call in written.program.calls}
+        self.made = {call.out: call for call in calls}
         self._texts: dict[Value, Text] = {}
         self._parts: dict[Value, list[Call]] = {}
         self.value_names = ValueNames(written, namer)
-        self._uses = Counter(
-            [value for call in written.program.calls for value in call.inputs]
-            + [value for value in written.outputs if isinstance(value, Value)]
-        )
-        for call in written.program.calls:
+        self._uses = Counter([value for call in calls for value in call.inputs])
+        self._uses.update([value for value in outputs if isinstance(value, Value)])
+        for call in calls:
             self._visit(call)
-        self._hand_over()
-
-    def call_of(self, value: Value) -> Call | None:
-        """The call that computes a value."""
-        return self._made.get(value)
+        self.result_names = {
+            parameter: self._result(parameter, value)
+            for parameter, value in written.parameters.items()
+        }
+        if not isinstance(written.loss, Value) or self.names.get(written.loss) != "loss":
+            self._rename("loss", written.loss, backward=False)
+        self.lines.sort(key=lambda line: line.backward)
+        inputs = written.inputs.items()
+        read = [n for n, value in inputs if value in self._uses or n in written.parameters]
+        self.arguments = [*read, *self.constants]
 
     def shape(self, line: Line) -> tuple[Any, ...]:
         """The shape of a line's value, with n for the size of the batch."""
@@ -99,38 +99,37 @@ class Lines:
         return [*itertools.chain(*inner), call]
 
     def _has_line(self, call: Call) -> bool:
-        value = call.out
-        if value in self.value_names.results or value is self.written.loss:
+        value, names = call.out, self.value_names
+        if value in names.results or value is self.written.loss:
             return True
-        cheap = (
-            isinstance(call.args[0], Value)
-            and call.args[0] in self.names
-            and (
-                call.function in (np.ndarray.swapaxes, np.ndarray.transpose)
-                or (call.function is np.ndarray.__getitem__ and picks_once(call.args[1]))
-            )
-        )
-        node = self.value_names.outputs.get(value)
+        node = names.outputs.get(value)
         if node is not None and node.name:
             return True
         if self._uses[value] > 1:
-            return not cheap
+            return not self._is_cheap(call)
         if node is not None and isinstance(node.op, Op):
-            return not self.value_names.merges(node)
-        node = self.value_names.gradients.get(value)
+            return not names.merges(node)
+        node = names.gradients.get(value)
         if node is not None and node.op is not None:
-            return bool(node.name) or node in self.value_names.layers or node.op.name in _SPREAD
+            return bool(node.name) or node in names.layers or node.op.name in _SPREAD
         return False
+
+    def _is_cheap(self, call: Call) -> bool:
+        """Whether a call is a transpose or a slice of something with a name."""
+        named = isinstance(call.args[0], Value) and call.args[0] in self.names
+        turned = call.function in (np.ndarray.swapaxes, np.ndarray.transpose)
+        sliced = call.function is np.ndarray.__getitem__ and picks_once(call.args[1])
+        return named and (turned or sliced)
 
     def _within(self, call: Call) -> Text:
         """The expression of a call; parts of it get lines of their own where it is too long."""
         text = expression(call, self._operand)
         while len(text.text) > WIDTH:
             parts = [v for v in dict.fromkeys(call.inputs) if v in self._texts]
-            parts = [v for v in parts if len(self._texts[v].text) > 20 and self._made[v].args]
+            parts = [v for v in parts if len(self._texts[v].text) > 20 and self.made[v].args]
             if not parts:
                 break
-            self._emit(self._made[max(parts, key=lambda v: len(self._texts[v].text))])
+            self._emit(self.made[max(parts, key=lambda v: len(self._texts[v].text))])
             self._parts[call.out] = self._calls_of(call)
             text = expression(call, self._operand)
         return text
@@ -155,37 +154,27 @@ class Lines:
         if not scatters(call):
             self._within(call)
         elif call.function is added_up and call.args[0] in self._texts:  # it is read in a loop
-            self._emit(self._made[call.args[0]])
+            self._emit(self.made[call.args[0]])
             self._parts[call.out] = [call]
         self._texts.pop(call.out, None)
-        name = self.value_names.name(call, self._made, self.names)
+        name = self.value_names.name(call, self.made, self.names)
         text = statements(call, name, self._operand)
         calls = self._parts[call.out]
         line = Line(name, call.out, calls, _ops(calls), call in self.written.backward, text)
         self.names[call.out] = name
         self.lines.append(line)
 
-    def _hand_over(self) -> None:
-        """Name the results that are equal to another value, or are not arrays."""
-        self.result_names: dict[str, str] = {}
-        for parameter, value in self.written.parameters.items():
-            name = self.names.get(value) if isinstance(value, Value) else None
-            if (
-                name is None
-                or self.value_names.results.get(value) != parameter
-                or value in self._inputs
-            ):
-                told = self._operand(value)
-                own = self.namer.free(f"d{parameter}")
-                line = Line(own, value, [], [], True, [f"{own} = {told.text}"])
-                self.lines.append(line)
-                name = own
-            self.result_names[parameter] = name
-        loss = self.written.loss
-        if not isinstance(loss, Value) or self.names.get(loss) != "loss":
-            told = self._operand(loss)
-            self.lines.append(Line("loss", loss, [], [], False, [f"loss = {told.text}"]))
-        self.lines.sort(key=lambda line: line.backward)
+    def _result(self, parameter: str, value: Any) -> str:
+        """The name of a gradient; it has a line even if it equals another value, or a number."""
+        name = self.names.get(value) if isinstance(value, Value) else None
+        own = self.value_names.results.get(value) == parameter and value.source == "call"
+        return name if name and own else self._rename(f"d{parameter}", value, backward=True)
+
+    def _rename(self, name: str, value: Any, backward: bool) -> str:
+        name = name if name == "loss" else self.namer.free(name)
+        text = [f"{name} = {self._operand(value).text}"]
+        self.lines.append(Line(name, value, [], [], backward, text))
+        return name
 
 
 def _ops(calls: list[Call]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Names for the values of a derivation: the user's own, and others where there are none."""
+"""Names that Python accepts and that are not taken yet."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from ..graph import Node
+
 RESERVED = (
     "np", "n", "loss", "gradients", "math", "erf", "sliding_window_view", "depth", "row", "col",
 )  # fmt: skip
-"""What the source of a derivation calls things of its own."""
+"""Names that the source of a derivation uses itself."""
 
 
 class Namer:
-    """Gives each value a name of its own that Python takes."""
+    """Gives each value a name of its own that Python accepts."""
 
     def __init__(self) -> None:
         self.used = {*RESERVED, *keyword.kwlist, *dir(builtins)}
@@ -39,7 +41,7 @@ class Namer:
 
 
 def shortened(names: Iterable[str]) -> dict[str, str]:
-    """Names without the parts around them, where no two are then the same.
+    """Names without their modules, if that leaves them different.
 
     >>> shortened(["blocks.0.W", "blocks.1.W", "a.b", "c.b"])
     {'blocks.0.W': 'W.0', 'blocks.1.W': 'W.1', 'a.b': 'a.b', 'c.b': 'c.b'}
@@ -53,7 +55,7 @@ def shortened(names: Iterable[str]) -> dict[str, str]:
 
 
 def identifier(name: str) -> str:
-    """A name as Python takes it; the numbers of layers go to the end.
+    """A name that Python accepts; the numbers of layers go to the end.
 
     >>> identifier("0.weight"), identifier("encoder.1.bias"), identifier("∂")
     ('weight_0', 'encoder_1_bias', 'v')
@@ -64,3 +66,11 @@ def identifier(name: str) -> str:
     if parts and not parts[0][0].isdigit():
         return "_".join(parts)
     return "_".join([*(words or ["v"]), *numbers])
+
+
+def input_word(node: Node, place: int) -> str:
+    """The op's name for an input if it is a word, such as weight; x and y say nothing."""
+    inputs = getattr(node.op, "inputs", ())
+    variadic = getattr(node.op, "variadic", None)
+    name = "" if variadic or place >= len(inputs) else inputs[place]
+    return name if len(name) > 1 else ""

@@ -1,4 +1,4 @@
-"""Somebody's own code, run statement by statement: which values it computes, from which others."""
+"""Your own code, run statement by statement: which values it computes, and from which others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import copy
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from .problem import DerivationError
 
 @dataclass(eq=False)
 class Statement:
-    """One statement, or one entry of what is returned: a name, its value, what it was made of."""
+    """One statement, or one entry of what is returned: a name, its value, and what it reads."""
 
     number: int
     text: str
@@ -32,8 +32,8 @@ def run(
 ) -> list[Statement]:
     """The statements of a function (or of its source, or bare ones) on these inputs.
 
-    A function's arguments are the inputs of these names; one of another name is a dict of the
-    parameters. Statements on the top level of the function are run one by one, loops as a whole.
+    A function's arguments are the inputs of these names; an argument of another name gets a dict of
+    the parameters. The top-level statements of the function run one by one, a loop is one of them.
     """
     text, first, space = _source(own)
     tree = ast.parse(text)
@@ -47,7 +47,7 @@ def run(
     else:
         space |= inputs
         body = tree.body
-    return _Run(text.splitlines(), first, space).steps(body)
+    return _Run(text.splitlines(), first, space).run(body)
 
 
 def _source(own: str | Callable[..., Any]) -> tuple[str, int, dict[str, Any]]:
@@ -58,7 +58,7 @@ def _source(own: str | Callable[..., Any]) -> tuple[str, int, dict[str, Any]]:
         lines, first = inspect.getsourcelines(own)
     except (OSError, TypeError):
         raise DerivationError(
-            f"the source of {own!r} cannot be read: give it as a text, compare(source)"
+            f"the source of {own!r} cannot be read: pass it as text, compare(source)"
         ) from None
     closed = inspect.getclosurevars(own)
     space = {**getattr(own, "__globals__", {}), **closed.nonlocals}
@@ -73,102 +73,96 @@ def _arguments(function: Any, inputs: dict[str, Any], parameters: Any) -> dict[s
     if len(missing) > 1:
         raise DerivationError(
             f"{function.__name__} has arguments {', '.join(map(repr, missing))}, which are not "
-            f"inputs of the derivation: it has {', '.join(inputs)}. Name them alike, with "
-            "derivation(..., names={'x': x}), say"
+            f"inputs of the derivation: its inputs are {', '.join(inputs)}. Give both the same "
+            "names, for example with derivation(..., names={'x': x})"
         )
     return found | {name: {p: inputs[p] for p in parameters} for name in missing}
 
 
 class _Run:
-    """Runs statements, and keeps the last step that set each name."""
+    """Runs statements, and keeps the last one that set each name."""
 
     def __init__(self, lines: list[str], first: int, space: dict[str, Any]) -> None:
         self.lines, self.first, self.space = lines, first, space
         self.last: dict[str, Statement] = {}
+        self.found: list[Statement] = []
 
-    def steps(self, body: list[ast.stmt]) -> list[Statement]:
-        """Run the statements; their steps in order."""
-        found: list[Statement] = []
-        for statement in body:
-            if isinstance(statement, ast.Return):
-                found += self._returned(statement.value)
+    def run(self, body: list[ast.stmt]) -> list[Statement]:
+        """Run the statements up to the first ``return``."""
+        for node in body:
+            if isinstance(node, ast.Return):
+                self._returned(node.value)
                 break
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                continue
-            reads = self._reads(statement)
-            with np.errstate(all="ignore"):
-                exec(compile(ast.Module([statement], []), "<derivation>", "exec"), self.space)
-            for name in _targets(statement):
-                value = self.space.get(name)
-                if isinstance(value, np.ndarray | np.generic | float | int):
-                    before = (
-                        [self.last[name]] if name in self.last and name in _read(statement) else []
-                    )
-                    step = Statement(
-                        self._number(statement), self._text(statement), name,
-                        copy.deepcopy(value), list(dict.fromkeys([*reads, *before])),
-                    )  # fmt: skip
-                    self.last[name] = step
-                    found.append(step)
-        return found
+            if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+                self._statement(node)
+        return self.found
 
-    def _returned(self, value: ast.expr | None) -> Iterator[Statement]:
-        """A step for each result that has a name of its own, as in {"W1": x.T @ d1}."""
-        if isinstance(value, ast.Tuple | ast.List):
-            for item in value.elts:
-                yield from self._returned(item)
-        elif isinstance(value, ast.Dict):
-            for key, item in zip(value.keys, value.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    yield self._result(item, key.value)
-        elif isinstance(value, ast.Call) and getattr(value.func, "id", "") == "dict":
-            for keyword in value.keywords:
-                if keyword.arg:
-                    yield self._result(keyword.value, keyword.arg)
-
-    def _result(self, item: ast.expr, name: str) -> Statement:
+    def _statement(self, node: ast.stmt) -> None:
+        """Run one statement, and add an entry for each name that it sets."""
+        reads = self._reads(node)
         with np.errstate(all="ignore"):
-            found = eval(compile(ast.Expression(item), "<derivation>", "eval"), self.space)
+            exec(compile(ast.Module([node], []), "<derivation>", "exec"), self.space)
+        text = self.lines[node.lineno - 1].strip()
+        for name in _targets(node):
+            if isinstance(self.space.get(name), np.ndarray | np.generic | float | int):
+                self.last[name] = self._add(node, text, name, self.space[name], reads)
+
+    def _returned(self, value: ast.expr | None) -> None:
+        """Add an entry for each result that has a name, as in {"W1": x.T @ d1} and dict(W1=...)."""
+        match value:
+            case ast.Tuple(elts) | ast.List(elts):
+                for item in elts:
+                    self._returned(item)
+            case ast.Dict(keys, values):
+                for key, item in zip(keys, values, strict=True):
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        self._result(item, key.value)
+            case ast.Call(func=ast.Name("dict"), keywords=keywords):
+                for keyword in keywords:
+                    if keyword.arg:
+                        self._result(keyword.value, keyword.arg)
+
+    def _result(self, item: ast.expr, name: str) -> None:
+        with np.errstate(all="ignore"):
+            value = eval(compile(ast.Expression(item), "<derivation>", "eval"), self.space)
         text = f"{name!r}: {ast.unparse(item)}".replace("'", '"')
-        return Statement(
-            self._number(item), text, name, copy.deepcopy(found), self._reads(item), True
-        )
+        self._add(item, text, name, value, self._reads(item), result=True)
+
+    def _add(
+        self, node: Any, text: str, name: str, value: Any, reads: list[Statement],
+        result: bool = False,
+    ) -> Statement:  # fmt: skip
+        number = int(node.lineno) + self.first - 1
+        statement = Statement(number, text, name, copy.deepcopy(value), reads, result)
+        self.found.append(statement)
+        return statement
 
     def _reads(self, node: ast.AST) -> list[Statement]:
-        return [self.last[name] for name in _read(node) if name in self.last]
-
-    def _number(self, node: Any) -> int:
-        return int(node.lineno) + self.first - 1
-
-    def _text(self, statement: ast.stmt) -> str:
-        return self.lines[statement.lineno - 1].strip()
-
-
-def _read(node: ast.AST) -> list[str]:
-    """The names that a statement reads; those of ``x[0] = 1`` and ``x += 1`` are read, too."""
-    if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) for t in node.targets):
-        node = node.value
-    return list(dict.fromkeys([n.id for n in ast.walk(node) if isinstance(n, ast.Name)]))
+        """The statements whose names this one reads; ``x[0] = 1`` and ``x += 1`` read x, too."""
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) for t in node.targets):
+            node = node.value
+        names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+        return [self.last[name] for name in dict.fromkeys(names) if name in self.last]
 
 
 def _targets(statement: ast.stmt) -> list[str]:
     """The names that a statement sets, or whose arrays it changes."""
-    found: list[str] = []
+    targets: list[ast.expr] = []
     for node in ast.walk(statement):
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = list(node.targets)
-        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
-            targets = [node.target]
-        elif isinstance(node, ast.Call):  # np.add.at(dx, ...), np.exp(a, out=a)
-            targets = [k.value for k in node.keywords if k.arg == "out"]
-            if isinstance(node.func, ast.Attribute) and node.func.attr == "at":
-                targets = node.args[:1]
-        for target in targets:
-            for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
-                base = part
-                while isinstance(base, ast.Subscript | ast.Attribute | ast.Starred):
-                    base = base.value
-                if isinstance(base, ast.Name):
-                    found.append(base.id)
+        match node:
+            case ast.Assign():
+                targets += node.targets
+            case ast.AugAssign() | ast.AnnAssign():
+                targets.append(node.target)
+            case ast.Call(func=ast.Attribute(attr="at")):  # np.add.at(dx, ...)
+                targets += node.args[:1]
+            case ast.Call():  # np.exp(a, out=a)
+                targets += [k.value for k in node.keywords if k.arg == "out"]
+    found: list[str] = []
+    for target in targets:
+        for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+            base = part
+            while isinstance(base, ast.Subscript | ast.Attribute | ast.Starred):
+                base = base.value
+            found += [base.id] if isinstance(base, ast.Name) else []
     return list(dict.fromkeys(found))

@@ -1,6 +1,6 @@
-"""Simplification for reading: what a person would not write down.
+"""Simplification for reading: the program as a person would write it.
 
-Nothing is made faster, and the last digits may change: ``x * (1 / n)`` becomes ``x / n``.
+It does not become faster, and the last digits may change: ``x * (1 / n)`` becomes ``x / n``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from ..compiler.passes import cse, dce
 from ..compiler.program import Call, Program, Value, map_tree
 from ..compiler.tracer import laid_out
 from . import arithmetic, arrangement
-from .calls import FOLDED, Made, folded, is_number
+from .calls import FOLDED, Made, folded
+from .literals import is_number
 
 
-def run(program: Program) -> None:
+def run(program: Program, sizes_known: bool = False) -> None:
     """Apply the rules until none changes anything."""
     for call in program.calls:
         call.args, call.kwargs = map_tree(_number, call.args), map_tree(_number, call.kwargs)
         call.view, call.out.strides = False, _strides(call.out)
     for _ in range(100):
-        made = Made(program)
+        made = Made(program, sizes_known)
         changed = False
         same: dict[Value, Any] = {}
         now = functools.partial(_now, same)
@@ -50,7 +51,7 @@ def _now(same: dict[Value, Any], leaf: Any) -> Any:
 
 
 def _strides(value: Value) -> tuple[int, ...]:
-    """Those of an array of this shape in C's order: the order in memory is none of a reader's."""
+    """The strides of a C-contiguous array: the layout in memory does not matter to a reader."""
     sizes = itertools.accumulate(value.shape[:0:-1], int.__mul__, initial=value.dtype.itemsize)
     return tuple(sizes)[::-1][-len(value.shape) :] if value.shape else ()
 
@@ -65,9 +66,6 @@ def _number(leaf: Any) -> Any:
     return leaf
 
 
-# What a call's result is equal to: one of its operands, or a number
-
-
 def _instead(call: Call, made: Made) -> Any:
     found, out = _equal(call, made), call.out
     if isinstance(found, Value):
@@ -76,36 +74,31 @@ def _instead(call: Call, made: Made) -> Any:
 
 
 def _equal(call: Call, made: Made) -> Any:
+    """What a call's result is equal to: one of its operands, or a number; None for others."""
     function, (first, *rest) = call.function, call.args or (None,)
     second = rest[0] if rest else None
     if function in FOLDED and not call.kwargs and all(map(is_number, call.args)):
         return folded(call)
-    if function in (np.multiply, np.divide, np.power) and _is(second, 1):
+    if function in NEUTRAL and _is(second, NEUTRAL[function]):
         return first
-    if function is np.multiply and _is(first, 1):
+    if function in (np.add, np.multiply) and _is(first, NEUTRAL[function]):
         return second
-    if function in (np.add, np.subtract) and _is(second, 0):
-        return first
-    if function is np.add and _is(first, 0):
-        return second
-    if function is np.negative:
-        inner = made.by(first, np.negative)
-        return inner.args[0] if inner else None
-    if function is np.positive or function in _ARRANGE:
-        return first
-    if function is np.ndarray.transpose:
+    if function in (np.negative, np.ndarray.transpose):
         inner = made.by(first, function)
         return inner.args[0] if inner and len(call.args) == len(inner.args) == 1 else None
-    if function == np.add.reduce and second == ():
-        return first
-    return None
+    same = function in UNCHANGED or (function == np.add.reduce and second == ())
+    return first if same else None
 
 
-_ARRANGE = (
+UNCHANGED = (
     np.ndarray.reshape, np.broadcast_to, laid_out, np.ndarray.copy, np.ndarray.astype, np.copy,
-    np.squeeze,
+    np.squeeze, np.positive,
 )  # fmt: skip
-"""What may leave an array as it is."""
+"""Functions that may leave an array unchanged: shape and dtype tell."""
+NEUTRAL: dict[Any, int] = {
+    np.multiply: 1, np.divide: 1, np.power: 1, np.add: 0, np.subtract: 0,
+}  # fmt: skip
+"""Second operands that change nothing."""
 
 
 def _is(operand: Any, number: float) -> bool:
@@ -114,6 +107,6 @@ def _is(operand: Any, number: float) -> bool:
 
 REWRITES: tuple[Callable[[Call, Made], bool], ...] = (
     arrangement.plainer, arithmetic.signs, arithmetic.doubled, arithmetic.factors,
-    arrangement.broadcasts, arrangement.shapes, arithmetic.means, arithmetic.unscaled,
+    arrangement.broadcasts, arrangement.shapes, arithmetic.means,
 )  # fmt: skip
 """Each may change one call, and says whether it did."""

@@ -19,25 +19,24 @@ from ..drawing.names import Names, named
 from ..graph import Node
 from ..recorder import array_name, record_of
 from ..tensor import Tensor
-from .naming import Namer, shortened
-from .numpy_text import array_text
+from .literals import array_text
+from .naming import Namer, input_word, shortened
 from .problem import DerivationError
 
 
 @dataclass(frozen=True)
 class Input:
-    """Stands for an array that the function is given."""
+    """Stands for an argument of the function, or for a part of one, transposed or not."""
 
     name: str
+    index: tuple[Any, ...] = ()
+    turned: bool = False
 
-
-@dataclass(frozen=True)
-class View:
-    """Stands for a part of an array that the function is given, transposed or not."""
-
-    of: Input
-    index: tuple[Any, ...]
-    turned: bool
+    def of(self, given: Mapping[str, Any]) -> Any:
+        """The array, given the arguments."""
+        array = given[self.name]
+        array = array[self.index] if self.index else array
+        return array.T if self.turned else array
 
 
 class OpCall(NamedTuple):
@@ -52,41 +51,31 @@ class OpCall(NamedTuple):
 class Replay:
     """The graph that leads to a Tensor, as a function of its leaves and constants.
 
-    ``parameters`` maps names to the leaves; ``arrays`` holds what is known of the values of these
-    and of the other inputs. A leaf whose values no rule reads is known only where ``names`` tells
-    them, or the forward pass ran inside ``tg.record()``.
+    ``parameters`` maps names to the leaves. ``arrays`` holds the known values of these and of the
+    other inputs. The values of a leaf that no rule reads are known only from ``names``, or if the
+    forward pass ran inside ``tg.record()``.
     """
 
     def __init__(self, output: Tensor, names: Names = None) -> None:
         assert output.node is not None
         self.tensor, self.output = output, output.node
         self.namer = Namer()
-        self._wholes: list[tuple[str, Any]] = []
-        self.parameters: dict[str, Node] = {}
         self.arrays: dict[str, Any] = {}
         self.calls: list[OpCall] = []
         self.as_recorded = True
-        self._given: dict[int, str] = {}
-        self._leaves: dict[Node, Any] = {}
+        self._given: dict[Any, tuple[str, Any]] = {}  # names by the node or the array's id
         self._constants: dict[int, tuple[Input, Any]] = {}
         pairs = list(named(names))
         short = shortened([name for name, _ in pairs])
-        for long, value in pairs:
-            name = short[long]
-            if isinstance(value, Tensor) and value.node is not None:
-                self._leaves[value.node] = name, value.data
-            else:
-                array = value.data if isinstance(value, Tensor) else value
-                self._given[id(array)] = name
-                if isinstance(array, np.ndarray) and array.flags.c_contiguous:
-                    self._wholes.append((name, array))
+        for name, value in pairs:
+            array, node = (value.data, value.node) if isinstance(value, Tensor) else (value, None)
+            self._given[node or id(array)] = short[name], array
         order = graph.reachable([self.output])[::-1]
         self._inputs = self._leaf_inputs(order)
+        self.parameters = {place.name: node for node, place in self._inputs.items()}
         for node in order:
             if node.op is not None:
                 self._add(node)
-        for node, place in self._inputs.items():
-            self.parameters[place.name] = node
 
     @property
     def known(self) -> bool:
@@ -94,16 +83,13 @@ class Replay:
         return self.parameters.keys() <= self.arrays.keys()
 
     def run(self, given: Mapping[str, Any]) -> dict[Node, Tensor]:
-        """OpCall the ops on these values, by name; the result for each node of the graph."""
+        """Call the ops on these values, by name; the result for each node of the graph."""
         made: dict[Node, Any] = {node: given[name] for name, node in self.parameters.items()}
 
         def now(leaf: Any) -> Any:
             if isinstance(leaf, Node):
                 return made[leaf]
-            if isinstance(leaf, View):
-                part = given[leaf.of.name][leaf.index] if leaf.index else given[leaf.of.name]
-                return part.T if leaf.turned else part
-            return given[leaf.name] if isinstance(leaf, Input) else leaf
+            return leaf.of(given) if isinstance(leaf, Input) else leaf
 
         for call in self.calls:
             args, kwargs = map_tree(now, call.args), map_tree(now, call.kwargs)
@@ -115,7 +101,7 @@ class Replay:
         return self.run(self.arrays | parameters)[self.output]
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> Replay:
-        """The same function with other inputs, which nobody has recorded."""
+        """The same function with other inputs; nothing is recorded for them."""
         other = copy.copy(self)
         other.arrays, other.as_recorded = {**self.arrays, **arrays}, False
         return other
@@ -129,11 +115,9 @@ class Replay:
             for i, parent in enumerate(node.parents):
                 if parent is None or parent.op is not None or parent in found:
                     continue
-                told, array = self._leaves.get(parent, (None, None))
-                hint = _hint(node, i) or ("W" if len(parent.shape) > 1 else "b")
-                name = self.namer.free(
-                    told or parent.name or hint, numbered=not (told or parent.name)
-                )
+                given, array = self._given.get(parent, (parent.name, None))
+                hint = input_word(node, i) or ("W" if len(parent.shape) > 1 else "b")
+                name = self.namer.free(given or hint, numbered=not given)
                 found[parent] = Input(name)
                 if array is not None:
                     self.arrays[name] = array
@@ -144,23 +128,20 @@ class Replay:
     def _add(self, node: Node) -> None:
         op, seen = node.op, record_of(node)
         if not isinstance(op, Op):
-            what = "a checkpoint" if getattr(op, "runs_again", False) else "an op without rules"
-            raise DerivationError(
-                f"the graph holds {what}, {getattr(op, 'name', op)!r}, which has no gradient rules "
-                "to write out: " + ("run the function without tg.checkpoint" if "check" in what
-                                    else "give the op one rule per input")
-            )  # fmt: skip
+            name, advice = getattr(op, "name", op), "give the op one rule per input"
+            if name == "checkpoint":
+                advice = "run the function without tg.checkpoint"
+            raise DerivationError(f"op {name!r} has no gradient rules to write out: {advice}")
         saved = seen.saved if node.saved is None else node.saved
         if saved is None:
             raise DerivationError(
-                f"a backward pass has released what op {op.name!r} had kept: ask for the "
-                "derivation before loss.backward(), or run both inside `with tg.record():`"
+                f"a backward pass has released the arrays of op {op.name!r}: derive before "
+                "loss.backward(), or run both inside `with tg.record():`"
             )
         count = len(node.parents)
         saved = originals(saved, node.originals)
-        operands = [
-            self._operand(node, i, (seen.operands or saved)[i]) for i in range(count)
-        ]  # fmt: skip
+        values = (seen.operands or saved)[:count]
+        operands = [self._operand(node, i, value) for i, value in enumerate(values)]
         params = dict(zip(op.extras, saved[count + 1 :], strict=False))
         params = {k: v for k, v in params.items() if k in op.parameters}
         self.calls.append(OpCall(node, *self._arguments(op, node, operands, params)))
@@ -174,43 +155,42 @@ class Replay:
         if value is None and record_of(node).operands is None:
             assert node.op is not None
             raise DerivationError(
-                f"the graph does not keep the constant {_hint(node, i) or i!r} of op "
+                f"the graph does not keep the constant {input_word(node, i) or i!r} of op "
                 f"{node.op.name!r}, since no rule reads it: run the forward pass inside "
                 "`with tg.record():`"
             )
-        return self._constant(value, _hint(node, i) or "x")
+        return self._constant(value, input_word(node, i) or "x")
 
     def _constant(self, value: Any, hint: str) -> Any:
         """An array as an Input; a number as it is."""
         if not isinstance(value, np.ndarray) or not value.ndim:
             return value.item() if isinstance(value, np.ndarray) else value
-        told = self._given.get(id(value)) or array_name(value)
-        if not told and value.dtype.kind in "fb" and array_text(value, 0):
+        name = self._given.get(id(value), (array_name(value), None))[0]
+        if not name and value.dtype.kind in "fb" and array_text(value, 0):
             return value  # zeros or ones, such as a first state, or the triangle of a causal mask
-        if not told and (view := self._view(value)) is not None:
+        if not name and (view := self._view(value)) is not None:
             return view
         if id(value) not in self._constants:
             hint = "mask" if hint == "x" and _is_mask(value) else hint
-            place = Input(self.namer.free(told or hint))
+            place = Input(self.namer.free(name or hint))
             self._constants[id(value)] = place, value  # which keeps it: the id holds
             self.arrays[place.name] = value
         return self._constants[id(value)][0]
 
-    def _view(self, value: Any) -> View | None:
-        """An array as a part of one that has a name, where it is a view of it."""
-        for name, whole in self._wholes:
-            if not np.may_share_memory(value, whole):
-                continue
-            for turned in (False, True):
+    def _view(self, value: Any) -> Input | None:
+        """An array as a part of one that has a name, if it is a view of it."""
+        for name, whole in self._given.values():
+            real = isinstance(whole, np.ndarray) and whole.flags.c_contiguous
+            for turned in (False, True) if real and np.may_share_memory(value, whole) else ():
                 index = _index_of(value.T if turned else value, whole)
                 if index is not None:
-                    return View(self._constant(whole, name), index, turned)
+                    return Input(self._constant(whole, name).name, index, turned)
         return None
 
     def _arguments(
         self, op: Op, node: Node, operands: list[Any], kept: dict[str, Any]
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        """The function to call and its arguments: what the graph keeps, and what shapes tell."""
+        """The function to call and its arguments, from what the graph keeps and from shapes."""
         for name, value in kept.items():
             if name != "index" or not _has_mask(value):  # a mask decides shapes: it is not an input
                 kept[name] = map_tree(functools.partial(self._constant, hint=name), value)
@@ -228,7 +208,7 @@ class Replay:
         return op.function, (), given
 
     def _not_kept(self, op: Op, node: Node, name: str, kept: dict[str, Any]) -> Any:
-        """An argument that no rule reads: told by the output, or a default that can be checked."""
+        """An argument that no rule reads: known from the output, or a default to be checked."""
         if name in ("shape", "dtype"):
             return getattr(node, name)
         if _SIZES.get(op.name) == name:
@@ -239,14 +219,10 @@ class Replay:
         default = inspect.signature(op.forward).parameters[name].default
         output = record_of(node).output
         if output is None or default is inspect.Parameter.empty:
+            advice = "run the forward pass inside `with tg.record():`"
             raise DerivationError(
                 f"the graph does not keep the argument {name!r} of op {op.name!r}, since no rule "
-                "reads it: "
-                + (
-                    "let the op's rule name it"
-                    if output is not None
-                    else "run the forward pass inside `with tg.record():`"
-                )
+                f"reads it: {advice if output is None else 'let the rule of the op name it'}"
             )
         return default
 
@@ -255,11 +231,11 @@ _SIZES = {
     "window_sum": "out", "window_spread": "size", "windows_folded": "size",
     "convolution_input": "size", "convolution_weight": "kernel",
 }  # fmt: skip
-"""The parameters that say how large the result is."""
+"""The parameters that are the size of the result."""
 
 
 def _index_of(part: Any, whole: Any) -> tuple[Any, ...] | None:
-    """The index with ``whole[index]`` the same memory as ``part``; None where there is none."""
+    """The index for which ``whole[index]`` is the same memory as ``part``; None if none is."""
     start = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
     if part.dtype != whole.dtype or not part.size or not 0 <= start < whole.nbytes:
         return None
@@ -286,7 +262,7 @@ def _index_of(part: Any, whole: Any) -> tuple[Any, ...] | None:
 
 
 def _is_mask(array: Any) -> bool:
-    """Whether an array is of two numbers, one of which is 0."""
+    """Whether an array consists of two numbers, one of which is 0."""
     found = np.unique(array) if array.size < 1e6 else array.ravel()[:3]
     return bool(array.ndim and len(found) == 2 and 0 in found)
 
@@ -294,11 +270,3 @@ def _is_mask(array: Any) -> bool:
 def _has_mask(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts)
-
-
-def _hint(node: Node, place: int) -> str:
-    """What the op calls an input, where that is a word: x and y say nothing."""
-    inputs = getattr(node.op, "inputs", ())
-    variadic = getattr(node.op, "variadic", None)
-    name = "" if variadic or place >= len(inputs) else inputs[place]
-    return name if len(name) > 1 else ""

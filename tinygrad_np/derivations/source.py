@@ -6,52 +6,45 @@ import re
 import textwrap
 from typing import Any
 
-from ..compiler.program import Value
 from .lines import Line, Lines
-from .numpy_text import literal
+from .literals import literal
 
+FUNCTION = "loss_and_gradients"
+JOINT = "\N{NO-BREAK SPACE}"
 COLUMN = 52
 """Where comments begin, if the line is short enough."""
 WIDTH = 96
-"""A comment that reaches further stands above its line."""
+"""A comment that would end beyond this column stands above its line."""
 
 
-def source(lines: Lines, function: str = "loss_and_gradients") -> str:
+def source(lines: Lines) -> str:
     """A function of plain NumPy; each Line learns the number of its first line of text."""
-    written = lines.written
-    names = arguments(lines)
-    inputs = {name: value for name, value in written.inputs.items() if name in names}
+    written, names = lines.written, lines.arguments
     everything = "\n".join([row for line in lines.lines for row in line.text])
     text = _imports(everything)
-    head = f"def {function}({', '.join(names)}):"
-    text += [head] if len(head) <= 100 else _wrapped(f"def {function}(", names, "):")
-    shapes = ", ".join(
-        [
-            f"{name} {_shape(written.shapes.get(value, value.shape))}"
-            for name, value in inputs.items()
-        ]
-    )
+    text += _call(f"def {FUNCTION}(", names, "):")
+    shapes = [f"{name} {_shape(lines, name)}" for name in names if name in written.inputs]
+    joined = ", ".join([shape.replace(" ", JOINT) for shape in shapes])
     text += ['    """The loss, and its gradient for each parameter.', ""]
-    text += [*_filled(f"For {shapes}.", "    "), '    """']
-    here, before = None, ""
-    for line in lines.lines:
-        if line.backward is not here:
-            if here is None and re.search(r"\bn\b", everything):
-                text.append(f"    n = len({written.batch})")
-            here, before = line.backward, ""
-            text.append(f"    # {'Backward' if here else 'Forward'}")
-        first, *rest = line.text
-        note = comment(line)
-        note, before = ("" if note == before else note), note
-        if note and max(COLUMN - 4, len(line.text[0])) + len(note) > WIDTH:
-            text.append(f"    # {note}")
-            note = ""
-        line.number = len(text) + 1
-        text.append(f"    {first}".ljust(COLUMN if note else 0) + (f"  # {note}" if note else ""))
-        text += [f"    {more}" for more in rest]
+    text += [row.replace(JOINT, " ") for row in _filled(f"Shapes: {joined}.", "    ")]
+    text += ['    """']
+    if re.search(r"\bn\b", everything):
+        text.append(f"    n = len({written.batch})")
+    for backward, title in ((False, "Forward"), (True, "Backward")):
+        part = [line for line in lines.lines if line.backward is backward]
+        text += [f"    # {title}"] if part else []
+        before = ""
+        for line in part:
+            note = comment(line)
+            note, before = ("" if note == before else note), note
+            if note and max(COLUMN - 4, len(line.text[0])) + len(note) > WIDTH:
+                text.append(f"    # {note}")
+                note = ""
+            line.number = len(text) + 1
+            first, *rest = [f"    {row}" for row in line.text]
+            text += [first.ljust(COLUMN) + f"  # {note}" if note else first, *rest]
     pairs = [f'"{name}": {result}' for name, result in lines.result_names.items()]
-    end = f"    return loss, {{{', '.join(pairs)}}}"
-    text += [end] if len(end) <= 100 else _wrapped("    return loss, {", pairs, "}", "    ")
+    text += _call("    return loss, {", pairs, "}")
     return "\n".join(text) + "\n"
 
 
@@ -68,33 +61,22 @@ def _imports(text: str) -> list[str]:
 
 
 def comment(line: Line) -> str:
-    """The ops that a line comes from: in the backward pass those whose rules it is made of."""
-    if not line.ops:
-        return ""
+    """The ops of a line; in the backward pass, the ops whose rules it consists of."""
     ops = ", ".join(line.ops)
-    if not line.backward:
+    if not line.ops or not line.backward:
         return ops
     total = line.calls[-1]
-    summed = total.name == "add.reduce" and not total.kwargs.get("keepdims")
-    if summed and isinstance(line.value, Value) and len(total.args) > 1:
-        axes = total.args[1] if isinstance(total.args[1], tuple) else (total.args[1],)
-        if None not in axes:
-            word = "axes" if len(axes) > 1 else "axis"
-            where = ", ".join(map(str, axes))
-            return f"{ops}: summed over the broadcast {word} {where}"
-    return ops
+    axis = total.args[1] if total.name == "add.reduce" and len(total.args) > 1 else None
+    if axis is None or total.kwargs.get("keepdims"):
+        return ops
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    word = "axes" if len(axes) > 1 else "axis"
+    return f"{ops}: summed over the broadcast {word} {', '.join(map(str, axes))}"
 
 
-def arguments(lines: Lines) -> list[str]:
-    """The arguments of the function: what is read, and all parameters."""
-    read = {value for call in lines.written.program.calls for value in call.inputs}
-    read |= {value for value in lines.written.outputs if isinstance(value, Value)}
-    inputs = lines.written.inputs.items()
-    parameters = lines.written.parameters
-    return [*[n for n, v in inputs if v in read or n in parameters], *lines.constants]
-
-
-def _shape(shape: tuple[Any, ...]) -> str:
+def _shape(lines: Lines, name: str) -> str:
+    value = lines.written.inputs[name]
+    shape = lines.written.shapes.get(value, value.shape)
     return literal(shape) if shape else "(a number)"
 
 
@@ -103,12 +85,17 @@ def _filled(text: str, indent: str) -> list[str]:
                          break_on_hyphens=False)  # fmt: skip
 
 
-def _wrapped(head: str, parts: list[str], tail: str, indent: str = "") -> list[str]:
-    return [head, *_filled(f"{', '.join(parts)},", f"{indent}    "), f"{indent}{tail}"]
+def _call(head: str, parts: list[str], tail: str) -> list[str]:
+    """A list of arguments in one line or, if it is too long, in several."""
+    line = f"{head}{', '.join(parts)}{tail}"
+    indent = " " * (len(head) - len(head.lstrip()))
+    return [line] if len(line) <= 100 else [
+        head, *_filled(f"{', '.join(parts)},", f"{indent}    "), f"{indent}{tail}"
+    ]  # fmt: skip
 
 
-def execute(text: str, given: dict[str, Any], function: str = "loss_and_gradients") -> Any:
+def execute(text: str, given: dict[str, Any]) -> Any:
     """What the function of this source returns for these arrays."""
     namespace: dict[str, Any] = {}
     exec(compile(text, "<derivation>", "exec"), namespace)
-    return namespace[function](**given)
+    return namespace[FUNCTION](**given)

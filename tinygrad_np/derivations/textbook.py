@@ -1,7 +1,7 @@
-"""What ops' own helpers compute, as a textbook has it: in NumPy's functions alone.
+"""What the ops' helpers compute, as in a textbook: with NumPy's functions alone.
 
-The helpers are fast, and right for singular matrices and infinite numbers too; these are to be
-read. Windows are views (N, C, *outputs, *kernel) of images (N, C, ...).
+The helpers are fast, and right for singular matrices and infinite numbers, too. The functions here
+are for reading. Windows are views (N, C, *outputs, *kernel) of images (N, C, ...).
 """
 
 from __future__ import annotations
@@ -57,22 +57,13 @@ def _normal_distribution(x: Any) -> Any:
 # Windows
 
 
-def _framed(x: Any, pads: Any, value: float = 0) -> Any:
-    if not any(map(any, pads)):
-        return x
-    filled: Any = {"constant_values": value} if value else {}
-    return np.pad(x, ((0, 0), (0, 0), *pads), **filled)
-
-
-def _cropped(x: Any, pads: Any) -> Any:
-    """The images without their frame."""
-    if not any(map(any, pads)):
-        return x
-    ends = [slice(before or None, -after or None) for before, after in pads]
-    return x[(slice(None), slice(None), *ends)]
-
-
-def _windows(x: Any, kernel: Shape, stride: Shape, dilation: Shape, out: Shape) -> Any:
+def _windows(
+    x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape, out: Shape, value: float = 0
+) -> Any:
+    """The windows of images in a frame that holds a value."""
+    if any(map(any, pads)):
+        filled: Any = {"constant_values": value} if value else {}
+        x = np.pad(x, ((0, 0), (0, 0), *pads), **filled)
     reach = tuple([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)])
     view = sliding_window_view(x, reach, axis=tuple(range(2, x.ndim)))
     index = [slice(None)] * 2
@@ -85,9 +76,25 @@ def _windows(x: Any, kernel: Shape, stride: Shape, dilation: Shape, out: Shape) 
     return view[tuple(index)] if index else view
 
 
+def _added(
+    pieces: Any, kernel: Shape, size: Shape, stride: Shape, pads: Pads, dilation: Shape
+) -> Any:
+    """Images of a size to which each window adds its piece, without their frame."""
+    shape = (*pieces.shape[:2], *[n + sum(pad) for n, pad in zip(size, pads, strict=True)])
+    framed = pure(added_up)(pieces, kernel, shape, stride, dilation)
+    if not any(map(any, pads)):
+        return framed
+    ends = [slice(before or None, -after or None) for before, after in pads]
+    return framed[(slice(None), slice(None), *ends)]
+
+
 def _counts(size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape) -> Shape:
+    """How many windows there are along each axis."""
     geometry = zip(size, kernel, stride, pads, dilation, strict=True)
     return tuple([(n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in geometry])
+
+
+# Convolutions
 
 
 def _grouped(array: Any, axis: int, groups: int) -> Any:
@@ -98,7 +105,7 @@ def _grouped(array: Any, axis: int, groups: int) -> Any:
 
 
 def _einsum(subscripts: str, one: Any, other: Any, groups: int, axis: int) -> Any:
-    """A product whose subscript g, the group, is an axis only where there are several groups."""
+    """A product whose subscript g, the group, is an axis only if there are several groups."""
     if groups == 1:
         return np.einsum(subscripts.replace("g", ""), one, other)
     out = np.einsum(subscripts, one, other)
@@ -108,46 +115,44 @@ def _einsum(subscripts: str, one: Any, other: Any, groups: int, axis: int) -> An
 def _convolve(x: Any, weight: Any, stride: Shape, pads: Pads, dilation: Shape, groups: int) -> Any:
     kernel = weight.shape[2:]
     out = _counts(x.shape[2:], kernel, stride, pads, dilation)
-    seen = _windows(_framed(x, pads), kernel, stride, dilation, out)
+    seen = _grouped(_windows(x, kernel, stride, pads, dilation, out), 1, groups)
     h, i = OUTPUT[len(kernel)], KERNEL[len(kernel)]
-    seen, weight = _grouped(seen, 1, groups), _grouped(weight, 0, groups)
-    return _einsum(f"ngc{h}{i},goc{i}->ngo{h}", seen, weight, groups, 1)
+    return _einsum(f"ngc{h}{i},goc{i}->ngo{h}", seen, _grouped(weight, 0, groups), groups, 1)
 
 
 def _transposed(
     y: Any, weight: Any, size: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
-    kernel, channels = weight.shape[2:], weight.shape[1] * groups
+    kernel = weight.shape[2:]
     h, i = OUTPUT[len(kernel)], KERNEL[len(kernel)]
     y, weight = _grouped(y, 1, groups), _grouped(weight, 0, groups)
     pieces = _einsum(f"ngo{h},goc{i}->ngc{h}{i}", y, weight, groups, 1)
-    shape = y.shape[0], channels, *[n + sum(pad) for n, pad in zip(size, pads, strict=True)]
-    return _cropped(pure(added_up)(pieces, kernel, shape, stride, dilation), pads)
+    return _added(pieces, kernel, size, stride, pads, dilation)
 
 
 def _correlate(
     y: Any, x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape, groups: int
 ) -> Any:
-    seen = _windows(_framed(x, pads), kernel, stride, dilation, y.shape[2:])
+    seen = _grouped(_windows(x, kernel, stride, pads, dilation, y.shape[2:]), 1, groups)
     h, i = OUTPUT[len(kernel)], KERNEL[len(kernel)]
-    y, seen = _grouped(y, 1, groups), _grouped(seen, 1, groups)
-    return _einsum(f"ngo{h},ngc{h}{i}->goc{i}", y, seen, groups, 0)
+    return _einsum(f"ngo{h},ngc{h}{i}->goc{i}", _grouped(y, 1, groups), seen, groups, 0)
+
+
+def _swapped(array: Any, axes: int) -> Any:
+    """Windows with the axes of the kernel before those of the outputs, or the other way round."""
+    return array.transpose(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
 
 
 def _unfolded(x: Any, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape) -> Any:
-    out, axes = _counts(x.shape[2:], kernel, stride, pads, dilation), len(kernel)
-    seen = _windows(_framed(x, pads), kernel, stride, dilation, out)
-    turned = seen.transpose(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
-    return turned.reshape(x.shape[0], x.shape[1] * math.prod(kernel), math.prod(out))
+    out = _counts(x.shape[2:], kernel, stride, pads, dilation)
+    seen = _swapped(_windows(x, kernel, stride, pads, dilation, out), len(kernel))
+    return seen.reshape(x.shape[0], x.shape[1] * math.prod(kernel), math.prod(out))
 
 
 def _folded(y: Any, size: Shape, kernel: Shape, stride: Shape, pads: Pads, dilation: Shape) -> Any:
-    out, axes = _counts(size, kernel, stride, pads, dilation), len(kernel)
-    channels = y.shape[1] // math.prod(kernel)
-    turned = y.reshape(y.shape[0], channels, *kernel, *out)
-    pieces = turned.transpose(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
-    shape = y.shape[0], channels, *[n + sum(pad) for n, pad in zip(size, pads, strict=True)]
-    return _cropped(pure(added_up)(pieces, kernel, shape, stride, dilation), pads)
+    out, channels = _counts(size, kernel, stride, pads, dilation), y.shape[1] // math.prod(kernel)
+    pieces = _swapped(y.reshape(y.shape[0], channels, *kernel, *out), len(kernel))
+    return _added(pieces, kernel, size, stride, pads, dilation)
 
 
 # Pooling
@@ -162,24 +167,26 @@ def _reach(
     return tuple([(p, max(0, end - n - p)) for n, p, end in last])
 
 
-def _last(x: Any, count: int) -> Shape:
-    return tuple(range(x.ndim - count, x.ndim))
+def _pooled(
+    x: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, out: Shape, value: float
+) -> Any:
+    """The windows of a pooling: as many as there are outputs."""
+    pads = _reach(x.shape[2:], kernel, stride, padding, dilation, out)
+    return _windows(x, kernel, stride, pads, dilation, out, value)
 
 
 def _largest(
     x: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, out: Shape
 ) -> Any:
-    pads = _reach(x.shape[2:], kernel, stride, padding, dilation, out)
-    seen = _windows(_framed(x, pads, -np.inf), kernel, stride, dilation, out)
-    return seen.max(axis=_last(seen, len(kernel)))
+    seen = _pooled(x, kernel, stride, padding, dilation, out, -np.inf)
+    return seen.max(axis=tuple(range(x.ndim, seen.ndim)))
 
 
 def _numbers(
     x: Any, out: Any, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Any:
     """Which of its window's elements is the largest, the first of several."""
-    pads = _reach(x.shape[2:], kernel, stride, padding, dilation, out.shape[2:])
-    seen = _windows(_framed(x, pads, -np.inf), kernel, stride, dilation, out.shape[2:])
+    seen = _pooled(x, kernel, stride, padding, dilation, out.shape[2:], -np.inf)
     return seen.reshape(*out.shape, math.prod(kernel)).argmax(axis=-1)
 
 
@@ -187,25 +194,21 @@ def _placed(
     g: Any, number: Any, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> Any:
     """Each g at the element of its window that has this number."""
-    pads = _reach(size, kernel, stride, padding, dilation, number.shape[2:])
-    shape = (*g.shape[:2], *[n + sum(pad) for n, pad in zip(size, pads, strict=True)])
     hits = np.arange(math.prod(kernel)) == number[..., None]
     pieces = hits.reshape(*number.shape, *kernel) * g[..., *[None] * len(kernel)]
-    return _cropped(pure(added_up)(pieces, kernel, shape, stride, dilation), pads)
+    pads = _reach(size, kernel, stride, padding, dilation, number.shape[2:])
+    return _added(pieces, kernel, size, stride, pads, dilation)
 
 
 def _sums(x: Any, kernel: Shape, stride: Shape, padding: Shape, out: Shape) -> Any:
-    ones = (1,) * len(kernel)
-    pads = _reach(x.shape[2:], kernel, stride, padding, ones, out)
-    seen = _windows(_framed(x, pads), kernel, stride, ones, out)
-    return seen.sum(axis=_last(seen, len(kernel)))
+    seen = _pooled(x, kernel, stride, padding, (1,) * len(kernel), out, 0)
+    return seen.sum(axis=tuple(range(x.ndim, seen.ndim)))
 
 
 def _spread_sums(y: Any, kernel: Shape, stride: Shape, padding: Shape, size: Shape) -> Any:
     ones = (1,) * len(kernel)
     pads = _reach(size, kernel, stride, padding, ones, y.shape[2:])
-    shape = (*y.shape[:2], *[n + sum(pad) for n, pad in zip(size, pads, strict=True)])
-    return _cropped(pure(added_up)(y, kernel, shape, stride, ones), pads)
+    return _added(y, kernel, size, stride, pads, ones)
 
 
 PLAIN: dict[str, Callable[..., Any]] = {
@@ -218,10 +221,10 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "pooling.largest": _largest, "pooling.sums": _sums, "pooling.spread_sums": _spread_sums,
     "pooling.numbers": _numbers, "pooling.placed": _placed,
 }  # fmt: skip
-"""By the file and the name of the helper."""
+"""The textbook's functions, by file and name of the helper."""
 
 
 def known_as(function: Any) -> str:
-    """The file and the name of a helper of ours; nothing for any other function."""
+    """The file and the name of a helper of the ops; empty for any other function."""
     package, _, path = (getattr(function, "__module__", None) or "").partition(".ops.")
     return f"{path}.{function.__name__.lstrip('_')}" if package and path else ""

@@ -1,4 +1,4 @@
-"""What the values of a derivation are called, and which of them are worth a line of their own."""
+"""The names of the values of a derivation, and which outputs are part of their reader's line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Call, Value
-from ..definition import Op
 from ..graph import Node
-from .naming import Namer
+from .naming import Namer, input_word
 from .textbook import added_up
 from .writer import Written
 
@@ -20,17 +19,16 @@ _ARRANGING = ("reshape", "transpose", "swapaxes", "ravel", "expand_dims", "squee
 _WORDS = {"tanh": "t", "clip": "clipped", "where": "chosen", "isinf": "infinite", "equal": "hits",
           "absolute": "size", "divide": "ratio", "negative": "minus", "power": "powers",
           "stack": "rows", "concatenate": "joined", "inv": "inverse", "pad": "padded",
-          "sliding_window_view": "windows", "added_up": "padded"}  # fmt: skip
-_HINTS: dict[Any, str] = {
-    np.exp: "powers", np.add.reduce: "total", np.maximum.reduce: "largest", np.log: "logs",
-    np.subtract: "difference", np.greater: "mask", np.sqrt: "root", np.add: "sums",
-    np.multiply: "product", np.mean: "average",
-}  # fmt: skip
+          "sliding_window_view": "windows", "added_up": "padded", "exp": "powers",
+          "add.reduce": "total", "maximum.reduce": "largest", "log": "logs", "greater": "mask",
+          "subtract": "difference", "sqrt": "root", "add": "sums", "multiply": "product",
+          "mean": "average"}  # fmt: skip
+"""What the result of a function is called; others are called t."""
 _ELEMENTARY = ("add", "subtract", "multiply", "divide", "power", "square", "abs")
 
 
 class ValueNames:
-    """Names for values: the user's, a1, z1 and delta1 for layers, and words that tell the rest."""
+    """Names for values: the user's; a1, z1 and delta1 for layers; for the rest what they are."""
 
     def __init__(self, written: Written, namer: Namer) -> None:
         self.written, self.namer = written, namer
@@ -68,46 +66,47 @@ class ValueNames:
         return False
 
     def _readers_name(self, node: Node) -> str:
-        """What the op that reads a node's output calls it, where that is a word."""
-        for other in self._readers[node]:
-            if isinstance(other.op, Op) and other.op.variadic is None and other.op.name != "where":
-                for parent, word in zip(other.parents, other.op.inputs, strict=False):
-                    if parent is node and len(word) > 2:
-                        return word
+        """The name that a reader gives to the output of a node, if it is a word."""
+        for reader in self._readers[node]:
+            for i, parent in enumerate(reader.parents):
+                word = input_word(reader, i)
+                if parent is node and len(word) > 2 and getattr(reader.op, "name", "") != "where":
+                    return word
         return ""
 
     def name(self, call: Call, made: dict[Value, Call], names: dict[Value, str]) -> str:
         """The name of a call's value, given the calls and the names of the values before it."""
         value = call.out
-        if value in self.results and value is not self.written.loss:
-            return self.namer.free(f"d{self.results[value]}")
         if value is self.written.loss:
             return "loss"
-        node = self.outputs.get(value)
-        if node is not None:
-            return self._output_name(node)
-        node = self.gradients.get(value)
-        if node is not None:
-            if node in self.layers and not node.name:
-                return self.namer.free(f"delta{self.layers[node]}")
-            told = names.get(self.written.values.get(node)) or node.name  # type: ignore[arg-type]
-            found = self.namer.free(f"d{told or 'h'}")
-            if told:
-                self.gradient_of[found] = told
-            return found
+        if value in self.results:
+            return self.namer.free(f"d{self.results[value]}")
+        if value in self.outputs:
+            return self._output_name(self.outputs[value])
+        if value in self.gradients:
+            return self._gradient_name(self.gradients[value], names)
         if value in self.written.residuals:
             return self.namer.free(self.written.residuals[value])
-        first = made.get(call.args[0]) if isinstance(call.args[0], Value) else None
-        if call.function is np.ndarray.__getitem__ and first and "window" in first.name:
+        made_by = [
+            made[a].name if isinstance(a, Value) and a in made else "" for a in call.args[:2]
+        ]
+        if call.function is np.ndarray.__getitem__ and "window" in made_by[0]:
             return self.namer.free("windows")
         if call.out.shape and value in self._pieces:
             return self.namer.free("pieces")
-        if call.function is np.subtract:
-            other = made.get(call.args[1]) if isinstance(call.args[1], Value) else None
-            if other is not None and "maximum.reduce" in other.name:
-                return self.namer.free("shifted")
-        name = getattr(call.function, "__name__", "")
-        return self.namer.free(_HINTS.get(call.function) or _WORDS.get(name) or "t")
+        if call.function is np.subtract and made_by[1] == "maximum.reduce":
+            return self.namer.free("shifted")
+        return self.namer.free(_WORDS.get(call.name, "t"))
+
+    def _gradient_name(self, node: Node, names: dict[Value, str]) -> str:
+        """delta1 for layers, else dh for the output h."""
+        if node in self.layers and not node.name:
+            return self.namer.free(f"delta{self.layers[node]}")
+        output = names.get(self.written.values.get(node)) or node.name  # type: ignore[arg-type]
+        found = self.namer.free(f"d{output or 'h'}")
+        if output:
+            self.gradient_of[found] = output
+        return found
 
     def _output_name(self, node: Node) -> str:
         if node.name:

@@ -1,4 +1,4 @@
-"""Writing down a replayed graph and its backward pass, call by call."""
+"""Traces a replayed graph and its backward pass, call by call."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from ..compiler.tracer import Tracer
 from ..graph import Node
 from ..recorder import record_of
 from ..tensor import wrap
-from . import arithmetic, reading, textbook
+from . import reading, textbook
 from .problem import DerivationError
 from .replay import Replay
 
 
 class Writer(Tracer):
     """A tracer that knows the value and the gradient of each node."""
+
+    for_people = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,20 +31,20 @@ class Writer(Tracer):
         self.forward = 0  # the number of calls of the forward pass
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Write a call down; helpers of ours are written as the NumPy calls that they stand for."""
+        """Add a call; a helper of the ops becomes the NumPy calls of the textbook."""
         name = textbook.known_as(function)
         if name in textbook.PLAIN:
             return textbook.PLAIN[name](*args)
         return super().call(function, args, kwargs)
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        """Told of each op in the forward pass, when its calls have been made."""
+        """Called for each op in the forward pass, after its calls."""
         super().observe(node, operands, output)
         self.values[node] = self.place(output)
         self.forward = len(self.calls)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
-        """Told of each node in the backward pass, before its rules make their calls."""
+        """Called for each node in the backward pass, before the calls of its rules."""
         super().before_rules(node, gradient)
         self.gradients[node] = self.place(gradient)
 
@@ -50,10 +52,10 @@ class Writer(Tracer):
 class Written:
     """A graph's forward and backward pass as a program, simplified for reading.
 
-    ``values`` and ``gradients`` are those of the graph's own nodes; ``inputs`` are the program's
-    inputs by name, ``given`` the arrays that it was traced with, and ``loss_value`` and
-    ``concrete`` what the rules gave for these. A value that a pass found to be equal to another one
-    is that one here.
+    ``values`` and ``gradients`` are the program's values by the graph's nodes. ``inputs`` are the
+    program's inputs by name, ``given`` the arrays that it was traced with; ``loss_value`` and
+    ``concrete`` are the loss and the gradients for these. If a pass found two values equal, one of
+    them stands for both.
     """
 
     def __init__(self, replay: Replay) -> None:
@@ -71,19 +73,19 @@ class Written:
             tracing.active.reset(token)
 
     def _write(self, replay: Replay, writer: Writer) -> None:
-        given: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         self.inputs: dict[str, Value] = {}
         self.given = _arrays(replay)
         for name, array in self.given.items():
             symbol = writer.input(array, name, argument=array.dtype.kind == "f")
             self.inputs[name] = symbol.variable
-            given[name] = symbol
+            arguments[name] = symbol
         leaves: dict[str, Node] = {}
         for name in replay.parameters:
             array = self.inputs[name]
             leaves[name] = Node(None, (), (), array.shape, array.dtype)
-            given[name] = wrap(given[name], leaves[name])
-        made = replay.run(given)
+            arguments[name] = wrap(arguments[name], leaves[name])
+        made = replay.run(arguments)
         if replay.known and replay.as_recorded:
             _compare(replay, made)
         output = made[replay.output]
@@ -97,6 +99,7 @@ class Written:
         results = [writer.place(output.array), *[writer.place(found[n]) for n in leaves.values()]]
         # Each result has a line of its own: a gradient may be equal to another one, or to an input.
         self.program = _Program(list(self.inputs.values()), [], list(writer.calls), results, [])
+        self.program.replaced = {}
         self.backward = set(writer.calls[writer.forward :])
         for run in EXACT:
             run(self.program)
@@ -113,13 +116,12 @@ class Written:
         self._settle()
 
     def shorten(self) -> None:
-        """Shorten fractions, which is last: see ``arithmetic.shorten``."""
-        arithmetic.shorten(self.program)
-        reading.run(self.program)
+        """Shorten fractions, as the last step: see ``arithmetic.factors``."""
+        reading.run(self.program, sizes_known=True)
         self._settle()
 
     def _settle(self) -> None:
-        """Say what stands where after the passes."""
+        """Look up which values are left after the passes."""
         now = self.program.now
         self.outputs: list[Any] = list(self.program.outputs)  # a number, where one is constant
         self.loss, *gradients = self.outputs
@@ -130,17 +132,19 @@ class Written:
 
 
 class _Program(Program):
-    """A program that knows what was read in place of what."""
+    """A program that remembers which values were replaced, and by which."""
+
+    replaced: dict[Value, Any]
 
     def substitute(self, same: dict[Value, Any]) -> None:
         """Read other Values, or numbers, in place of some, everywhere."""
-        self.__dict__.setdefault("replaced", {}).update(same)
+        self.replaced.update(same)
         super().substitute(same)
 
     def now(self, value: Any) -> Any:
         """What is read in place of a value."""
-        while isinstance(value, Value) and value in self.__dict__.get("replaced", {}):
-            value = self.__dict__["replaced"][value]
+        while isinstance(value, Value) and value in self.replaced:
+            value = self.replaced[value]
         return value
 
 
@@ -160,7 +164,7 @@ def _concrete(array: Any) -> Any:
 
 
 def _compare(replay: Replay, made: dict[Node, Any]) -> None:
-    """DerivationError where an op's result is not what it was when the graph was recorded."""
+    """Raise DerivationError if an op's result is not the recorded one."""
     for node, tensor in made.items():
         before = record_of(node).output
         if before is None or node.op is None:
@@ -169,6 +173,6 @@ def _compare(replay: Replay, made: dict[Node, Any]) -> None:
         if now.shape != before.shape or not np.allclose(now, before, 1e-3, 1e-5, equal_nan=True):
             raise DerivationError(
                 f"run again, op {node.op.name!r} gives another result: an array that it reads has "
-                "changed since, or it has an argument that no gradient rule reads. Ask for the "
-                "derivation before the update, and let the rules name all arguments"
+                "changed since, or it has an argument that no gradient rule reads. Derive before "
+                "the update, and let the rules name all arguments"
             )

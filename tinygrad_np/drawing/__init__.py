@@ -28,19 +28,19 @@ def draw(
 ) -> Drawing:
     """The graph that leads to one or several Tensors, as a ``graphviz.Digraph``.
 
-    ``show`` says what to tell of each op: its output's shape and dtype, the range of its values,
-    the norm of its gradient, the rules that carry the gradient back (on the edges), the bytes that
-    the graph keeps for it. Values and gradients of computed Tensors are known in full after
-    ``with tg.record():`` around the forward and the backward pass.
+    ``show`` chooses what is shown of each op: "shape" (and dtype) of its output, "value" (their
+    range), "grad" (the norm of the gradient), "bytes" that the graph keeps for it and, on the
+    edges, the "rule" that computes the gradient. Values and gradients of all Tensors are known if
+    the forward and the backward pass ran inside ``with tg.record():``.
 
-    Repeated blocks are folded into one unless ``collapse`` is False; names of scopes make a box of
-    each of these. Over ``max_nodes`` (None: no limit) scopes become boxes, the innermost first,
-    and then the middle is left out: the drawing says so. ``names`` is a module, or a dict (or
-    pairs) of names and the Tensors and arrays that have them. ``derivation`` is that of this graph
-    (see ``tg.derivation``): nodes and edges then have the numbers of its lines, and its names.
+    Repeated blocks are folded into one unless ``collapse`` is False; if it names scopes, each of
+    these becomes a box. If there are more than ``max_nodes`` (None: no limit), scopes become boxes,
+    the innermost first, and then the middle is left out; the drawing says so. ``names`` is a
+    module, or a dict of names and their Tensors and arrays. With ``derivation``, that of this graph
+    (see ``tg.derivation``), nodes and edges show its names and line numbers.
 
     Raises TypeError for anything but Tensors, and for names of another form; ValueError for a
-    Tensor without a graph, a word that ``show`` does not know, and a scope that is not there.
+    Tensor without a graph, an unknown word in ``show``, and an unknown scope.
 
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
@@ -59,7 +59,7 @@ def draw(
 
     vertices, notes = fold(walk(tensors, names, derivation), collapse, max_nodes)
     if derivation is not None:
-        notes.append("(1), (2), …: the lines of the derivation")
+        notes.append("(1), (2), …: lines of the derivation")
     drawing = digraph(vertices, show, rankdir, notes)
     drawing.program = "" if derivation is None else derivation.numpy()
     return drawing
@@ -68,8 +68,9 @@ def draw(
 def trace_table(tensors: Tensor | Iterable[Tensor], names: Names = None) -> Table:
     """The graph that leads to one or several Tensors: a line per node, in order of execution.
 
-    ``inputs`` are lines; ``kept`` are the bytes that the graph keeps for the op's rules; ``time``
-    is since the op before, known of ops inside ``with tg.record():``. Raises what ``draw`` does.
+    ``inputs`` are the numbers of lines; ``kept`` are the bytes that the graph keeps for the op's
+    rules; ``time`` is the time since the previous op, known for ops inside ``with tg.record():``.
+    Raises the errors of ``draw``.
 
     >>> import tinygrad_np as tg
     >>> W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")

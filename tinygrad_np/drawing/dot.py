@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from .fold import Path, common, prefixes
-from .names import printable
+from .names import legible
 from .render import Drawing
 from .text import bytes_text, facts, rule_text, title_text
 from .walk import FOLDED, Edge, Vertex
 
 WHITE = {"fontcolor": "white"}
-# Okabe and Ito's colours, which the colour-blind can tell apart, lightened to different greys;
-# the shapes tell the kinds apart once more.
+# Okabe and Ito's colours, which colour-blind people can distinguish, lightened to different greys.
+# The kinds differ in shape as well.
 STYLES: dict[str, dict[str, str]] = {
     "parameter": {"shape": "box", "fillcolor": "#f5c46b", "penwidth": "1.6"},
     "input": {"shape": "note", "fillcolor": "#cdeee0"},
@@ -37,6 +37,7 @@ NODE = {
 }  # fmt: skip
 EDGE = {**FONT, "fontcolor": "#0060a0", "arrowsize": "0.6", "color": "#606060"}
 BACK = {"style": "bold", "dir": "back", "tooltip": "to the next block, or back into a box"}
+BACK_NOTE = "bold edges: from one repeated block to the next, or back into a box"
 RULE_WIDTH = 18
 
 
@@ -61,17 +62,15 @@ def digraph(
         if path:
             clusters[path[:-1]] += [*lines, "\t}\n"]
     drawn: set[Vertex] = set()
-    back = ""
     for vertex in vertices:
         for edge in vertex.inputs:
             ends, look = f"{edge.source.key} -> {vertex.key}", _edge(vertex, edge, show)
             if edge.source not in drawn:  # head to tail, or dot would lay the block out backwards
                 ends, look = f"{vertex.key} -> {edge.source.key}", BACK
-                back = "bold edges: to the next of the folded blocks, or back into a box"
+                notes = [*notes, BACK_NOTE] if BACK_NOTE not in notes else notes
             drawing.body.append(_statement(ends, look))
         drawn.add(vertex)
-    notes = [note for note in (*notes, back, *_notes(vertices, show)) if note]
-    drawing.graph_attr["label"] = escaped("\n".join(notes))
+    drawing.graph_attr["label"] = escaped("\n".join([*notes, *_notes(vertices, show)]))
     drawing.body += _cluster("legend", "legend", "dotted")
     used = {_kind(vertex) for vertex in vertices}
     for kind in reversed(STYLES):  # dot puts the last one first
@@ -89,8 +88,8 @@ def _cluster(name: object, label: str, style: str) -> list[str]:
 
 
 def _statement(subject: str, attributes: Mapping[str, str]) -> str:
-    said = " ".join([f'{name}="{escaped(value)}"' for name, value in attributes.items()])
-    return f"\t{subject} [{said}]\n"
+    words = " ".join([f'{name}="{escaped(value)}"' for name, value in attributes.items()])
+    return f"\t{subject} [{words}]\n"
 
 
 # dot reads entities, such as &amp;
@@ -99,11 +98,11 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "&": "&amp;"})
 
 def escaped(text: str) -> str:
     """A text as it stands between quotes in DOT."""
-    return printable(text).translate(_ESCAPES)
+    return legible(text).translate(_ESCAPES)
 
 
 def _places(vertices: list[Vertex]) -> dict[Vertex, Path]:
-    """In which cluster each vertex stands. One around a single op would say no more than the op."""
+    """The cluster of each vertex. A single op gets none: its label names the scope."""
     ops = Counter(path for v in vertices if v.is_op for path in prefixes(v.scope))
     users: dict[Vertex, list[Path]] = {}
     places = {}
@@ -150,7 +149,7 @@ def _edge(vertex: Vertex, edge: Edge, show: Collection[str]) -> dict[str, str]:
 
 @functools.cache
 def _wrap(rule: str) -> str:
-    """A rule in as few lines as it takes, and these as short as can be."""
+    """A rule in as few lines as possible, all of them as short as possible."""
     widths = range(2, RULE_WIDTH + 1)
     ways = [textwrap.wrap(rule, width, break_long_words=False) for width in widths]
     fewest = min(ways, key=len)
@@ -158,18 +157,16 @@ def _wrap(rule: str) -> str:
 
 
 def _notes(vertices: list[Vertex], show: Collection[str]) -> list[str]:
-    """What the drawing as a whole has to say."""
+    """What stands below the drawing."""
     notes = []
     if "bytes" in show and (kept := sum(vertex.kept for vertex in vertices)):
-        notes.append(f"the graph keeps {bytes_text(kept)} beside the parameters")
+        notes.append(f"kept for the backward pass: {bytes_text(kept)}, parameters not counted")
     if "rule" in show:
         rules = [edge.rule for vertex in vertices for edge in vertex.inputs]
-        notes.append(
-            "on the edges: the gradient of an op's input (x, y where it has no name), given g, "
-            "the gradient of its output"
-        )
+        notes.append("on the edges: the gradient of an op's input, called x or y if it has no name")
+        notes.append("g: the gradient of the op's output")
         if any(re.search(r"\bn\b", rule) for rule in rules):
-            notes.append("n: the count of what is averaged; 1 where it is summed")
+            notes.append("n: the number of elements in the mean (1 for a sum)")
     if "grad" in show and any(vertex.gradients for vertex in vertices):
         notes.append("|g|: 2-norm of the gradient")
     return notes

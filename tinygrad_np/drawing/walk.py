@@ -17,13 +17,13 @@ from ..recorder import Record, array_name, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 from .formulas import summed_axes
-from .names import Names, named, printable
+from .names import Names, legible, named
 
 FOLDED = ("collapsed scope", "left out")
 
 
 class LineNumbers(Protocol):
-    """A graph's forward and backward pass, written out in numbered lines (a ``Derivation``)."""
+    """A derivation: the graph's forward and backward pass in numbered lines."""
 
     def numpy(self) -> str: ...
     def line_of(self, tensor: Node, gradient: bool = False) -> int | None: ...
@@ -32,10 +32,10 @@ class LineNumbers(Protocol):
 
 @dataclass(eq=False)
 class Edge:
-    """A use of ``source`` as an op's input, and the rule by which its gradient comes back.
+    """A use of ``source`` as an op's input, and the rule for its gradient.
 
-    The rule is in terms of the op's own names; ``axes`` are those along which the input was
-    broadcast, over which its gradient is summed; ``line`` is that of a derivation.
+    The rule uses the op's own names. ``axes`` are those along which the input was broadcast: its
+    gradient is summed over them. ``line`` is the line of a derivation.
     """
 
     source: Vertex
@@ -47,12 +47,12 @@ class Edge:
 
 @dataclass(eq=False)
 class Vertex:
-    """One thing to draw; once folded, it stands for ``count`` of the graph's.
+    """One node of the drawing; after folding, it stands for ``count`` nodes of the graph.
 
     ``kind`` is parameter, input, constant, op, output or loss, or one of ``FOLDED``. ``values`` and
-    ``gradients`` are the arrays that are known, ``kept`` the bytes that the graph keeps for the
-    op's rules; ``bad``: nan or inf is among the arrays; ``trouble``: and it came up here; ``line``
-    is the line of a derivation that computes it.
+    ``gradients`` are the known arrays, ``kept`` is the number of bytes that the graph keeps for the
+    op's rules. ``bad`` says that an array holds nan or inf, ``trouble`` that this is the first one.
+    ``line`` is the line of a derivation that computes it.
     """
 
     kind: str
@@ -76,16 +76,16 @@ class Vertex:
 
     @property
     def is_op(self) -> bool:
-        """Whether it was computed, not given."""
+        """Whether it is computed."""
         return self.kind not in ("parameter", "input", "constant")
 
 
 def walk(
     tensors: Tensor | Iterable[Tensor], names: Names = None, lines: LineNumbers | None = None
 ) -> list[Vertex]:
-    """All vertices that lead to the Tensors: ops as they were run, the rest at its first use.
+    """All vertices that lead to the Tensors: ops in order of execution, others at their first use.
 
-    Raises TypeError for what is not a Tensor, ValueError for Tensors without a graph.
+    Raises TypeError for anything but Tensors, ValueError for Tensors without a graph.
     """
     roots: dict[Node, Tensor] = {}
     for tensor in _listed(tensors):
@@ -113,7 +113,7 @@ def walk(
 
 
 def _listed(tensors: Any) -> list[Tensor]:
-    """The Tensors that are asked for; TypeError for anything else."""
+    """The Tensors as a list; TypeError for anything else."""
     single = isinstance(tensors, Tensor | Module | Mapping | np.ndarray | str)
     single = single or not isinstance(tensors, Iterable)
     found: list[Any] = [tensors] if single else list(tensors)
@@ -127,7 +127,7 @@ def _listed(tensors: Any) -> list[Tensor]:
 
 
 class _Walker:
-    """Makes the vertices, and knows the names. Arrays are known by their ``id``."""
+    """Makes the vertices. Arrays are identified by their ``id``."""
 
     def __init__(self, names: Names, lines: LineNumbers | None) -> None:
         self.lines = lines
@@ -142,9 +142,9 @@ class _Walker:
             self.names[id(value.data if isinstance(value, Tensor) else value)] = name
 
     def visit(self, node: Node) -> Vertex:
-        """Make the node's vertex, and those of the constants it used."""
+        """Make the node's vertex, and those of its constants."""
         vertex, seen = self.vertices.setdefault(node, Vertex("parameter", "")), record_of(node)
-        vertex.name = vertex.name or printable(node.name or "")
+        vertex.name = vertex.name or legible(node.name or "")
         if self.lines is not None:
             vertex.name = vertex.name or self.lines.name_of(node)
             vertex.line = self.lines.line_of(node)
@@ -152,15 +152,15 @@ class _Walker:
         vertex.shape, vertex.dtype = node.shape, str(node.dtype)
         _learn(vertex.gradients, seen.gradient if node.op else node.grad)
         if node.op is not None:
-            vertex.kind, vertex.title = "op", printable(node.op.name)
-            vertex.scope = tuple(map(printable, seen.scope))
+            vertex.kind, vertex.title = "op", legible(node.op.name)
+            vertex.scope = tuple(map(legible, seen.scope))
             vertex.backward, vertex.seconds = seen.backward, seen.seconds
             _learn(vertex.values, seen.output)
             self.connect(node, vertex, seen)
         return vertex
 
     def connect(self, node: Node, vertex: Vertex, seen: Record) -> None:
-        """Add the node's inputs, and learn what its saved values tell."""
+        """Add the node's inputs, and the values that it has saved."""
         kept, count = node.saved or seen.saved or (), len(node.parents)
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         size = count + 1 + (len(op.extras) if op else 0)
@@ -191,23 +191,23 @@ class _Walker:
         vertex.kept = self.bytes_of(kept)
 
     def constant(self, value: Any, hint: str) -> Vertex:
-        """The vertex of what needs no gradient: an input, or a mere number (a constant)."""
+        """The vertex of an array without a gradient (an input) or of a number (a constant)."""
         if id(value) in self.constants:
             return self.constants[id(value)]
         array = np.asarray(value)
-        name = self.names.get(id(value)) or printable(array_name(value))
+        name = self.names.get(id(value)) or legible(array_name(value))
         kind = "input" if name or array.ndim else "constant"
-        told = hint if len(hint) > 1 else "input"  # x and y say nothing
-        title = name or (told if kind == "input" else f"{array.item():.4g}")
+        word = hint if len(hint) > 1 else "input"  # x and y say nothing
+        title = name or (word if kind == "input" else f"{array.item():.4g}")
         vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
         if isinstance(value, np.ndarray):
             self.constants[id(value)] = vertex
         return vertex
 
     def bytes_of(self, value: Any) -> int:
-        """The bytes of the arrays in a saved value, each counted where it is first met.
+        """The bytes of the arrays in a saved value, each counted once.
 
-        Views of one array are counted one by one, but together as no more than the array.
+        Views of one array are counted one by one, but together no more than the array.
         """
         if isinstance(value, tuple | list):
             return sum(map(self.bytes_of, value))
@@ -231,7 +231,7 @@ def _learn(known: list[Array], value: Any) -> None:
 
 
 def _find_trouble(order: list[Vertex]) -> None:
-    """Mark nan and inf, and where they came up: on the way forward, and else on the way back."""
+    """Mark nan and inf, and the first of them: in the forward or else in the backward pass."""
     values = [v for v in order if _not_finite(v.values)]
     gradients = [v for v in order if _not_finite(v.gradients)]
     for vertex in values + gradients:
@@ -245,6 +245,6 @@ def _find_trouble(order: list[Vertex]) -> None:
 
 
 def _not_finite(arrays: list[Array]) -> str:
-    """``nan`` or ``inf`` where the arrays hold any, else nothing."""
+    """``nan`` or ``inf`` if the arrays hold any, else empty."""
     bad = [array for array in arrays if not np.isfinite(array).all()]
     return ("nan" if np.isnan(bad[0]).any() else "inf") if bad else ""

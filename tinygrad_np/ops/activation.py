@@ -12,7 +12,7 @@ from ..definition import OPS, Value, composite, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor
-from .elementwise import floats, like, multiply, negative, tanh, wide
+from .elementwise import bounded, floats, like, multiply, negative, tanh, wide
 from .shape import split
 from .special import density
 
@@ -69,15 +69,15 @@ def _gate(x: Any, approximate: str) -> Any:
     """The share of x that gelu lets pass: Φ(x), or its approximation by tanh."""
     if approximate == "none":
         return OPS["normal_cdf"](x)
-    near = np.clip(x, -10.0, 10.0)  # beyond, the cube might overflow; the tangent is ±1
+    near = bounded(x, 10.0)  # beyond, the tangent is ±1
     return 0.5 * (1 + np.tanh(_GELU * (near + 0.044715 * near * near * near)))
 
 
 def _gelu_x(g: Any, x: Any, gate: Any, approximate: str) -> Any:
     """g * (gate + x * slope of the gate)"""
     if approximate == "none":
-        return g * (gate + np.clip(x, -40.0, 40.0) * density(x))
-    near = np.clip(x, -10.0, 10.0)
+        return g * (gate + bounded(x, 40.0) * density(x))
+    near = bounded(x, 10.0)
     slope = 2 * _GELU * (1 + 3 * 0.044715 * near * near)
     return g * (gate + near * gate * (1 - gate) * slope)
 

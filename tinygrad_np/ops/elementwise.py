@@ -29,7 +29,7 @@ from ..cases import (
 from ..definition import OPS, Value, op, ufunc
 from ..source import said
 from ..tensor import NUMPY, Tensor, TensorFunction, plain
-from ..tracing import Traced
+from ..tracing import Traced, active
 from .origin import slope_at_zero, still
 from .ufunc_examples import examples
 
@@ -49,6 +49,17 @@ LN2, LN10 = math.log(2), math.log(10)
 def floats(x: Any) -> Any:
     """Integers as float64: their negatives, differences and squares might wrap around."""
     return x if x.dtype.kind in "fc" else x.astype(float)
+
+
+def for_people() -> bool:
+    """Whether a derivation is being written: helpers then compute as in a textbook."""
+    tracer = active.get()
+    return tracer is not None and tracer.for_people
+
+
+def bounded(x: Any, limit: float) -> Any:
+    """x between -limit and limit, so that its powers do not overflow; in a derivation x itself."""
+    return x if for_people() else np.clip(x, -limit, limit)
 
 
 def wide(x: Any) -> Any:

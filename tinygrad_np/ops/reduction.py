@@ -23,7 +23,7 @@ from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from ..source import said
 from ..tensor import Tensor, plain
 from ..tracing import Traced, as_array
-from .elementwise import floats, kept, like, unless_zero, wide
+from .elementwise import bounded, floats, for_people, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
 __all__ = [
@@ -155,6 +155,8 @@ def _in_range(squares: Any) -> bool:
 
 def _scale(x: Any, axis: Axis) -> Any:
     """The power of 2 below the largest of |x|: to divide by it changes no digit."""
+    if for_people():
+        return np.ones(kept_shape(x.shape, axis), x.dtype)
     largest = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0)
     usual = (largest > 0) & (largest < np.inf)
     return np.exp2(np.floor(np.log2(np.where(usual, largest, 1))))
@@ -208,6 +210,8 @@ def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
 
 def _shares(x: Any, out: Any) -> Any:
     """exp(x - out). An infinite x leaves no share to others, and nothing but -inf has none."""
+    if for_people():
+        return np.exp(x - out)
     infinite = np.isinf(out)
     powers = np.exp(np.where(infinite, 0, x) - np.where(infinite, 0, out))
     return np.where(infinite, x == np.inf, powers)
@@ -225,7 +229,7 @@ def logsumexp(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     largest = np.finfo(x.dtype).max  # inf - inf would be nan
     # Any pivot does; the real part stays analytic.
     pivot = np.max(x.real, axis=axis, keepdims=True, initial=-largest)
-    pivot = np.clip(pivot, -largest, largest)
+    pivot = bounded(pivot, largest)
     with np.errstate(divide="ignore"):  # the log of a sum of nothing but exp(-inf) is -inf
         total = np.log(np.sum(np.exp(x - pivot), axis=axis, keepdims=True)) + pivot
     total = like(total, given)

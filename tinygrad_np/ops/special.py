@@ -17,7 +17,7 @@ from ..cases import REAL, case, uniform
 from ..definition import Value, op
 from ..source import said
 from ..tracing import Traced, pure
-from .elementwise import floats, like, wide
+from .elementwise import bounded, floats, for_people, like, wide
 
 __all__ = ["erf", "normal_cdf"]
 
@@ -128,7 +128,7 @@ def _distribution_32(x: Any) -> Any:
 def normal_distribution(x: Any) -> Any:
     """The normal distribution function of an array of real numbers, its small values exact, too."""
     traced = isinstance(x, Traced) and x.dtype == np.float32  # type: ignore[attr-defined]
-    return _distribution_32(x) if traced else _normal_distribution(x)
+    return _distribution_32(x) if traced and not for_people() else _normal_distribution(x)
 
 
 @pure
@@ -157,13 +157,13 @@ _REAL = [*REAL, case(uniform(-6.0, 6.0, 7))]
 
 def density(x: Any) -> Any:
     """The standard normal density, exp(-x² / 2) / √(2π)."""
-    near = np.clip(x, -40.0, 40.0)  # beyond it is 0, and the square might overflow
+    near = bounded(x, 40.0)  # beyond it is 0
     return np.exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi))
 
 
 def _erf_x(g: Any, x: Any) -> Any:
     """g * 2 / sqrt(pi) * exp(-x ** 2)"""
-    near = np.clip(x, -30.0, 30.0)
+    near = bounded(x, 30.0)
     return g * (np.exp(-near * near) * (2 / math.sqrt(math.pi)))
 
 
