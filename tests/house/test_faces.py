@@ -74,7 +74,7 @@ def test_modules_and_ops_have_faces() -> None:
 
 def test_a_compiled_function_shows_its_plans() -> None:
     compiled = tg.compile(lambda x: np.tanh(x) * 2, backend="numpy")
-    assert "not called" in compiled._repr_html_()
+    assert "no plan yet" in compiled._repr_html_()
     compiled(np.ones(3))
     assert "tanh" in compiled._repr_html_()
     assert Cells(compiled._repr_html_()).open == []
