@@ -9,10 +9,11 @@ from typing import Any, overload
 import numpy as np
 
 from . import graph
+from .arrays import as_array
 from .graph import INPUTS as _INPUTS
 from .graph import Node
+from .modes import enable_grad
 from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
-from .tracing import as_array
 
 __all__ = [
     "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
@@ -150,7 +151,7 @@ def leaf(value: Operand, what: str = "input") -> Tensor:
 
 def run_recorded(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
     """What a function returns, recorded; TypeError unless that is a Tensor."""
-    with graph.enable_grad():  # or derivatives would be zero inside somebody's no_grad()
+    with enable_grad():  # or derivatives would be zero inside somebody's no_grad()
         out = function(*args)
     _INPUTS.difference_update(filter(None, [getattr(arg, "node", None) for arg in args]))
     if not isinstance(out, Tensor):

@@ -122,23 +122,27 @@ def take_back() -> None:
 
 
 def kept(array: Array) -> Array:
-    """A large array as the graph saves it: itself, unless it was handed out."""
-    return array.copy("K") if id(_owner(array)) in handed_out else array
+    """An array as the graph saves it: small ones, and those handed out, are copied."""
+    if type(array) is not np.ndarray:
+        return array
+    if array.nbytes <= SMALL or (handed_out and id(_owner(array)) in handed_out):
+        return array.copy("K")
+    return array
 
 
-def frozen(value: Any) -> Any:
-    """A parameter as the graph saves it: arrays and lists in it are copied."""
+def copied(value: Any) -> Any:
+    """A setting of an op as the graph saves it: arrays and lists in it are copied."""
+    if type(value) in _UNCHANGING:
+        return value
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, list):
-        return [frozen(item) for item in value]
-    if type(value) is tuple and not UNCHANGING.issuperset(map(type, value)):
-        return tuple([frozen(item) for item in value])
-    return value
+        return [copied(item) for item in value]
+    return tuple(map(copied, value)) if type(value) is tuple else value
 
 
-UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis), np.int64])
-"""Types of parameters that need no copy."""
+_UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis), np.int64])
+"""Types of settings that need no copy."""
 
 
 class Excerpt(NamedTuple):

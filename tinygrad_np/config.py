@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from .tables import aligned, printable
+from .tables import columns, printable
 
 # x86 vector instructions, the widest last: what NumPy calls them, and the OpenBLAS kernels that use
 # them. The kernel to ask for is the first: not every OpenBLAS has the others.
@@ -179,4 +179,4 @@ def describe(found: dict[str, Any]) -> str:
         rows["compiler"] = f"{native['compiler']} {' '.join(native['flags'])}: {native['version']}"
         rows["native code"] = native["cache"] or "is not kept"
     advised = found["advice"] or ["BLAS uses what the processor offers."]
-    return "\n".join([*aligned(rows.items()), "", *advised])
+    return "\n".join([*columns(rows.items()), "", *advised])

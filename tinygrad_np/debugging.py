@@ -16,6 +16,7 @@ import numpy as np
 from . import graph
 from .changes import ChangedArrayError, checksum_of
 from .graph import Node, Observer
+from .modes import observed
 from .tensor import plain
 
 _OURS = (__name__.partition(".")[0], "numpy")
@@ -146,5 +147,5 @@ def debug() -> Iterator[None]:
     FloatingPointError: the op 'log' is the first to hold inf (1 of 2 elements)
     """
     mode = graph.recording.get()
-    with graph.observed(_Debugger(None if isinstance(mode, bool) else mode)):
+    with observed(_Debugger(None if isinstance(mode, bool) else mode)):
         yield

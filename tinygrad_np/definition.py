@@ -61,7 +61,7 @@ class Op:
     differentiable and runs on complex arrays (so the complex step may be used on it). ``composite``
     functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
     they are, so that these do not widen the dtype. ``constant`` ops have no rules either: their
-    results are constants. ``ruleless`` stands in the graph for an op that has none and should.
+    results are constants.
 
     >>> import tinygrad_np as tg
     >>> tanh = tg.OPS["tanh"]
@@ -86,13 +86,25 @@ class Op:
     extras: tuple[str, ...] = ()
     residual: tuple[str, Function] | None = None
     constant: bool = False
-    ruleless: _Ruleless | None = None
     function: TensorFunction = field(default=wrap, repr=False)  # set when it is registered
 
     @property
     def differentiable(self) -> bool:
         """Whether gradients flow through this op."""
         return self.composite or bool(self.gradients)
+
+    @property
+    def positional(self) -> int:
+        """How many parameters can be given by place."""
+        return getattr(getattr(self.forward, "__code__", None), "co_argcount", len(self.parameters))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What the parameters are that can be left out."""
+        by_place = getattr(self.forward, "__defaults__", None) or ()
+        names = self.parameters[self.positional - len(by_place) : self.positional]
+        by_name = getattr(self.forward, "__kwdefaults__", None) or {}
+        return dict(zip(names, by_place, strict=True)) | by_name
 
     def formula(self, name: str) -> str:
         """The gradient rule of one input in its own words, read from its definition.
@@ -123,24 +135,6 @@ class Op:
             [("gradient", "rule"), *rules],
             before=[f"{self.name}({', '.join(self.parameters)}): {doc}"],
             after=[f"{len(self.cases)} sample calls, from which its checks are made"],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Ruleless:
-    """In the graph: an op that has no gradient rules, so that a backward pass ends in an error."""
-
-    name: str
-
-    @property
-    def rules(self) -> Iterator[Rule]:
-        return itertools.repeat(self._refuse)
-
-    def _refuse(self, g: Any, saved: Any) -> Any:
-        raise TypeError(
-            f"op {self.name!r} has no gradient rules, and its input requires grad: give it one "
-            f"rule per input, e.g. @tg.op(cases=..., x=lambda g, x: ...), or say that its gradient "
-            "is zero everywhere, constant=True"
         )
 
 
@@ -281,8 +275,6 @@ def _register(
     record: Op, forward: Function | None, numpy: Function | Sequence[Function], doc: str = ""
 ) -> TensorFunction:
     _connect(record)
-    if not record.gradients and not record.constant:
-        record.ruleless = _Ruleless(record.name)
     readers = {
         value: [name for name, rule in record.gradients.items() if value in _reads(record, rule)]
         for value in (*record.inputs, "out")
@@ -321,13 +313,7 @@ def _check_cases(record: Op) -> None:
             f"op {record.name!r} has no cases: give a list of at least one sample call, "
             "cases=[case(normal(3))], so that its gradient can be checked"
         )
-    names, forward = record.parameters, record.forward
-    positional = getattr(getattr(forward, "__code__", None), "co_argcount", len(names))
-    first_optional = positional - len(getattr(forward, "__defaults__", None) or ())
-    optional = {
-        *names[first_optional:positional],
-        *(getattr(forward, "__kwdefaults__", None) or {}),
-    }
+    names, positional, optional = record.parameters, record.positional, set(record.defaults)
     for i, sample in enumerate(record.cases):
         if not isinstance(sample, Case):
             raise TypeError(

@@ -22,6 +22,7 @@ from .cases import Case, Sample
 from .definition import Op
 from .graph import Node
 from .kinks import find_kink
+from .modes import enable_grad, observed
 from .numerical import EPS, Method, Probe, replaced
 from .rounding import rounding, value_noise
 from .tables import Table
@@ -190,7 +191,7 @@ def gradcheck(
         if number is not None and not number > 0:
             raise ValueError(f"{name}={number}: give a number above 0")
     rng = np.random.default_rng(seed)
-    with graph.enable_grad():
+    with enable_grad():
         report = _report(f, inputs, order, weights, method, directions, rtol, rng)
     if raises and not report:
         __tracebackhide__ = methodcaller("errisinstance", GradcheckError)  # pytest: the table alone
@@ -226,7 +227,7 @@ def _report(
             variables = checked | _incoming(value.weights, checked)
         inputs = list(variables.values())
         dtypes = [tensor.dtype for tensor in inputs]
-        with graph.observed(_Watch()) if graph.recording.get() is True else nullcontext():
+        with observed(_Watch()) if graph.recording.get() is True else nullcontext():
             gradients = _gradients(function, inputs, factors)
         with ExitStack() as widened:
             for tensor in inputs:  # all in float64, so that none brings its rounding into f

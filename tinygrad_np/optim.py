@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import tracing
+from .arrays import Traced
 from .changes import writing
 from .tensor import Array, Tensor, plain
 
@@ -118,7 +119,7 @@ class Optimizer:
 
     def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
         """The new state of parameter ``i``: in place where it is traced, for replays to find."""
-        if any(isinstance(array, tracing.Traced) for array in new):
+        if any(isinstance(array, Traced) for array in new):
             for target, array in zip(old, new, strict=True):
                 np.copyto(target, array)
         else:

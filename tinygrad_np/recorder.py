@@ -6,7 +6,6 @@ Nothing is unless ``scope`` or ``record`` asks for it, and it goes when the node
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ import numpy as np
 
 from . import graph
 from .graph import Node, Observer
+from .modes import observed
 
 
 class Record(NamedTuple):
     """What is known of one node: ``seconds`` since the one before it, the last pass's gradient."""
 
     scope: tuple[str, ...] = ()
-    backward: bool = False
     operands: tuple[Any, ...] | None = None
     output: Any = None
     saved: tuple[Any, ...] | None = None
@@ -38,29 +37,12 @@ def record_of(node: Node) -> Record:
     return found
 
 
-# Constants have no node that could carry a name: arrays are known by theirs as long as they live.
-_array_names: dict[int, tuple[str, weakref.ref[Any]]] = {}
-
-
-def name_array(array: Any, name: str) -> None:
-    """Give an array a name, for drawings."""
-    if isinstance(array, np.ndarray):
-        key = id(array)
-        _array_names[key] = name, weakref.ref(array, lambda _: _array_names.pop(key, None))
-
-
-def array_name(array: Any) -> str:
-    """The name that an array was given, or none."""
-    return _array_names[id(array)][0] if id(array) in _array_names else ""
-
-
 class _Recorder(NamedTuple):
     """The observer of every context here; it tells ``outer``, which is somebody else's, as well."""
 
     outer: Observer | None = None
     scope: tuple[str, ...] = ()
     owner: Any = None
-    backward: bool = False
     clock: list[float] | None = None  # when the node before was recorded
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
@@ -72,8 +54,7 @@ class _Recorder(NamedTuple):
         if self.outer is not None:
             self.outer.observe(node, operands, output)
         told = record_of(node)  # by a recorder further out
-        scope, backward = told.scope + self.scope, told.backward or self.backward
-        node.record = Record(scope, backward, *(known or told[2:]))
+        node.record = Record(told.scope + self.scope, *(known or told[1:]))
 
     def before_rules(self, node: Node, gradient: Any) -> None:
         """Remember the gradient that has come back to the node."""
@@ -107,7 +88,7 @@ def record() -> Iterator[None]:
     >>> "1 … 4" in tg.draw(loss).source
     True
     """
-    with graph.observed(_current()._replace(clock=[time.perf_counter()])):
+    with observed(_current()._replace(clock=[time.perf_counter()])):
         yield
 
 
@@ -129,7 +110,7 @@ def scope(name: str, owner: Any = None) -> Iterator[None]:
         return
     outer = _current()
     owner = outer.owner if owner is None else owner
-    with graph.observed(outer._replace(scope=(*outer.scope, str(name)), owner=owner)):
+    with observed(outer._replace(scope=(*outer.scope, str(name)), owner=owner)):
         yield
 
 
@@ -141,8 +122,3 @@ def is_recorded() -> bool:
 def scope_owner() -> Any:
     """The innermost module whose scope this is, or None."""
     return _current().owner
-
-
-def backward_pass() -> Any:
-    """Context manager: the nodes inside belong to a backward pass."""
-    return graph.observed(_current()._replace(backward=True))

@@ -16,6 +16,7 @@ import numpy as np
 from . import graph
 from .autodiff import connected, grad
 from .graph import Node
+from .modes import observed
 from .tensor import Array, Tensor, plain
 
 ULPS = 4
@@ -45,7 +46,7 @@ def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
 
     with np.errstate(all="ignore"):
         try:
-            with graph.observed(SimpleNamespace(observe=observe)):
+            with observed(SimpleNamespace(observe=observe)):
                 out = connected(function())
             _carry_back(out, before_rules)
         except Exception:
@@ -73,7 +74,7 @@ def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -
 
     with np.errstate(all="ignore"):
         try:
-            with graph.observed(SimpleNamespace(observe=observe)):
+            with observed(SimpleNamespace(observe=observe)):
                 out = connected(function())
                 g = Tensor(np.ones(out.shape, out.dtype), requires_grad=True)
                 derivative = grad(out, tensor, g, create_graph=True, allow_unused=True)
@@ -91,5 +92,5 @@ def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -
 def _carry_back(out: Tensor, before_rules: Callable[[Node, Any], None]) -> None:
     """A backward pass from a scalar that shows each node with the derivative by it."""
     watch = SimpleNamespace(observe=lambda *_: None, before_rules=before_rules)
-    with graph.observed(watch):
+    with observed(watch):
         graph.backward({out.node: np.ones(out.shape, out.dtype)} if out.node else {})

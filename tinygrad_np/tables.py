@@ -50,10 +50,10 @@ def printable(text: str) -> str:
         return text
 
 
-def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
     """Rows of cells as lines, their columns as wide as need be.
 
-    >>> aligned([("name", "size"), ("x", "3")])
+    >>> columns([("name", "size"), ("x", "3")])
     ['name  size', 'x     3']
     """
     rows = [[printable(cell) for cell in row] for row in rows]
@@ -80,7 +80,7 @@ class Table(str):
         cls, rows: Sequence[Sequence[str]], before: Sequence[str] = (), after: Sequence[str] = ()
     ) -> Table:
         around = [list(map(printable, lines)) for lines in (before, after)]
-        table = super().__new__(cls, "\n".join([*around[0], *aligned(rows), *around[1]]))
+        table = super().__new__(cls, "\n".join([*around[0], *columns(rows), *around[1]]))
         table.rows, table.before, table.after = rows, before, after
         return table
 

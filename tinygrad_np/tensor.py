@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import graph
-from .aligned import aligned_copy
+from .arrays import Traced, aligned_copy, as_array, name_array
 from .changes import SMALL, hand_out, memory_of
 from .graph import Node
 from .hints import of_attribute
-from .recorder import backward_pass, name_array
 from .shapes import Axis, Shape
-from .tracing import Traced, as_array
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -737,8 +735,15 @@ def lift(node: Node) -> tuple[Any, ...]:
 def recorded_backward(seeds: dict[Node, Any], targets: list[Node] | None) -> dict[Node, Any]:
     """``graph.backward`` on Tensors, as recorded ops; the graph is kept."""
     starts = {n: g if isinstance(g, Tensor) else wrap(g, None) for n, g in seeds.items()}
-    with backward_pass():
-        return graph.backward(starts, targets, lift=lift, retain=True)
+    now, mode = graph.tick(), graph.recording.set(graph.recording.get() or True)
+    try:
+        found = graph.backward(starts, targets, lift=lift, retain=True)
+    finally:
+        graph.recording.reset(mode)
+    for node in graph.reachable([g.node for g in found.values() if getattr(g, "node", None)]):
+        if node.tick > now:
+            node.in_backward = True
+    return found
 
 
 def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:

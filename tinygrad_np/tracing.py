@@ -15,15 +15,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from .arrays import Traced
+
 F = TypeVar("F", bound=Callable[..., Any])
 Draw = Callable[[Callable[[Any], Any], Any], Any]
 """``draw(function, rng)``: the random array ``function(rng)``."""
-
-
-class Traced:
-    """An array that a tracer hands out in place of an ndarray; see ``compiler/symbol.py``."""
-
-    __slots__ = ()
 
 
 class Listener(Protocol):
@@ -105,10 +101,3 @@ def item(array: Any, index: Any) -> Any:
     if not any(isinstance(part, Traced) for part in parts):
         return array[index]
     return tracer.call(np.ndarray.__getitem__, (array, index), {})
-
-
-def as_array(value: Any, dtype: Any = None) -> Any:
-    """``np.asarray``, which leaves traced arrays traced."""
-    if isinstance(value, Traced):
-        return value if dtype is None else value.astype(dtype, copy=False)  # type: ignore[attr-defined]
-    return np.asarray(value, dtype=dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..auditing import AuditReport, audit
 from ..compiler.program import Value, map_tree
-from ..tables import aligned, printable
+from ..tables import columns, printable
 from . import own
 from .lines import Line
 from .problem import DerivationError
@@ -68,7 +68,7 @@ class Parallel:
                 mark, str(row.number or ""), row.text,
                 str(line.number) if line else "", line.text[-1] if line else "",
             ))  # fmt: skip
-        words = aligned(table)
+        words = columns(table)
         first = self.first
         if first is None:
             words.append("Every gradient is right.")

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import graph
+from ..arrays import array_name
 from ..changes import originals
 from ..compiler.program import map_tree
 from ..definition import OPS, Op
 from ..drawing.names import Names, named
 from ..graph import Node
-from ..recorder import array_name, record_of
+from ..recorder import record_of
 from ..tensor import Tensor
 from .naming import Namer, shortened
 from .numpy_text import array_text

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import graph
+from ..arrays import array_name
 from ..changes import originals
 from ..definition import Op
 from ..graph import Node
 from ..nn import Module
-from ..recorder import Record, array_name, record_of
+from ..recorder import Record, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 from .formulas import summed_axes
@@ -154,7 +155,8 @@ class _Walker:
         if node.op is not None:
             vertex.kind, vertex.title = "op", printable(node.op.name)
             vertex.scope = tuple(map(printable, seen.scope))
-            vertex.backward, vertex.seconds = seen.backward, seen.seconds
+            vertex.seconds = seen.seconds
+            vertex.backward = getattr(node, "in_backward", False)
             _learn(vertex.values, seen.output)
             self.connect(node, vertex, seen)
         return vertex

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import random
+from ..arrays import as_array
 from ..ops.attention import attention_weights, embedding
 from ..ops.elementwise import add, where
 from ..ops.linalg import linear, matmul
 from ..ops.reduction import mean
 from ..ops.shape import reshape, swapaxes
 from ..tensor import Operand, Tensor, plain
-from ..tracing import as_array
 from .initializers import Initializer, Rng, normal, parameter, xavier_uniform
 from .linear import Linear
 from .module import Module

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Traced
 from ..cases import (
     ABOVE_ONE,
     DISTINCT_PAIRS,
@@ -29,7 +30,6 @@ from ..cases import (
 from ..definition import OPS, Value, op, ufunc
 from ..source import said
 from ..tensor import NUMPY, Tensor, TensorFunction, plain
-from ..tracing import Traced
 from .origin import slope_at_zero, still
 from .ufunc_examples import examples
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import tracing
+from ..arrays import as_array
 from ..cases import Case, above_zero, case, normal, uniform
 from ..definition import OPS, Value, composite, op
 from ..source import said
@@ -70,7 +71,7 @@ def constant(name: str, value: Any, dtype: Any = None) -> Any:
             f"{name} gets no gradient, but the Tensor given for it requires grad: pass "
             f"{name}.detach() if it is meant as a constant"
         )
-    array = tracing.as_array(plain(value))
+    array = as_array(plain(value))
     return array if dtype is None else array.astype(dtype, copy=False)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Traced, as_array
 from ..cases import (
     Case,
     above_zero,
@@ -22,7 +23,6 @@ from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
 from ..source import said
 from ..tensor import Tensor, plain
-from ..tracing import Traced, as_array
 from .elementwise import floats, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
