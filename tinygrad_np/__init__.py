@@ -28,11 +28,11 @@ from .cases import case as case
 from .changes import ChangedArrayError as ChangedArrayError
 from .compiler import CompileError as CompileError
 from .compiler import compile as compile
+from .composites import composite as composite
 from .config import show_config as show_config
 from .debugging import debug as debug
 from .definition import OPS as OPS
 from .definition import Op as Op
-from .definition import composite as composite
 from .definition import op as op
 from .definition import ufunc as ufunc
 from .derivations import DerivationError as DerivationError

@@ -106,6 +106,15 @@ def grad(
     return results[0] if isinstance(inputs, Tensor) else tuple(results)
 
 
+_SEVERAL = (
+    "Give the arrays as arguments of their own; value_and_grad(function, argnums=(0, 1)) takes "
+    "several"
+)
+_ONE = (
+    "Where a module's parameters are meant: loss.backward(), or tg.grad(loss, model.parameters())"
+)
+
+
 def leaf(value: Operand, what: str = "input") -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values.
 
@@ -117,19 +126,10 @@ def leaf(value: Operand, what: str = "input") -> Tensor:
     except (ValueError, TypeError):  # a ragged list
         array = np.array(None)
     if array.dtype.kind not in "fiubc":
-        kind = type(value).__name__
         several = isinstance(value, list | tuple | Mapping)
         raise TypeError(
-            f"{what} is a {kind}"
-            + (" of several arrays" if several else "")
-            + ": derivatives are by one array, number or Tensor each. "
-            + (
-                "Give the arrays as arguments of their own; value_and_grad(function, "
-                "argnums=(0, 1)) takes several"
-                if several
-                else "Where a module's parameters are meant: loss.backward(), or "
-                "tg.grad(loss, model.parameters())"
-            )
+            f"{what} is a {type(value).__name__}{' of several arrays' if several else ''}: "
+            f"derivatives are by one array, number or Tensor each. {_SEVERAL if several else _ONE}"
         )
     if array.dtype.kind in "iub":
         raise TypeError(

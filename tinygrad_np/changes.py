@@ -17,13 +17,13 @@ import itertools
 import sys
 import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from . import messages
+from .arrays import Array
 
 SMALL = 4096
 """Bytes up to which the graph saves a copy: it takes 0.1 µs, less than any check."""
@@ -122,17 +122,13 @@ def take_back() -> None:
 
 
 def kept(array: Array) -> Array:
-    """An array as the graph saves it: small ones, and those handed out, are copied."""
-    if type(array) is not np.ndarray:
-        return array
-    if array.nbytes <= SMALL or (handed_out and id(_owner(array)) in handed_out):
-        return array.copy("K")
-    return array
+    """A large array as the graph saves it: itself, unless it was handed out."""
+    return array.copy("K") if handed_out and id(_owner(array)) in handed_out else array
 
 
 def copied(value: Any) -> Any:
     """A setting of an op as the graph saves it: arrays and lists in it are copied."""
-    if type(value) in _UNCHANGING:
+    if type(value) in UNCHANGING:
         return value
     if isinstance(value, np.ndarray):
         return value.copy()
@@ -141,7 +137,7 @@ def copied(value: Any) -> Any:
     return tuple(map(copied, value)) if type(value) is tuple else value
 
 
-_UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis), np.int64])
+UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis), np.int64])
 """Types of settings that need no copy."""
 
 
@@ -162,22 +158,12 @@ def sample_of(place: int, array: Array) -> Excerpt:
     return Excerpt(place, elements, elements.tobytes())
 
 
-def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
-    """The saved values, with constants themselves, where they are alive, in place of copies."""
-    values = list(saved)
-    for place, constant in constants:
-        found = constant() if isinstance(constant, weakref.ref) else constant
-        if found is not None:
-            values[place] = found
-    return tuple(values)
-
-
 def checksum_of(array: Array) -> int:
     """A number that depends on every bit."""
     return zlib.crc32(array.ravel("K").view(np.uint8).data)
 
 
-def is_other(samples: tuple[Excerpt, ...]) -> bool:
+def is_other(samples: Iterable[Excerpt]) -> bool:
     """Whether a constant is not what it was."""
     for _, elements, before in samples:  # noqa: SIM110  # any() takes three times as long
         if elements.tobytes() != before:
@@ -187,31 +173,24 @@ def is_other(samples: tuple[Excerpt, ...]) -> bool:
 
 def find_change(
     saved: tuple[Any, ...],
-    samples: tuple[Excerpt, ...],
+    places: Collection[int],
+    samples: Iterable[Excerpt],
     since: int,
     written: Mapping[int, int],
 ) -> tuple[int, str] | None:
-    """The place of the first of the saved arrays that changed after a tick, and advice.
+    """The first of these places whose saved array changed after a tick, and advice.
 
     ``written`` tells when an optimiser wrote to which memory.
     """
-    for place, elements, before in samples:
-        if saved[place] is not None and elements.tobytes() != before:
-            return place, "copy a buffer before you fill it anew (array.copy())"
-    if since > _last_change[0]:
-        return None
-    for place, array in enumerate(saved):
-        key = id(owner := _owner(array))
-        if written.get(key, 0) > since:
-            return place, (
-                "an optimiser has updated it: call backward() before optimizer.step(), or compute "
-                "the loss again"
-            )
-        loan = handed_out.get(key)
+    for sample in samples:
+        if sample.place in places and is_other([sample]):
+            return sample.place, messages.REFILLED
+    for place in sorted(places):
+        owner = _owner(saved[place])
+        if written.get(id(owner), 0) > since:
+            return place, messages.UPDATED
+        loan = handed_out.get(id(owner))
         if loan is not None and loan.checksum is not None and loan.tick > since:  # noqa: SIM102
             if checksum_of(owner) != loan.checksum:
-                return place, (
-                    "it was written to through tensor.data: do that after backward(), or write to "
-                    "a copy (tensor.data.copy())"
-                )
+                return place, messages.WRITTEN_TO
     return None

@@ -49,12 +49,14 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f'mode={mode!r} is neither "stdout" (print) nor "dicts" (return a dict)')
+    from .native import describe as native
+
     found: dict[str, Any] = {
         "numpy": np.__version__,
         "blas": _blas(),
         "processor": _processor(),
         "environment": {name: os.environ[name] for name in _SETTINGS if name in os.environ},
-        "native": _native(),
+        "native": native(),
     }
     found["advice"] = advice(found["blas"], found["processor"], found["environment"])
     found["advice"] += found["native"].pop("advice")
@@ -62,13 +64,6 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         return found
     print(printable(describe(found)))
     return None
-
-
-def _native() -> dict[str, Any]:
-    """What ``tg.compile`` makes native code with."""
-    from .native import describe as found
-
-    return found()
 
 
 def _blas() -> dict[str, Any]:

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike
 
 from . import graph
 from .autodiff import connected, grad, leaf
-from .cases import Case, Sample
-from .definition import Op
+from .definition import Case, Op, Sample
 from .graph import Node
 from .kinks import find_kink
 from .modes import enable_grad, observed

@@ -6,6 +6,7 @@ Nothing here knows ``Tensor``: gradients are whatever the rules return, ndarrays
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import messages
 from .arrays import Traced, as_array
 from .changes import (
     ChangedArrayError,
@@ -132,25 +134,27 @@ def is_recording() -> bool:
     return recording.get() is not False
 
 
-def reachable(roots: Iterable[Node]) -> list[Node]:
+def reachable(roots: Iterable[Node], through_released: bool = True) -> list[Node]:
     """The roots and all nodes they depend on, the latest first; without recursion."""
     seen = set(roots)
     stack = list(seen)
     while stack:
-        for parent in stack.pop().parents:
+        node = stack.pop()
+        for parent in node.parents if through_released or node.saved is not None else ():
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return sorted(seen, key=_tick_of, reverse=True)
+    return sorted(seen, key=operator.attrgetter("tick"), reverse=True)
+
+
+def still_to_be_used(node: Node | None) -> bool:
+    """Whether a backward pass from here would still reach a leaf, through no released node."""
+    return node is not None and any(n.op is None for n in reachable([node], through_released=False))
 
 
 def tick() -> int:
     """A number later than every node made so far, and earlier than every node to come."""
     return next(ticks)
-
-
-def _tick_of(node: Node) -> int:
-    return node.tick
 
 
 def leading_to(targets: Collection[Node], order: list[Node]) -> set[Node]:
@@ -189,7 +193,7 @@ def backward(
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
     changed = last_change()
-    written: dict[int, int] | None = None
+    written: dict[int, int] | None = None  # when optimisers wrote to which leaf's memory
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
@@ -201,17 +205,13 @@ def backward(
         if op is None or (leading is not None and leading.isdisjoint(node.parents)):
             if watcher is not None and not node.parents:  # a leaf, or a checkpoint's input
                 watcher(node, gradient)
-            continue  # the way ends here: what lies before is neither needed nor released
+            continue  # nothing upstream is needed, and nothing of it is released
         saved = node.saved
         if saved is None:
-            raise GraphReleasedError(
-                f"the graph was already consumed: a backward pass through {op.name!r} (output "
-                f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
-                "pass retain_graph=True to the first backward pass."
-            )
+            raise GraphReleasedError(messages.CONSUMED.format(op=op.name, shape=node.shape))
         if node.tick < changed or (node.samples and is_other(node.samples)):
             if written is None:
-                written = _written(order)
+                written = {n.memory: n.written for n in order if hasattr(n, "written")}
             _refuse_changes(node, saved, leading, written)
         if watcher is not None:
             watcher(node, gradient)
@@ -225,13 +225,9 @@ def backward(
             except Exception as error:
                 error.add_note(f"raised by {_rule_of(node, parent)}; its output is {node.shape}")
                 raise
-            if type(part) is not _ndarray or part.dtype != parent.dtype:
-                part = _as_gradient(part, node, parent, plain=lift is None)
-            if part.shape != parent.shape:
-                try:
-                    part = unbroadcast(part, parent.shape)
-                except ValueError as error:
-                    raise ValueError(f"{_rule_of(node, parent)}: {error}") from None
+            plain = type(part) is _ndarray
+            if not plain or part.dtype != parent.dtype or part.shape != parent.shape:
+                part = _as_gradient(part, node, parent, lift is not None)
             earlier = pending.get(parent)
             if earlier is None:
                 pending[parent] = part
@@ -285,65 +281,50 @@ def _input_name(node: Node, place: int) -> str:
 _NUMPY = (np.ndarray, np.generic, Traced)
 
 
-def _as_gradient(part: Any, node: Node, parent: Node, plain: bool) -> Any:
-    """A rule's result in the dtype of its input; TypeError for what is not a gradient.
+def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
+    """A rule's result in its input's dtype and shape; TypeError or ValueError if that cannot be.
 
     A Tensor that a rule made of plain arrays is unwrapped.
     """
     if not isinstance(part, _NUMPY):
-        if plain and hasattr(part, "numpy"):
+        if not lifted and hasattr(part, "numpy"):
             part = part.numpy()
         if not hasattr(part, "dtype"):
             found = "None" if part is None else f"a {type(part).__name__}"
-            raise TypeError(
-                f"{_rule_of(node, parent)} returned {found}: it must return an array of the shape "
-                "of the input or of the output (zeros where there is no gradient)"
-            )
+            raise TypeError(messages.NO_GRADIENT.format(rule=_rule_of(node, parent), found=found))
     if part.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{_rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a "
-            "real input is real (take its real part with .real, if that is meant)"
-        )
-    return part if part.dtype == parent.dtype else part.astype(parent.dtype)
-
-
-def _written(order: list[Node]) -> dict[int, int]:
-    """When optimisers wrote to which memory, as far as it is that of these leaves."""
-    return {n.memory: n.written for n in order if n.op is None and hasattr(n, "written")}
+        rule = _rule_of(node, parent)
+        raise TypeError(messages.NOT_REAL.format(rule=rule, dtype=part.dtype))
+    if part.dtype != parent.dtype:
+        part = part.astype(parent.dtype)
+    if part.shape == parent.shape:
+        return part
+    try:
+        return unbroadcast(part, parent.shape)
+    except ValueError as error:
+        raise ValueError(f"{_rule_of(node, parent)}: {error}") from None
 
 
 def _refuse_changes(
     node: Node, saved: tuple[Any, ...], leading: set[Node] | None, written: dict[int, int]
 ) -> None:
-    """Raise ChangedArrayError where an array that a rule is about to read has changed."""
-    assert node.op is not None
-    if getattr(node.op, "runs_again", False):
-        for parent in node.parents:
-            if parent is not None and getattr(parent, "written", 0) > node.tick:
-                called = f" {parent.name!r}" if parent.name else ""
-                raise ChangedArrayError(
-                    f"a leaf{called} of shape {parent.shape}, {parent.dtype}, that op "
-                    f"{node.op.name!r} uses again in the backward pass has been updated by an "
-                    "optimiser since: call backward() before optimizer.step()"
-                )
-    places: set[int] = set()
-    for parent, rule in zip(node.parents, node.op.rules, strict=False):
+    """Raise ChangedArrayError if an array that a rule is about to read has changed."""
+    op = node.op
+    assert op is not None
+    read: set[int] = set()
+    for parent, rule in zip(node.parents, op.rules, strict=False):
         if parent is not None and (leading is None or parent in leading):
-            places.update(getattr(rule, "reads", range(len(saved))))
-    read = tuple([array if i in places else None for i, array in enumerate(saved)])
-    found = find_change(read, node.samples, node.tick, written)
+            read.update(getattr(rule, "reads", range(len(saved))))
+    found = find_change(saved, read, node.samples, node.tick, written)
     if found is None:
         return
     place, advice = found
-    what, name = "the output", node.name
-    if place < len(node.parents):
-        parent = node.parents[place]
-        what, name = f"input {_input_name(node, place)}", parent.name if parent else None
-    array = saved[place]
+    inside = place < len(node.parents)
+    what = f"input {_input_name(node, place)}" if inside else "the output"
+    named = node.parents[place] if inside else node
+    name = f" {named.name!r}" if named and named.name else ""
     raise ChangedArrayError(
-        f"{what}{f' {name!r}' if name else ''} of op {node.op.name!r}, an array of shape "
-        f"{array.shape}, {array.dtype}, has changed since the forward pass: the gradient would be "
-        f"wrong. {advice[0].upper()}{advice[1:]}."
+        messages.CHANGED.format(what=what + name, op=op.name, array=saved[place], advice=advice)
     )
 
 

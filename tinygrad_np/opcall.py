@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .arrays import Traced
-from .changes import SMALL, copied, kept, sample_of
-from .graph import Node, Rule, recording
+from . import messages
+from .arrays import Array, Traced
+from .changes import SMALL, UNCHANGING, copied, kept, sample_of
+from .graph import Node, Rule, recording, still_to_be_used
 from .hints import of_keywords
-from .tensor import Tensor, TensorFunction, still_to_be_used, wrap
+from .tensor import Tensor, TensorFunction, wrap
 
 
 def make_function(op: Any, readers: dict[str, list[str]]) -> TensorFunction:
@@ -79,10 +80,16 @@ def _source(op: Any, readers: dict[str, list[str]]) -> str:
             f"for x in {many}])",
         ]
         recorded, nodes, operands = "_any(_nodes)", "_nodes", many
-        saved = [f"*[{'_kept(x)' if readers[many] else None} for x in {many}]"]
+        notes = [f"_note_all(_node, {many})"] if readers[many] else []
+        saved = [f"*[{_kept('x') if readers[many] else None} for x in {many}]"]
     else:
         recorded, nodes = _any_node(inputs), _tuple([f"_node_{name}" for name in inputs])
         operands = _tuple(inputs)
+        notes = [
+            f"if _node_{name} is None and _type({name}) is _ndarray: _note(_node, {i}, {name})"
+            for i, name in enumerate(inputs)
+            if readers[name] and len(inputs) > 1
+        ]
         saved = [_saved(name, readers[name], inputs) for name in inputs]
     extras = []
     for name in op.extras:
@@ -91,9 +98,9 @@ def _source(op: Any, readers: dict[str, list[str]]) -> str:
             extras.append(name if name in op.parameters else "_residual")
         else:
             extras.append(f"_tuple([x.shape for x in {many}])" if many else f"{base}.shape")
-    saved.append("_kept(_out)" if readers["out"] else "None")
-    saved += [f"_copied({extra})" if extra in op.parameters else extra for extra in extras]
-    lines = "\n    ".join(unwrap)
+    saved.append(_kept("_out") if readers["out"] else "None")
+    saved += [_copied(extra) if extra in op.parameters else extra for extra in extras]
+    lines, notes_of_constants = "\n    ".join(unwrap), "\n            ".join(notes)
     return f"""
 def call({", ".join(signature)}):
     {lines}
@@ -108,9 +115,10 @@ def call({", ".join(signature)}):
         if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
             _node = _Node(_op, {nodes}, {_tuple(saved)}, _out.shape, _dtype)
             if _mode is not True:
-                _note_constants(_node, (*{operands}, {", ".join(["None", *extras])}))
+                _note_all(_node, (*{operands}, {", ".join(["None", *extras])}))
                 _mode.observe(_node, {operands}, _out)
-            elif None in {nodes}: _note_constants(_node, {operands})
+                return _wrap(_out, _node)
+            {notes_of_constants}
             return _wrap(_out, _node)
     return _wrap(_out, None)
 """
@@ -127,19 +135,36 @@ def _any_node(inputs: Sequence[str]) -> str:
 def _saved(name: str, readers: Sequence[str], inputs: Sequence[str]) -> str:
     """An input as the graph saves it: only if a rule will run that reads it."""
     some = f" if {_any_node(readers)} else None" if len(readers) < len(inputs) else ""
-    return f"_kept({name}){some}" if readers else "None"
+    return _kept(name) + some if readers else "None"
 
 
-def _note_constants(node: Node, values: Sequence[Any]) -> None:
-    """For the constants among what a node saves: where they are, and a sample of large ones."""
+# The common cases are written out: a call less is 50 ns.
+
+
+def _kept(name: str) -> str:
+    large = f"{name}.copy('K') if {name}.nbytes <= {SMALL} else _kept({name})"
+    return f"({name} if _type({name}) is not _ndarray else {large})"
+
+
+def _copied(name: str) -> str:
+    return f"{name} if _type({name}) in _UNCHANGING else _copied({name})"
+
+
+def _note(node: Node, place: int, constant: Array) -> None:
+    """Where a constant is that a node has saved, and a sample of a large one."""
+    saved = node.saved[place]  # type: ignore[index]
+    if saved is constant:
+        node.samples += (sample_of(place, constant),)
+    if saved is not None:
+        found = constant if constant.nbytes <= SMALL else weakref.ref(constant)
+        node.originals += ((place, found),)
+
+
+def _note_all(node: Node, values: Sequence[Any]) -> None:
+    """The same for each array among operands and settings that is no node's."""
     for place, (value, parent) in enumerate(itertools.zip_longest(values, node.parents)):
         if parent is None and type(value) is np.ndarray:
-            saved = node.saved[place]  # type: ignore[index]
-            if saved is value:
-                node.samples += (sample_of(place, value),)
-            if saved is not None:
-                constant = value if value.nbytes <= SMALL else weakref.ref(value)
-                node.originals += ((place, constant),)
+            _note(node, place, value)
 
 
 class _NoRules(NamedTuple):
@@ -152,11 +177,7 @@ class _NoRules(NamedTuple):
         return itertools.repeat(self.refuse)
 
     def refuse(self, g: Any, saved: Any) -> NoReturn:
-        raise TypeError(
-            f"op {self.name!r} has no gradient rules, and its input requires grad: give it one "
-            f"rule per input, e.g. @tg.op(cases=..., x=lambda g, x: ...), or say that its gradient "
-            "is zero everywhere, constant=True"
-        )
+        raise TypeError(messages.NO_RULES.format(name=self.name))
 
 
 def _without_rules(op: Any, function: TensorFunction) -> TensorFunction:
@@ -191,17 +212,12 @@ def _operand(op: Any, name: str, value: Any) -> Any:
     elif isinstance(value, Traced):
         return value
     elif isinstance(value, np.ma.MaskedArray):
-        found = "a MaskedArray: its mask would be lost. Use tg.where(mask, value, array.data)"
+        found = messages.MASKED_OPERAND
     elif isinstance(value, np.ndarray):
-        found = (
-            f"a {kind.__name__}, a subclass of ndarray whose behaviour would be lost. "
-            "Pass np.asarray(value) if that is meant"
-        )
+        found = messages.OTHER_ARRAY.format(kind=kind.__name__)
     elif hasattr(value, "dtype"):
         found = f"a {kind.__name__} of dtype {value.dtype}"
-    raise TypeError(
-        f"{op.name}: {name} must be a Tensor, an array or a number, got {found or repr(value)}"
-    )
+    raise TypeError(messages.OPERAND.format(op=op, name=name, found=found or repr(value)))
 
 
 _NUMBERS = frozenset([int, float, bool, complex])
@@ -215,10 +231,7 @@ def _refuse(op: Any, unknown: dict[str, Any]) -> NoReturn:
 def _constant(op: Any, name: str, value: Tensor) -> Any:
     """A Tensor given for something that has no gradient: its array."""
     if value.requires_grad and op.differentiable:
-        raise TypeError(
-            f"{op.name} has no gradient with respect to {name!r}, but the Tensor given for it "
-            f"requires grad: pass {name}.detach() if it is meant as a constant"
-        )
+        raise TypeError(messages.A_CONSTANT.format(op=op, name=name))
     return value.array
 
 
@@ -227,16 +240,11 @@ def _result(op: Any, out: Any) -> Any:
     if isinstance(out, Traced):
         return out
     if isinstance(out, tuple | list):
-        raise TypeError(
-            f"{op.name} returned a {type(out).__name__} of {len(out)}: an op has one result, "
-            "an array. Define one op for each, or join them in one array (np.stack)"
-        )
+        kind = type(out).__name__
+        raise TypeError(messages.SEVERAL.format(op=op, kind=kind, count=len(out)))
     if isinstance(out, Tensor):
         if still_to_be_used(out.node):
-            raise TypeError(
-                f"{op.name}: its function returned a Tensor with a graph of its own, which "
-                "would be lost: pass what it uses as an argument, or make it a tg.composite"
-            )
+            raise TypeError(messages.OWN_GRAPH.format(op=op))
         return out.array
     array = np.asarray(out)
     if array.dtype.kind not in "fiubc":
@@ -249,35 +257,27 @@ def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
     """Whether a result has a gradient: integers and booleans are constants, others an error."""
     kind = dtype.kind
     if kind not in "fiub":
-        raise TypeError(
-            f"{op.name} gives {'complex' if kind == 'c' else 'no'} numbers, {dtype}: gradients "
-            "are for real ones only. Use tensor.detach() where no gradient is needed"
-        )
+        what = "complex" if kind == "c" else "no"
+        raise TypeError(messages.NOT_REAL_RESULT.format(op=op, what=what, dtype=dtype))
     return bool(kind == "f")
 
 
 def _failed(op: Any, error: Exception, arguments: dict[str, Any]) -> NoReturn:
-    """Say which op failed, and on what."""
-    lines = [f"{op.name}: {error}"]
-    for name in op.parameters:
-        value = arguments[name]
-        shape = getattr(value, "shape", None)
-        told = repr(value) if shape is None else f"{value.dtype} of shape {shape}"
-        lines.append(f"    {name}: {told if len(told) < 200 else told[:200] + ' …'}")
-    kind = type(error)
-    if kind in (ValueError, TypeError, IndexError, np.linalg.LinAlgError, np.exceptions.AxisError):
-        raise kind("\n".join(lines)) from error
+    """Raise the error of an op's forward function with a message that names the op."""
+    message, kind = messages.failed(op, error, arguments), type(error)
+    if kind in (ValueError, IndexError, np.linalg.LinAlgError, np.exceptions.AxisError):
+        raise kind(message) from error
     if isinstance(error, TypeError):  # NumPy's own subclasses take other arguments
-        raise TypeError("\n".join(lines)) from error
-    error.add_note("\n".join(lines))
+        raise TypeError(message) from error
+    error.add_note(message)
     raise error
 
 
 _TOOLS: dict[str, Any] = {
     "_Tensor": Tensor, "_Node": Node, "_ndarray": np.ndarray, "_kept": kept, "_copied": copied,
-    "_note_constants": _note_constants, "_operand": _operand, "_constant": _constant,
+    "_note": _note, "_note_all": _note_all, "_operand": _operand, "_constant": _constant,
     "_result": _result, "_is_real": _is_real, "_refuse": _refuse, "_failed": _failed,
-    "_wrap": wrap, "_recording": recording.get,
+    "_wrap": wrap, "_recording": recording.get, "_UNCHANGING": UNCHANGING,
     "_REAL": frozenset([np.dtype(np.float32), np.dtype(np.float64)]),
     "_type": type, "_tuple": tuple, "_any": any, "_locals": locals,  # parameters may be called so
 }  # fmt: skip

@@ -9,7 +9,8 @@ import numpy as np
 
 from . import tracing
 from .cases import booleans, case, normal
-from .definition import Value, composite, op
+from .composites import composite
+from .definition import Value, op
 from .source import said
 from .tensor import Operand, Tensor
 

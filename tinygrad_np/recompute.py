@@ -11,6 +11,7 @@ import numpy as np
 
 from . import generators, graph, tracing
 from .autodiff import grad, run_recorded
+from .changes import ChangedArrayError
 from .definition import OPS
 from .graph import Node, Rule
 from .random import default_generator, is_default
@@ -58,6 +59,7 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> 
     outer = [n for n in used.difference(nodes) if n.tick < start]
     op.parents = (*given, *sorted(outer, key=lambda n: n.tick))
     node = Node(op, op.parents, (None,) * (len(op.parents) + 1), out.shape, out.dtype)
+    op.tick = node.tick
     return wrap(out.array, node)
 
 
@@ -65,9 +67,9 @@ class _Checkpoint:
     """The op of one checkpointed call: its rules run the function again, recorded this time."""
 
     name = "checkpoint"
-    runs_again = True
     # What gets gradients: the arguments at ``places``, and what was used of the world outside.
     parents: tuple[Node, ...] = ()
+    tick = 0  # of its node
 
     def __init__(self, function: Callable[..., Tensor], args: Sequence[Any]) -> None:
         self.function, self.args = function, args
@@ -89,6 +91,14 @@ class _Checkpoint:
     def gradient(self, found: list[Any], i: int, g: Any, saved: Any) -> Any:
         """The gradient of input ``i``; all are computed when the first is asked for."""
         if not found:
+            for parent in self.parents:
+                if getattr(parent, "written", 0) > self.tick:
+                    called = f" {parent.name!r}" if parent.name else ""
+                    raise ChangedArrayError(
+                        f"a leaf{called} of shape {parent.shape}, {parent.dtype}, that op "
+                        f"{self.name!r} uses again in the backward pass has been updated by an "
+                        "optimiser since: call backward() before optimizer.step()"
+                    )
             recorded = isinstance(g, Tensor)
             nodes = [_apart(parent, recorded) for parent in self.parents]
             start, count = graph.tick(), len(self.places)

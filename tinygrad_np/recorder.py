@@ -6,6 +6,7 @@ Nothing is unless ``scope`` or ``record`` asks for it, and it goes when the node
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -35,6 +36,16 @@ def record_of(node: Node) -> Record:
     """What was recorded of a node, if anything."""
     found: Record = getattr(node, "record", _NOTHING)
     return found
+
+
+def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
+    """The saved values, with constants themselves, where they are alive, in place of copies."""
+    values = list(saved)
+    for place, constant in constants:
+        found = constant() if isinstance(constant, weakref.ref) else constant
+        if found is not None:
+            values[place] = found
+    return tuple(values)
 
 
 class _Recorder(NamedTuple):

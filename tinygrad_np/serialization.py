@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import json
 import os
@@ -190,3 +191,29 @@ def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
         digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     digest.update(json.dumps(metadata, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+# Copies and pickles of leaves and constants. A computed Tensor's copy would need one of its graph.
+
+
+def _reduced(tensor: Tensor) -> tuple[Any, ...]:
+    if not tensor.is_leaf:
+        raise TypeError(
+            "a computed Tensor cannot be copied or pickled, its graph cannot travel: use "
+            f"tensor.detach() ({tensor.label()})"
+        )
+    state = tensor.array, tensor.requires_grad, tensor.name, tensor.grad, tensor.is_frozen
+    return _copied, state
+
+
+def _copied(
+    data: Array, requires_grad: bool, name: str | None, grad: Array | None, frozen: bool
+) -> Tensor:
+    tensor = Tensor(data.copy(), requires_grad or frozen, name=name)
+    tensor.grad = None if grad is None else grad.copy()
+    if frozen:
+        tensor.requires_grad = False
+    return tensor
+
+
+copyreg.pickle(Tensor, _reduced)

@@ -1,13 +1,11 @@
 """The Tensor: an ndarray, its gradient, and the node that remembers where it came from.
 
-Operators and methods call the ops by name through ``ops``, a namespace that ``definition.py`` fills
-as the ops are defined: so this floor needs nothing from the floors above it.
+Operators and methods call the ops by name, in a table that ``definition.py`` fills as the ops are
+defined: so this floor needs nothing from the floors above it.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import opcode
 import sys
 import weakref
@@ -18,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import graph
+from . import graph, messages
 from .arrays import Traced, aligned_copy, as_array, name_array
 from .changes import SMALL, hand_out, memory_of
 from .graph import Node
 from .hints import of_attribute
+from .numpy_calls import by_numpy, by_ufunc
 from .shapes import Axis, Shape
 
 Array = NDArray[Any]
@@ -32,43 +31,29 @@ Operand = Any
 """What an op takes for an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
 
 
-# What NumPy's functions take for these when they are not given.
-_DEFAULTS = {
-    "casting": "same_kind", "dtype": None, "initial": np._NoValue, "keepdims": np._NoValue,
-    "out": None, "where": np._NoValue,
-}  # fmt: skip
-
 # The arguments of BINARY_OP that stand for % and %=.
 _PERCENT = (6, 19)
 
 
-class _Ops:
-    """The ops' functions as attributes, added by ``definition.py``."""
+functions: dict[str, TensorFunction] = {}
+"""The ops' functions by name, added by ``definition.py``."""
 
-    def __getattr__(self, name: str) -> TensorFunction:
-        raise AttributeError(f"no op is called {name!r}: was tinygrad_np.ops imported?")
-
-
-ops = _Ops()
-NUMPY: dict[Function, Function] = {}
-"""NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
-
-
-METHODS = frozenset([
-    "abs", "all", "any", "argmax", "argmin", "astype", "clip", "cumprod", "cumsum", "diagonal",
-    "dot", "exp", "log", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "ravel", "relu",
-    "repeat", "sigmoid", "softmax", "sort", "sqrt", "square", "squeeze", "std", "sum", "swapaxes",
-    "take", "tanh", "trace", "var",
-])  # fmt: skip
+_METHODS = """
+    abs all any argmax argmin astype clip cumprod cumsum diagonal dot exp log log_softmax logsumexp
+    max mean min prod ravel relu repeat sigmoid softmax sort sqrt square squeeze std sum swapaxes
+    take tanh trace var
+"""
+METHODS = {name: name for name in _METHODS.split()} | {
+    "invert": "__invert__", "negative": "__neg__", "positive": "__pos__",
+}  # fmt: skip
 """Ops that are methods of Tensors as well: ``definition.py`` adds them as they are defined."""
 
 
 def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
-    """An operator by an op; NotImplemented for an operand that wants to do it by itself.
+    """An operator by an op; NotImplemented if the other operand wants to compute it by itself.
 
-    Python asks ``other.__radd__`` then. As NumPy has it, such types say ``__array_ufunc__ = None``.
+    Python asks ``other.__radd__`` then. As in NumPy, such types say ``__array_ufunc__ = None``.
     """
-    functions: dict[str, TensorFunction] = vars(ops)
 
     def operator(self: Tensor, other: Operand) -> Tensor:
         try:
@@ -81,14 +66,31 @@ def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
     return operator
 
 
-def _in_place(operator: str, sign: str) -> Callable[[Tensor, Operand], Tensor]:
-    """``x += y`` makes a new Tensor of the name x, but leaves are not lost so."""
+def _reflected(name: str) -> Function:
+    return lambda self, other: functions[name](other, self)
 
-    def in_place(self: Tensor, other: Operand) -> Tensor:
-        result: Tensor = getattr(self._rebound(sign), operator)(other)
-        return result
+
+def _in_place(name: str, sign: str) -> Function:
+    """``x += y`` makes a new Tensor of the name x; for a leaf, which would be lost, a TypeError."""
+
+    def in_place(self: Tensor, other: Operand) -> Any:
+        node = self.node
+        if node is not None and node.op is None and node not in graph.INPUTS:
+            called = self.name if (self.name or "").isidentifier() else "w"
+            message = messages.LOST_LEAF.format(w=called, sign=sign, label=self.label())
+            raise TypeError(message)
+        return getattr(self, name)(other)
 
     return in_place
+
+
+# The middle of __add__, __radd__ and __iadd__, the sign, and the op.
+_ARITHMETIC = [
+    ("add", "+", "add"), ("sub", "-", "subtract"), ("mul", "*", "multiply"),
+    ("truediv", "/", "divide"), ("floordiv", "//", "floor_divide"), ("mod", "%", "remainder"),
+    ("pow", "**", "power"), ("matmul", "@", "matmul"), ("and", "&", "bitwise_and"),
+    ("or", "|", "bitwise_or"),
+]  # fmt: skip
 
 
 class Tensor:
@@ -127,10 +129,7 @@ class Tensor:
         name: str | None = None,
     ) -> None:
         if isinstance(data, Tensor):
-            raise TypeError(
-                "Tensor(tensor) would cut the graph without a word: "
-                "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
-            )
+            raise TypeError(messages.TENSOR_OF_TENSOR)
         self.array = _numbers(data, dtype)
         self.node = self._frozen = None
         self.name = name
@@ -158,16 +157,9 @@ class Tensor:
         node = self.own_node()
         array = _numbers(value)
         if node is not None and node.op is not None:
-            raise ValueError(
-                "this Tensor was computed: its graph holds the old values, and gradients would "
-                "be wrong. Replace the data of leaves only, or work on tensor.detach()"
-            )
+            raise ValueError(messages.COMPUTED_DATA)
         if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
-            raise ValueError(
-                f"data of shape {array.shape}, {array.dtype} cannot replace {self.label()}: a "
-                "Tensor that requires grad, or that is frozen, keeps its shape and dtype. Make a "
-                "new Tensor instead"
-            )
+            raise ValueError(messages.OTHER_DATA.format(array=array, label=self.label()))
         if node is None:
             self.array = array
         else:  # its own array, as ever, unless nobody can write to the one given
@@ -180,10 +172,7 @@ class Tensor:
         """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
         node = self.own_node()
         if node is not None and node.op is not None:
-            raise RuntimeError(
-                f"the {self.label()} was computed, and only leaves collect gradients in .grad: "
-                "write tg.grad(loss, tensor) for the gradient of a computed Tensor"
-            )
+            raise RuntimeError(messages.COMPUTED_GRAD.format(label=self.label()))
         return None if node is None else node.grad
 
     @grad.setter
@@ -246,10 +235,7 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if not isinstance(value, bool | np.bool):
-            raise TypeError(
-                f"requires_grad must be True or False, got {value!r}: "
-                "a dtype is given by name, Tensor(data, dtype=np.float32)"
-            )
+            raise TypeError(messages.TRUE_OR_FALSE.format(value=value))
         if bool(value) == self.requires_grad:
             return
         if not self.is_leaf:
@@ -262,10 +248,7 @@ class Tensor:
             self.node, self._frozen = self._frozen, None
             return
         if self.dtype.kind != "f":
-            raise TypeError(
-                f"only real floating-point Tensors can require grad, this one is {self.dtype}: "
-                "write Tensor(data, dtype=np.float32, requires_grad=True)"
-            )
+            raise TypeError(messages.NOT_FLOATING.format(dtype=self.dtype))
         self.array = _own(self.array)
         self.node = Node(None, (), (), self.shape, self.dtype)
         self.node.memory = memory_of(self.array)
@@ -296,15 +279,7 @@ class Tensor:
         return f"Tensor{name} of shape {self.shape}, {self.dtype}"
 
     def __repr__(self) -> str:
-        body = np.array2string(self.array, separator=", ", prefix="Tensor(", threshold=50)
-        facts = [f"shape={self.shape}", f"dtype={self.dtype}"] if self.ndim else [f"{self.dtype}"]
-        if self._name:
-            facts.append(f"name={self._name!r}")
-        if self.node is not None:
-            facts.append("requires_grad" if self.node.op is None else f"op={self.node.op.name}")
-        if self.is_frozen:
-            facts.append("frozen")
-        return f"Tensor({body}, {', '.join(facts)})"
+        return messages.shown(self)
 
     # Gradients
 
@@ -376,11 +351,7 @@ class Tensor:
     else:
 
         def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-            raise TypeError(
-                f"a {self.label()} does not turn into an ndarray by itself, because its graph "
-                "would be lost without a word: write tensor.data (or tensor.detach() to stay a "
-                "Tensor); to join Tensors, use tg.stack or tg.concatenate"
-            )
+            raise TypeError(messages.NO_NDARRAY.format(label=self.label()))
 
         def __getattr__(self, name: str) -> NoReturn:
             raise AttributeError(of_attribute(name), name=name, obj=self)
@@ -393,26 +364,8 @@ class Tensor:
 
     def refuse_to_be(self, what: str) -> None:
         """TypeError where the graph is still to be used, and would be cut."""
-        if graph.is_recording() and still_to_be_used(self.node):
-            raise TypeError(
-                f"a {self.label()} cannot become {what}: its graph would be cut, and gradients "
-                "would be wrong. Write tensor.item() for a plain number, or tensor.detach() for a "
-                "constant; functions of Tensors are tg.cos(t), tg.where(mask, t, other), "
-                "tg.stack([t, ...]) (not math.cos, array[mask] = t)"
-            )
-
-    def _rebound(self, operator: str) -> Tensor:
-        """This Tensor, for an operator that gives a new one; TypeError for a leaf."""
-        node = self.node
-        if node is not None and node.op is None and node not in graph.INPUTS:
-            name = self._name if (self._name or "").isidentifier() else "w"
-            raise TypeError(
-                f"{name} {operator} ... does not change this leaf, a {self.label()}: it makes "
-                f"{name} the name of a new Tensor that is not a leaf. To update its values, write "
-                f"{name}.data {operator} ... (with arrays, such as {name}.grad), or use an "
-                f"optimiser (tg.optim). For a new Tensor, write {name} = {name} {operator[:-1]} ..."
-            )
-        return self
+        if graph.is_recording() and graph.still_to_be_used(self.node):
+            raise TypeError(messages.CUT.format(label=self.label(), what=what))
 
     def __bool__(self) -> bool:
         return bool(self.array)
@@ -448,168 +401,95 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
 
-    # Copies: of leaves and constants. A computed Tensor's copy would need a copy of its graph.
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if not self.is_leaf:
-            raise TypeError(
-                f"a computed Tensor cannot be copied or pickled, its graph cannot travel: "
-                f"use tensor.detach() ({self.label()})"
-            )
-        return _copied, (
-            self.array, self.requires_grad, self._name, self.grad, self.is_frozen,
-        )  # fmt: skip
-
     # NumPy's protocols: np.tanh(tensor), ndarray + tensor, np.concatenate([tensor, ...])
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
-        if keywords.get("out") is not None:
-            raise TypeError(
-                f"{_full_name(ufunc)} cannot write its result into an array where a Tensor takes "
-                "part (array += tensor does that too): the graph would be lost. "
-                "Write array = array + tensor, or use tensor.data"
-            )
-        function = NUMPY.get(ufunc)
-        if method != "__call__" or function is None:
-            raise _no_gradient(ufunc, "" if method == "__call__" else f".{method}")
-        return function(*inputs, **keywords)
+    __array_ufunc__ = by_ufunc
 
     def __array_function__(
         self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return by_numpy(func, args, kwargs)
 
-    # Operators, and the method forms that the functions of the same name document
+    # Operators, and methods that the functions of the same name document
 
     __hash__ = object.__hash__
+    __lt__, __le__ = _operator("less"), _operator("less_equal")
+    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
+    __eq__, __ne__ = _operator("equal"), _operator("not_equal")  # type: ignore[assignment]
 
-    # fmt: off
-    __add__ = _operator("add")
-    def __radd__(self, other: Operand) -> Tensor: return ops.add(other, self)
-    __sub__ = _operator("subtract")
-    def __rsub__(self, other: Operand) -> Tensor: return ops.subtract(other, self)
-    __mul__ = _operator("multiply")
-    def __rmul__(self, other: Operand) -> Tensor: return ops.multiply(other, self)
-    __truediv__ = _operator("divide")
-    def __rtruediv__(self, other: Operand) -> Tensor: return ops.divide(other, self)
-    __floordiv__ = _operator("floor_divide")
-    def __rfloordiv__(self, other: Operand) -> Tensor: return ops.floor_divide(other, self)
-    __mod__ = _operator("remainder")
-    def __rmod__(self, other: Operand) -> Tensor: return ops.remainder(other, self)
-    __pow__ = _operator("power")
-    def __rpow__(self, other: Operand) -> Tensor: return ops.power(other, self)
-    def __divmod__(self, other: Operand) -> Any: return self // other, self % other
-    def __rdivmod__(self, other: Operand) -> Any: return other // self, other % self
-    __matmul__ = _operator("matmul")
-    def __rmatmul__(self, other: Operand) -> Tensor: return ops.matmul(other, self)
-    def __neg__(self) -> Tensor: return ops.negative(self)
-    def __pos__(self) -> Tensor: return ops.positive(self)
-    def __abs__(self) -> Tensor: return ops.abs(self)
-    __lt__ = _operator("less")
-    __le__ = _operator("less_equal")
-    __gt__ = _operator("greater")
-    __ge__ = _operator("greater_equal")
-    def __invert__(self) -> Tensor: return ops.invert(self)
-    __and__ = _operator("bitwise_and")
-    def __rand__(self, other: Operand) -> Tensor: return ops.bitwise_and(other, self)
-    __or__ = _operator("bitwise_or")
-    def __ror__(self, other: Operand) -> Tensor: return ops.bitwise_or(other, self)
-    __iadd__ = _in_place("__add__", "+=")
-    __isub__ = _in_place("__sub__", "-=")
-    __imul__ = _in_place("__mul__", "*=")
-    __itruediv__ = _in_place("__truediv__", "/=")
-    __ifloordiv__ = _in_place("__floordiv__", "//=")
-    __imod__ = _in_place("__mod__", "%=")
-    __ipow__ = _in_place("__pow__", "**=")
-    __imatmul__ = _in_place("__matmul__", "@=")
-    __iand__ = _in_place("__and__", "&=")
-    __ior__ = _in_place("__or__", "|=")
-    def __getitem__(self, index: Any) -> Tensor: return ops.getitem(self, plain(index))
+    def __getitem__(self, index: Any) -> Tensor:
+        return functions["getitem"](self, plain(index))
 
-    def flatten(self) -> Tensor: return ops.ravel(self)
+    def __abs__(self) -> Tensor:
+        return functions["abs"](self)
 
-    if TYPE_CHECKING:  # the ops of METHODS: see there
+    def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
+    def flatten(self) -> Tensor:
+        """See ``tg.ravel``."""
+        return functions["ravel"](self)
+
+    if TYPE_CHECKING:  # those of _ARITHMETIC and METHODS
+        # fmt: off
+        def __add__(self, other: Operand) -> Tensor: ...
+        __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = __add__
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __add__
+        __rpow__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = dot = __add__
+        def exp(self) -> Tensor: ...
+        log = tanh = sigmoid = relu = square = sqrt = abs = ravel = exp
+        __neg__ = __pos__ = __invert__ = exp
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        mean = prod = max = min = all = any = logsumexp = sum
+        def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
+        std = var
+        def softmax(self, axis: int = -1) -> Tensor: ...
+        log_softmax = sort = softmax
         def cumsum(self, axis: int | None = None) -> Tensor: ...
-        def cumprod(self, axis: int | None = None) -> Tensor: ...
-        def dot(self, y: Operand) -> Tensor: ...
-        def ravel(self) -> Tensor: ...
+        cumprod = cumsum
+        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        argmin = argmax
+        def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
+        diagonal = trace
         def swapaxes(self, axis1: int, axis2: int) -> Tensor: ...
         def squeeze(self, axis: Axis = None) -> Tensor: ...
-        def sort(self, axis: int = -1) -> Tensor: ...
-        def square(self) -> Tensor: ...
-        def sqrt(self) -> Tensor: ...
-        def abs(self) -> Tensor: ...
-        def exp(self) -> Tensor: ...
-        def log(self) -> Tensor: ...
-        def tanh(self) -> Tensor: ...
-        def sigmoid(self) -> Tensor: ...
-        def relu(self) -> Tensor: ...
-        def softmax(self, axis: int = -1) -> Tensor: ...
-        def log_softmax(self, axis: int = -1) -> Tensor: ...
-        def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
-        def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
-        def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
-        def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
         def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor: ...
-        def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
-        def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
         def repeat(self, repeats: Any, axis: int | None = None) -> Tensor: ...
         def take(self, indices: Any, axis: int | None = None) -> Tensor: ...
         def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor: ...
-    # fmt: on
-
-    __eq__ = _operator("equal")  # type: ignore[assignment]  # elementwise, as NumPy's
-    __ne__ = _operator("not_equal")  # type: ignore[assignment]
+        # fmt: on
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError(
-            "a Tensor cannot be changed in place, its graph may need the old values: use "
-            "tg.where(mask, value, tensor), or write to a leaf's array, tensor.data[index] = value"
-        )
+        raise TypeError(messages.SET_ITEM)
 
     @property
     def T(self) -> Tensor:
         """The Tensor with its axes in reverse order."""
-        return ops.transpose(self)
+        return functions["transpose"](self)
 
     @property
     def mT(self) -> Tensor:
         """The Tensor with its last two axes swapped: the transpose of each matrix."""
         if self.ndim < 2:
             raise ValueError(f"mT needs at least two axes; this is a {self.label()}")
-        return ops.swapaxes(self, -1, -2)
+        return functions["swapaxes"](self, -1, -2)
 
     def reshape(self, *shape: Any) -> Tensor:
         """See ``tg.reshape``; takes ``reshape(2, 3)`` and ``reshape((2, 3))``, as ndarrays do."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return functions["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tensor:
         """See ``tg.transpose``; takes the axes as ndarrays do."""
-        return ops.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+        return functions["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
 
 
-def still_to_be_used(node: Node | None) -> bool:
-    """Whether a backward pass from here would still reach a leaf, through no released node."""
-    if node is None or node.op is None:
-        return node is not None
-    seen, stack = {node}, [node]
-    while stack:
-        node = stack.pop()
-        if node.op is None:
-            return True
-        if node.saved is not None:
-            fresh = [p for p in node.parents if p is not None and p not in seen]
-            seen.update(fresh)
-            stack += fresh
-    return False
+for _short, _sign, _name in _ARITHMETIC:
+    setattr(Tensor, f"__{_short}__", _operator(_name))
+    setattr(Tensor, f"__r{_short}__", _reflected(_name))
+    setattr(Tensor, f"__i{_short}__", _in_place(f"__{_short}__", _sign))
 
 
 def _is_formatting(frame: FrameType) -> bool:
@@ -623,10 +503,7 @@ def _is_formatting(frame: FrameType) -> bool:
 
 def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(
-            "a Tensor has no mask, and that of the MaskedArray would be lost: write "
-            "Tensor(masked.filled(0)), or Tensor(masked.data) with tg.where(masked.mask, 0, tensor)"
-        )
+        raise TypeError(messages.MASKED)
     array: Array = as_array(data, dtype)
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}")
@@ -636,57 +513,6 @@ def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
 def _own(array: Array) -> Array:
     """A copy for a Tensor that requires grad."""
     return array.copy() if isinstance(array, Traced) else aligned_copy(array)
-
-
-def _copied(
-    data: Array, requires_grad: bool, name: str | None, grad: Array | None, frozen: bool = False
-) -> Tensor:
-    tensor = Tensor(data.copy(), requires_grad or frozen, name=name)
-    tensor.grad = None if grad is None else grad.copy()
-    if frozen:
-        tensor.requires_grad = False
-    return tensor
-
-
-def by_numpy(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What one of NumPy's functions gives for Tensors; TypeError where no op stands for it."""
-    function = NUMPY.get(func)
-    if function is None:
-        raise _no_gradient(func)
-    if len(args) > 2 and (names := _names_from_third(func)):
-        args, kwargs = args[:2], dict(zip(names, args[2:], strict=False)) | kwargs
-    # np.row_stack, say, gives np.vstack such defaults that nobody has asked for.
-    given = {k: v for k, v in kwargs.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
-    return function(*args, **given)
-
-
-@functools.cache
-def _names_from_third(function: Function) -> tuple[str, ...]:
-    """NumPy's names for its third argument on, where that is ``dtype`` or ``out``; else none.
-
-    Ops have neither: by place, they would take it for their next argument.
-    """
-    try:
-        names = tuple(inspect.signature(function).parameters)[2:]
-    except ValueError:  # some of NumPy's functions in C do not tell theirs
-        return ()
-    return names if names[:1] in (("dtype",), ("out",)) else ()
-
-
-def _full_name(function: Any) -> str:
-    """``np.exp``; of a ufunc that is not NumPy's, which do not say whose they are, ``erf``."""
-    name: str = function.__name__
-    if isinstance(function, np.ufunc):
-        return f"np.{name}" if getattr(np, name, None) is function else f"ufunc {name!r}"
-    return f"{(getattr(function, '__module__', None) or 'numpy').replace('numpy', 'np')}.{name}"
-
-
-def _no_gradient(function: Any, method: str = "") -> TypeError:
-    own = isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is not function
-    return TypeError(
-        f"{_full_name(function)}{method} has no gradient here: use one of tg.OPS, or tensor.data "
-        f"where no gradient is needed{'; tg.ufunc makes an op of it' if own else ''}"
-    )
 
 
 def wrap(data: Array, node: Node | None) -> Tensor:
@@ -753,19 +579,10 @@ def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Arr
         return node, np.ones(tensor.shape, tensor.dtype)
     label = tensor.label()
     if node is None:
-        if tensor.dtype.kind != "f":
-            why = f"it is of dtype {tensor.dtype}; only real floating-point Tensors have gradients"
-        else:
-            why = (
-                "neither it nor anything it was computed from requires grad (or it was computed "
-                "inside no_grad()). Make a leaf with Tensor(data, requires_grad=True)"
-            )
-        raise RuntimeError(f"no graph leads to this {label}: {why}")
+        why = messages.NO_GRAPH if tensor.dtype.kind == "f" else messages.NO_GRADIENTS
+        raise RuntimeError(why.format(tensor=label, dtype=tensor.dtype))
     if gradient is None:
-        raise ValueError(
-            f"the non-scalar {label} needs a gradient of the same shape to start from: write "
-            "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
-        )
+        raise ValueError(messages.NOT_SCALAR.format(tensor=label))
     array = as_array(plain(gradient))
     if array.shape != tensor.shape:
         raise ValueError(f"the gradient has shape {array.shape}, but it belongs to a {label}")

@@ -20,7 +20,8 @@ from tests.registry import assert_close
 from tinygrad_np import graph
 from tinygrad_np.graph import Node
 from tinygrad_np.modes import observed
-from tinygrad_np.shapes import kept_shape, normalize_axes, spread, unbroadcast
+from tinygrad_np.ops.axes import kept_shape, normalize_axes, spread
+from tinygrad_np.shapes import unbroadcast
 from tinygrad_np.tensor import Tensor
 
 DEEP = 100_000

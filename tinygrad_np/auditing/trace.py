@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import graph
-from ..changes import originals
 from ..debugging import is_users_frame, location
 from ..definition import Op
 from ..graph import Node, Rule
 from ..modes import enable_grad, observed
+from ..recorder import originals
 from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 

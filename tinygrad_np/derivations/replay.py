@@ -13,12 +13,11 @@ import numpy as np
 
 from .. import graph
 from ..arrays import array_name
-from ..changes import originals
 from ..compiler.program import map_tree
 from ..definition import OPS, Op
 from ..drawing.names import Names, named
 from ..graph import Node
-from ..recorder import record_of
+from ..recorder import originals, record_of
 from ..tensor import Tensor
 from .naming import Namer, shortened
 from .numpy_text import array_text
@@ -145,12 +144,12 @@ class Replay:
     def _add(self, node: Node) -> None:
         op, seen = node.op, record_of(node)
         if not isinstance(op, Op):
-            what = "a checkpoint" if getattr(op, "runs_again", False) else "an op without rules"
+            name, what, advice = getattr(op, "name", op), "an op", "give the op one rule per input"
+            if name == "checkpoint":
+                what, advice = "a checkpoint", "run the function without tg.checkpoint"
             raise DerivationError(
-                f"the graph holds {what}, {getattr(op, 'name', op)!r}, which has no gradient rules "
-                "to write out: " + ("run the function without tg.checkpoint" if "check" in what
-                                    else "give the op one rule per input")
-            )  # fmt: skip
+                f"the graph holds {what}, {name!r}, without gradient rules to write out: {advice}"
+            )
         saved = seen.saved if node.saved is None else node.saved
         if saved is None:
             raise DerivationError(

@@ -10,11 +10,10 @@ import numpy as np
 
 from .. import graph
 from ..arrays import array_name
-from ..changes import originals
 from ..definition import Op
 from ..graph import Node
 from ..nn import Module
-from ..recorder import Record, record_of
+from ..recorder import Record, originals, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 from .formulas import summed_axes

@@ -11,7 +11,8 @@ import numpy as np
 from .. import tracing
 from ..arrays import as_array
 from ..cases import booleans, case, integers, normal
-from ..definition import OPS, Value, composite, op
+from ..composites import composite
+from ..definition import OPS, Value, op
 from ..random import dropout
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain

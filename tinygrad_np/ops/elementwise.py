@@ -19,7 +19,6 @@ from ..cases import (
     POSITIVE_PAIRS,
     REAL,
     UNIT,
-    Case,
     above_zero,
     booleans,
     case,
@@ -27,9 +26,10 @@ from ..cases import (
     normal,
     pairs,
 )  # fmt: skip
-from ..definition import OPS, Value, op, ufunc
+from ..definition import OPS, Case, Value, op, ufunc
+from ..numpy_calls import NUMPY
 from ..source import said
-from ..tensor import NUMPY, Tensor, TensorFunction, plain
+from ..tensor import Tensor, TensorFunction, plain
 from .origin import slope_at_zero, still
 from .ufunc_examples import examples
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import tracing
 from ..arrays import as_array
-from ..cases import Case, above_zero, case, normal, uniform
-from ..definition import OPS, Value, composite, op
+from ..cases import above_zero, case, normal, uniform
+from ..composites import composite
+from ..definition import OPS, Case, Value, op
 from ..source import said
 from ..tensor import Operand, Tensor, plain
 from .activation import log_sigmoid

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..arrays import Traced, as_array
 from ..cases import (
-    Case,
     above_zero,
     booleans,
     case,
@@ -19,10 +18,11 @@ from ..cases import (
     reductions,
     uniform,
 )  # fmt: skip
-from ..definition import OPS, Value, op
-from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+from ..definition import OPS, Case, Value, op
+from ..shapes import Axis, Shape
 from ..source import said
 from ..tensor import Tensor, plain
+from .axes import kept_shape, normalize_axes, spread
 from .elementwise import floats, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 
