@@ -223,7 +223,7 @@ def backward(
             try:
                 part = rule(gradient, saved)
             except Exception as error:
-                error.add_note(f"raised by {_rule_of(node, parent)}; its output is {node.shape}")
+                error.add_note(messages.raised(node, parent))
                 raise
             plain = type(part) is _ndarray
             if not plain or part.dtype != parent.dtype or part.shape != parent.shape:
@@ -263,21 +263,6 @@ def _own(gradient: Any) -> Any:
     return gradient
 
 
-def _rule_of(node: Node, parent: Node) -> str:
-    """For messages: the op, and which of its inputs."""
-    places = [i for i, other in enumerate(node.parents) if other is parent]
-    names = " or ".join([_input_name(node, place) for place in places])
-    op = node.op.name if node.op else "leaf"
-    return f"the gradient rule of op {op!r} for its input {names} of shape {parent.shape}"
-
-
-def _input_name(node: Node, place: int) -> str:
-    """An input's number, and what the op calls it."""
-    inputs = getattr(node.op, "inputs", ())
-    variadic = getattr(node.op, "variadic", None)
-    return f"{place} ({inputs[place]})" if inputs and not variadic else str(place)
-
-
 _NUMPY = (np.ndarray, np.generic, Traced)
 
 
@@ -290,11 +275,9 @@ def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
         if not lifted and hasattr(part, "numpy"):
             part = part.numpy()
         if not hasattr(part, "dtype"):
-            found = "None" if part is None else f"a {type(part).__name__}"
-            raise TypeError(messages.NO_GRADIENT.format(rule=_rule_of(node, parent), found=found))
+            raise TypeError(messages.not_an_array(part, node, parent))
     if part.dtype.kind not in "fiub":
-        rule = _rule_of(node, parent)
-        raise TypeError(messages.NOT_REAL.format(rule=rule, dtype=part.dtype))
+        raise TypeError(messages.not_real(part, node, parent))
     if part.dtype != parent.dtype:
         part = part.astype(parent.dtype)
     if part.shape == parent.shape:
@@ -302,7 +285,7 @@ def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
     try:
         return unbroadcast(part, parent.shape)
     except ValueError as error:
-        raise ValueError(f"{_rule_of(node, parent)}: {error}") from None
+        raise ValueError(f"{messages.rule_of(node, parent)}: {error}") from None
 
 
 def _refuse_changes(
@@ -316,16 +299,8 @@ def _refuse_changes(
         if parent is not None and (leading is None or parent in leading):
             read.update(getattr(rule, "reads", range(len(saved))))
     found = find_change(saved, read, node.samples, node.tick, written)
-    if found is None:
-        return
-    place, advice = found
-    inside = place < len(node.parents)
-    what = f"input {_input_name(node, place)}" if inside else "the output"
-    named = node.parents[place] if inside else node
-    name = f" {named.name!r}" if named and named.name else ""
-    raise ChangedArrayError(
-        messages.CHANGED.format(what=what + name, op=op.name, array=saved[place], advice=advice)
-    )
+    if found is not None:
+        raise ChangedArrayError(messages.changed(node, saved, *found))
 
 
 def accumulate(gradients: Mapping[Node, Any]) -> None:

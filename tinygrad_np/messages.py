@@ -67,29 +67,17 @@ NOT_SCALAR = (
     "the non-scalar {tensor} needs a gradient of the same shape to start from: write "
     "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
 )
+
+# The graph
+
 CONSUMED = (
     "the graph was already consumed: a backward pass through {op!r} (output shape {shape}) has "
     "released its arrays. Run the forward pass again, or pass retain_graph=True to the first "
     "backward pass."
 )
 
-# The graph
-
-NO_GRADIENT = (
-    "{rule} returned {found}: it must return an array of the shape of the input or of the output "
-    "(zeros where there is no gradient)"
-)
-NOT_REAL = (
-    "{rule} returned an array of dtype {dtype}: the gradient of a real input is real (take its "
-    "real part with .real, if that is meant)"
-)
-
 # Arrays that changed between the forward and the backward pass
 
-CHANGED = (
-    "{what} of op {op!r}, an array of shape {array.shape}, {array.dtype}, has changed since the "
-    "forward pass: the gradient would be wrong. {advice}."
-)
 REFILLED = "Copy a buffer before you fill it anew (array.copy())"
 UPDATED = (
     "An optimiser has updated it: call backward() before optimizer.step(), or compute the loss "
@@ -140,24 +128,98 @@ A_CONSTANT = (
     "{op.name} has no gradient with respect to {name!r}, but the Tensor given for it requires "
     "grad: pass {name}.detach() if it is meant as a constant"
 )
-OPERAND = "{op.name}: {name} must be a Tensor, an array or a number, got {found}"
-OTHER_ARRAY = (
-    "a {kind}, a subclass of ndarray whose behaviour would be lost. Pass np.asarray(value) if that "
-    "is meant"
-)
-MASKED_OPERAND = "a MaskedArray: its mask would be lost. Use tg.where(mask, value, array.data)"
-SEVERAL = (
-    "{op.name} returned a {kind} of {count}: an op has one result, an array. Define one op for "
-    "each, or join them in one array (np.stack)"
-)
-OWN_GRAPH = (
-    "{op.name}: its function returned a Tensor with a graph of its own, which would be lost: pass "
-    "what it uses as an argument, or make it a tg.composite"
-)
 NOT_REAL_RESULT = (
     "{op.name} gives {what} numbers, {dtype}: gradients are for real ones only. Use "
     "tensor.detach() where no gradient is needed"
 )
+
+# The rules of a graph
+
+
+def rule_of(node: Any, parent: Any) -> str:
+    """The op whose rule it is, and for which of its inputs."""
+    places = [i for i, other in enumerate(node.parents) if other is parent]
+    names = " or ".join([_input_name(node, place) for place in places])
+    return f"the gradient rule of op {node.op.name!r} for its input {names} of shape {parent.shape}"
+
+
+def _input_name(node: Any, place: int) -> str:
+    """An input's number, and what the op calls it."""
+    inputs = getattr(node.op, "inputs", ())
+    variadic = getattr(node.op, "variadic", None)
+    return f"{place} ({inputs[place]})" if inputs and not variadic else str(place)
+
+
+def raised(node: Any, parent: Any) -> str:
+    """A note for an error inside a rule."""
+    return f"raised by {rule_of(node, parent)}; its output is {node.shape}"
+
+
+def not_an_array(part: Any, node: Any, parent: Any) -> str:
+    """For a rule that did not return an array."""
+    found = "None" if part is None else f"a {type(part).__name__}"
+    return (
+        f"{rule_of(node, parent)} returned {found}: it must return an array of the shape of the "
+        "input or of the output (zeros where there is no gradient)"
+    )
+
+
+def not_real(part: Any, node: Any, parent: Any) -> str:
+    """For a rule that returned complex numbers, or none."""
+    return (
+        f"{rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a real "
+        "input is real (take its real part with .real, if that is meant)"
+    )
+
+
+def changed(node: Any, saved: Any, place: int, advice: str) -> str:
+    """For an array that changed between the forward and the backward pass."""
+    inside, array = place < len(node.parents), saved[place]
+    what = f"input {_input_name(node, place)}" if inside else "the output"
+    named = node.parents[place] if inside else node
+    name = f" {named.name!r}" if named is not None and named.name else ""
+    return (
+        f"{what}{name} of op {node.op.name!r}, an array of shape {array.shape}, {array.dtype}, has "
+        f"changed since the forward pass: the gradient would be wrong. {advice}."
+    )
+
+
+# What an op is given, and what it returns
+
+
+def not_an_operand(op: Any, name: str, value: Any) -> str:
+    """For an operand that is not an array of numbers, or that would lose its meaning."""
+    kind = type(value).__name__
+    if isinstance(value, np.ma.MaskedArray):
+        found = "a MaskedArray: its mask would be lost. Use tg.where(mask, value, array.data)"
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
+        found = (
+            f"a {kind}, a subclass of ndarray whose behaviour would be lost. Pass "
+            "np.asarray(value) if that is meant"
+        )
+    elif isinstance(value, np.ndarray | np.generic):
+        found = f"an array of dtype {value.dtype}"
+    else:
+        found = f"a {kind} of dtype {value.dtype}" if hasattr(value, "dtype") else repr(value)
+    return f"{op.name}: {name} must be a Tensor, an array or a number, got {found}"
+
+
+def not_a_result(op: Any, out: Any) -> str:
+    """For a forward function that did not return one array of numbers."""
+    kind = type(out).__name__
+    if isinstance(out, tuple | list):
+        return (
+            f"{op.name} returned a {kind} of {len(out)}: an op has one result, an array. Define "
+            "one op for each, or join them in one array (np.stack)"
+        )
+    if hasattr(out, "node"):
+        return (
+            f"{op.name}: its function returned a Tensor with a graph of its own, which would be "
+            "lost: pass what it uses as an argument, or make it a tg.composite"
+        )
+    found = "None" if out is None else f"a {kind} of dtype {np.asarray(out).dtype}"
+    return f"{op.name} gives no numbers: it returned {found}"
+
 
 # NumPy's functions
 

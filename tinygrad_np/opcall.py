@@ -200,24 +200,17 @@ def _without_rules(op: Any, function: TensorFunction) -> TensorFunction:
 
 def _operand(op: Any, name: str, value: Any) -> Any:
     """An input that is not a Tensor, for the forward function; TypeError unless it has numbers."""
-    kind, found = type(value), ""
+    kind = type(value)
     if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
         if value.dtype.kind in "fiubc":
             return value if isinstance(value, np.generic) else np.asarray(value)
-        found = f"an array of dtype {value.dtype}"
     elif kind in _NUMBERS:
         return value if op.weak else np.asarray(value)
     elif isinstance(value, list | tuple):
         return np.asarray(value)
     elif isinstance(value, Traced):
         return value
-    elif isinstance(value, np.ma.MaskedArray):
-        found = messages.MASKED_OPERAND
-    elif isinstance(value, np.ndarray):
-        found = messages.OTHER_ARRAY.format(kind=kind.__name__)
-    elif hasattr(value, "dtype"):
-        found = f"a {kind.__name__} of dtype {value.dtype}"
-    raise TypeError(messages.OPERAND.format(op=op, name=name, found=found or repr(value)))
+    raise TypeError(messages.not_an_operand(op, name, value))
 
 
 _NUMBERS = frozenset([int, float, bool, complex])
@@ -239,18 +232,13 @@ def _result(op: Any, out: Any) -> Any:
     """What an op's function returned, as an array; TypeError if it is none."""
     if isinstance(out, Traced):
         return out
-    if isinstance(out, tuple | list):
-        kind = type(out).__name__
-        raise TypeError(messages.SEVERAL.format(op=op, kind=kind, count=len(out)))
-    if isinstance(out, Tensor):
-        if still_to_be_used(out.node):
-            raise TypeError(messages.OWN_GRAPH.format(op=op))
+    if isinstance(out, Tensor) and not still_to_be_used(out.node):
         return out.array
-    array = np.asarray(out)
-    if array.dtype.kind not in "fiubc":
-        found = "None" if out is None else f"a {type(out).__name__} of dtype {array.dtype}"
-        raise TypeError(f"{op.name} gives no numbers: it returned {found}")
-    return array
+    if not isinstance(out, tuple | list | Tensor):
+        array = np.asarray(out)
+        if array.dtype.kind in "fiubc":
+            return array
+    raise TypeError(messages.not_a_result(op, out))
 
 
 def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
