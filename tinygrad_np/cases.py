@@ -1,7 +1,8 @@
-"""Sample inputs, described and not drawn: what an op's generated checks are made of.
+"""Sample inputs, from which an op's checks are generated.
 
-A ``Case`` is one call: its arguments, with a ``Sample`` where an array goes. The samples keep away
-from kinks and poles (0, ties), so that differences are meaningful; kinks have tests of their own.
+A ``Case`` is one call: its arguments, with a ``Sample`` in place of each array. Arrays are drawn
+when a check runs. The samples keep away from kinks and poles (0, ties), so that finite differences
+are meaningful; kinks have tests of their own.
 """
 
 from __future__ import annotations

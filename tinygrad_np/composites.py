@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Function)
 def composite(
     *, cases: Sequence[Case], numpy: Function | Sequence[Function] = (), analytic: bool = True
 ) -> Callable[[F], F]:
-    """Decorator for a function written in terms of ops: no rules of its own, but cases.
+    """Decorator for a function written in terms of ops. It has sample cases, but no rules.
 
     >>> import tinygrad_np as tg
     >>> from tinygrad_np.cases import case, normal
@@ -43,7 +43,7 @@ def composite(
 
 
 def _hinting(forward: F, names: Sequence[str]) -> F:
-    """The function, with a message for PyTorch's words among its arguments."""
+    """The function, with advice for arguments named as in PyTorch."""
 
     @functools.wraps(forward)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What NumPy computes with here, against what the processor offers: ``show_config``."""
+"""``show_config``: what NumPy computes with, compared with what the processor offers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Print what NumPy computes with, what the processor offers, and what to set if they differ.
 
-    OpenBLAS has kernels of its own for each kind of processor; where it does not know yours, or
-    ``OPENBLAS_CORETYPE`` names another, matrix products, and so training, take up to twice as long.
-    ``mode="dicts"`` returns the findings instead; their ``"advice"`` is a list of sentences, empty
-    where all is well. ``"native"`` tells with which compiler ``tg.compile`` makes native code, and
-    where it keeps it.
+    OpenBLAS has its own kernels for each kind of processor. If it does not know yours, or
+    ``OPENBLAS_CORETYPE`` names another one, matrix products take up to twice as long. With
+    ``mode="dicts"`` the findings are returned instead. Their ``"advice"`` is a list of sentences,
+    which is empty if all is well; ``"native"`` says which compiler ``tg.compile`` uses for native
+    code, and where the code is stored.
 
     Raises ValueError for any other mode.
 
@@ -67,7 +67,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
 
 def _blas() -> dict[str, Any]:
-    """The BLAS that NumPy uses; ``kernel`` and ``threads`` are None where they are not known."""
+    """The BLAS that NumPy uses; ``kernel`` and ``threads`` are None if they are not known."""
     from threadpoolctl import threadpool_info
 
     found = [library for library in threadpool_info() if library["user_api"] == "blas"]
@@ -84,7 +84,7 @@ def _blas() -> dict[str, Any]:
 
 
 def _processor() -> dict[str, Any]:
-    """Its name, the cores that this process may use, its widest vector instructions."""
+    """The processor's name, the cores that this process may use, the widest vector instructions."""
     extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
     simd = {*extensions.get("baseline", ()), *extensions.get("found", ())}
     widths = [width for width, (names, _) in _VECTORS.items() if simd.intersection(names.split())]
@@ -114,7 +114,7 @@ def _processor_name() -> str:
 def advice(
     blas: dict[str, Any], processor: dict[str, Any], environment: dict[str, str]
 ) -> list[str]:
-    """What to set so that BLAS uses what the processor offers: sentences, none if it does."""
+    """Sentences that say what to set so that BLAS uses all that the processor offers."""
     said = []
     order = list(_VECTORS)
     library, used, offered = blas["library"], _vectors_of(blas), processor["vectors"]
@@ -147,7 +147,7 @@ def advice(
 
 
 def _vectors_of(blas: dict[str, Any]) -> str | None:
-    """The vector instructions that an OpenBLAS kernel uses; None if it is not one for x86."""
+    """The vector instructions that an OpenBLAS kernel uses; None if it is not for x86."""
     kernel = blas["kernel"].lower() if blas["library"] == "OpenBLAS" and blas["kernel"] else ""
     known = ((width, kernels.lower().split()) for width, (_, kernels) in _VECTORS.items())
     return next((width for width, kernels in known if kernel in kernels), None)

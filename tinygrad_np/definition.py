@@ -1,19 +1,19 @@
 """How an op is defined: a NumPy function, one gradient rule per input, and sample cases.
 
-A rule is a plain function of the output's gradient ``g`` and of whatever else it names, and what
-it names is what the graph keeps for it:
+A rule is a plain function. Its first argument is the output's gradient ``g``; the names of the
+others say what it reads, and the graph saves exactly that:
 
 - an input of the op, by its name;
 - ``out``, the op's result;
 - a parameter of the op, such as ``axis``;
-- ``x_shape`` for an input ``x``: its shape alone, so that the array itself is not kept.
+- ``x_shape`` for an input ``x``: only its shape, so that the array itself is not saved.
 
-Drawings and reports show what a rule computes: a lambda by its text, a longer rule by the first
-line of its docstring, an expression such as ``g * y``.
+A rule returns d loss / d input, in the shape of the input or of the output: the backward pass sums
+over broadcast axes. Rules use only what ndarrays and Tensors have in common. The same rule runs on
+ndarrays for speed, and on Tensors for higher orders.
 
-It returns d loss / d input in the shape of the output or of the input: sums over broadcast axes
-are the engine's. Rules are pure NumPy, on the surface that ndarrays and Tensors share: the same
-rule runs on ndarrays for speed and on Tensors for higher order.
+Drawings and reports show what a rule computes: the text of a lambda, or the first line of a longer
+rule's docstring, an expression such as ``g * y``.
 
 >>> import numpy as np, tinygrad_np as tg
 >>> from tinygrad_np.cases import case, uniform
@@ -47,12 +47,12 @@ from .tables import html_table
 from .tensor import METHODS, Function, Tensor, TensorFunction, functions, wrap
 
 Value = Any
-"""What forward functions and rules work on: ndarrays, or Tensors where the rules are recorded."""
+"""What forward functions and rules compute with: ndarrays, or Tensors if rules are recorded."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An array to be drawn: a shape and a way to fill it. ``smooth`` samples are differentiated."""
+    """A random array: its shape, and how to draw it. ``smooth`` samples are differentiated."""
 
     shape: tuple[int, ...]
     kind: str
@@ -99,15 +99,15 @@ class Case:
 
 @dataclass(eq=False, repr=False)
 class Op:
-    """One op: what it computes, how it is differentiated, and on what it is tried.
+    """One op: what it computes, how it is differentiated, and the sample calls it is tested on.
 
-    ``gradients`` holds the rules as they were written, by input; ``rules`` the same as the engine
-    calls them, in the order of ``inputs``; ``extras`` names what they read beside inputs and
-    output, in the order of the saved values. ``analytic`` says that the forward function is complex
-    differentiable and runs on complex arrays (so the complex step may be used on it). ``composite``
-    functions have no rules: they are written in terms of ops. ``weak`` ops leave Python numbers as
-    they are, so that these do not widen the dtype. ``constant`` ops have no rules either: their
-    results are constants.
+    ``gradients`` holds the rules as they were written, by input; ``rules`` the same rules as the
+    backward pass calls them, in the order of ``inputs``. ``extras`` names what they read besides
+    inputs and output, in the order of the saved values. ``analytic``: the forward function is
+    complex differentiable and runs on complex arrays, so that the complex step can check it.
+    ``composite``: a function written in terms of ops, without rules. ``weak``: Python numbers stay
+    as they are, so that they do not widen the dtype. ``constant``: the results are constants, and
+    there are no rules.
 
     >>> import tinygrad_np as tg
     >>> tanh = tg.OPS["tanh"]
@@ -141,19 +141,19 @@ class Op:
 
     @property
     def positional(self) -> int:
-        """How many parameters can be given by place."""
+        """How many parameters can be given by position."""
         return getattr(getattr(self.forward, "__code__", None), "co_argcount", len(self.parameters))
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What the parameters are that can be left out."""
+        """The default values of the parameters that have one."""
         by_place = getattr(self.forward, "__defaults__", None) or ()
         names = self.parameters[self.positional - len(by_place) : self.positional]
         by_name = getattr(self.forward, "__kwdefaults__", None) or {}
         return dict(zip(names, by_place, strict=True)) | by_name
 
     def formula(self, name: str) -> str:
-        """The gradient rule of one input in its own words, read from its definition.
+        """The gradient rule of one input as text, read from its definition.
 
         >>> import tinygrad_np as tg
         >>> tg.OPS["multiply"].formula("x")
@@ -162,7 +162,7 @@ class Op:
         return expression(self.gradients[name])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """For rules: the op on Tensors, its plain forward function on ndarrays."""
+        """For use inside rules: the op on Tensors, its forward function on ndarrays."""
         if Tensor in map(type, args):
             return self.function(*args, **kwargs)
         result = self.forward(*args, **kwargs)
@@ -201,20 +201,19 @@ def op(
 ) -> Callable[[Function], TensorFunction]:
     """Decorator that makes an op of a forward function written in plain NumPy.
 
-    ``gradients`` maps the differentiable inputs to their rules (see the head of this module). An op
-    without rules is differentiated with a TypeError, unless it is ``constant``: then its results
-    are constants, as those of comparisons are. An input ``*xs`` has one rule for all,
-    ``lambda g, i, xs, ...``. ``numpy`` names the NumPy functions that shall call this op when they
-    meet a Tensor. ``cases`` are sample calls, from which the op's checks are generated;
-    ``analytic=False`` says that the forward function is not complex differentiable.
+    ``gradients`` maps the differentiable inputs to their rules (see the head of this module). A
+    backward pass through an op without rules raises TypeError, unless the op is ``constant``: its
+    results are constants, like those of comparisons. An input ``*xs`` has one rule for all of them,
+    ``lambda g, i, xs, ...``. ``numpy``: the NumPy functions that call this op when one of their
+    arguments is a Tensor. ``cases``: sample calls, from which the op's checks are generated.
+    ``analytic=False``: the forward function is not complex differentiable.
 
-    ``residual=(name, f)`` is for a value that the forward pass has at hand and the rules want: the
-    forward function returns it second, rules read it by name, and where the rules are recorded
-    ``f(*inputs, ...)`` computes it again, as a Tensor with its own past; it may name parameters
-    after the inputs.
+    ``residual=(name, f)`` is a value that the forward function computes anyway and that rules need:
+    it returns the value as a second result, and rules read it by name. If the rules are recorded,
+    ``f(*inputs, ...)`` computes it again from Tensors; ``f`` may name parameters after the inputs.
 
-    Raises TypeError where there are no cases or a case does not fit the function, a rule names
-    something the op does not have, or the name is taken.
+    Raises TypeError if there are no cases, a case does not fit the function, a rule names something
+    that the op does not have, or the name is taken.
 
     >>> import tinygrad_np as tg
     >>> from tinygrad_np.cases import case, normal
@@ -254,9 +253,9 @@ def ufunc(
     constant: bool = False,
     **gradients: Function,
 ) -> TensorFunction:
-    """An elementwise op: a NumPy ufunc and the rules of its operands, which broadcast.
+    """An elementwise op made of a NumPy ufunc, with one rule per operand. Operands broadcast.
 
-    ``np.<function>(tensor)`` calls it too. Other arguments as for ``op``.
+    ``np.<function>(tensor)`` calls the op as well. The other arguments are those of ``op``.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> from tinygrad_np.cases import REAL
@@ -284,14 +283,14 @@ def _register(
     op.function = make_function(op, readers)
     op.function.__doc__ = doc or (forward and forward.__doc__)
     op.function.__module__ = getattr(forward, "__module__", __name__)
-    if forward is not None:  # help() looks there: the function's own code waits for its first call
+    if forward is not None:  # for help(): the function's own code waits for its first call
         op.function.__wrapped__ = forward  # type: ignore[attr-defined]
     enter(op, numpy)
     return op.function
 
 
 def enter(op: Op, numpy: Function | Sequence[Function]) -> None:
-    """Put an op into the registry and on NumPy's protocols."""
+    """Add an op to the registry, to Tensor's methods, and to NumPy's functions on Tensors."""
     old = OPS.get(op.name)
     if old is not None and _origin(old) != _origin(op):
         raise TypeError(messages.NAME_TAKEN.format(op=op, origin=_origin(old)))
@@ -326,17 +325,17 @@ def _origin(op: Op) -> str:
 
 
 def _reads(op: Op, rule: Function) -> tuple[str, ...]:
-    """What a rule reads beside the gradient, and beside the index in a variadic op."""
+    """The arguments of a rule after the gradient (and after the index, in a variadic op)."""
     code = rule.__code__
     return code.co_varnames[2 if op.variadic else 1 : code.co_argcount]
 
 
-# Saved values and rules. A node saves one entry per input, then the output, then what the rules
-# read of the rest, in this order; what no rule in use reads is None.
+# Saved values and rules. A node saves one entry per input, then the output, then the extras. An
+# entry that no rule in use reads is None.
 
 
 def _connect(op: Op) -> None:
-    """Name the extras, and tie the rules to their places among the saved values."""
+    """Name the extras, and connect the rules' arguments with the places of the saved values."""
     shapes = [f"{name}_shape" for name in op.inputs]
     constants = [name for name in op.parameters if name not in op.inputs]
     residual = [op.residual[0]] if op.residual else []
@@ -359,7 +358,7 @@ def _connect(op: Op) -> None:
         x for x in dict.fromkeys(itertools.chain(*reads.values(), again[len(op.inputs) :]))
         if x in {*shapes, *constants}
     ]  # fmt: skip
-    op.extras = (*extras, *residual)  # this last, where ``lift`` looks for it
+    op.extras = (*extras, *residual)  # ``lift`` expects the residual last
     if op.variadic:
         if set(reads) != {op.variadic}:
             raise TypeError(messages.ONE_RULE.format(op=op))
@@ -381,8 +380,8 @@ def _check_rule(op: Op, name: str, rule: Any) -> None:
 
 
 def _at(rule: Function, places: list[int]) -> Rule:
-    """The rule as the engine calls it, told where its arguments stand among the saved values."""
-    match places:  # the common cases written out: 0.3 µs less a call than the general one
+    """The rule as the backward pass calls it: its arguments are the saved values at ``places``."""
+    match places:  # the common cases are written out, which saves 0.3 µs a call
         case []:
             return _reading(places, lambda g, saved: rule(g))
         case [a]:
@@ -394,14 +393,14 @@ def _at(rule: Function, places: list[int]) -> Rule:
 
 
 def _reading(places: list[int], rule: Any) -> Rule:
-    """The rule, with the places of the saved values that it reads, for checks before it runs."""
+    """The rule, with the places that it reads: ``graph.py`` checks these before it runs."""
     rule.reads = places
     return rule  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class _Repeated:
-    """The one rule of a variadic input, once per operand."""
+    """The rule of a variadic input, once per operand."""
 
     op: Op
 

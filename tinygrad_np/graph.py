@@ -1,7 +1,7 @@
 """The graph and its backward pass: nodes, recording, order, accumulation.
 
-Nothing here knows ``Tensor``: gradients are whatever the rules return, ndarrays as a rule. With a
-``lift`` the same pass runs on Tensors and is itself recorded: that is all of higher order.
+This module does not know ``Tensor``. Gradients are whatever the rules return, usually ndarrays.
+With a ``lift`` the same pass runs on Tensors and is itself recorded, which gives higher orders.
 """
 
 from __future__ import annotations
@@ -14,26 +14,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import messages
+from . import changes, messages
 from .arrays import Traced, as_array
-from .changes import (
-    ChangedArrayError,
-    Excerpt,
-    find_change,
-    handed_out,
-    is_other,
-    last_change,
-    take_back,
-    ticks,
-)
+from .changes import ChangedArrayError, Excerpt, ticks
 from .shapes import Shape, unbroadcast
 
 Rule = Callable[[Any, Any], Any]
-"""What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
+"""The gradient rule of one input as the graph calls it: ``rule(gradient, saved) -> gradient``."""
 
 
 class Operation(Protocol):
-    """What the engine asks of an op: a name, and one rule per input in the inputs' order."""
+    """What the backward pass needs of an op: a name, and one rule per input, in their order."""
 
     @property
     def name(self) -> str: ...
@@ -42,17 +33,17 @@ class Operation(Protocol):
 
 
 class Observer(Protocol):
-    """Whoever watches the forward pass: sees each node once, with its operands and its output.
+    """Watches the forward pass: ``observe`` is called once for each new node.
 
-    One that also has a method ``before_rules(node, gradient)`` is told of the backward pass, of
-    leaves as well, which have no rules.
+    If it has a method ``before_rules(node, gradient)``, the backward pass calls that for each node,
+    also for leaves, before the node's rules run.
     """
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None: ...
 
 
 class GraphReleasedError(RuntimeError):
-    """A backward pass reached nodes whose saved arrays an earlier pass has already released.
+    """A backward pass needs arrays that an earlier backward pass has released.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
@@ -69,16 +60,18 @@ _ndarray = np.ndarray
 
 
 class Node:
-    """One recorded op call, or a leaf (``op is None``) that collects a gradient.
+    """One recorded call of an op, or a leaf (``op is None``) that collects a gradient.
 
-    ``saved`` holds what the op's rules read (see ``definition.py``) and is None once released;
-    ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
-    to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
-    ``samples`` are of large constants among ``saved``, released with these.
-    ``originals`` are the constants themselves, for drawings. A leaf has two more:
-    ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
-    change of it by an optimiser.
-    ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
+    ``saved`` holds the values that the op's rules read (see ``definition.py``), or None once they
+    are released. ``parents`` has one entry per input: its node, or None if it needs no gradient.
+    ``tick`` numbers the nodes in the order in which they were made. Nodes refer neither to Tensors
+    nor to the nodes that use them, so there are no cycles, and reference counting frees the memory.
+
+    ``samples`` are excerpts of large constants among the saved values, ``originals`` the constants
+    themselves, by their places, for drawings. Some nodes have more: leaves ``memory``, which
+    identifies the array's memory (``changes.memory_of``), and ``written``, the tick at which an
+    optimiser last updated it; nodes made by a backward pass ``in_backward``; ``record`` is for
+    observers (see ``recorder.py``).
     """
 
     __slots__ = (
@@ -115,16 +108,16 @@ class Node:
         return f"<Node {self.tick} {what}{name} {self.dtype}{self.shape}>"
 
 
-# False: nothing is recorded. True: ops on Tensors that require grad are. An Observer: they are,
-# and it is told. A ContextVar, so that one thread's no_grad() does not leak into another.
+# False: nothing is recorded. True: ops on Tensors that require grad are recorded. An Observer: they
+# are recorded, and it sees each node. Each thread has its own value: no_grad() holds in one thread.
 recording: ContextVar[bool | Observer] = ContextVar("recording", default=True)
 
 INPUTS = weakref.WeakSet[Node]()
-"""What derivatives are taken by, while the function runs."""
+"""The inputs of the derivatives that are being computed: leaves, while the function runs."""
 
 
 def is_recording() -> bool:
-    """Whether ops are recorded here and now: False inside ``no_grad``.
+    """Whether ops are recorded at this point: False inside ``no_grad``.
 
     >>> import tinygrad_np as tg
     >>> with tg.no_grad():
@@ -158,7 +151,7 @@ def tick() -> int:
 
 
 def leading_to(targets: Collection[Node], order: list[Node]) -> set[Node]:
-    """Those nodes of ``order`` from which at least one target can be reached."""
+    """The nodes of ``order`` that depend on at least one target."""
     found = set(targets)
     for node in reversed(order):
         if not found.isdisjoint(node.parents):
@@ -173,16 +166,16 @@ def backward(
     lift: Callable[[Node], tuple[Any, ...]] | None = None,
     retain: bool = False,
 ) -> dict[Node, Any]:
-    """Carry the seeds' gradients back through the graph; return them for the targets.
+    """Carry the seeds' gradients back through the graph; return those of the targets.
 
-    ``seeds`` maps output nodes to their gradients. ``targets`` are the nodes asked for; None means
-    every leaf that is reached. ``lift`` turns a node's saved arrays into Tensors, so that the pass
-    is recorded. Unless ``retain``, saved arrays are released as soon as they have been used. The
-    arrays returned belong to the caller alone.
+    ``seeds`` maps output nodes to their gradients. ``targets`` are the nodes whose gradients are
+    wanted; None means every leaf that is reached. ``lift`` turns a node's saved arrays into
+    Tensors, so that the pass itself is recorded. Unless ``retain``, saved arrays are released as
+    soon as they have been used. The returned arrays share no memory with the graph.
 
-    Raises GraphReleasedError where saved arrays are gone, ChangedArrayError where one has changed,
-    TypeError or ValueError where a rule's result is not a gradient. An error inside a rule gets a
-    note that names the op and the input.
+    Raises GraphReleasedError if saved arrays are gone, ChangedArrayError if one has changed, and
+    TypeError or ValueError if a rule does not return a gradient. An error inside a rule gets a note
+    that names the op and the input.
     """
     order = reachable(seeds)
     wanted = None if targets is None else set(targets)
@@ -192,7 +185,7 @@ def backward(
     private: set[Node] = set()
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
-    changed = last_change()
+    changed = changes.last_change()
     written: dict[int, int] | None = None  # when optimisers wrote to which leaf's memory
     for node in order:
         gradient = pending.pop(node, None)
@@ -200,7 +193,7 @@ def backward(
             continue
         op = node.op
         if (op is None) if wanted is None else (node in wanted):
-            # A sum of 0-d arrays is a scalar of NumPy's, and no array.
+            # NumPy adds 0-d arrays to a scalar, which is not an array.
             found[node] = gradient if node in private and gradient.shape else _own(gradient)
         if op is None or (leading is not None and leading.isdisjoint(node.parents)):
             if watcher is not None and not node.parents:  # a leaf, or a checkpoint's input
@@ -209,7 +202,7 @@ def backward(
         saved = node.saved
         if saved is None:
             raise GraphReleasedError(messages.CONSUMED.format(op=op.name, shape=node.shape))
-        if node.tick < changed or (node.samples and is_other(node.samples)):
+        if node.tick < changed or (node.samples and changes.is_other(node.samples)):
             if written is None:
                 written = {n.memory: n.written for n in order if hasattr(n, "written")}
             _refuse_changes(node, saved, leading, written)
@@ -245,7 +238,7 @@ def backward(
 
 
 def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
-    """Whether a rule's result is an array of its own: no view, not its own input handed on."""
+    """Whether a rule made its result: an array that is neither a view nor one of its arguments."""
     if type(part) is not np.ndarray or part.base is not None or part is gradient:
         return False
     for array in saved:  # noqa: SIM110  # a generator in any() takes three times as long
@@ -255,7 +248,7 @@ def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
 
 
 def _own(gradient: Any) -> Any:
-    """A gradient that nobody else holds. (Tensors are never written to: they may be shared.)"""
+    """A copy of a gradient. Tensors are not copied: nobody writes to them."""
     if isinstance(gradient, Traced):
         return gradient.copy()  # type: ignore[attr-defined]
     if isinstance(gradient, np.ndarray | np.generic):
@@ -267,9 +260,9 @@ _NUMPY = (np.ndarray, np.generic, Traced)
 
 
 def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
-    """A rule's result in its input's dtype and shape; TypeError or ValueError if that cannot be.
+    """A rule's result in the dtype and shape of its input; TypeError or ValueError if impossible.
 
-    A Tensor that a rule made of plain arrays is unwrapped.
+    If a rule makes a Tensor of plain arrays, its array is used.
     """
     if not isinstance(part, _NUMPY):
         if not lifted and hasattr(part, "numpy"):
@@ -298,14 +291,14 @@ def _refuse_changes(
     for parent, rule in zip(node.parents, op.rules, strict=False):
         if parent is not None and (leading is None or parent in leading):
             read.update(getattr(rule, "reads", range(len(saved))))
-    found = find_change(saved, read, node.samples, node.tick, written)
+    found = changes.find_change(saved, read, node.samples, node.tick, written)
     if found is not None:
         raise ChangedArrayError(messages.changed(node, saved, *found))
 
 
 def accumulate(gradients: Mapping[Node, Any]) -> None:
-    """Add gradients to their leaves' ``grad``, never writing to an array already handed out."""
-    if handed_out:  # the backward pass may have released what held them
-        take_back()
+    """Add gradients to their leaves' ``grad``, each time in a new array: users may hold the old."""
+    if changes.handed_out:  # the backward pass may have released what held them
+        changes.take_back()
     for leaf, gradient in gradients.items():
         leaf.grad = gradient if leaf.grad is None else as_array(leaf.grad + gradient)

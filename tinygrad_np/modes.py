@@ -16,9 +16,9 @@ R = TypeVar("R")
 
 
 class Recording:
-    """Context manager and decorator inside which ``recording`` is what ``choose`` makes of it.
+    """Context manager and decorator that replaces the mode of recording by ``choose(mode)``.
 
-    Of a generator or a coroutine it covers the body, and not what runs while the body waits.
+    Around a generator or a coroutine it holds while the body runs, not while the body waits.
     """
 
     def __init__(self, choose: Callable[[Mode], Mode]) -> None:
@@ -32,7 +32,7 @@ class Recording:
         recording.reset(self._tokens.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, run inside."""
+        """The function, run in this mode."""
         if inspect.isgeneratorfunction(function):
             run = _generator(function, self.choose)
         elif inspect.iscoroutinefunction(function):
@@ -89,11 +89,11 @@ def _async_generator(
 
 
 class _Resumed:
-    """A generator or coroutine that runs, each time it is resumed, in the mode that it chose."""
+    """A generator or coroutine that sets the mode each time it is resumed."""
 
     def __init__(self, inner: Any, choose: Callable[[Mode], Mode]) -> None:
         self.inner, self.choose = inner, choose
-        self.left: Mode | None = None  # the mode of a ``with`` of its own that it is inside of
+        self.left: Mode | None = None  # the mode of its own ``with`` block, if it waits inside one
 
     def __iter__(self) -> _Resumed:
         return self
@@ -128,10 +128,10 @@ def no_grad() -> Recording: ...
 @overload
 def no_grad(function: Callable[P, R]) -> Callable[P, R]: ...
 def no_grad(function: Callable[..., Any] | None = None) -> Any:
-    """Context manager (and decorator) inside which no graph is recorded, in this thread only.
+    """Context manager and decorator inside which this thread records no graph.
 
-    As a decorator, ``@tg.no_grad()`` or ``@tg.no_grad``, it takes functions, generator functions
-    and coroutines.
+    The decorator, ``@tg.no_grad()`` or ``@tg.no_grad``, accepts functions, generator functions and
+    coroutine functions.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
@@ -144,7 +144,7 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
 
 
 def enable_grad() -> Recording:
-    """Context manager (and decorator) that turns recording on again inside ``no_grad``.
+    """Context manager and decorator that turns recording on again inside ``no_grad``.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
@@ -156,5 +156,5 @@ def enable_grad() -> Recording:
 
 
 def observed(observer: Observer) -> Recording:
-    """Context manager that records, and shows each new node to ``observer``."""
+    """Context manager that records and shows each new node to ``observer``."""
     return Recording(lambda mode: observer)

@@ -1,4 +1,4 @@
-"""NumPy's functions, called with Tensors: what each is called as instead."""
+"""NumPy's functions on Tensors: which op each of them calls."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import messages
 Function = Callable[..., Any]
 
 NUMPY: dict[Function, Function] = {}
-"""NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
+"""What to call instead of one of NumPy's functions when an argument is a Tensor."""
 
-# What NumPy's functions take for these when they are not given.
+# The values of these arguments if they are not given.
 _DEFAULTS = {
     "casting": "same_kind", "dtype": None, "initial": np._NoValue, "keepdims": np._NoValue,
     "out": None, "where": np._NoValue,
@@ -37,25 +37,25 @@ def by_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: 
 
 
 def by_numpy(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What one of NumPy's functions gives for Tensors; TypeError where no op stands for it."""
+    """What one of NumPy's functions gives for Tensors; TypeError if no op stands for it."""
     function = NUMPY.get(func)
     if function is None:
         raise TypeError(messages.no_gradient(func))
     if len(args) > 2 and (names := _names_from_third(func)):
         args, kwargs = args[:2], dict(zip(names, args[2:], strict=False)) | kwargs
-    # np.row_stack, say, gives np.vstack such defaults that nobody has asked for.
+    # np.row_stack, for example, passes such defaults on to np.vstack.
     given = {k: v for k, v in kwargs.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
     return function(*args, **given)
 
 
 @functools.cache
 def _names_from_third(function: Function) -> tuple[str, ...]:
-    """NumPy's names for its third argument on, where that is ``dtype`` or ``out``; else none.
+    """NumPy's names of the arguments from the third on, if that is ``dtype`` or ``out``; else none.
 
-    Ops have neither: by place, they would take it for their next argument.
+    Ops have neither, and would take a positional one for their own next argument.
     """
     try:
         names = tuple(inspect.signature(function).parameters)[2:]
-    except ValueError:  # some of NumPy's functions in C do not tell theirs
+    except ValueError:  # some functions in C have no signature
         return ()
     return names if names[:1] in (("dtype",), ("out",)) else ()

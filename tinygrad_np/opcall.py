@@ -1,10 +1,10 @@
-"""The functions people call: generated for each op, as dataclasses generate ``__init__``.
+"""The functions that people call: generated for each op, as dataclasses generate ``__init__``.
 
-A function with the op's own signature, and no loop over its arguments, adds less than a microsecond
-to NumPy's own call. A general one with ``*args`` adds 80% more, closures for one and two operands
-5% more; and an eager step of the three-layer network takes 1.1 to 1.2 times as long as hand-written
-NumPy already. Compiling a function takes 0.3 ms, so it waits for the first call: the import would
-take twice as long.
+Generated code buys speed: a function with the op's own signature and without loops adds less than a
+microsecond to NumPy's call. A general function with ``*args`` adds 80% more, closures for one and
+two operands add 5% more. A training step of the three-layer network, without compile, already takes
+1.1 to 1.2 times as long as hand-written NumPy. Compiling a function takes 0.3 ms and waits for its
+first call, because it would double the time of the import.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .tensor import Tensor, TensorFunction, wrap
 
 
 def make_function(op: Any, readers: dict[str, list[str]]) -> TensorFunction:
-    """The function of an ``Op``, whose code is compiled when it is first called.
+    """The function of an ``Op``. Its code is compiled when it is first called.
 
-    ``readers`` names, for each input and for ``out``, the inputs whose rules read it.
+    ``readers`` maps each input, and ``out``, to the inputs whose rules read it.
     """
     namespace = {**_TOOLS, "_op": op, "_forward": op.forward}
 
@@ -51,14 +51,14 @@ def _stub(*args: Any, **kwargs: Any) -> Any:
 
 
 def _source(op: Any, readers: dict[str, list[str]]) -> str:
-    """The Python text of an op's function. Its own names begin with an underscore."""
+    """The source of an op's function. Names that are not the op's begin with an underscore."""
     many, inputs = op.variadic, () if op.variadic else op.inputs
     first, last = op.parameters[: op.positional], op.parameters[op.positional :]
     star = [f"*{many}"] if many else []
     signature = [*first, *(star or ["*"] * bool(last)), *last]
     call = [*first, *star, *[f"{name}={name}" for name in last]]
     unwrap = []
-    if "axis" in op.parameters:  # PyTorch's dim=, the commonest slip: 20 ns a call to tell it
+    if "axis" in op.parameters:  # advice for PyTorch's dim=, the commonest slip: 20 ns a call
         signature.append("**_unknown")
         unwrap.append("if _unknown: _refuse(_op, _unknown)")
     for name in op.parameters:
@@ -133,12 +133,12 @@ def _any_node(inputs: Sequence[str]) -> str:
 
 
 def _saved(name: str, readers: Sequence[str], inputs: Sequence[str]) -> str:
-    """An input as the graph saves it: only if a rule will run that reads it."""
+    """An input as the graph saves it: only if a rule that reads it will run."""
     some = f" if {_any_node(readers)} else None" if len(readers) < len(inputs) else ""
     return _kept(name) + some if readers else "None"
 
 
-# The common cases are written out: a call less is 50 ns.
+# The common cases are written out, because a call costs 50 ns.
 
 
 def _kept(name: str) -> str:
@@ -151,7 +151,7 @@ def _copied(name: str) -> str:
 
 
 def _note(node: Node, place: int, constant: Array) -> None:
-    """Where a constant is that a node has saved, and a sample of a large one."""
+    """Note a constant among a node's saved values: where it is, and a sample if it is large."""
     saved = node.saved[place]  # type: ignore[index]
     if saved is constant:
         node.samples += (sample_of(place, constant),)
@@ -161,14 +161,14 @@ def _note(node: Node, place: int, constant: Array) -> None:
 
 
 def _note_all(node: Node, values: Sequence[Any]) -> None:
-    """The same for each array among operands and settings that is no node's."""
+    """``_note`` for each array among operands and settings that has no node."""
     for place, (value, parent) in enumerate(itertools.zip_longest(values, node.parents)):
         if parent is None and type(value) is np.ndarray:
             _note(node, place, value)
 
 
 class _NoRules(NamedTuple):
-    """Stands in the graph for an op that has no gradient rules: backward passes end in an error."""
+    """Stands in the graph for an op without gradient rules. A backward pass through it raises."""
 
     name: str
 
@@ -181,7 +181,7 @@ class _NoRules(NamedTuple):
 
 
 def _without_rules(op: Any, function: TensorFunction) -> TensorFunction:
-    """The function of an op that has no gradient rules and is not constant."""
+    """The function of an op that has no gradient rules but is not constant."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Tensor:
@@ -199,7 +199,7 @@ def _without_rules(op: Any, function: TensorFunction) -> TensorFunction:
 
 
 def _operand(op: Any, name: str, value: Any) -> Any:
-    """An input that is not a Tensor, for the forward function; TypeError unless it has numbers."""
+    """An input that is not a Tensor, as the forward function gets it; TypeError if not numeric."""
     kind = type(value)
     if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
         if value.dtype.kind in "fiubc":
@@ -217,19 +217,19 @@ _NUMBERS = frozenset([int, float, bool, complex])
 
 
 def _refuse(op: Any, unknown: dict[str, Any]) -> NoReturn:
-    """Arguments that the op does not have."""
+    """TypeError for arguments that the op does not have."""
     raise TypeError(of_keywords(op.name, unknown, op.parameters))
 
 
 def _constant(op: Any, name: str, value: Tensor) -> Any:
-    """A Tensor given for something that has no gradient: its array."""
+    """The array of a Tensor that is given for a parameter without a gradient."""
     if value.requires_grad and op.differentiable:
         raise TypeError(messages.A_CONSTANT.format(op=op, name=name))
     return value.array
 
 
 def _result(op: Any, out: Any) -> Any:
-    """What an op's function returned, as an array; TypeError if it is none."""
+    """The result of a forward function as an array; TypeError if it is not one."""
     if isinstance(out, Traced):
         return out
     if isinstance(out, Tensor) and not still_to_be_used(out.node):
@@ -242,7 +242,7 @@ def _result(op: Any, out: Any) -> Any:
 
 
 def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether a result has a gradient: integers and booleans are constants, others an error."""
+    """Whether a result has a gradient. Integers and booleans have none; others raise TypeError."""
     kind = dtype.kind
     if kind not in "fiub":
         what = "complex" if kind == "c" else "no"
@@ -251,7 +251,7 @@ def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
 
 
 def _failed(op: Any, error: Exception, arguments: dict[str, Any]) -> NoReturn:
-    """Raise the error of an op's forward function with a message that names the op."""
+    """Raise an error of the forward function again, with the op and its arguments in the text."""
     message, kind = messages.failed(op, error, arguments), type(error)
     if kind in (ValueError, IndexError, np.linalg.LinAlgError, np.exceptions.AxisError):
         raise kind(message) from error

@@ -13,15 +13,15 @@ Axis = int | Sequence[int] | None
 
 
 def unbroadcast(gradient: Any, shape: Shape) -> Any:
-    """Sum ``gradient`` over the axes along which ``shape`` was broadcast: broadcasting's adjoint.
+    """Sum ``gradient`` over the axes along which ``shape`` was broadcast (broadcasting's adjoint).
 
-    Raises ValueError where ``shape`` does not broadcast to the gradient's own shape.
+    Raises ValueError if ``shape`` does not broadcast to the gradient's shape.
 
     >>> unbroadcast(np.ones((5, 3, 4)), (3, 1)).tolist()
     [[20.0], [20.0], [20.0]]
     """
     axes = _stretched(gradient.shape, shape)
-    if gradient.dtype.char == "e":  # a sum in float16 stops growing at 2,048 ones
+    if gradient.dtype.char == "e":  # in float16, a sum of ones stops at 2,048
         total = gradient.astype(np.float32).sum(axis=axes).astype(gradient.dtype)
     else:
         total = gradient.sum(axis=axes)

@@ -1,4 +1,4 @@
-"""A rule in its own words: the text of a lambda, or what a function's docstring says."""
+"""A rule as text: the source of a lambda, or the first line of a function's docstring."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def expression(function: Callable[..., Any]) -> str:
     """What a rule computes, as an expression of its arguments.
 
-    The first line of its docstring, or the body of a lambda, as in the source file; where there is
-    neither, the name and the arguments.
+    This is the first line of its docstring, or the body of a lambda as in the source file; without
+    either, its name and arguments.
 
     >>> import tinygrad_np as tg
     >>> expression(tg.OPS["tanh"].gradients["x"])
@@ -32,7 +32,7 @@ def expression(function: Callable[..., Any]) -> str:
 
 
 def said(words: str, rule: F) -> F:
-    """A lambda with a docstring: what it computes, where its own text is not for people."""
+    """A lambda with a docstring that says what it computes, if its source is hard to read."""
     rule.__doc__ = words
     return rule
 
@@ -40,7 +40,7 @@ def said(words: str, rule: F) -> F:
 def _body(function: Callable[..., Any]) -> str:
     try:
         bodies = _lambdas("".join(inspect.findsource(function)[0]))
-    except (OSError, SyntaxError):  # typed in at a prompt: there is no source to show
+    except (OSError, SyntaxError):  # typed in at a prompt: there is no source
         return ""
     # One line can hold several lambdas: the body is where this code's first expression begins.
     start = min((line, at) for line, _, at, _ in function.__code__.co_positions() if line and at)

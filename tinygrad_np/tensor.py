@@ -1,7 +1,7 @@
-"""The Tensor: an ndarray, its gradient, and the node that remembers where it came from.
+"""The Tensor: an ndarray, its gradient, and the node that records how it was computed.
 
-Operators and methods call the ops by name, in a table that ``definition.py`` fills as the ops are
-defined: so this floor needs nothing from the floors above it.
+Operators and methods find the ops by name in a table, which ``definition.py`` fills. So this module
+imports nothing from the floors above it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ Array = NDArray[Any]
 Function = Callable[..., Any]
 TensorFunction = Callable[..., "Tensor"]
 Operand = Any
-"""What an op takes for an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
+"""What ops accept as an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
 
-
-# The arguments of BINARY_OP that stand for % and %=.
+# The arguments of the bytecode BINARY_OP that mean % and %=.
 _PERCENT = (6, 19)
 
 
@@ -46,7 +45,7 @@ _METHODS = """
 METHODS = {name: name for name in _METHODS.split()} | {
     "invert": "__invert__", "negative": "__neg__", "positive": "__pos__",
 }  # fmt: skip
-"""Ops that are methods of Tensors as well: ``definition.py`` adds them as they are defined."""
+"""Ops that are also methods, with the method's name. ``definition.py`` adds them to Tensor."""
 
 
 def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
@@ -71,7 +70,7 @@ def _reflected(name: str) -> Function:
 
 
 def _in_place(name: str, sign: str) -> Function:
-    """``x += y`` makes a new Tensor of the name x; for a leaf, which would be lost, a TypeError."""
+    """``x += y`` makes a new Tensor and calls it x. TypeError for a leaf, which would be lost."""
 
     def in_place(self: Tensor, other: Operand) -> Any:
         node = self.node
@@ -94,14 +93,14 @@ _ARITHMETIC = [
 
 
 class Tensor:
-    """An array whose operations are remembered, so that gradients can be computed.
+    """An array that records the operations on it, so that gradients can be computed.
 
-    ``data`` is anything ``np.asarray`` takes, of a real, integer, boolean or complex dtype.
-    A Tensor that requires grad owns its array, because optimisers write to it; any other shares
-    its memory with the ndarray it was given. Only real floating dtypes can require grad.
+    ``data`` is anything that ``np.asarray`` accepts, of a real, integer, boolean or complex dtype.
+    A Tensor that requires grad owns its array, because optimisers write to it. Any other shares
+    memory with the ndarray that it was given. Only real floating-point Tensors can require grad.
 
     Raises TypeError for data that is not numeric or has a mask, for a Tensor (use ``detach``), and
-    where ``requires_grad`` meets integers, booleans or complex numbers.
+    for ``requires_grad`` with integers, booleans or complex numbers.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True, name="w")
@@ -113,10 +112,10 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_frozen", "_name", "array", "node")
 
-    array: Array  # for the package: ``data`` tells the graph that it may be written to
+    array: Array  # for this package; users get it as ``data``, which notes that they may write
     node: Node | None
     _name: str | None
-    _frozen: Node | None  # the node of a parameter that is frozen
+    _frozen: Node | None  # the node of a frozen parameter
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("Tensor is not made for subclassing: hold one as an attribute instead")
@@ -142,8 +141,8 @@ class Tensor:
     def data(self) -> Array:
         """The array itself, not a copy. Set it to replace the values, e.g. ``w.data -= step``.
 
-        A Tensor that requires grad takes a copy, so that optimisers write to no other's array.
-        Write to it after ``backward``, not between forward and backward: see there.
+        A Tensor that requires grad copies the new values, because optimisers write to its array.
+        Write to the array after ``backward``, not between forward and backward (see there).
         """
         self._hand_out()
         return self.array
@@ -162,14 +161,14 @@ class Tensor:
             raise ValueError(messages.OTHER_DATA.format(array=array, label=self.label()))
         if node is None:
             self.array = array
-        else:  # its own array, as ever, unless nobody can write to the one given
+        else:
             self.array = array if isinstance(array, Traced) else _own(array)
             node.memory = memory_of(self.array)
-        self.name = self._name  # the new array's, too
+        self.name = self._name  # also of the new array
 
     @property
     def grad(self) -> Array | None:
-        """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
+        """The gradient that ``backward`` has accumulated: an ndarray of this shape and dtype."""
         node = self.own_node()
         if node is not None and node.op is not None:
             raise RuntimeError(messages.COMPUTED_GRAD.format(label=self.label()))
@@ -225,10 +224,10 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to this Tensor. Can be switched on and off on leaves.
+        """Whether gradients flow to this Tensor. Leaves can switch it on and off.
 
-        A leaf that is switched off is frozen: ops do not record it, and it stays a parameter of its
-        module. It keeps its ``.grad``, and graphs that were recorded before still lead to it.
+        To switch a leaf off is to freeze it: ops do not record it, but it stays a parameter of its
+        module and keeps its ``.grad``. Graphs that were recorded before still lead to it.
         """
         return self.node is not None
 
@@ -252,29 +251,29 @@ class Tensor:
         self.array = _own(self.array)
         self.node = Node(None, (), (), self.shape, self.dtype)
         self.node.memory = memory_of(self.array)
-        self.name = self._name  # the node's and the copied array's
+        self.name = self._name  # also of the node and of the copied array
 
     @property
     def is_leaf(self) -> bool:
-        """Whether this Tensor was made by hand, not computed by a recorded op."""
+        """Whether this Tensor was made directly, not computed by a recorded op."""
         return self.node is None or self.node.op is None
 
     @property
     def is_frozen(self) -> bool:
-        """Whether this is a leaf that required grad until ``requires_grad`` was switched off."""
+        """Whether this is a leaf whose ``requires_grad`` was switched off."""
         return self._frozen is not None
 
     def own_node(self) -> Node | None:
-        """The node that holds the gradient, also of a frozen leaf."""
+        """The node, also that of a frozen leaf. It holds the gradient."""
         return self.node or self._frozen
 
     def _hand_out(self) -> None:
-        """Be prepared for changes of the array: small ones the graph copies anyway."""
+        """Note that the user gets the array. (The graph copies small arrays anyway.)"""
         if self.node is not None and type(self.array) is np.ndarray and self.array.nbytes > SMALL:
             hand_out(weakref.ref(self.array))
 
     def label(self) -> str:
-        """For messages: name, dtype and shape in a few words."""
+        """Name, shape and dtype in a few words, for messages."""
         name = f" {self._name!r}" if self._name else ""
         return f"Tensor{name} of shape {self.shape}, {self.dtype}"
 
@@ -291,18 +290,18 @@ class Tensor:
     ) -> None:
         """Add d self / d leaf to ``leaf.grad`` for every leaf that this Tensor depends on.
 
-        ``gradient`` (this Tensor's shape) weighs the elements and may be left out for a scalar.
-        The graph is released on the way unless ``retain_graph``. ``create_graph`` runs the rules
-        as recorded ops and keeps the graph; ``.grad`` is an ndarray all the same: use ``grad()``
-        for gradients that can be differentiated again.
+        ``gradient`` (of this Tensor's shape) weights the elements; a scalar does not need it. The
+        pass releases the graph, unless ``retain_graph``. With ``create_graph`` the rules run as
+        recorded ops and the graph is kept; ``.grad`` is an ndarray even so: use ``tg.grad`` for
+        gradients that can be differentiated again.
 
-        Raises RuntimeError where there is no graph or it was already consumed, ValueError for a
-        non-scalar without ``gradient`` or a gradient of another shape, and ChangedArrayError where
-        an array that it needs was changed since the forward pass: by an optimiser, or through
-        ``data``. (Arrays up to 4 KB, indices and conditions are copied: gradients are then those of
-        the values that the forward pass saw. Of larger ndarrays, such as a batch buffer, 64
-        elements are compared: a buffer filled anew is noticed, a change of few elements only inside
-        ``tg.debug()``.)
+        Raises RuntimeError if there is no graph or it was already consumed, ValueError for a
+        non-scalar without ``gradient`` or for a gradient of another shape, and ChangedArrayError if
+        an optimiser, or a write through ``data``, has changed an array since the forward pass that
+        the pass needs. (The graph copies arrays up to 4 KB, indices and conditions: gradients are
+        then those of the values in the forward pass. Of larger ndarrays, such as a batch buffer, it
+        compares 64 elements: it notices a buffer that was filled anew, but a change of a few
+        elements only inside ``tg.debug()``.)
 
         >>> import tinygrad_np as tg
         >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -325,7 +324,7 @@ class Tensor:
             node.grad = None
 
     def detach(self) -> Tensor:
-        """The same array, without its past: gradients stop here."""
+        """The same array as a constant: gradients stop here."""
         self._hand_out()
         return wrap(self.array, None)
 
@@ -344,8 +343,8 @@ class Tensor:
         return self.array.tolist()
 
     if TYPE_CHECKING:
-        # Of a dtype that has no arithmetic: np.tanh(tensor) is allowed, as NumPy's functions take
-        # what has an __array__, but ndarray @ tensor is not taken for an ndarray.
+        # The dtype has no arithmetic. So type checkers accept np.tanh(tensor), because NumPy's
+        # functions accept what has an __array__, but do not take ndarray @ tensor for an ndarray.
         def __array__(self) -> np.ndarray[Any, np.dtype[np.void]]: ...
 
     else:
@@ -358,12 +357,12 @@ class Tensor:
 
         @property
         def _data(self) -> Array:
-            """What np.ma reads of anything that it meets."""
+            """What np.ma reads from every operand."""
             self.refuse_to_be("an operand of a masked array")
             return self.array
 
     def refuse_to_be(self, what: str) -> None:
-        """TypeError where the graph is still to be used, and would be cut."""
+        """TypeError if this would cut a graph that is still to be used."""
         if graph.is_recording() and graph.still_to_be_used(self.node):
             raise TypeError(messages.CUT.format(label=self.label(), what=what))
 
@@ -493,9 +492,9 @@ for _short, _sign, _name in _ARITHMETIC:
 
 
 def _is_formatting(frame: FrameType) -> bool:
-    """Whether a frame is at ``"%.3f" % tensor``, which Python does by ``__float__`` as well.
+    """Whether a frame is at ``"%.3f" % tensor``, for which Python calls ``__float__``.
 
-    Between other operands ``%`` never asks for a float: Tensors have an ``__rmod__``.
+    For other operands ``%`` never calls it, because Tensors have ``__rmod__``.
     """
     code, at = frame.f_code.co_code, frame.f_lasti
     return opcode.opname[code[at]] == "BINARY_OP" and code[at + 1] in _PERCENT
@@ -516,7 +515,7 @@ def _own(array: Array) -> Array:
 
 
 def wrap(data: Array, node: Node | None) -> Tensor:
-    """A Tensor around an array and its node, with no check: for ops, which know what they do."""
+    """A Tensor of an array and its node, without checks: for ops."""
     tensor = Tensor.__new__(Tensor)
     tensor.array = data
     tensor.node = node
@@ -526,7 +525,7 @@ def wrap(data: Array, node: Node | None) -> Tensor:
 
 
 def plain(value: Any) -> Any:
-    """A Tensor's array, whatever else unchanged; also inside tuples and lists, which are copied."""
+    """The array of a Tensor; other values unchanged. Tuples and lists are copied, with arrays."""
     if isinstance(value, Tensor):
         return value.array
     if isinstance(value, (tuple, list)):
@@ -536,10 +535,10 @@ def plain(value: Any) -> Any:
 
 
 def lift(node: Node) -> tuple[Any, ...]:
-    """A node's saved values for rules that are to be recorded: arrays of the graph as Tensors.
+    """A node's saved values for rules that are recorded: arrays of the graph become Tensors.
 
-    Inputs keep their own past, the output has the node itself; constants stay as they are. The
-    order is that of ``definition.py``: one entry per parent, then the output, then constants.
+    An input gets the node of its parent, the output the node itself; constants stay as they are.
+    The order is that of ``definition.py``: one entry per parent, the output, the extras.
     """
     saved, parents = node.saved, node.parents
     assert saved is not None
@@ -559,7 +558,7 @@ def lift(node: Node) -> tuple[Any, ...]:
 
 
 def recorded_backward(seeds: dict[Node, Any], targets: list[Node] | None) -> dict[Node, Any]:
-    """``graph.backward`` on Tensors, as recorded ops; the graph is kept."""
+    """``graph.backward`` on Tensors: rules run as recorded ops, and the graph is kept."""
     starts = {n: g if isinstance(g, Tensor) else wrap(g, None) for n, g in seeds.items()}
     now, mode = graph.tick(), graph.recording.set(graph.recording.get() or True)
     try:
@@ -573,7 +572,7 @@ def recorded_backward(seeds: dict[Node, Any], targets: list[Node] | None) -> dic
 
 
 def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:
-    """A Tensor's node with the gradient a backward pass starts from, checked; 1 for a scalar."""
+    """A Tensor's node, and the gradient that a backward pass starts from: checked; 1 by default."""
     node = tensor.node
     if node is not None and gradient is None and tensor.size == 1:
         return node, np.ones(tensor.shape, tensor.dtype)

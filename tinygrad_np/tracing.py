@@ -1,8 +1,8 @@
-"""Where a tracer listens: what plain NumPy would not show it.
+"""What a tracer must know besides NumPy's calls: numbers, random draws and checks.
 
-``compile`` traces a step by handing it ``Traced`` arrays, through which it sees NumPy's calls.
-What Python does besides it learns here: numbers that Python computes, random draws, checks of
-values. Without a tracer each of these costs one look at a ContextVar.
+``compile`` traces a step by calling it with ``Traced`` arrays, which see NumPy's calls. The
+functions here tell the tracer of numbers that Python computes, of random draws, and of checks of
+values. Without a tracer, each of them costs one look at a ContextVar.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Draw = Callable[[Callable[[Any], Any], Any], Any]
 
 
 class Listener(Protocol):
-    """Who listens. ``call`` is for pure functions; the others are for the functions below."""
+    """What a tracer provides: ``call`` for pure functions, one method for each function below."""
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def host(self, function: Callable[..., float], *args: Any) -> Any: ...
@@ -33,11 +33,11 @@ class Listener(Protocol):
 
 active: ContextVar[Listener | None] = ContextVar("tracer", default=None)
 again: ContextVar[bool] = ContextVar("again", default=False)
-"""Set while calls are made a second time, for NumPy's warnings alone."""
+"""True while calls are made a second time, only for NumPy's warnings."""
 
 
 def is_rehearsal() -> bool:
-    """Whether nobody will get the results of what runs now: other processes are not to notice."""
+    """Whether nobody gets the results of this run, so that other processes must not notice it."""
     return again.get() or active.get() is not None
 
 
@@ -48,10 +48,7 @@ def host(function: Callable[..., float], *args: Any) -> Any:
 
 
 def draw(function: Callable[[Any], Any], rng: Any) -> Any:
-    """The random array ``function(rng)``, drawn from a generator of NumPy's.
-
-    A traced program draws anew before each run.
-    """
+    """The random array ``function(rng)``; a traced program draws a new one before each run."""
     return _draw.get()(function, rng)
 
 
@@ -65,7 +62,7 @@ _draw: ContextVar[Draw] = ContextVar("draw", default=_drawn)
 
 @contextmanager
 def drawing(handler: Callable[[Draw, Callable[[Any], Any], Any], Any]) -> Iterator[None]:
-    """Inside, ``handler(draw, function, rng)`` draws in place of ``draw(function, rng)``."""
+    """Inside, ``handler(draw, function, rng)`` replaces ``draw(function, rng)``."""
     token = _draw.set(functools.partial(handler, _draw.get()))
     try:
         yield
@@ -74,7 +71,7 @@ def drawing(handler: Callable[[Draw, Callable[[Any], Any], Any], Any]) -> Iterat
 
 
 def check(function: Callable[..., None], *arrays: Any) -> None:
-    """Check values, by a function that raises; a traced program checks before each run."""
+    """Check values with a function that raises; a traced program checks before each run."""
     tracer = active.get()
     if tracer is None:
         function(*arrays)
@@ -83,7 +80,7 @@ def check(function: Callable[..., None], *arrays: Any) -> None:
 
 
 def pure(function: F) -> F:
-    """Decorator for a pure function that writes to arrays of its own: traced as a single call."""
+    """Decorator for a pure function that writes to its own arrays: it is traced as one call."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
@@ -94,7 +91,7 @@ def pure(function: F) -> F:
 
 
 def item(array: Any, index: Any) -> Any:
-    """``array[index]``, also of a plain array at a traced index."""
+    """``array[index]``, also for a plain array with a traced index."""
     tracer, parts = active.get(), index if isinstance(index, tuple) else (index,)
     if tracer is None or isinstance(array, Traced):
         return array[index]

@@ -14,7 +14,7 @@ _INTEGERS = (int, np.integer)  # a union written in place is made anew at each c
 def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The axes as sorted non-negative numbers; ``None`` means all of them.
 
-    Raises numpy.exceptions.AxisError where an axis does not exist, ValueError for a repeated one.
+    Raises numpy.exceptions.AxisError if an axis does not exist, ValueError if one is repeated.
 
     >>> normalize_axes(-1, 3), normalize_axes((1, 0), 2), normalize_axes(None, 2)
     ((2,), (0, 1), (0, 1))
@@ -32,19 +32,19 @@ def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def kept_shape(shape: Shape, axis: Axis) -> Shape:
-    """The shape that a reduction over ``axis`` has with ``keepdims=True``.
+    """The shape of a reduction over ``axis`` with ``keepdims=True``.
 
     >>> kept_shape((3, 4), 1)
     (3, 1)
     """
-    if axis is None or not shape:  # NumPy reduces a 0-d array along axis 0, too
+    if axis is None or not shape:  # NumPy reduces a 0-d array along axis 0 as well
         return (1,) * len(shape)
     axes = normalize_axes(axis, len(shape))
     return tuple([1 if i in axes else n for i, n in enumerate(shape)])
 
 
 def spread(reduced: Any, shape: Shape, axis: Axis) -> Any:
-    """A reduction's result, broadcast back over the axes it was reduced along."""
-    if reduced.ndim not in (0, len(shape)):  # else it broadcasts as it is
+    """A reduction's result, broadcast back over the reduced axes."""
+    if reduced.ndim not in (0, len(shape)):  # otherwise it broadcasts as it is
         reduced = reduced.reshape(kept_shape(shape, axis))
     return np.broadcast_to(reduced, shape)
