@@ -20,9 +20,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # The floors of DESIGN.md. What is not named here stands on floor 5: it is what people call.
 FLOORS = {
-    "arrays": 0, "hints": 0, "messages": 0, "numpy_calls": 0, "shapes": 0, "tables": 0,
+    "arrays": 0, "hints": 0, "messages": 0, "shapes": 0, "tables": 0,
     "changes": 1, "graph": 1,
-    "tensor": 2,
+    "numpy_calls": 2, "tensor": 2,
     "source": 3, "opcall": 3, "definition": 3,
     "cases": 4, "composites": 4, "ops": 4, "random": 4, "tracing": 4,
     "__main__": 7,
