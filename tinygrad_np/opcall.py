@@ -53,17 +53,59 @@ def _stub(*args: Any, **kwargs: Any) -> Any:
 def _source(op: Any, readers: dict[str, list[str]]) -> str:
     """The source of an op's function. Names that are not the op's begin with an underscore."""
     many, inputs = op.variadic, () if op.variadic else op.inputs
+    if many:
+        recorded, nodes, operands = "_any(_nodes)", "_nodes", many
+        saved = [f"*[{_kept('x') if readers[many] else None} for x in {many}]"]
+        notes = [f"_note_all(_node, {many})"] if readers[many] else []
+    else:
+        recorded = _any_node(inputs) or "False"
+        nodes, operands = _tuple([f"_node_{name}" for name in inputs]), _tuple(inputs)
+        saved = [_saved(name, readers[name], inputs) for name in inputs]
+        notes = [
+            f"if _node_{name} is None and _type({name}) is _ndarray: _note(_node, {i}, {name})"
+            for i, name in enumerate(inputs)
+            if readers[name] and len(inputs) > 1
+        ]
+    extras = [_extra(op, name) for name in op.extras]
+    saved.append(_kept("_out") if readers["out"] else "None")
+    saved += [_copied(extra) if extra in op.parameters else extra for extra in extras]
+    signature, call, unwrap = _signature(op)
+    unwrapped, noted = "\n    ".join(unwrap), "\n            ".join(notes)
+    return f"""
+def call({", ".join(signature)}):
+    {unwrapped}
+    try:
+        {"_out, _residual" if op.residual else "_out"} = _forward({", ".join(call)})
+    except Exception as error:
+        _failed(_op, error, _locals())
+    if _type(_out) is not _ndarray: _out = _result(_op, _out)
+    if {recorded}:
+        _mode = _recording()
+        _dtype = _out.dtype
+        if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
+            _node = _Node(_op, {nodes}, {_tuple(saved)}, _out.shape, _dtype)
+            if _mode is not True:
+                _note_all(_node, (*{operands}, {", ".join(["None", *extras])}))
+                _mode.observe(_node, {operands}, _out)
+                return _wrap(_out, _node)
+            {noted}
+            return _wrap(_out, _node)
+    return _wrap(_out, None)
+"""
+
+
+def _signature(op: Any) -> tuple[list[str], list[str], list[str]]:
+    """Parameters of the function, arguments of the forward function, and lines between them."""
     first, last = op.parameters[: op.positional], op.parameters[op.positional :]
-    star = [f"*{many}"] if many else []
+    many, star = op.variadic, [f"*{op.variadic}"] if op.variadic else []
     signature = [*first, *(star or ["*"] * bool(last)), *last]
-    call = [*first, *star, *[f"{name}={name}" for name in last]]
     unwrap = []
     if "axis" in op.parameters:  # advice for PyTorch's dim=, the commonest slip: 20 ns a call
         signature.append("**_unknown")
         unwrap.append("if _unknown: _refuse(_op, _unknown)")
     for name in op.parameters:
         tensor = f"if _type({name}) is _Tensor:"
-        if name in inputs:
+        if name in op.inputs:
             given = f"{name} is not None and " if op.defaults.get(name, 0) is None else ""
             unwrap += [
                 f"_node_{name} = None",
@@ -79,49 +121,15 @@ def _source(op: Any, readers: dict[str, list[str]]) -> str:
             f"{many} = _tuple([x.array if _type(x) is _Tensor else _operand(_op, {many!r}, x) "
             f"for x in {many}])",
         ]
-        recorded, nodes, operands = "_any(_nodes)", "_nodes", many
-        notes = [f"_note_all(_node, {many})"] if readers[many] else []
-        saved = [f"*[{_kept('x') if readers[many] else None} for x in {many}]"]
-    else:
-        recorded, nodes = _any_node(inputs), _tuple([f"_node_{name}" for name in inputs])
-        operands = _tuple(inputs)
-        notes = [
-            f"if _node_{name} is None and _type({name}) is _ndarray: _note(_node, {i}, {name})"
-            for i, name in enumerate(inputs)
-            if readers[name] and len(inputs) > 1
-        ]
-        saved = [_saved(name, readers[name], inputs) for name in inputs]
-    extras = []
-    for name in op.extras:
-        base = name.removesuffix("_shape")
-        if base == name or base not in op.inputs:
-            extras.append(name if name in op.parameters else "_residual")
-        else:
-            extras.append(f"_tuple([x.shape for x in {many}])" if many else f"{base}.shape")
-    saved.append(_kept("_out") if readers["out"] else "None")
-    saved += [_copied(extra) if extra in op.parameters else extra for extra in extras]
-    lines, notes_of_constants = "\n    ".join(unwrap), "\n            ".join(notes)
-    return f"""
-def call({", ".join(signature)}):
-    {lines}
-    try:
-        {"_out, _residual" if op.residual else "_out"} = _forward({", ".join(call)})
-    except Exception as error:
-        _failed(_op, error, _locals())
-    if _type(_out) is not _ndarray: _out = _result(_op, _out)
-    if {recorded or False}:
-        _mode = _recording()
-        _dtype = _out.dtype
-        if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
-            _node = _Node(_op, {nodes}, {_tuple(saved)}, _out.shape, _dtype)
-            if _mode is not True:
-                _note_all(_node, (*{operands}, {", ".join(["None", *extras])}))
-                _mode.observe(_node, {operands}, _out)
-                return _wrap(_out, _node)
-            {notes_of_constants}
-            return _wrap(_out, _node)
-    return _wrap(_out, None)
-"""
+    return signature, [*first, *star, *[f"{name}={name}" for name in last]], unwrap
+
+
+def _extra(op: Any, name: str) -> str:
+    """A value that rules read besides inputs and output: a parameter, a shape, or the residual."""
+    base = name.removesuffix("_shape")
+    if base == name or base not in op.inputs:
+        return name if name in op.parameters else "_residual"
+    return f"_tuple([x.shape for x in {base}])" if op.variadic else f"{base}.shape"
 
 
 def _tuple(items: Iterable[str]) -> str:
