@@ -86,19 +86,13 @@ def memory_of(array: Any) -> int:
 
 def hand_out(array: weakref.ref[Array]) -> None:
     """Note that the user is given an array, and may write to it."""
-    owner: weakref.ref[Array] = weakref.ref(_owner(array()), _forget)
-    key = id(owner())
+    key, now, checksum = memory_of(array()), next(ticks), None
     if key in handed_out:  # everything saved since then is a copy
         return
-    checksum, now = None, next(ticks)
+    owner = weakref.ref(_owner(array()), lambda _: handed_out.pop(key, None))
     if not _is_idle(array, owner):
         checksum, _last_change[0] = checksum_of(_owner(array())), now
     handed_out[key] = _Loan(array, owner, now, checksum)
-
-
-def _forget(owner: weakref.ref[Array]) -> None:
-    for key in [key for key, loan in list(handed_out.items()) if loan.owner is owner]:
-        del handed_out[key]
 
 
 def _holders(array: weakref.ref[Array]) -> int:
