@@ -137,7 +137,7 @@ UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis)
 
 
 class Excerpt(NamedTuple):
-    """Elements at equal distances. They show whether a buffer has been filled anew."""
+    """Elements at equal distances. They show whether a buffer has been filled again."""
 
     place: int
     elements: Array

@@ -14,8 +14,8 @@ LOST_LEAF = (
     "{w}.grad), or use an optimiser (tg.optim). For a new Tensor, write {w} = {w} {sign} ..."
 )
 TENSOR_OF_TENSOR = (
-    "Tensor(tensor) would cut the graph without a word: use tensor.detach(), or "
-    "Tensor(tensor.data) where a new leaf is meant"
+    "Tensor(tensor) would silently cut the graph: use tensor.detach(), or Tensor(tensor.data) for "
+    "a new leaf"
 )
 COMPUTED_DATA = (
     "this Tensor was computed: its graph holds the old values, and gradients would be wrong. "
@@ -38,9 +38,9 @@ NOT_FLOATING = (
     "dtype=np.float32, requires_grad=True)"
 )
 NO_NDARRAY = (
-    "a {label} does not turn into an ndarray by itself, because its graph would be lost without a "
-    "word: write tensor.data (or tensor.detach() to stay a Tensor); to join Tensors, use tg.stack "
-    "or tg.concatenate"
+    "a {label} does not turn into an ndarray by itself, because its graph would silently be lost: "
+    "write tensor.data (or tensor.detach() to stay a Tensor); to join Tensors, use tg.stack or "
+    "tg.concatenate"
 )
 CUT = (
     "a {label} cannot become {what}: its graph would be cut, and gradients would be wrong. Write "
@@ -78,7 +78,7 @@ CONSUMED = (
 
 # Arrays that changed between the forward and the backward pass
 
-REFILLED = "Copy a buffer before you fill it anew (array.copy())"
+REFILLED = "Copy a buffer before you fill it again (array.copy())"
 UPDATED = (
     "An optimiser has updated it: call backward() before optimizer.step(), or compute the loss "
     "again"
@@ -103,7 +103,7 @@ NO_CASES = (
     "cases=[case(normal(3))], so that its gradient can be checked"
 )
 NO_CASE = (
-    "op {op.name!r}: cases[{i}] is a {kind} and no case: write case(...) around the arguments of "
+    "op {op.name!r}: cases[{i}] is a {kind}, not a case: write case(...) around the arguments of "
     "the call, cases=[case(normal(3))]"
 )
 MISFIT_CASE = "op {op.name!r}: cases[{i}], case({sample}), does not fit its parameters ({names})"
@@ -126,7 +126,7 @@ NO_RULES = (
 )
 A_CONSTANT = (
     "{op.name} has no gradient with respect to {name!r}, but the Tensor given for it requires "
-    "grad: pass {name}.detach() if it is meant as a constant"
+    "grad: pass {name}.detach() if you mean a constant"
 )
 NOT_REAL_RESULT = (
     "{op.name} gives {what} numbers, {dtype}: gradients are for real ones only. Use "
@@ -168,7 +168,7 @@ def not_real(part: Any, node: Any, parent: Any) -> str:
     """For a rule that returned complex numbers, or none."""
     return (
         f"{rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a real "
-        "input is real (take its real part with .real, if that is meant)"
+        "input is real (take its real part with .real, if you mean that)"
     )
 
 
@@ -195,7 +195,7 @@ def not_an_operand(op: Any, name: str, value: Any) -> str:
     elif isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
         found = (
             f"a {kind}, a subclass of ndarray whose behaviour would be lost. Pass "
-            "np.asarray(value) if that is meant"
+            "np.asarray(value) if you mean that"
         )
     elif isinstance(value, np.ndarray | np.generic):
         found = f"an array of dtype {value.dtype}"
@@ -225,7 +225,7 @@ def not_a_result(op: Any, out: Any) -> str:
 
 
 def into_an_array(function: Any) -> str:
-    """For a ufunc that shall write its result, computed from a Tensor, into an array."""
+    """For a ufunc that is asked to write a result computed from a Tensor into an array."""
     return (
         f"{_full_name(function)} cannot write its result into an array where a Tensor takes part "
         "(array += tensor does that too): the graph would be lost. Write array = array + tensor, "

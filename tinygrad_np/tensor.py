@@ -300,7 +300,7 @@ class Tensor:
         an optimiser, or a write through ``data``, has changed an array since the forward pass that
         the pass needs. (The graph copies arrays up to 4 KB, indices and conditions: gradients are
         then those of the values in the forward pass. Of larger ndarrays, such as a batch buffer, it
-        compares 64 elements: it notices a buffer that was filled anew, but a change of a few
+        compares 64 elements: it notices a buffer that was filled again, but a change of a few
         elements only inside ``tg.debug()``.)
 
         >>> import tinygrad_np as tg
@@ -335,7 +335,7 @@ class Tensor:
         return self.data
 
     def item(self) -> Any:
-        """The one element as a Python number. Raises ValueError where there are more."""
+        """The one element as a Python number. Raises ValueError if there are several."""
         return self.array.item()
 
     def tolist(self) -> Any:

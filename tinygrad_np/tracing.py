@@ -42,7 +42,7 @@ def is_rehearsal() -> bool:
 
 
 def host(function: Callable[..., float], *args: Any) -> Any:
-    """The number ``function(*args)``; a traced program computes it anew before each run."""
+    """The number ``function(*args)``; a traced program computes it again before each run."""
     tracer = active.get()
     return function(*args) if tracer is None else tracer.host(function, *args)
 
