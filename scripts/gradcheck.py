@@ -34,7 +34,7 @@ from scripts.command import failed, natural, parser_of
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import Comparison, check_op
-from tinygrad_np.tables import aligned
+from tinygrad_np.tables import columns
 
 Array = NDArray[Any]
 
@@ -166,7 +166,7 @@ def table(found: Sequence[Result]) -> str:
         errors = [f"{worst[column]:.1e}" if column in worst else "-" for column in COLUMNS]
         mark = "ok" if r.passed else "WRONG"
         rows.append((mark, r.name, str(r.calls), str(len(r.comparisons)), *errors))
-    return "\n".join(aligned(rows))
+    return "\n".join(columns(rows))
 
 
 def summary(found: Sequence[Result], seconds: float) -> str:

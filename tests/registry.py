@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tinygrad_np.cases import Case, Sample
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op, Sample
 
 
 def identifier(op: Op, case: Case) -> str:

@@ -28,11 +28,11 @@ from .cases import case as case
 from .changes import ChangedArrayError as ChangedArrayError
 from .compiler import CompileError as CompileError
 from .compiler import compile as compile
+from .composites import composite as composite
 from .config import show_config as show_config
 from .debugging import debug as debug
 from .definition import OPS as OPS
 from .definition import Op as Op
-from .definition import composite as composite
 from .definition import op as op
 from .definition import ufunc as ufunc
 from .derivations import DerivationError as DerivationError
@@ -43,10 +43,10 @@ from .gradient_check import GradcheckError as GradcheckError
 from .gradient_check import GradcheckReport as GradcheckReport
 from .gradient_check import gradcheck as gradcheck
 from .graph import GraphReleasedError as GraphReleasedError
-from .graph import enable_grad as enable_grad
 from .graph import is_recording as is_recording
-from .graph import no_grad as no_grad
 from .live import LiveChart as LiveChart
+from .modes import enable_grad as enable_grad
+from .modes import no_grad as no_grad
 from .numerical import directional_derivative as directional_derivative
 from .numerical import numerical_gradient as numerical_gradient
 from .ops.activation import *

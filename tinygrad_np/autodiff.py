@@ -9,10 +9,11 @@ from typing import Any, overload
 import numpy as np
 
 from . import graph
+from .arrays import as_array
 from .graph import INPUTS as _INPUTS
 from .graph import Node
+from .modes import enable_grad
 from .tensor import Operand, Tensor, plain, recorded_backward, seed, wrap
-from .tracing import as_array
 
 __all__ = [
     "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
@@ -40,14 +41,14 @@ def grad(
     retain_graph: bool | None = None,
     allow_unused: bool = False,
 ) -> Tensor | tuple[Tensor, ...]:
-    """The gradients of the sum of ``outputs``, weighed by ``grad_outputs``, for each of ``inputs``.
+    """The gradients of the sum of ``outputs``, weighted by ``grad_outputs``, by each of ``inputs``.
 
     Returns Tensors of the inputs' shapes and dtypes: one for a Tensor, a tuple for a sequence.
-    ``.grad`` is not touched. Inputs may be leaves or computed Tensors. With ``create_graph`` the
-    results can be differentiated again; the graph is then kept (``retain_graph`` keeps it, too).
+    ``.grad`` does not change. Inputs may be leaves or computed Tensors. With ``create_graph`` the
+    results can be differentiated again, and the graph is kept, as with ``retain_graph``.
 
-    Raises ValueError for an input that no output depends on (``allow_unused=True``: zeros), and
-    what ``Tensor.backward`` raises.
+    Raises ValueError for an input that no output depends on (``allow_unused=True`` gives zeros),
+    and the errors of ``Tensor.backward``.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor(3.0, requires_grad=True)
@@ -68,17 +69,7 @@ def grad(
     weights = [None] * len(starts) if weights is None else list(weights)
     if len(weights) != len(starts):
         raise ValueError(f"{len(starts)} outputs, but {len(weights)} grad_outputs")
-    for i, tensor in enumerate(wanted):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"grad: input {i} is a {type(tensor).__name__}: gradients are by Tensors, "
-                "model.parameters() say, or list(tensors.values())"
-            )
-        if tensor.node is None:
-            raise ValueError(
-                f"input {i} (a {tensor.label()}) does not require grad: "
-                "make it with Tensor(data, requires_grad=True)"
-            )
+    targets = [_target(i, tensor) for i, tensor in enumerate(wanted)]
     seeds: dict[Node, Any] = {}
     for output, weight in zip(starts, weights, strict=True):
         node, array = seed(output, weight)
@@ -86,7 +77,6 @@ def grad(
         if create_graph and isinstance(weight, Tensor):
             start = weight if weight.dtype == output.dtype else weight.astype(output.dtype)
         seeds[node] = seeds[node] + start if node in seeds else start
-    targets = [tensor.node for tensor in wanted if tensor.node is not None]
     if create_graph:
         found = recorded_backward(seeds, targets)
     else:
@@ -105,30 +95,45 @@ def grad(
     return results[0] if isinstance(inputs, Tensor) else tuple(results)
 
 
+def _target(i: int, tensor: Any) -> Node:
+    """The node of input ``i``; TypeError or ValueError if it has none."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"grad: input {i} is a {type(tensor).__name__}: gradients are by Tensors, "
+            "model.parameters() say, or list(tensors.values())"
+        )
+    if tensor.node is None:
+        raise ValueError(
+            f"input {i} (a {tensor.label()}) does not require grad: "
+            "make it with Tensor(data, requires_grad=True)"
+        )
+    return tensor.node
+
+
+_SEVERAL = (
+    "Give the arrays as arguments of their own; value_and_grad(function, argnums=(0, 1)) takes "
+    "several"
+)
+_ONE = (
+    "Where a module's parameters are meant: loss.backward(), or tg.grad(loss, model.parameters())"
+)
+
+
 def leaf(value: Operand, what: str = "input") -> Tensor:
     """A new leaf that requires grad, with a copy of a Tensor's or array's values.
 
-    Raises TypeError, which calls it ``what``, where the value is not an array, and where a function
-    under way computed it from its own inputs: those derivatives would be lost.
+    Raises TypeError, whose message calls the value ``what``, if it is not an array, or if an outer
+    derivative's function computed it from its inputs: the outer derivative would miss that part.
     """
     try:
         array = as_array(plain(value))
     except (ValueError, TypeError):  # a ragged list
         array = np.array(None)
     if array.dtype.kind not in "fiubc":
-        kind = type(value).__name__
         several = isinstance(value, list | tuple | Mapping)
         raise TypeError(
-            f"{what} is a {kind}"
-            + (" of several arrays" if several else "")
-            + ": derivatives are by one array, number or Tensor each. "
-            + (
-                "Give the arrays as arguments of their own; value_and_grad(function, "
-                "argnums=(0, 1)) takes several"
-                if several
-                else "Where a module's parameters are meant: loss.backward(), or "
-                "tg.grad(loss, model.parameters())"
-            )
+            f"{what} is a {type(value).__name__}{' of several arrays' if several else ''}: "
+            f"derivatives are by one array, number or Tensor each. {_SEVERAL if several else _ONE}"
         )
     if array.dtype.kind in "iub":
         raise TypeError(
@@ -136,7 +141,7 @@ def leaf(value: Operand, what: str = "input") -> Tensor:
             "write 2.0 instead of 2, or array.astype(float)"
         )
     past = graph.reachable([value.node]) if isinstance(value, Tensor) and value.node else []
-    if not _INPUTS.isdisjoint(past):  # a copy would be a constant to the derivative outside
+    if not _INPUTS.isdisjoint(past):  # for the outer derivative a copy is a constant
         raise TypeError(
             f"a derivative inside another is a constant to it: here it is by a {value.label()} "
             "that the outer one's input led to. Use tg.grad(..., create_graph=True) inside, or "
@@ -149,8 +154,8 @@ def leaf(value: Operand, what: str = "input") -> Tensor:
 
 
 def run_recorded(function: Callable[..., Any], args: Sequence[Any], what: str) -> Tensor:
-    """What a function returns, recorded; TypeError unless that is a Tensor."""
-    with graph.enable_grad():  # or derivatives would be zero inside somebody's no_grad()
+    """The recorded result of a function; TypeError unless it is a Tensor."""
+    with enable_grad():  # otherwise derivatives would be zero inside no_grad()
         out = function(*args)
     _INPUTS.difference_update(filter(None, [getattr(arg, "node", None) for arg in args]))
     if not isinstance(out, Tensor):
@@ -159,7 +164,7 @@ def run_recorded(function: Callable[..., Any], args: Sequence[Any], what: str) -
 
 
 def connected(out: Tensor) -> Tensor:
-    """The Tensor; a constant with a node that leads nowhere, so that its gradients are zeros."""
+    """The Tensor. A constant gets a node without parents, so that its gradients are zeros."""
     fits = out.node is not None or out.dtype.kind != "f"
     return out if fits else wrap(out.array, Node(None, (), (), out.shape, out.dtype))
 
@@ -167,7 +172,7 @@ def connected(out: Tensor) -> Tensor:
 def value_and_grad(
     function: Scalar, argnums: int | Sequence[int] = 0
 ) -> Callable[..., tuple[Tensor, Any]]:
-    """A function that returns ``function``'s value and its gradient for the arguments ``argnums``.
+    """A function that returns the value of ``function`` and its gradient for arguments ``argnums``.
 
     The function must return a scalar Tensor. Arguments may be arrays, numbers or Tensors.
 
@@ -193,7 +198,7 @@ def value_and_grad(
 
 
 def vjp(function: Scalar, *primals: Operand) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
-    """The value at ``primals``, and the function v ↦ vᵀ J (one Tensor for each primal).
+    """The value at ``primals``, and the function v ↦ vᵀ J, which returns a Tensor for each primal.
 
     >>> import tinygrad_np as tg
     >>> out, pull = tg.vjp(lambda x: x * x, [1.0, 2.0])
@@ -210,7 +215,7 @@ def jvp(
 ) -> tuple[Tensor, Tensor]:
     """The value at ``primals``, and J · tangents: the derivative along a direction.
 
-    It is the gradient of a gradient: v ↦ vᵀ J is linear in v, and its own gradient is J · t.
+    It is computed as the gradient of a gradient: vᵀ J · t is linear in v, with gradient J · t.
 
     >>> import tinygrad_np as tg
     >>> out, tangent = tg.jvp(lambda x: x * x, [[1.0, 2.0]], [[1.0, 0.5]])
@@ -231,7 +236,7 @@ def jvp(
 
 
 def jacobian(function: Scalar, x: Operand) -> Tensor:
-    """All derivatives d out / d x at ``x``, of shape ``out.shape + x.shape``; a pass per element.
+    """All derivatives d out / d x at ``x``: shape ``out.shape + x.shape``, one pass per element.
 
     >>> import tinygrad_np as tg
     >>> tg.jacobian(lambda x: x * x, [1.0, 2.0]).tolist()
@@ -262,14 +267,14 @@ def hessian(function: Scalar, x: Operand) -> Tensor:
 
 
 def _first(function: Scalar, x: Operand, what: str) -> tuple[Tensor, Tensor]:
-    """The gradient of a scalar function, recorded, and the leaf it is by."""
+    """The recorded gradient of a scalar function, and its leaf."""
     x = leaf(x, f"{what}: x")
     out = connected(run_recorded(function, [x], what))
     return grad(out, x, create_graph=True, allow_unused=True), x
 
 
 def hvp(function: Scalar, x: Operand, v: Operand) -> Tensor:
-    """The Hessian of a scalar function times ``v``, without the Hessian: two passes.
+    """The Hessian of a scalar function times ``v``, in two passes, without forming the Hessian.
 
     >>> import tinygrad_np as tg
     >>> tg.hvp(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 1.0]).tolist()

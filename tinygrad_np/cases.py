@@ -1,66 +1,22 @@
-"""Sample inputs, described and not drawn: what an op's generated checks are made of.
+"""Sample inputs, from which an op's checks are generated.
 
-A ``Case`` is one call: its arguments, with a ``Sample`` where an array goes. The samples keep away
-from kinks and poles (0, ties), so that differences are meaningful; kinks have tests of their own.
+A ``Case`` is one call: its arguments, with a ``Sample`` in place of each array. Arrays are drawn
+when a check runs. The samples keep away from kinks and poles (0, ties), so that finite differences
+are meaningful; kinks have tests of their own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .definition import Case, Sample
+
 if TYPE_CHECKING:
     from numpy.random import Generator
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An array to be drawn: a shape and a way to fill it. ``smooth`` samples are differentiated."""
-
-    shape: tuple[int, ...]
-    kind: str
-    draw: Callable[[Generator], Any] = field(repr=False, compare=False)
-    smooth: bool = True
-
-    def __repr__(self) -> str:
-        return f"{self.kind}{self.shape}".replace(" ", "").replace(",)", ")")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One sample call of an op."""
-
-    args: tuple[Any, ...]
-    params: dict[str, Any] = field(default_factory=dict)
-
-    def draw(
-        self, seed: int = 0, dtype: Any = np.float64
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with every Sample filled in, the smooth ones in ``dtype``.
-
-        >>> args, params = case(normal(2, 3), axis=0).draw()
-        >>> args[0].shape, params
-        ((2, 3), {'axis': 0})
-        """
-        rng = np.random.default_rng(seed)
-
-        def fill(value: Any) -> Any:
-            if isinstance(value, Sample):
-                array = np.asarray(value.draw(rng))
-                return array.astype(dtype) if value.smooth else array
-            if isinstance(value, list):
-                return [fill(item) for item in value]
-            return value
-
-        return tuple(map(fill, self.args)), {k: fill(v) for k, v in self.params.items()}
-
-    def __repr__(self) -> str:
-        words = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.params.items()]
-        return ", ".join(words)
 
 
 def case(*args: Any, **params: Any) -> Case:

@@ -1,14 +1,15 @@
 """Arrays that change between the forward pass, which saves them, and the backward pass.
 
-A gradient rule must read what the op read. Each road by which an array can change has its guard:
+A gradient rule must read the values that the op read. There is a guard for each way in which an
+array can change:
 
 - Small arrays, and index and condition arrays of any size: the graph saves copies.
-- An optimiser writes to its parameters in place, and notes when on their nodes (``writing``).
-- ``Tensor.data`` hands an array out (``hand_out``). While a graph holds the array, its checksum is
-  kept and compared. What is saved later, while somebody may still hold it, is a copy.
-- Large ndarrays that the user gives: a sample of their elements is kept and compared.
+- Parameters: an optimiser writes to them in place, and notes the time on their nodes (``writing``).
+- Arrays that ``Tensor.data`` has handed out (``hand_out``): if a graph holds the array at that
+  time, its checksum is kept and compared. As long as the user may hold it, later ops save copies.
+- Large ndarrays among the operands: a sample of their elements is kept and compared.
 
-A traced array (see ``tracing.py``) is never copied or sampled: a tracer keeps its value itself.
+Traced arrays (see ``tracing.py``) are neither copied nor sampled: a tracer keeps their values.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ import itertools
 import sys
 import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from . import messages
+from .arrays import Array
 
 SMALL = 4096
-"""Bytes up to which the graph saves a copy: it takes 0.1 µs, less than any check."""
+"""The graph saves copies of arrays up to this many bytes: 0.1 µs each, less than any check."""
 _SAMPLE = 32
 
 ticks = itertools.count(1)
-"""The time: nodes and changes are numbered in their order."""
+"""Numbers nodes and changes in the order of time."""
 
 
 class ChangedArrayError(RuntimeError):
-    """An array that a backward pass needs is not what it was in the forward pass.
+    """An array that a backward pass needs has changed since the forward pass.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> w = tg.Tensor(np.ones(1000), requires_grad=True)
@@ -48,7 +49,7 @@ class ChangedArrayError(RuntimeError):
 
 
 class _Loan(NamedTuple):
-    """Memory that was handed out. ``checksum`` is None where no graph held it at that time."""
+    """Memory that was handed out. ``checksum`` is None if no graph held it at that time."""
 
     array: weakref.ref[Array]
     owner: weakref.ref[Array]
@@ -57,12 +58,12 @@ class _Loan(NamedTuple):
 
 
 handed_out: dict[int, _Loan] = {}
-"""By the id of the array that owns the memory."""
+"""The memory that users may write to, by the id of the array that owns it."""
 _last_change = [0]
 
 
 def last_change() -> int:
-    """The tick of the latest change: nodes that are younger need no look at their arrays."""
+    """The tick of the latest change. The arrays of younger nodes need no check."""
     return _last_change[0]
 
 
@@ -73,31 +74,25 @@ def _owner(array: Any) -> Any:
 
 
 def writing() -> int:
-    """The tick for ``written`` of the leaves' nodes whose arrays are now written to in place."""
+    """A new tick, for ``written`` of the leaves whose arrays are now written to in place."""
     now = _last_change[0] = next(ticks)
     return now
 
 
 def memory_of(array: Any) -> int:
-    """What two arrays have in common if one is a view of the other."""
+    """Identifies an array's memory: equal for an array and its views."""
     return id(_owner(array))
 
 
 def hand_out(array: weakref.ref[Array]) -> None:
-    """Tell that an array is given to the user, who may write to it."""
-    owner: weakref.ref[Array] = weakref.ref(_owner(array()), _forget)
-    key = id(owner())
-    if key in handed_out:  # whatever was saved since then is a copy
+    """Note that the user is given an array, and may write to it."""
+    key, now, checksum = memory_of(array()), next(ticks), None
+    if key in handed_out:  # everything saved since then is a copy
         return
-    checksum, now = None, next(ticks)
+    owner = weakref.ref(_owner(array()), lambda _: handed_out.pop(key, None))
     if not _is_idle(array, owner):
         checksum, _last_change[0] = checksum_of(_owner(array())), now
     handed_out[key] = _Loan(array, owner, now, checksum)
-
-
-def _forget(owner: weakref.ref[Array]) -> None:
-    for key in [key for key, loan in list(handed_out.items()) if loan.owner is owner]:
-        del handed_out[key]
 
 
 def _holders(array: weakref.ref[Array]) -> int:
@@ -110,12 +105,12 @@ _ONE = _holders(weakref.ref(_KNOWN[0]))
 
 
 def _is_idle(array: weakref.ref[Array], owner: weakref.ref[Array]) -> bool:
-    """Whether the Tensor alone holds an array: no graph, no user, and no view of it."""
+    """Whether only the Tensor holds an array: no graph, no user, and no view of it."""
     return _holders(owner) == _ONE and (array() is owner() or _holders(array) == _ONE)
 
 
 def take_back() -> None:
-    """Forget the arrays handed out that nobody holds any more."""
+    """Forget the arrays that were handed out and that nobody holds any more."""
     for key, loan in list(handed_out.items()):
         if _is_idle(loan.array, loan.owner):
             del handed_out[key]
@@ -123,26 +118,26 @@ def take_back() -> None:
 
 def kept(array: Array) -> Array:
     """A large array as the graph saves it: itself, unless it was handed out."""
-    return array.copy("K") if id(_owner(array)) in handed_out else array
+    return array.copy("K") if handed_out and id(_owner(array)) in handed_out else array
 
 
-def frozen(value: Any) -> Any:
-    """A parameter as the graph saves it: arrays and lists in it are copied."""
+def copied(value: Any) -> Any:
+    """A setting of an op as the graph saves it: arrays and lists in it are copied."""
+    if type(value) in UNCHANGING:
+        return value
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, list):
-        return [frozen(item) for item in value]
-    if type(value) is tuple and not UNCHANGING.issuperset(map(type, value)):
-        return tuple([frozen(item) for item in value])
-    return value
+        return [copied(item) for item in value]
+    return tuple(map(copied, value)) if type(value) is tuple else value
 
 
 UNCHANGING = frozenset([int, float, bool, str, slice, type(None), type(Ellipsis), np.int64])
-"""Types of parameters that need no copy."""
+"""Types of settings that need no copy."""
 
 
 class Excerpt(NamedTuple):
-    """Elements at equal distances, from which it is seen that a buffer was filled anew."""
+    """Elements at equal distances. They show whether a buffer has been filled again."""
 
     place: int
     elements: Array
@@ -150,7 +145,7 @@ class Excerpt(NamedTuple):
 
 
 def sample_of(place: int, array: Array) -> Excerpt:
-    """A sample of the constant saved at a place."""
+    """A sample of the constant that is saved at a place."""
     if array.flags.forc:
         elements = array.ravel("K")[:: array.size // _SAMPLE | 1]
     else:
@@ -158,23 +153,13 @@ def sample_of(place: int, array: Array) -> Excerpt:
     return Excerpt(place, elements, elements.tobytes())
 
 
-def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
-    """The saved values, with constants themselves, where they are alive, in place of copies."""
-    values = list(saved)
-    for place, constant in constants:
-        found = constant() if isinstance(constant, weakref.ref) else constant
-        if found is not None:
-            values[place] = found
-    return tuple(values)
-
-
 def checksum_of(array: Array) -> int:
-    """A number that depends on every bit."""
+    """A checksum over all bytes of an array."""
     return zlib.crc32(array.ravel("K").view(np.uint8).data)
 
 
-def is_other(samples: tuple[Excerpt, ...]) -> bool:
-    """Whether a constant is not what it was."""
+def is_other(samples: Iterable[Excerpt]) -> bool:
+    """Whether one of the sampled constants has changed."""
     for _, elements, before in samples:  # noqa: SIM110  # any() takes three times as long
         if elements.tobytes() != before:
             return True
@@ -183,31 +168,24 @@ def is_other(samples: tuple[Excerpt, ...]) -> bool:
 
 def find_change(
     saved: tuple[Any, ...],
-    samples: tuple[Excerpt, ...],
+    places: Collection[int],
+    samples: Iterable[Excerpt],
     since: int,
     written: Mapping[int, int],
 ) -> tuple[int, str] | None:
-    """The place of the first of the saved arrays that changed after a tick, and advice.
+    """The first of these places whose saved array changed after the tick ``since``, and advice.
 
-    ``written`` tells when an optimiser wrote to which memory.
+    ``written`` maps memory to the tick at which an optimiser wrote to it.
     """
-    for place, elements, before in samples:
-        if saved[place] is not None and elements.tobytes() != before:
-            return place, "copy a buffer before you fill it anew (array.copy())"
-    if since > _last_change[0]:
-        return None
-    for place, array in enumerate(saved):
-        key = id(owner := _owner(array))
-        if written.get(key, 0) > since:
-            return place, (
-                "an optimiser has updated it: call backward() before optimizer.step(), or compute "
-                "the loss again"
-            )
-        loan = handed_out.get(key)
+    for sample in samples:
+        if sample.place in places and is_other([sample]):
+            return sample.place, messages.REFILLED
+    for place in sorted(places):
+        owner = _owner(saved[place])
+        if written.get(id(owner), 0) > since:
+            return place, messages.UPDATED
+        loan = handed_out.get(id(owner))
         if loan is not None and loan.checksum is not None and loan.tick > since:  # noqa: SIM102
             if checksum_of(owner) != loan.checksum:
-                return place, (
-                    "it was written to through tensor.data: do that after backward(), or write to "
-                    "a copy (tensor.data.copy())"
-                )
+                return place, messages.WRITTEN_TO
     return None

@@ -1,4 +1,4 @@
-"""What NumPy computes with here, against what the processor offers: ``show_config``."""
+"""``show_config``: what NumPy computes with, compared with what the processor offers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from .tables import aligned, printable
+from .tables import columns, printable
 
 # x86 vector instructions, the widest last: what NumPy calls them, and the OpenBLAS kernels that use
 # them. The kernel to ask for is the first: not every OpenBLAS has the others.
@@ -35,11 +35,11 @@ def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Print what NumPy computes with, what the processor offers, and what to set if they differ.
 
-    OpenBLAS has kernels of its own for each kind of processor; where it does not know yours, or
-    ``OPENBLAS_CORETYPE`` names another, matrix products, and so training, take up to twice as long.
-    ``mode="dicts"`` returns the findings instead; their ``"advice"`` is a list of sentences, empty
-    where all is well. ``"native"`` tells with which compiler ``tg.compile`` makes native code, and
-    where it keeps it.
+    OpenBLAS has its own kernels for each kind of processor. If it does not know yours, or
+    ``OPENBLAS_CORETYPE`` names another one, matrix products take up to twice as long. With
+    ``mode="dicts"`` the findings are returned instead. Their ``"advice"`` is a list of sentences,
+    which is empty if all is well; ``"native"`` says which compiler ``tg.compile`` uses for native
+    code, and where the code is stored.
 
     Raises ValueError for any other mode.
 
@@ -49,12 +49,14 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f'mode={mode!r} is neither "stdout" (print) nor "dicts" (return a dict)')
+    from .native import describe as native
+
     found: dict[str, Any] = {
         "numpy": np.__version__,
         "blas": _blas(),
         "processor": _processor(),
         "environment": {name: os.environ[name] for name in _SETTINGS if name in os.environ},
-        "native": _native(),
+        "native": native(),
     }
     found["advice"] = advice(found["blas"], found["processor"], found["environment"])
     found["advice"] += found["native"].pop("advice")
@@ -64,15 +66,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     return None
 
 
-def _native() -> dict[str, Any]:
-    """What ``tg.compile`` makes native code with."""
-    from .native import describe as found
-
-    return found()
-
-
 def _blas() -> dict[str, Any]:
-    """The BLAS that NumPy uses; ``kernel`` and ``threads`` are None where they are not known."""
+    """The BLAS that NumPy uses; ``kernel`` and ``threads`` are None if they are not known."""
     from threadpoolctl import threadpool_info
 
     found = [library for library in threadpool_info() if library["user_api"] == "blas"]
@@ -89,7 +84,7 @@ def _blas() -> dict[str, Any]:
 
 
 def _processor() -> dict[str, Any]:
-    """Its name, the cores that this process may use, its widest vector instructions."""
+    """The processor's name, the cores that this process may use, the widest vector instructions."""
     extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
     simd = {*extensions.get("baseline", ()), *extensions.get("found", ())}
     widths = [width for width, (names, _) in _VECTORS.items() if simd.intersection(names.split())]
@@ -119,7 +114,7 @@ def _processor_name() -> str:
 def advice(
     blas: dict[str, Any], processor: dict[str, Any], environment: dict[str, str]
 ) -> list[str]:
-    """What to set so that BLAS uses what the processor offers: sentences, none if it does."""
+    """Sentences that say what to set so that BLAS uses all that the processor offers."""
     said = []
     order = list(_VECTORS)
     library, used, offered = blas["library"], _vectors_of(blas), processor["vectors"]
@@ -152,7 +147,7 @@ def advice(
 
 
 def _vectors_of(blas: dict[str, Any]) -> str | None:
-    """The vector instructions that an OpenBLAS kernel uses; None if it is not one for x86."""
+    """The vector instructions that an OpenBLAS kernel uses; None if it is not for x86."""
     kernel = blas["kernel"].lower() if blas["library"] == "OpenBLAS" and blas["kernel"] else ""
     known = ((width, kernels.lower().split()) for width, (_, kernels) in _VECTORS.items())
     return next((width for width, kernels in known if kernel in kernels), None)
@@ -179,4 +174,4 @@ def describe(found: dict[str, Any]) -> str:
         rows["compiler"] = f"{native['compiler']} {' '.join(native['flags'])}: {native['version']}"
         rows["native code"] = native["cache"] or "is not kept"
     advised = found["advice"] or ["BLAS uses what the processor offers."]
-    return "\n".join([*aligned(rows.items()), "", *advised])
+    return "\n".join([*columns(rows.items()), "", *advised])

@@ -1,4 +1,4 @@
-"""Debug mode: checks that would cost too much to be made always."""
+"""Debug mode: checks that cost too much to run always."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ import numpy as np
 from . import graph
 from .changes import ChangedArrayError, checksum_of
 from .graph import Node, Observer
+from .modes import observed
 from .tensor import plain
 
 _OURS = (__name__.partition(".")[0], "numpy")
 
 
 class _Debugger:
-    """The observer of debug mode; ``outer`` is somebody else's, who is told as well."""
+    """The observer of debug mode. It passes all on to ``outer``, another observer."""
 
     def __init__(self, outer: Observer | None) -> None:
         self.outer = outer
-        # The line that made each node, and checksums of what it saved.
+        # For each node, the line that made it, and checksums of its saved values.
         self.births: WeakKeyDictionary[Node, tuple[str, list[int]]] = WeakKeyDictionary()
-        # For each leaf, the tick at which a gradient came back to it last.
+        # For each leaf, the tick at which it last got a gradient.
         self.collected: WeakKeyDictionary[Node, int] = WeakKeyDictionary()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        """Check an op's result; remember where it was made and what it saved."""
+        """Check an op's result; remember its line and checksums of what it saved."""
         line = _line()
         self.births[node] = line, _checksums(node.saved)
-        for parent in filter(None, node.parents):  # of leaves the line that used them first
+        for parent in filter(None, node.parents):  # for leaves, the line that first used them
             self.births.setdefault(parent, (line, []))
         if self.outer is not None:
             self.outer.observe(node, operands, output)
         _refuse_nonfinite(f"the {_name(node)}", output, line, operands)
 
     def before_rules(self, node: Node, gradient: Any) -> None:
-        """Check a node's gradient, and what its rules are about to read."""
+        """Check a node's gradient, and the values that its rules are about to read."""
         name = _name(node)
         line, checksums = self.births.get(node, ("(made outside debug mode)", []))
         if checksums and node.saved and checksums != _checksums(node.saved):
@@ -58,12 +59,12 @@ class _Debugger:
             tell(node, gradient)
 
     def _watch_zero_grad(self, leaf: Node) -> None:
-        """Warn where a leaf still has the gradient of before its last update."""
+        """Warn if a leaf still has a gradient from before its last update."""
         before, self.collected[leaf] = self.collected.get(leaf), graph.tick()
         if before is not None and leaf.grad is not None and getattr(leaf, "written", 0) > before:
             warnings.warn(
-                f"{_name(leaf)} was updated, and its gradient of before is still there: the new "
-                "one is added to it. Call optimizer.zero_grad() before backward()",
+                f"{_name(leaf)} was updated, and its old gradient is still there: the new one is "
+                "added to it. Call optimizer.zero_grad() before backward()",
                 UserWarning,
                 stacklevel=5,
             )
@@ -92,7 +93,7 @@ def _told(operand: Any) -> str:
 
 
 def _checksums(saved: Any) -> list[int]:
-    """Of the arrays that a node's rules will read, also those in an index."""
+    """Checksums of the arrays that a node's rules will read, also of those in an index."""
     if isinstance(saved, np.ndarray):
         return [checksum_of(saved)]
     parts = saved if isinstance(saved, tuple | list) else ()
@@ -100,15 +101,15 @@ def _checksums(saved: Any) -> list[int]:
 
 
 def is_users_frame(frame: FrameType) -> bool:
-    """Whether a frame is the user's code: not this package's or NumPy's.
+    """Whether a frame runs the user's code, not this package's or NumPy's.
 
-    What is generated for an op has no module.
+    Code that is generated for an op has no module.
     """
     return str(frame.f_globals.get("__name__", "numpy")).partition(".")[0] not in _OURS
 
 
 def location(path: str, line: int) -> str:
-    """A line for messages: ``/home/me/train.py:12``, or ``cell, line 12`` in a notebook.
+    """A line of code for messages: ``/home/me/train.py:12``; ``cell, line 12`` in a notebook.
 
     >>> location("/tmp/ipykernel_71/757017836.py", 10)
     'cell, line 10'
@@ -130,13 +131,13 @@ def _line() -> str:
 
 @contextmanager
 def debug() -> Iterator[None]:
-    """Inside, every op and every gradient is checked, at several times the cost.
+    """Context manager that checks every op and every gradient, at several times the cost.
 
     Raises FloatingPointError at the first nan or inf, with the op, the ranges of its operands and
-    the line that called it; ChangedArrayError where an array that ``backward`` reads was written to
-    since the forward pass (not for a checkpoint, which runs on what is there). Both passes have to
-    run inside. Warns where a parameter was updated and its old gradient is still there, so that the
-    next one is added to it: ``zero_grad`` was forgotten.
+    the line that called it; ChangedArrayError if an array that ``backward`` reads was written to
+    since the forward pass (not for a checkpoint, which uses the current values). Both passes must
+    run inside. Warns if a parameter was updated and its old gradient is still there: the next one
+    is added to it, because ``zero_grad`` was forgotten.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 0.0], requires_grad=True)
@@ -146,5 +147,5 @@ def debug() -> Iterator[None]:
     FloatingPointError: the op 'log' is the first to hold inf (1 of 2 elements)
     """
     mode = graph.recording.get()
-    with graph.observed(_Debugger(None if isinstance(mode, bool) else mode)):
+    with observed(_Debugger(None if isinstance(mode, bool) else mode)):
         yield

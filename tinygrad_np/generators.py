@@ -1,4 +1,4 @@
-"""Random generators: the states of all kinds, and those that a function can reach."""
+"""Random generators: their states, and which ones a function can reach."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from .nn import Module
 from .random import default_generator
 
-_LIMIT = 10_000  # objects looked at; a container of more than a tenth of these holds data
+_LIMIT = 10_000  # objects to visit; a container with more than a tenth of these holds data
 _SKIPPED = {__name__.partition(".")[0], "numpy", "scipy", "builtins"}
 
 
 def state_of(rng: Any) -> Any:
-    """The state of a generator of NumPy's (of any kind) or of a ``random.Random``."""
+    """The state of one of NumPy's generators (of any kind) or of a ``random.Random``."""
     if isinstance(rng, Random):
         return rng.getstate()
     if hasattr(rng, "get_state"):  # a RandomState
@@ -27,7 +27,7 @@ def state_of(rng: Any) -> Any:
 
 
 def restore(rng: Any, state: Any) -> None:
-    """Bring a generator back to a state."""
+    """Set a generator back to a state."""
     if isinstance(rng, Random):
         rng.setstate(state)
     elif hasattr(rng, "set_state"):
@@ -37,7 +37,7 @@ def restore(rng: Any, state: Any) -> None:
 
 
 def is_generator(thing: Any) -> bool:
-    """Whether it is a generator whose state can be kept."""
+    """Whether this is a generator whose state can be read and set."""
     kinds = "bit_generator", "get_state", "random_raw"  # numpy.random may not be loaded yet
     in_numpy = type(thing).__module__.startswith("numpy.random")
     return isinstance(thing, Random) or (in_numpy and any(hasattr(thing, k) for k in kinds))
@@ -46,13 +46,13 @@ def is_generator(thing: Any) -> bool:
 def reachable(*starts: Any) -> Iterator[Any]:
     """The default generators, and those that functions and objects refer to.
 
-    A function refers to what its closure, its defaults, and the global names in its code hold, and
-    a method to its object; an object to its attributes and its class's methods. What is found in
-    no such way is not found.
+    A function refers to its closure, its defaults, and the values of the global names in its code;
+    a method to its object; an object to its attributes and its class's methods. Generators that
+    cannot be reached in this way are not found.
     """
     yield default_generator()
     for module, name in (("numpy.random.mtrand", "_rand"), ("random", "_inst")):
-        if module in sys.modules:  # else nothing has drawn from it yet
+        if module in sys.modules:  # otherwise nothing has drawn from it yet
             yield getattr(sys.modules[module], name)
     stack, seen = list(starts), dict[int, Any]()
     while stack and len(seen) < _LIMIT:

@@ -1,39 +1,30 @@
 """The graph and its backward pass: nodes, recording, order, accumulation.
 
-Nothing here knows ``Tensor``: gradients are whatever the rules return, ndarrays as a rule. With a
-``lift`` the same pass runs on Tensors and is itself recorded: that is all of higher order.
+This module does not know ``Tensor``. Gradients are whatever the rules return, usually ndarrays.
+With a ``lift`` the same pass runs on Tensors and is itself recorded, which gives higher orders.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
+import operator
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextvars import ContextVar, Token
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import numpy as np
 
-from .changes import (
-    ChangedArrayError,
-    Excerpt,
-    find_change,
-    handed_out,
-    is_other,
-    last_change,
-    take_back,
-    ticks,
-)
+from . import changes, messages
+from .arrays import Traced, as_array
+from .changes import ChangedArrayError, Excerpt, ticks
 from .shapes import Shape, unbroadcast
-from .tracing import Traced, as_array
 
 Rule = Callable[[Any, Any], Any]
-"""What an op puts into the graph for one input: ``rule(gradient, saved) -> gradient``."""
+"""The gradient rule of one input as the graph calls it: ``rule(gradient, saved) -> gradient``."""
 
 
 class Operation(Protocol):
-    """What the engine asks of an op: a name, and one rule per input in the inputs' order."""
+    """What the backward pass needs of an op: a name, and one rule per input, in their order."""
 
     @property
     def name(self) -> str: ...
@@ -42,17 +33,17 @@ class Operation(Protocol):
 
 
 class Observer(Protocol):
-    """Whoever watches the forward pass: sees each node once, with its operands and its output.
+    """Watches the forward pass: ``observe`` is called once for each new node.
 
-    One that also has a method ``before_rules(node, gradient)`` is told of the backward pass, of
-    leaves as well, which have no rules.
+    If it has a method ``before_rules(node, gradient)``, the backward pass calls that for each node,
+    also for leaves, before the node's rules run.
     """
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None: ...
 
 
 class GraphReleasedError(RuntimeError):
-    """A backward pass reached nodes whose saved arrays an earlier pass has already released.
+    """A backward pass needs arrays that an earlier backward pass has released.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
@@ -69,23 +60,26 @@ _ndarray = np.ndarray
 
 
 class Node:
-    """One recorded op call, or a leaf (``op is None``) that collects a gradient.
+    """One recorded call of an op, or a leaf (``op is None``) that collects a gradient.
 
-    ``saved`` holds what the op's rules read (see ``definition.py``) and is None once released;
-    ``parents`` has one entry per input, None where that input needs no gradient. Nodes never refer
-    to Tensors or to their users: there is no cycle, and memory comes back by reference counting.
-    ``samples`` are of large constants among ``saved``, released with these.
-    ``originals`` are the constants themselves, for drawings. A leaf has two more:
-    ``memory``, where its array is (``changes.memory_of``), and ``written``, the tick of the last
-    change of it by an optimiser.
-    ``record`` is for observers (see ``recorder.py``), and not set unless there is one.
+    ``saved`` holds the values that the op's rules read (see ``definition.py``), or None once they
+    are released. ``parents`` has one entry per input: its node, or None if it needs no gradient.
+    ``tick`` numbers the nodes in the order in which they were made. Nodes refer neither to Tensors
+    nor to the nodes that use them, so there are no cycles, and reference counting frees the memory.
+
+    ``samples`` are excerpts of large constants among the saved values, ``originals`` the constants
+    themselves, by their places, for drawings. Some nodes have more: leaves ``memory``, which
+    identifies the array's memory (``changes.memory_of``), and ``written``, the tick at which an
+    optimiser last updated it; nodes made by a backward pass ``in_backward``; ``record`` is for
+    observers (see ``recorder.py``).
     """
 
     __slots__ = (
-        "__weakref__", "dtype", "grad", "memory", "name", "op", "originals", "parents", "record",
-        "samples", "saved", "shape", "tick", "written",
+        "__weakref__", "dtype", "grad", "in_backward", "memory", "name", "op", "originals",
+        "parents", "record", "samples", "saved", "shape", "tick", "written",
     )  # fmt: skip
     record: Any
+    in_backward: bool
     memory: int
     written: int
 
@@ -114,167 +108,16 @@ class Node:
         return f"<Node {self.tick} {what}{name} {self.dtype}{self.shape}>"
 
 
-# False: nothing is recorded. True: ops on Tensors that require grad are. An Observer: they are,
-# and it is told. A ContextVar, so that one thread's no_grad() does not leak into another.
+# False: nothing is recorded. True: ops on Tensors that require grad are recorded. An Observer: they
+# are recorded, and it sees each node. Each thread has its own value: no_grad() holds in one thread.
 recording: ContextVar[bool | Observer] = ContextVar("recording", default=True)
 
-
-Mode = bool | Observer
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Recording:
-    """Context manager and decorator inside which ``recording`` is what ``choose`` makes of it.
-
-    Of a generator or a coroutine it covers the body, and not what runs while the body waits.
-    """
-
-    def __init__(self, choose: Callable[[Mode], Mode]) -> None:
-        self.choose = choose
-        self._tokens: list[Token[Mode]] = []
-
-    def __enter__(self) -> None:
-        self._tokens.append(recording.set(self.choose(recording.get())))
-
-    def __exit__(self, *error: object) -> None:
-        recording.reset(self._tokens.pop())
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, run inside."""
-        if inspect.isgeneratorfunction(function):
-            run = _generator(function, self.choose)
-        elif inspect.iscoroutinefunction(function):
-            run = _coroutine(function, self.choose)
-        elif inspect.isasyncgenfunction(function):
-            run = _async_generator(function, self.choose)
-        else:
-            run = _plain(function, self.choose)
-        return functools.wraps(function)(run)
-
-
-def _plain(function: Callable[..., Any], choose: Callable[[Mode], Mode]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with Recording(choose):
-            return function(*args, **kwargs)
-
-    return run
-
-
-def _generator(function: Callable[..., Any], choose: Callable[[Mode], Mode]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return (yield from _Resumed(function(*args, **kwargs), choose))
-
-    return run
-
-
-def _coroutine(function: Callable[..., Any], choose: Callable[[Mode], Mode]) -> Callable[..., Any]:
-    async def run(*args: Any, **kwargs: Any) -> Any:
-        return await _Resumed(function(*args, **kwargs), choose)
-
-    return run
-
-
-def _async_generator(
-    function: Callable[..., Any], choose: Callable[[Mode], Mode]
-) -> Callable[..., Any]:
-    async def run(*args: Any, **kwargs: Any) -> Any:
-        generator = function(*args, **kwargs)
-        step = generator.asend(None)
-        while True:
-            try:
-                value = await _Resumed(step, choose)
-            except StopAsyncIteration:
-                return
-            try:
-                step = generator.asend((yield value))
-            except GeneratorExit:
-                await _Resumed(generator.aclose(), choose)
-                raise
-            except BaseException as error:
-                step = generator.athrow(error)
-
-    return run
-
-
-class _Resumed:
-    """A generator or coroutine that runs, each time it is resumed, in the mode that it chose."""
-
-    def __init__(self, inner: Any, choose: Callable[[Mode], Mode]) -> None:
-        self.inner, self.choose = inner, choose
-        self.left: Mode | None = None  # the mode of a ``with`` of its own that it is inside of
-
-    def __iter__(self) -> _Resumed:
-        return self
-
-    __await__ = __iter__
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-    def send(self, value: Any) -> Any:
-        return self._run(self.inner.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._run(self.inner.throw, *error)
-
-    def close(self) -> None:
-        self._run(self.inner.close)
-
-    def _run(self, resume: Callable[..., Any], *args: Any) -> Any:
-        mode = self.choose(recording.get()) if self.left is None else self.left
-        token = recording.set(mode)
-        try:
-            return resume(*args)
-        finally:
-            left = recording.get()
-            self.left = None if left is mode and self.left is None else left
-            recording.reset(token)
-
-
-@overload
-def no_grad() -> Recording: ...
-@overload
-def no_grad(function: Callable[P, R]) -> Callable[P, R]: ...
-def no_grad(function: Callable[..., Any] | None = None) -> Any:
-    """Context manager (and decorator) inside which no graph is recorded, in this thread only.
-
-    As a decorator, ``@tg.no_grad()`` or ``@tg.no_grad``, it takes functions, generator functions
-    and coroutines.
-
-    >>> import tinygrad_np as tg
-    >>> w = tg.Tensor(2.0, requires_grad=True)
-    >>> with tg.no_grad():
-    ...     print((w * w).requires_grad)
-    False
-    """
-    recording_off = Recording(lambda mode: False)
-    return recording_off if function is None else recording_off(function)
-
-
-def enable_grad() -> Recording:
-    """Context manager (and decorator) that turns recording on again inside ``no_grad``.
-
-    >>> import tinygrad_np as tg
-    >>> w = tg.Tensor(2.0, requires_grad=True)
-    >>> with tg.no_grad(), tg.enable_grad():
-    ...     (w * w).requires_grad
-    True
-    """
-    return Recording(lambda mode: True if mode is False else mode)  # an observer stays
-
-
-def observed(observer: Observer) -> Recording:
-    """Context manager that records, and shows each new node to ``observer``."""
-    return Recording(lambda mode: observer)
-
-
 INPUTS = weakref.WeakSet[Node]()
-"""What derivatives are taken by, while the function runs."""
+"""The inputs of the derivatives that are being computed: leaves, while the function runs."""
 
 
 def is_recording() -> bool:
-    """Whether ops are recorded here and now: False inside ``no_grad``.
+    """Whether ops are recorded at this point: False inside ``no_grad``.
 
     >>> import tinygrad_np as tg
     >>> with tg.no_grad():
@@ -284,16 +127,22 @@ def is_recording() -> bool:
     return recording.get() is not False
 
 
-def reachable(roots: Iterable[Node]) -> list[Node]:
+def reachable(roots: Iterable[Node], through_released: bool = True) -> list[Node]:
     """The roots and all nodes they depend on, the latest first; without recursion."""
     seen = set(roots)
     stack = list(seen)
     while stack:
-        for parent in stack.pop().parents:
+        node = stack.pop()
+        for parent in node.parents if through_released or node.saved is not None else ():
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return sorted(seen, key=_tick_of, reverse=True)
+    return sorted(seen, key=operator.attrgetter("tick"), reverse=True)
+
+
+def still_to_be_used(node: Node | None) -> bool:
+    """Whether a backward pass from here would still reach a leaf, through no released node."""
+    return node is not None and any(n.op is None for n in reachable([node], through_released=False))
 
 
 def tick() -> int:
@@ -301,12 +150,8 @@ def tick() -> int:
     return next(ticks)
 
 
-def _tick_of(node: Node) -> int:
-    return node.tick
-
-
 def leading_to(targets: Collection[Node], order: list[Node]) -> set[Node]:
-    """Those nodes of ``order`` from which at least one target can be reached."""
+    """The nodes of ``order`` that depend on at least one target."""
     found = set(targets)
     for node in reversed(order):
         if not found.isdisjoint(node.parents):
@@ -321,16 +166,16 @@ def backward(
     lift: Callable[[Node], tuple[Any, ...]] | None = None,
     retain: bool = False,
 ) -> dict[Node, Any]:
-    """Carry the seeds' gradients back through the graph; return them for the targets.
+    """Carry the seeds' gradients back through the graph; return those of the targets.
 
-    ``seeds`` maps output nodes to their gradients. ``targets`` are the nodes asked for; None means
-    every leaf that is reached. ``lift`` turns a node's saved arrays into Tensors, so that the pass
-    is recorded. Unless ``retain``, saved arrays are released as soon as they have been used. The
-    arrays returned belong to the caller alone.
+    ``seeds`` maps output nodes to their gradients. ``targets`` are the nodes whose gradients are
+    wanted; None means every leaf that is reached. ``lift`` turns a node's saved arrays into
+    Tensors, so that the pass itself is recorded. Unless ``retain``, saved arrays are released as
+    soon as they have been used. The returned arrays share no memory with the graph.
 
-    Raises GraphReleasedError where saved arrays are gone, ChangedArrayError where one has changed,
-    TypeError or ValueError where a rule's result is not a gradient. An error inside a rule gets a
-    note that names the op and the input.
+    Raises GraphReleasedError if saved arrays are gone, ChangedArrayError if one has changed, and
+    TypeError or ValueError if a rule does not return a gradient. An error inside a rule gets a note
+    that names the op and the input.
     """
     order = reachable(seeds)
     wanted = None if targets is None else set(targets)
@@ -340,30 +185,26 @@ def backward(
     private: set[Node] = set()
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
-    changed = last_change()
-    written: dict[int, int] | None = None
+    changed = changes.last_change()
+    written: dict[int, int] | None = None  # when optimisers wrote to which leaf's memory
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
             continue
         op = node.op
         if (op is None) if wanted is None else (node in wanted):
-            # A sum of 0-d arrays is a scalar of NumPy's, and no array.
+            # NumPy adds 0-d arrays to a scalar, which is not an array.
             found[node] = gradient if node in private and gradient.shape else _own(gradient)
         if op is None or (leading is not None and leading.isdisjoint(node.parents)):
             if watcher is not None and not node.parents:  # a leaf, or a checkpoint's input
                 watcher(node, gradient)
-            continue  # the way ends here: what lies before is neither needed nor released
+            continue  # nothing upstream is needed, and nothing of it is released
         saved = node.saved
         if saved is None:
-            raise GraphReleasedError(
-                f"the graph was already consumed: a backward pass through {op.name!r} (output "
-                f"shape {node.shape}) has released its arrays. Run the forward pass again, or "
-                "pass retain_graph=True to the first backward pass."
-            )
-        if node.tick < changed or (node.samples and is_other(node.samples)):
+            raise GraphReleasedError(messages.CONSUMED.format(op=op.name, shape=node.shape))
+        if node.tick < changed or (node.samples and changes.is_other(node.samples)):
             if written is None:
-                written = _written(order)
+                written = {n.memory: n.written for n in order if hasattr(n, "written")}
             _refuse_changes(node, saved, leading, written)
         if watcher is not None:
             watcher(node, gradient)
@@ -375,15 +216,11 @@ def backward(
             try:
                 part = rule(gradient, saved)
             except Exception as error:
-                error.add_note(f"raised by {_rule_of(node, parent)}; its output is {node.shape}")
+                error.add_note(messages.raised(node, parent))
                 raise
-            if type(part) is not _ndarray or part.dtype != parent.dtype:
-                part = _as_gradient(part, node, parent, plain=lift is None)
-            if part.shape != parent.shape:
-                try:
-                    part = unbroadcast(part, parent.shape)
-                except ValueError as error:
-                    raise ValueError(f"{_rule_of(node, parent)}: {error}") from None
+            plain = type(part) is _ndarray
+            if not plain or part.dtype != parent.dtype or part.shape != parent.shape:
+                part = _as_gradient(part, node, parent, lift is not None)
             earlier = pending.get(parent)
             if earlier is None:
                 pending[parent] = part
@@ -401,7 +238,7 @@ def backward(
 
 
 def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
-    """Whether a rule's result is an array of its own: no view, not its own input handed on."""
+    """Whether a rule made its result: an array that is neither a view nor one of its arguments."""
     if type(part) is not np.ndarray or part.base is not None or part is gradient:
         return False
     for array in saved:  # noqa: SIM110  # a generator in any() takes three times as long
@@ -411,7 +248,7 @@ def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
 
 
 def _own(gradient: Any) -> Any:
-    """A gradient that nobody else holds. (Tensors are never written to: they may be shared.)"""
+    """A copy of a gradient. Tensors are not copied: nobody writes to them."""
     if isinstance(gradient, Traced):
         return gradient.copy()  # type: ignore[attr-defined]
     if isinstance(gradient, np.ndarray | np.generic):
@@ -419,89 +256,49 @@ def _own(gradient: Any) -> Any:
     return gradient
 
 
-def _rule_of(node: Node, parent: Node) -> str:
-    """For messages: the op, and which of its inputs."""
-    places = [i for i, other in enumerate(node.parents) if other is parent]
-    names = " or ".join([_input_name(node, place) for place in places])
-    op = node.op.name if node.op else "leaf"
-    return f"the gradient rule of op {op!r} for its input {names} of shape {parent.shape}"
-
-
-def _input_name(node: Node, place: int) -> str:
-    """An input's number, and what the op calls it."""
-    inputs = getattr(node.op, "inputs", ())
-    variadic = getattr(node.op, "variadic", None)
-    return f"{place} ({inputs[place]})" if inputs and not variadic else str(place)
-
-
 _NUMPY = (np.ndarray, np.generic, Traced)
 
 
-def _as_gradient(part: Any, node: Node, parent: Node, plain: bool) -> Any:
-    """A rule's result in the dtype of its input; TypeError for what is not a gradient.
+def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
+    """A rule's result in the dtype and shape of its input; TypeError or ValueError if impossible.
 
-    A Tensor that a rule made of plain arrays is unwrapped.
+    If a rule makes a Tensor of plain arrays, its array is used.
     """
     if not isinstance(part, _NUMPY):
-        if plain and hasattr(part, "numpy"):
+        if not lifted and hasattr(part, "numpy"):
             part = part.numpy()
         if not hasattr(part, "dtype"):
-            found = "None" if part is None else f"a {type(part).__name__}"
-            raise TypeError(
-                f"{_rule_of(node, parent)} returned {found}: it must return an array of the shape "
-                "of the input or of the output (zeros where there is no gradient)"
-            )
+            raise TypeError(messages.not_an_array(part, node, parent))
     if part.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{_rule_of(node, parent)} returned an array of dtype {part.dtype}: the gradient of a "
-            "real input is real (take its real part with .real, if that is meant)"
-        )
-    return part if part.dtype == parent.dtype else part.astype(parent.dtype)
-
-
-def _written(order: list[Node]) -> dict[int, int]:
-    """When optimisers wrote to which memory, as far as it is that of these leaves."""
-    return {n.memory: n.written for n in order if n.op is None and hasattr(n, "written")}
+        raise TypeError(messages.not_real(part, node, parent))
+    if part.dtype != parent.dtype:
+        part = part.astype(parent.dtype)
+    if part.shape == parent.shape:
+        return part
+    try:
+        return unbroadcast(part, parent.shape)
+    except ValueError as error:
+        raise ValueError(f"{messages.rule_of(node, parent)}: {error}") from None
 
 
 def _refuse_changes(
     node: Node, saved: tuple[Any, ...], leading: set[Node] | None, written: dict[int, int]
 ) -> None:
-    """Raise ChangedArrayError where an array that a rule is about to read has changed."""
-    assert node.op is not None
-    if getattr(node.op, "runs_again", False):
-        for parent in node.parents:
-            if parent is not None and getattr(parent, "written", 0) > node.tick:
-                called = f" {parent.name!r}" if parent.name else ""
-                raise ChangedArrayError(
-                    f"a leaf{called} of shape {parent.shape}, {parent.dtype}, that op "
-                    f"{node.op.name!r} uses again in the backward pass has been updated by an "
-                    "optimiser since: call backward() before optimizer.step()"
-                )
-    places: set[int] = set()
-    for parent, rule in zip(node.parents, node.op.rules, strict=False):
+    """Raise ChangedArrayError if an array that a rule is about to read has changed."""
+    op = node.op
+    assert op is not None
+    read: set[int] = set()
+    for parent, rule in zip(node.parents, op.rules, strict=False):
         if parent is not None and (leading is None or parent in leading):
-            places.update(getattr(rule, "reads", range(len(saved))))
-    read = tuple([array if i in places else None for i, array in enumerate(saved)])
-    found = find_change(read, node.samples, node.tick, written)
-    if found is None:
-        return
-    place, advice = found
-    what, name = "the output", node.name
-    if place < len(node.parents):
-        parent = node.parents[place]
-        what, name = f"input {_input_name(node, place)}", parent.name if parent else None
-    array = saved[place]
-    raise ChangedArrayError(
-        f"{what}{f' {name!r}' if name else ''} of op {node.op.name!r}, an array of shape "
-        f"{array.shape}, {array.dtype}, has changed since the forward pass: the gradient would be "
-        f"wrong. {advice[0].upper()}{advice[1:]}."
-    )
+            read.update(getattr(rule, "reads", range(len(saved))))
+    found = changes.find_change(saved, read, node.samples, node.tick, written)
+    if found is not None:
+        raise ChangedArrayError(messages.changed(node, saved, *found))
 
 
 def accumulate(gradients: Mapping[Node, Any]) -> None:
-    """Add gradients to their leaves' ``grad``, never writing to an array already handed out."""
-    if handed_out:  # the backward pass may have released what held them
-        take_back()
+    """Add gradients to their leaves' ``grad``, each time in a new array: users may hold the old."""
+    if changes.handed_out:  # the backward pass may have released what held them
+        changes.take_back()
     for leaf, gradient in gradients.items():
         leaf.grad = gradient if leaf.grad is None else as_array(leaf.grad + gradient)

@@ -1,6 +1,6 @@
-"""What people write from habit, and what to write here: for the errors of names that are not there.
+"""Advice for names that do not exist here: from PyTorch's names to NumPy's and ours.
 
-A table from PyTorch's words to NumPy's and ours. Nothing here is looked at before something fails.
+The tables are used only in error messages.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ NAMES = {
 """Names of the package and of ``tg.nn``."""
 
 NEEDLESS = frozenset(["cpu", "cuda", "device", "is_cuda", "contiguous", "pin_memory", "inplace"])
-"""What has no counterpart here, because Tensors are NumPy arrays in main memory."""
+"""Names without a counterpart, because Tensors are NumPy arrays in main memory."""
 
 
 def of_attribute(name: str) -> str:

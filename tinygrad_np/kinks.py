@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import graph
 from .graph import Node
+from .modes import observed
 from .numerical import Probe, replaced
 from .tensor import Array
 
@@ -52,7 +52,7 @@ def _source_of_kink(probe: Probe, step: Array) -> str:
         passes.append([])
         watch = SimpleNamespace(observe=lambda node, _, out: passes[-1].append((node, out)))
         values = probe.origin + t * step
-        with graph.observed(watch), replaced(probe.argument, values), np.errstate(all="ignore"):
+        with observed(watch), replaced(probe.argument, values), np.errstate(all="ignore"):
             probe.call()
     for calls in zip(*passes, strict=False):
         (node, *_), (far, near, here, ahead, beyond) = zip(*calls, strict=True)

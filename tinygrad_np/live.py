@@ -1,4 +1,4 @@
-"""Curves and a bar that follow a training loop: a chart in notebooks, a line in terminals."""
+"""Live progress of a training loop: curves in notebooks, one line in terminals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ EVERY = 0.5
 
 
 class LiveChart:
-    """Call it once a step with what is to be shown: ``chart(loss=0.3, accuracy=0.91)``.
+    """Call it once a step with the numbers to show: ``chart(loss=0.3, accuracy=0.91)``.
 
-    In a notebook it draws one curve for each name, and a bar; elsewhere it is a bar of tqdm's with
-    the latest numbers. It draws twice a second at most, so that it costs no time. ``total`` is the
-    number of steps, None where it is not known. ``history`` holds what it was given: for each name
-    a list of (step, value). ``close`` ends it, which the last of ``total`` steps does by itself.
+    In a notebook it draws one curve for each name, and a progress bar; elsewhere tqdm's bar with
+    the latest numbers. It draws at most twice a second, so that it costs little time. ``total`` is
+    the number of steps, None if unknown. ``history`` maps each name to a list of (step, value).
+    ``close`` ends the chart; the last of ``total`` steps calls it.
 
     Raises TypeError for a value that is not a number.
 
@@ -44,7 +44,7 @@ class LiveChart:
             self._bar = tqdm(total=total, unit="step", file=file or sys.stderr)
 
     def __call__(self, **values: Any) -> None:
-        """One step is done; these are its numbers (or arrays and Tensors of one element)."""
+        """Note the numbers of one step (also arrays and Tensors of one element)."""
         numbers = {name: _number(name, value) for name, value in values.items()}
         self.step += 1
         for name, number in numbers.items():
@@ -59,13 +59,13 @@ class LiveChart:
             self._draw()
 
     def close(self) -> None:
-        """Draw what came last, and end the bar."""
+        """Draw the latest numbers, and end the bar."""
         self._draw()
         if self._bar is not None:
             self._bar.close()
 
     def status(self) -> str:
-        """The step, the speed and the latest numbers in a line."""
+        """The step, the speed and the latest numbers in one line."""
         of = f" of {self.total:,}" if self.total else ""
         speed = self.step / max(time.perf_counter() - self.start, 1e-9)
         latest = [f"{name} {points[-1][1]:.4g}" for name, points in self.history.items()]
@@ -111,7 +111,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _notebook_display() -> Any:
-    """A place in the notebook's output that can be updated; None outside of notebooks."""
+    """An output cell of the notebook that can be updated; None outside of notebooks."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if getattr(shell, "kernel", None) is None:

@@ -1,4 +1,4 @@
-"""What a module holds, by name: parameters, frozen parameters, buffers; and how it is loaded."""
+"""The state of a module by name (parameters, frozen parameters, buffers), and how it is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from .tensor import Array, Tensor, plain
 
 Part = tuple[str, Any, Any, Any]
-"""A value inside a module: its name there, itself, and its holder with the key to it there."""
+"""A value inside a module: its name, the value, its holder, and its key in the holder."""
 
 SEQUENCES = list, tuple, deque, UserList
 MAPPINGS = dict, MappingProxyType, UserDict
@@ -21,10 +21,10 @@ PARAMETERS = "parameter", "frozen"
 
 
 def kind_of(value: Any, holder: Any = None) -> str:
-    """``parameter``, ``frozen`` or ``buffer``; "" for what is not state.
+    """``parameter``, ``frozen`` or ``buffer``; "" for values that are not state.
 
-    A leaf that requires grad is a parameter; one that did until it was switched off is frozen;
-    other leaves, ndarrays and NumPy's numbers are buffers. A computed Tensor is not state.
+    A leaf that requires grad is a parameter. If its ``requires_grad`` was switched off, it is
+    frozen. Other leaves, ndarrays and NumPy's numbers are buffers. Computed Tensors are not state.
     """
     if isinstance(value, Tensor):
         if not value.is_leaf:
@@ -35,7 +35,7 @@ def kind_of(value: Any, holder: Any = None) -> str:
 
 
 def walk(part: Part, above: tuple[Any, ...] = ()) -> Iterator[Part]:
-    """A value and, if it is a list, tuple or dict (or the like), everything in it, by name."""
+    """A value and, if it is a container (list, tuple, dict, ...), everything in it, by name."""
     yield part
     name, value, _, _ = part
     items: Iterable[tuple[Any, Any]] = ()
@@ -44,9 +44,9 @@ def walk(part: Part, above: tuple[Any, ...] = ()) -> Iterator[Part]:
     elif isinstance(value, MAPPINGS):
         items = value.items()
     elif isinstance(value, set | frozenset) and any(map(_is_part, value)):
-        raise TypeError(f"{name} is a set, which gives what is in it no names: use a list")
+        raise TypeError(f"{name} is a set, so its elements have no names: use a list")
     if any(value is other for other in above):
-        raise ValueError(f"{name} contains itself: what is in it has no one name")
+        raise ValueError(f"{name} contains itself, so its elements have no unique names")
     for key, item in items:
         yield from walk((f"{name}.{key}", item, value, key), (*above, value))
 
@@ -61,14 +61,14 @@ class Held(NamedTuple):
 
     @property
     def is_attribute(self) -> bool:
-        """Whether the holder is the module, and not a container."""
+        """Whether the holder is the module itself, not a container."""
         return not isinstance(self.holder, CONTAINERS)
 
     def put(self, array: Array) -> None:
-        """Write into the array that is there; a number is replaced."""
+        """Write into the existing array, or replace a number."""
         if isinstance(self.value, Tensor | np.ndarray):
             target = plain(self.value)
-            if target.flags.writeable:  # a read-only one has these values: see ``load``
+            if target.flags.writeable:  # a read-only array has these values already: see ``load``
                 target[...] = array
         elif self.is_attribute:
             setattr(self.holder, self.key, array[()])
@@ -81,12 +81,12 @@ def _is_part(value: Any) -> bool:
 
 
 class State:
-    """All state of a module, of which what is shared counts once, under its first name."""
+    """All state of a module. A shared value counts once, under its first name."""
 
     def __init__(self, every: Iterable[Part]) -> None:
         self.held: list[tuple[str, Held]] = []
         self.numbers: dict[str, Held] = {}  # Python's
-        self.aliases: dict[str, str] = {}  # further names of what is shared, with the first
+        self.aliases: dict[str, str] = {}  # from the other names of a shared value to its first
         first: dict[int, str] = {}
         for name, value, holder, key in every:
             kind = kind_of(value, holder)
@@ -100,7 +100,7 @@ class State:
                 self.held.append((name, Held(kind, value, holder, key)))
 
     def by_name(self) -> dict[str, Held]:
-        """All of it; ValueError where two different values have one name."""
+        """All state by name; ValueError if two different values have one name."""
         found: dict[str, Held] = {}
         firsts = {name: name for name, _ in self.held} | self.aliases
         for name, held in self.held:
@@ -114,7 +114,7 @@ class State:
         return found
 
     def of(self, *kinds: str) -> Iterator[tuple[str, Any]]:
-        """Names and values of these kinds."""
+        """The names and values of these kinds."""
         return ((name, h.value) for name, h in self.by_name().items() if h.kind in kinds)
 
     def arrays(self) -> dict[str, Array]:
@@ -122,9 +122,9 @@ class State:
         return {name: np.array(plain(held.value)) for name, held in self.by_name().items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Write arrays into the places of their names: all of them, or none.
+        """Write arrays to the state of the same names: all of them, or none.
 
-        Raises ValueError that lists every missing, unexpected or ill-fitting name.
+        Raises ValueError with a list of all names that are missing, unexpected or do not fit.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -167,7 +167,7 @@ def same(one: Array, other: Array) -> bool:
 
 
 def _misfit(name: str, held: Held, array: Array) -> str:
-    """Why an array cannot be written there; "" if it can."""
+    """Why an array cannot be written to a place; "" if it can."""
     own = plain(held.value)
     shape = np.shape(own)
     replaced = not isinstance(own, np.ndarray)  # a number: only its kind has to be the same

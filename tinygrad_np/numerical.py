@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from . import graph
 from .differences import FIRST_STEP, Estimate, Restriction
 from .graph import Node
+from .modes import Recording, enable_grad
 from .tensor import Array, Tensor, plain, wrap
 
 Method = Literal["auto", "complex", "richardson", "central"]
@@ -167,7 +168,7 @@ class Probe:
             raise TypeError(f"numerical derivatives are by real numbers, but x is {array.dtype}")
         self.call, self.argument = call, argument
         self.origin: Array = np.array(array, dtype=np.result_type(array, np.float64))
-        with graph.enable_grad(), replaced(argument, self.origin) as leaf:
+        with enable_grad(), replaced(argument, self.origin) as leaf:
             out = call()
         value = _number(out)
         if isinstance(value, complex | np.complexfloating):
@@ -238,7 +239,7 @@ class Probe:
     def at(self, values: Array) -> Any:
         """f's value where the argument has these values."""
         # f may take gradients itself, of real numbers; observers need not see these trials.
-        mode = graph.Recording(lambda _: values.dtype.kind != "c")
+        mode = Recording(lambda _: values.dtype.kind != "c")
         with mode, replaced(self.argument, values), np.errstate(all="ignore"):
             return _number(self.call())
 

@@ -1,7 +1,8 @@
 """Optimisers, learning-rate schedules, gradient clipping.
 
-An optimiser's rule is a pure function in plain arithmetic, ``rule(i, parameter, gradient, *state)
--> (change, *state)``; the base class subtracts the change in place, the one write to a parameter.
+An optimiser's rule is a pure function of plain arithmetic, ``rule(i, parameter, gradient, *state)
+-> (change, *state)``. The base class subtracts the change in place; nothing else writes to a
+parameter.
 """
 
 from __future__ import annotations
@@ -14,22 +15,23 @@ from typing import Any
 import numpy as np
 
 from . import tracing
+from .arrays import Traced
 from .changes import writing
 from .tensor import Array, Tensor, plain
 
 Schedule = Callable[[int], float]
-"""The learning rate at an update, counted from 0."""
+"""The learning rate of an update; updates are counted from 0."""
 
 
 class Optimizer:
-    """Updates parameters from their gradients; each optimiser is its ``rule`` and its settings.
+    """Updates parameters from their gradients. An optimiser consists of its ``rule`` and settings.
 
-    ``parameters`` are leaf Tensors that require grad, ``module.parameters()`` say; ``lr`` is a
-    number or a schedule. Parameters whose ``grad`` is None and frozen ones (whose ``requires_grad``
-    was switched off) are left alone, and the update does not count for them.
+    ``parameters`` are leaf Tensors that require grad, for example ``module.parameters()``; ``lr``
+    is a number or a schedule. ``step`` skips parameters whose ``grad`` is None, and frozen ones
+    (whose ``requires_grad`` was switched off); the update does not count for them.
 
-    ``state`` has a list of arrays for each parameter, ``count`` is the number of updates, and
-    ``missed`` how many of them each parameter had no part in.
+    ``state`` holds a list of arrays for each parameter, ``count`` the number of updates, and
+    ``missed`` how many of these each parameter has missed.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> class SignSGD(tg.optim.Optimizer):
@@ -43,9 +45,9 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
-    """Names of the arrays kept for each parameter."""
+    """Names of the state arrays of each parameter."""
     read_before_each_run = ("lr",)
-    """What ``compile`` looks at anew at each call: no reason to trace again when it changes."""
+    """Attributes that ``compile`` reads at each call, so that a change does not trace again."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         self.parameters = _listed(parameters, type(self).__name__)
@@ -69,16 +71,16 @@ class Optimizer:
 
     @property
     def updates(self) -> int:
-        """The number of updates made."""
+        """The number of updates so far."""
         return int(self.count.item())
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate of the update to come."""
+        """The learning rate of the next update."""
         return tracing.host(_rate, self, self.count)
 
     def number(self, i: int) -> Any:
-        """Which update of parameter ``i`` is to come: 1 for its first."""
+        """The number of parameter ``i``'s next update; its first is 1."""
         return tracing.host(_number, self.count, self.missed, i)
 
     def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
@@ -88,12 +90,12 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
 
-        Raises RuntimeError where no parameter has one: was ``backward`` called?
+        Raises RuntimeError if no parameter has one.
         """
         idle: tuple[int, ...] = ()
         now = writing()
         for i, parameter in enumerate(self.parameters):
-            node = parameter.node  # None where frozen; the properties cost 0.1 µs more
+            node = parameter.node  # None if frozen; the properties would cost 0.1 µs more
             gradient = None if node is None else node.grad
             if gradient is None:
                 idle += (i,)
@@ -107,7 +109,7 @@ class Optimizer:
                 (change,) = self.rule(i, data, gradient)
             np.subtract(data, change, data)
             parameter.node.written = now  # type: ignore[union-attr]
-            del change  # the next one shall have its memory, which is in the cache
+            del change  # so that the next one gets its memory, which is in the cache
         if len(idle) == len(self.parameters):
             if all(parameter.is_frozen for parameter in self.parameters):
                 raise RuntimeError("all parameters are frozen: their requires_grad is switched off")
@@ -117,8 +119,8 @@ class Optimizer:
             np.add(self.missed, np.isin(np.arange(len(self.missed)), idle), self.missed)
 
     def _keep(self, i: int, old: list[Any], new: list[Any]) -> None:
-        """The new state of parameter ``i``: in place where it is traced, for replays to find."""
-        if any(isinstance(array, tracing.Traced) for array in new):
+        """Keep the new state of parameter ``i``. A traced one stays in place for replays."""
+        if any(isinstance(array, Traced) for array in new):
             for target, array in zip(old, new, strict=True):
                 np.copyto(target, array)
         else:
@@ -130,7 +132,7 @@ class Optimizer:
             parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of updates and every state array (copied): enough to go on later."""
+        """The number of updates and copies of all state arrays: enough to resume later."""
         arrays = {
             f"{i}.{slot}": np.array(array)
             for i, state in enumerate(self.state)
@@ -141,7 +143,7 @@ class Optimizer:
         return {"updates": self.updates, "state": arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state_dict``; ValueError where names or shapes differ."""
+        """Resume from a ``state_dict``; ValueError if names or shapes differ."""
         if not {"updates", "state"} <= {*state}:
             raise ValueError("an optimiser's state is what its state_dict() gives")
         given, updates = dict(state["state"]), int(state["updates"])
@@ -162,7 +164,7 @@ class Optimizer:
         ]
         if given:
             raise ValueError(f"state that this optimiser does not have: {', '.join(given)}")
-        self.state[:] = rows  # the list stays: replays look into it
+        self.state[:] = rows  # the same list, because replays use it
         self.count, self.missed = np.array([updates]), missed
 
 
@@ -183,15 +185,15 @@ def _number(count: Array, missed: Array, i: int) -> int:
 
 
 def _precision(parameter: Tensor) -> np.dtype[Any]:
-    """The dtype of a parameter's state: float32 for float16, in which squares and eps are 0."""
+    """The dtype of a parameter's state: float32 for float16, where squares and eps underflow."""
     return np.dtype(np.float32) if parameter.dtype.char == "e" else parameter.dtype
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum (Polyak 1964), Nesterov's (1983), weight decay.
+    """Stochastic gradient descent with momentum (Polyak 1964; Nesterov 1983) and weight decay.
 
-    With v the velocity and g the gradient plus ``weight_decay`` w: v ← momentum v + g, then
-    w ← w - lr v, or with ``nesterov`` w ← w - lr (g + momentum v): PyTorch's formulas.
+    Let v be the velocity, and g the gradient plus ``weight_decay`` w. Then v ← momentum v + g, and
+    w ← w - lr v, or with ``nesterov`` w ← w - lr (g + momentum v). These are PyTorch's formulas.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(1.0, requires_grad=True)
@@ -218,7 +220,7 @@ class SGD(Optimizer):
 
     def rule(self, i: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """See the class."""
-        rate = self.learning_rate  # first of all: a schedule may raise, and then nothing changes
+        rate = self.learning_rate  # first, because a schedule may raise: then nothing has changed
         if self.weight_decay:
             gradient = gradient + float(self.weight_decay) * parameter
         if not self.momentum:
@@ -231,8 +233,8 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma, Ba 2015): steps scaled by running moments of the gradient.
 
-    m ← β₁ m + (1-β₁) g, v ← β₂ v + (1-β₂) g², both corrected for their start at 0, and
-    w ← w - lr m̂ / (√v̂ + eps). ``weight_decay`` adds its multiple of w to g; see ``AdamW``.
+    m ← β₁ m + (1-β₁) g and v ← β₂ v + (1-β₂) g²; both are corrected for their start at 0. Then
+    w ← w - lr m̂ / (√v̂ + eps). ``weight_decay`` w is added to g; compare ``AdamW``.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor(1.0, requires_grad=True)
@@ -270,7 +272,7 @@ class Adam(Optimizer):
         rate, number = self.learning_rate, self.number(i)
         scale = tracing.host(_corrected, rate, first, number)
         correction = tracing.host(_correction, second, number)
-        if gradient.dtype.char == "e":  # for the same reason as the state
+        if gradient.dtype.char == "e":  # see _precision
             gradient = gradient.astype(np.float32)
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * (gradient * gradient)
@@ -313,11 +315,11 @@ class AdamW(Adam):
         return change + decay * parameter, *state_after
 
 
-# Learning-rate schedules: functions of the update's number, which can be pickled
+# Learning-rate schedules: functions of the update's number. They can be pickled
 
 
 def constant(lr: float) -> Schedule:
-    """The same rate always.
+    """A constant rate.
 
     >>> import tinygrad_np as tg
     >>> tg.optim.constant(0.1)(1000)
@@ -332,7 +334,7 @@ def _constant(lr: float, update: int) -> float:
 
 
 def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
-    """``lr`` times ``factor`` once more after every ``every`` updates.
+    """``lr``, multiplied by ``factor`` after every ``every`` updates.
 
     >>> import tinygrad_np as tg
     >>> [tg.optim.step_decay(1.0, 2, 0.5)(i) for i in range(5)]
@@ -371,9 +373,10 @@ def _half_cosine(start: float, end: float, done: float) -> float:
 def one_cycle(
     lr: float, updates: int, warmup: float = 0.3, start: float = 1 / 25, final: float = 1e-4
 ) -> Schedule:
-    """Up to ``lr`` in the first part ``warmup`` of the updates, then down, along half cosines.
+    """Up to ``lr`` during the first ``warmup`` of the updates, then down, along half cosines.
 
-    It begins at ``lr * start`` and ends at ``lr * start * final``. (Smith, Topin 2018.)
+    ``warmup`` is a fraction. The rate starts at ``lr * start`` and ends at ``lr * start * final``.
+    (Smith, Topin 2018.)
 
     >>> import tinygrad_np as tg
     >>> rate = tg.optim.one_cycle(0.1, updates=100)
@@ -401,7 +404,7 @@ def _one_cycle(
 
 
 def _gradients(parameters: Iterable[Tensor], limit: float, what: str) -> list[tuple[Tensor, Array]]:
-    """The gradients to clip: not those of frozen parameters, which no optimiser uses."""
+    """The gradients to clip, without those of frozen parameters, which no optimiser uses."""
     if not limit >= 0:
         raise ValueError(f"gradients cannot be clipped to {limit}: it must not be negative")
     every = [parameters] if isinstance(parameters, Tensor) else _listed(parameters, what)
@@ -411,7 +414,8 @@ def _gradients(parameters: Iterable[Tensor], limit: float, what: str) -> list[tu
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients down together so that their joint 2-norm is at most ``max_norm``.
 
-    Returns the norm before; raises ValueError where it is nan or infinite. (Pascanu et al. 2013.)
+    Returns the norm before clipping; raises ValueError if that is nan or infinite. (Pascanu et al.
+    2013.)
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor([3.0, 4.0], requires_grad=True)
@@ -446,7 +450,7 @@ def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> None:
 
 
 def _listed(parameters: Any, what: str) -> list[Tensor]:
-    """The parameters as a list; TypeError that says what to write for what is none of Tensors."""
+    """The parameters as a list; TypeError, with advice, for anything but an iterable of Tensors."""
     write = f"{what}(model.parameters(), ...)"
     if hasattr(parameters, "named_parameters"):
         raise TypeError(f"a module is not its parameters: write {write}")

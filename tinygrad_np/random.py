@@ -1,4 +1,4 @@
-"""The default random generator, and dropout, whose mask is drawn outside its op."""
+"""The default random generator, and dropout. The mask is drawn outside of dropout's op."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 
 from . import tracing
 from .cases import booleans, case, normal
-from .definition import Value, composite, op
+from .composites import composite
+from .definition import Value, op
 from .source import said
 from .tensor import Operand, Tensor
 
-_default: list[np.random.Generator] = []  # made when first needed: numpy.random is slow to import
+_default: list[np.random.Generator] = []  # made when first used: importing numpy.random is slow
 _rows: list[Any] = [None, 0]
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Start the default generator anew from ``seed``; return it.
+    """Restart the default generator from ``seed``; return it.
 
     >>> from tinygrad_np import random
     >>> random.manual_seed(0).random() == random.manual_seed(0).random()
@@ -58,17 +59,17 @@ def is_default(rng: object) -> bool:
 
 
 def share_rows(rows: slice | None, total: int = 0) -> None:
-    """Draw masks for batches of ``total`` rows, of which this process has ``rows``; None: alone."""
+    """Draw masks for a batch of ``total`` rows, of which this process has ``rows`` (None: all)."""
     _rows[:] = [rows, total]
 
 
 def rows() -> list[Any]:
-    """What ``share_rows`` was told last."""
+    """The arguments of the last ``share_rows``."""
     return [*_rows]
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    """Numbers from [0, 1); where processes share a batch, this one's rows of all its numbers."""
+    """Numbers from [0, 1). If processes share a batch: this process's rows of all its numbers."""
     rows, total = _rows
     if rows is None:
         return rng.random(shape)
@@ -81,7 +82,7 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     bits: Any = rng.bit_generator
     if type(bits) not in (np.random.PCG64, np.random.PCG64DXSM):
         return rng.random((total, *shape[1:]))[rows]
-    # These go past other rows' numbers at no cost, but forget the half of a number they had left.
+    # These generators skip other rows' numbers at no cost, but forget a half number that was left.
     size, left = math.prod(shape[1:]), bits.state
     bits.advance(rows.start * size)
     found = rng.random(shape)
@@ -98,7 +99,7 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     ),
 )  # fmt: skip
 def masked(x: Value, mask: Value, p: float) -> Value:
-    """x mask / (1 - p): where p is 1, all is masked."""
+    """x mask / (1 - p). For p = 1 everything is masked."""
     return x * (mask / ((1 - p) or 1)).astype(np.result_type(x.dtype, np.float16))
 
 
@@ -108,10 +109,10 @@ def masked(x: Value, mask: Value, p: float) -> Value:
 def dropout(
     x: Operand, p: float = 0.5, training: bool = True, rng: np.random.Generator | int | None = None
 ) -> Tensor:
-    """Inverted dropout: elements become 0 with probability ``p``, the rest grow by 1 / (1 - p).
+    """Inverted dropout: elements become 0 with probability ``p``, the others grow by 1 / (1 - p).
 
-    In expectation nothing changes; at test time (``training=False``) x passes unchanged. ``rng``
-    draws the mask: a generator, a seed, or None for the default generator.
+    The expected value does not change. At test time (``training=False``) x passes unchanged.
+    ``rng`` draws the mask: a generator, a seed, or None for the default generator.
     Gradient: g mask / (1 - p). (Srivastava et al. 2014.)
 
     With p = 1 everything becomes 0. Raises ValueError unless 0 <= p <= 1.

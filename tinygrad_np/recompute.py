@@ -1,4 +1,4 @@
-"""checkpoint: a part of the graph that is not kept, but computed again for the backward pass."""
+"""checkpoint: a part of the graph that is computed again for the backward pass, and not kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from . import generators, graph, tracing
 from .autodiff import grad, run_recorded
+from .changes import ChangedArrayError
 from .definition import OPS
 from .graph import Node, Rule
 from .random import default_generator, is_default
@@ -18,16 +19,16 @@ from .tensor import Array, Tensor, plain, wrap
 
 
 def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> Tensor:
-    """``function(*args)`` without keeping its graph: backward runs it again. Memory for time.
+    """``function(*args)`` without its graph: the backward pass runs it again. Saves memory.
 
-    The function must give the same result again; RuntimeError in the backward pass where it does
-    not. Parameters that it closes over get their gradients. A deep network in √n such segments
+    The second run must give the same result; otherwise the backward pass raises RuntimeError.
+    Parameters in the function's closure get their gradients. A deep network in √n such segments
     needs memory for √n layers. (Chen et al. 2016.)
 
-    The random generators that the function draws from are set back for the second run: those that
-    ``dropout`` draws from, NumPy's and Python's global ones, and those that the function refers to
-    in its closure, its arguments, its global names, and the attributes of any of these. One that is
-    hidden elsewhere can be given as ``rng``.
+    For the second run, the random generators that the function draws from are set back: the default
+    one, which ``dropout`` uses, NumPy's and Python's global ones, and those that the function
+    refers to in its closure, its arguments, its global names, and the attributes of any of these.
+    If it draws from another one, pass that as ``rng``.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -52,22 +53,23 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = None) -> 
     drawn.settle()
     op.function = functools.partial(drawn.again, function)
     op.result = plain(out)
-    # What the function used of the world outside: its parents there get gradients as well.
+    # Nodes from outside that the function used: they get gradients as well.
     inside = [n for n in graph.reachable([out.node]) if n.tick > start]
     used = {out.node, *(p for n in inside for p in n.parents if p is not None)}
     outer = [n for n in used.difference(nodes) if n.tick < start]
     op.parents = (*given, *sorted(outer, key=lambda n: n.tick))
     node = Node(op, op.parents, (None,) * (len(op.parents) + 1), out.shape, out.dtype)
+    op.tick = node.tick
     return wrap(out.array, node)
 
 
 class _Checkpoint:
-    """The op of one checkpointed call: its rules run the function again, recorded this time."""
+    """The op of one checkpointed call. Its rules run the function again, and record it."""
 
     name = "checkpoint"
-    runs_again = True
-    # What gets gradients: the arguments at ``places``, and what was used of the world outside.
+    # These get gradients: the arguments at ``places``, and nodes from outside that were used.
     parents: tuple[Node, ...] = ()
+    tick = 0  # of its node
 
     def __init__(self, function: Callable[..., Tensor], args: Sequence[Any]) -> None:
         self.function, self.args = function, args
@@ -75,7 +77,7 @@ class _Checkpoint:
         self.places = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
 
     def run(self, nodes: Sequence[Node]) -> Tensor:
-        """The function's result, with its arguments on these nodes."""
+        """The function's result for arguments with these nodes."""
         args = list(self.args)
         for place, node in zip(self.places, nodes, strict=False):
             args[place] = wrap(plain(args[place]), node)
@@ -83,12 +85,20 @@ class _Checkpoint:
 
     @property
     def rules(self) -> Iterator[Rule]:
-        found: list[Any] = []  # shared by the rules of one pass, and gone with them
+        found: list[Any] = []  # shared by the rules of one pass
         return (functools.partial(self.gradient, found, i) for i in range(len(self.parents)))
 
     def gradient(self, found: list[Any], i: int, g: Any, saved: Any) -> Any:
-        """The gradient of input ``i``; all are computed when the first is asked for."""
+        """The gradient of input ``i``. The first call computes all of them."""
         if not found:
+            for parent in self.parents:
+                if getattr(parent, "written", 0) > self.tick:
+                    called = f" {parent.name!r}" if parent.name else ""
+                    raise ChangedArrayError(
+                        f"a leaf{called} of shape {parent.shape}, {parent.dtype}, that op "
+                        f"{self.name!r} uses again in the backward pass has been updated by an "
+                        "optimiser since: call backward() before optimizer.step()"
+                    )
             recorded = isinstance(g, Tensor)
             nodes = [_apart(parent, recorded) for parent in self.parents]
             start, count = graph.tick(), len(self.places)
@@ -107,16 +117,17 @@ class _Checkpoint:
 
 
 def _apart(node: Node, connected: bool = True) -> Node:
-    """A node of the same value, whose gradient counts what is made of it and nothing else.
+    """A node of the same value that stands for one input of a checkpoint.
 
-    One input may be computed from another, or be given twice: each gets its own share.
+    An input may be computed from another one, or be given twice. Each has a node of its own, so
+    that each gets its own part of the gradient.
     """
     parents = (node,) if connected else ()
     return Node(OPS["positive"], parents, (None, None), node.shape, node.dtype)
 
 
 class _Drawn:
-    """The generators that one call may draw from, with their states before it."""
+    """The generators that a call may draw from, with their states before the call."""
 
     def __init__(self, function: Callable[..., Tensor], args: Sequence[Any], rng: Any) -> None:
         self.found: dict[int, tuple[Any, Any]] = {}  # None: the default generator, whichever it is
@@ -125,7 +136,7 @@ class _Drawn:
             self.note(each)
 
     def note(self, rng: Any) -> None:
-        """Keep a generator's state, unless that is done."""
+        """Keep a generator's state, if it is not kept already."""
         key = id(getattr(rng, "bit_generator", None) or getattr(rng, "_bit_generator", rng))
         if key not in self.found:
             self.noted.append(rng)
@@ -137,7 +148,7 @@ class _Drawn:
         return draw(function, rng)
 
     def settle(self) -> None:
-        """Leave those alone that are as they were: other threads may draw from them."""
+        """Forget the generators whose state has not changed: other threads may use them."""
         for key, (rng, state) in list(self.found.items()):
             now = generators.state_of(default_generator() if rng is None else rng)
             if pickle.dumps(now) == pickle.dumps(state):
@@ -145,7 +156,7 @@ class _Drawn:
         self.noted.clear()
 
     def again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
-        """The function's result by the same draws; afterwards the generators are as now."""
+        """The function's result with the same draws. The generators keep their present state."""
         found = [(default_generator() if r is None else r, s) for r, s in self.found.values()]
         now = [generators.state_of(rng) for rng, _ in found]
         for rng, before in found:
@@ -158,28 +169,28 @@ class _Drawn:
 
 
 class _Remembered:
-    """The arrays that one traced call draws: the second run gets the same ones."""
+    """The random arrays of a traced call. The second run gets the same ones."""
 
     def __init__(self) -> None:
         self.arrays: list[Any] = []
 
     def draw(self, draw: tracing.Draw, function: Callable[[Any], Any], rng: Any) -> Any:
-        """In the first run: draw, and keep the array."""
+        """In the first run: draw an array and keep it."""
         self.arrays.append(draw(function, rng))
         return self.arrays[-1]
 
     def settle(self) -> None:
-        """Nothing was drawn for good: a tracer draws from copies."""
+        """Nothing to do: a tracer draws from copies of the generators."""
 
     def again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
-        """The function's result by the same draws."""
+        """The function's result with the same arrays."""
         left = iter(self.arrays)
         with tracing.drawing(lambda draw, function, rng: next(left)):
             return function(*args)
 
 
 def _compare(first: Array, second: Array) -> None:
-    """RuntimeError unless a second run gave what the first gave, up to rounding."""
+    """RuntimeError unless the second run gave the result of the first, up to rounding."""
     told = ""
     if first.shape != second.shape or first.dtype != second.dtype:
         told = f"{second.dtype} of shape {second.shape}, not {first.dtype} of shape {first.shape}"

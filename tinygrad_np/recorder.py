@@ -1,6 +1,6 @@
-"""What is remembered beyond the graph, for drawings: scopes, values, gradients, times, names.
+"""What drawings show besides the graph: scopes, values, gradients, times.
 
-Nothing is unless ``scope`` or ``record`` asks for it, and it goes when the node goes.
+Only ``scope`` and ``record`` keep any of it, and it is freed with its node.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from . import graph
 from .graph import Node, Observer
+from .modes import observed
 
 
 class Record(NamedTuple):
-    """What is known of one node: ``seconds`` since the one before it, the last pass's gradient."""
+    """What is recorded of a node: ``seconds`` since the node before it, its latest gradient, ..."""
 
     scope: tuple[str, ...] = ()
-    backward: bool = False
     operands: tuple[Any, ...] | None = None
     output: Any = None
     saved: tuple[Any, ...] | None = None
@@ -33,35 +33,28 @@ _NOTHING = Record()
 
 
 def record_of(node: Node) -> Record:
-    """What was recorded of a node, if anything."""
+    """The record of a node; an empty one if nothing was recorded."""
     found: Record = getattr(node, "record", _NOTHING)
     return found
 
 
-# Constants have no node that could carry a name: arrays are known by theirs as long as they live.
-_array_names: dict[int, tuple[str, weakref.ref[Any]]] = {}
-
-
-def name_array(array: Any, name: str) -> None:
-    """Give an array a name, for drawings."""
-    if isinstance(array, np.ndarray):
-        key = id(array)
-        _array_names[key] = name, weakref.ref(array, lambda _: _array_names.pop(key, None))
-
-
-def array_name(array: Any) -> str:
-    """The name that an array was given, or none."""
-    return _array_names[id(array)][0] if id(array) in _array_names else ""
+def originals(saved: tuple[Any, ...], constants: tuple[tuple[int, Any], ...]) -> tuple[Any, ...]:
+    """The saved values, with the constants themselves (if they still exist) in place of copies."""
+    values = list(saved)
+    for place, constant in constants:
+        found = constant() if isinstance(constant, weakref.ref) else constant
+        if found is not None:
+            values[place] = found
+    return tuple(values)
 
 
 class _Recorder(NamedTuple):
-    """The observer of every context here; it tells ``outer``, which is somebody else's, as well."""
+    """The observer of ``record`` and ``scope``. It passes all on to ``outer``, another observer."""
 
     outer: Observer | None = None
     scope: tuple[str, ...] = ()
     owner: Any = None
-    backward: bool = False
-    clock: list[float] | None = None  # when the node before was recorded
+    clock: list[float] | None = None  # when the previous node was recorded
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
         """Remember the node."""
@@ -71,12 +64,11 @@ class _Recorder(NamedTuple):
             self.clock[0] = time.perf_counter()
         if self.outer is not None:
             self.outer.observe(node, operands, output)
-        told = record_of(node)  # by a recorder further out
-        scope, backward = told.scope + self.scope, told.backward or self.backward
-        node.record = Record(scope, backward, *(known or told[2:]))
+        told = record_of(node)  # by an outer recorder
+        node.record = Record(told.scope + self.scope, *(known or told[1:]))
 
     def before_rules(self, node: Node, gradient: Any) -> None:
-        """Remember the gradient that has come back to the node."""
+        """Remember the gradient of the node's output."""
         if self.clock is not None and node.op is not None:  # a leaf outlives its graph
             array = gradient if isinstance(gradient, np.ndarray | np.generic) else gradient.data
             node.record = record_of(node)._replace(gradient=array)
@@ -85,7 +77,7 @@ class _Recorder(NamedTuple):
 
 
 def _current() -> _Recorder:
-    """The recorder in force, or one without a clock, which tells the observer in force."""
+    """The current recorder, or a new one without a clock around the current observer."""
     mode = graph.recording.get()
     if isinstance(mode, _Recorder):
         return mode
@@ -94,10 +86,10 @@ def _current() -> _Recorder:
 
 @contextmanager
 def record() -> Iterator[None]:
-    """Remember values, gradients, times and scopes of the ops inside, for ``tg.draw``.
+    """Record values, gradients, times and scopes of the ops inside, for ``tg.draw``.
 
-    Every intermediate array lives as long as the graph: meant for a look, not for training.
-    Modules called inside are scopes of their own.
+    Every intermediate array lives as long as the graph, so use this to look, not to train. Each
+    module that is called inside is a scope.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -107,15 +99,15 @@ def record() -> Iterator[None]:
     >>> "1 … 4" in tg.draw(loss).source
     True
     """
-    with graph.observed(_current()._replace(clock=[time.perf_counter()])):
+    with observed(_current()._replace(clock=[time.perf_counter()])):
         yield
 
 
 @contextmanager
 def scope(name: str, owner: Any = None) -> Iterator[None]:
-    """Name a part of the network: the ops inside are drawn as a cluster, which can collapse.
+    """Name a part of the network: the ops inside are drawn as a cluster that can be collapsed.
 
-    Scopes may be nested, and used again. ``owner`` is the module that this is the scope of.
+    Scopes can be nested and used again. ``owner`` is the module whose scope this is.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -129,20 +121,15 @@ def scope(name: str, owner: Any = None) -> Iterator[None]:
         return
     outer = _current()
     owner = outer.owner if owner is None else owner
-    with graph.observed(outer._replace(scope=(*outer.scope, str(name)), owner=owner)):
+    with observed(outer._replace(scope=(*outer.scope, str(name)), owner=owner)):
         yield
 
 
 def is_recorded() -> bool:
-    """Whether scopes are remembered here and now."""
+    """Whether scopes are recorded at this point."""
     return isinstance(graph.recording.get(), _Recorder)
 
 
 def scope_owner() -> Any:
-    """The innermost module whose scope this is, or None."""
+    """The module of the innermost scope, or None."""
     return _current().owner
-
-
-def backward_pass() -> Any:
-    """Context manager: the nodes inside belong to a backward pass."""
-    return graph.observed(_current()._replace(backward=True))

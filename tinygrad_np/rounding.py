@@ -1,7 +1,7 @@
-"""How far rounding may move a value and a gradient, estimated from the graph that computes them.
+"""The effect of rounding on a value and on a gradient, estimated from the graph.
 
-Each intermediate result has an error in its last place; the derivative by this result says how much
-of the error arrives. (Linnainmaa 1976, the origin of reverse mode.)
+Each intermediate result is rounded in its last place. The derivative with respect to it says how
+much that changes the value. (Linnainmaa 1976, the origin of reverse mode.)
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import numpy as np
 from . import graph
 from .autodiff import connected, grad
 from .graph import Node
+from .modes import observed
 from .tensor import Array, Tensor, plain
 
 ULPS = 4
-"""How many units in its last place the result of an op may be off."""
+"""The error of an op's result, at most, in units of its last place."""
 
 
 def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
-    """How much rounding scatters a scalar, and how much rounding inside the ops may do so.
+    """The rounding noise of a scalar: from the ops' results, and at most from inside the ops.
 
-    The first is the root of the sum of squares over all intermediate results. The second uses the
-    largest operand of an op instead of its result: ``log_softmax`` subtracts large numbers to get a
-    small one. Both are 0 if a rule fails.
+    The first is the root of the sum of squares over all intermediate results. The second takes an
+    op's largest operand in place of its result, because an op such as ``log_softmax`` may subtract
+    large numbers to get a small one. Both are 0 if a rule fails.
     """
     seen: dict[Node, tuple[Array, float]] = {}
     squares: list[float] = []
@@ -45,7 +46,7 @@ def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
 
     with np.errstate(all="ignore"):
         try:
-            with graph.observed(SimpleNamespace(observe=observe)):
+            with observed(SimpleNamespace(observe=observe)):
                 out = connected(function())
             _carry_back(out, before_rules)
         except Exception:
@@ -55,11 +56,11 @@ def value_noise(function: Callable[[], Tensor]) -> tuple[float, float]:
 
 
 def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -> float:
-    """How far rounding to a relative ``eps`` may move the derivative of a scalar along ``way``.
+    """A bound on the rounding error of a scalar's derivative along ``way``, for a relative ``eps``.
 
-    This is a bound: the sum over all intermediate results of the forward and the backward pass. It
-    is large compared with the derivative if large terms cancel, as in p - 1 for p near 1. It is 0
-    if the rules cannot be recorded: then nothing is known.
+    It is the sum over all intermediate results of the forward and the backward pass. It exceeds the
+    derivative if larger terms cancel, as in p - 1 for p near 1. If the rules cannot be recorded,
+    nothing is known, and the result is 0.
     """
     sizes: dict[Node, Array] = {}
     carried: list[float] = []
@@ -73,7 +74,7 @@ def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -
 
     with np.errstate(all="ignore"):
         try:
-            with graph.observed(SimpleNamespace(observe=observe)):
+            with observed(SimpleNamespace(observe=observe)):
                 out = connected(function())
                 g = Tensor(np.ones(out.shape, out.dtype), requires_grad=True)
                 derivative = grad(out, tensor, g, create_graph=True, allow_unused=True)
@@ -89,7 +90,7 @@ def rounding(function: Callable[[], Any], tensor: Any, way: Array, eps: float) -
 
 
 def _carry_back(out: Tensor, before_rules: Callable[[Node, Any], None]) -> None:
-    """A backward pass from a scalar that shows each node with the derivative by it."""
+    """Run a backward pass from a scalar; call ``before_rules`` with each node and its gradient."""
     watch = SimpleNamespace(observe=lambda *_: None, before_rules=before_rules)
-    with graph.observed(watch):
+    with observed(watch):
         graph.backward({out.node: np.ones(out.shape, out.dtype)} if out.node else {})

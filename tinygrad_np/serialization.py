@@ -1,7 +1,8 @@
-"""Weights to and from files: safetensors, which hold arrays and text and nothing that runs."""
+"""Weights in files: safetensors, which hold arrays and text, but no code."""
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import json
 import os
@@ -18,10 +19,10 @@ from .tensor import Array, Tensor, plain
 Path = str | os.PathLike[str]
 
 DIGEST = "tinygrad_np.sha256"
-"""The name in a file's metadata under which ``save`` keeps a digest of all the rest."""
+"""The name of the digest that ``save`` keeps in a file's metadata."""
 
 PARTIAL = ".partial"
-"""The suffix of a file that is still being written."""
+"""The suffix of a file while it is being written."""
 
 _DTYPES = {
     "float16", "float32", "float64", "complex64", "bool", "int8", "int16", "int32", "int64",
@@ -30,7 +31,7 @@ _DTYPES = {
 
 
 class FileDamagedError(ValueError):
-    """A file is not a safetensors file, is cut short, or does not hold what was saved."""
+    """A file is not a safetensors file, is truncated, or has changed since it was saved."""
 
 
 def save(
@@ -40,15 +41,14 @@ def save(
 ) -> None:
     """Write a module's state (parameters, also frozen ones, and buffers) to a safetensors file.
 
-    Arrays by name can be given instead of a module.
+    ``state`` is a module, or a dict of arrays by name. PyTorch, JAX and others read the file with
+    the ``safetensors`` package. ``metadata`` is text to store with the arrays. The file also holds
+    a digest, from which ``load`` sees whether a single bit has changed. It is written whole or not
+    at all, and replaces an existing file.
 
-    PyTorch, JAX and others read it with the ``safetensors`` package. ``metadata`` is text to keep
-    with the arrays; a digest is kept as well, so that ``load`` sees whether a single bit has
-    changed. The file appears whole or not at all, and replaces one that exists.
-
-    Raises TypeError where a value is not an array, or of a dtype that safetensors lacks; ValueError
-    for a reserved name, and where two parts of a module's state have one name; OSError where the
-    file cannot be written: an older one is then kept.
+    Raises TypeError if a value is not an array, or of a dtype that safetensors lacks; ValueError
+    for a reserved name, or if two parts of a module's state have one name; OSError if the file
+    cannot be written, and an existing file then stays.
 
     >>> import tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -84,13 +84,13 @@ def save(
 
 
 def load(path: Path, into: Module | None = None) -> dict[str, Array]:
-    """Read a safetensors file: its arrays by name; with ``into``, into a module's state too.
+    """Read a safetensors file; return its arrays by name. ``into`` also gets them as its state.
 
-    The module's own arrays are written to: they stay the same objects.
+    The values are written into the module's own arrays, which stay the same objects.
 
-    Raises FileDamagedError where the file is damaged in any way that can be seen (in one that
-    ``save`` wrote: in any way at all); ValueError where it does not fit the module, with every name
-    that is missing, unexpected or of another shape or dtype: the module is then unchanged.
+    Raises FileDamagedError if the file is damaged (any damage shows in a file that ``save`` wrote);
+    ValueError if it does not fit the module, with all names that are missing, unexpected or of
+    another shape or dtype. The module is then unchanged.
 
     >>> import tempfile, numpy as np, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -117,12 +117,12 @@ def load(path: Path, into: Module | None = None) -> dict[str, Array]:
 
 
 def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays and the metadata of a safetensors file; where ``verified``, a digest is due."""
+    """The arrays and metadata of a safetensors file; ``verified=True`` requires a digest."""
     from safetensors import SafetensorError, safe_open
 
     name = os.fspath(path)
     try:
-        open(name, "rb").close()  # for Python's own words where it is missing or not to be read
+        open(name, "rb").close()  # Python's own error if it is missing or not readable
         with safe_open(name, framework="np") as file:
             metadata = dict(file.metadata() or {})
             arrays = {key: np.array(file.get_tensor(key)) for key in sorted(file.keys())}
@@ -139,9 +139,9 @@ def read(path: Path, *, verified: bool = False) -> tuple[dict[str, Array], dict[
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, it holds the old content or the new, no mixture."""
+    """Write a file so that it holds either the old content or the new, whatever happens."""
     name = os.fspath(path)
-    partial = f"{name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}"  # no other writer's
+    partial = f"{name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}"  # unique to this writer
     try:
         with open(partial, "wb") as file:
             file.write(content)
@@ -166,7 +166,7 @@ def _check_path(path: Any, call: str) -> None:
 
 
 def _array(name: str, value: Any) -> Array:
-    """What is saved of a value: contiguous, in this machine's byte order."""
+    """A value as it is saved: contiguous, in this machine's byte order."""
     array = plain(value)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name!r} is a masked array: save its .data and its .mask under two names")
@@ -190,3 +190,29 @@ def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
         digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
     digest.update(json.dumps(metadata, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+# Copies and pickles of leaves and constants. A computed Tensor's copy would need one of its graph.
+
+
+def _reduced(tensor: Tensor) -> tuple[Any, ...]:
+    if not tensor.is_leaf:
+        raise TypeError(
+            "a computed Tensor cannot be copied or pickled, its graph cannot travel: use "
+            f"tensor.detach() ({tensor.label()})"
+        )
+    state = tensor.array, tensor.requires_grad, tensor.name, tensor.grad, tensor.is_frozen
+    return _copied, state
+
+
+def _copied(
+    data: Array, requires_grad: bool, name: str | None, grad: Array | None, frozen: bool
+) -> Tensor:
+    tensor = Tensor(data.copy(), requires_grad or frozen, name=name)
+    tensor.grad = None if grad is None else grad.copy()
+    if frozen:
+        tensor.requires_grad = False
+    return tensor
+
+
+copyreg.pickle(Tensor, _reduced)

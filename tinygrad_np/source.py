@@ -1,4 +1,4 @@
-"""A rule in its own words: the text of a lambda, or what a function's docstring says."""
+"""A rule as text: the source of a lambda, or the first line of a function's docstring."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def expression(function: Callable[..., Any]) -> str:
 
 
 def said(words: str, rule: F) -> F:
-    """A lambda with a docstring: what it computes, where its own text is not for people."""
+    """A lambda with a docstring that says what it computes, if its source is hard to read."""
     rule.__doc__ = words
     return rule
 

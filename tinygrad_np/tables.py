@@ -1,4 +1,4 @@
-"""Tables for terminals and notebooks, and characters that a terminal can print."""
+"""Tables for terminals and notebooks, in characters that the terminal can print."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PLAIN = {
     "Δ": "Delta ", "∂": "d", "…": "...", "←": "<-", "→": "->", "↦": "->", "≤": "<=", "≥": ">=",
     "≠": "!=", "–": "-", "≈": "~", "∞": "inf",
 }  # fmt: skip
-"""What is written where a terminal lacks a character; for others, their ``\\u`` escapes."""
+"""Replacements for characters that a terminal lacks; others become ``\\u`` escapes."""
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """The error handler of that name, for ``str.encode`` and ``stream.reconfigure``."""
+    """The error handler ``ERRORS``, for ``str.encode`` and ``stream.reconfigure``."""
     if isinstance(error, UnicodeEncodeError) and error.object[error.start] in PLAIN:
         return PLAIN[error.object[error.start]], error.start + 1
     if isinstance(error, UnicodeEncodeError):
@@ -33,10 +33,10 @@ codecs.register_error(ERRORS, _plain)
 
 
 def printable(text: str) -> str:
-    """The text as standard output can show it: in plain characters unless it takes Unicode.
+    """The text as standard output can show it: in plain characters, unless that takes Unicode.
 
-    Signs like × are left out for every other encoding, even where it has them: what a pipe or a
-    file holds is read in one encoding and written in another often enough.
+    Signs like × are replaced for every other encoding, even if it has them, because pipes and files
+    are often written in one encoding and read in another.
 
     >>> "2 × 3".encode("ascii", ERRORS)
     b'2 x 3'
@@ -46,14 +46,14 @@ def printable(text: str) -> str:
         if text.isascii() or codecs.lookup(encoding).name.startswith("utf"):
             return text
         return text.translate(_TABLE).encode(encoding, ERRORS).decode(encoding)
-    except (LookupError, UnicodeError):  # an encoding that Python does not know, or half a pair
+    except (LookupError, UnicodeError):  # an unknown encoding, or half of a surrogate pair
         return text
 
 
-def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines, their columns as wide as need be.
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, with aligned columns.
 
-    >>> aligned([("name", "size"), ("x", "3")])
+    >>> columns([("name", "size"), ("x", "3")])
     ['name  size', 'x     3']
     """
     rows = [[printable(cell) for cell in row] for row in rows]
@@ -62,9 +62,9 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 class Table(str):
-    """A table as text, which terminals print as it is and notebooks show as HTML.
+    """A table: text in terminals, HTML in notebooks.
 
-    ``rows`` are cells, the first row the heads; ``before`` and ``after`` are lines around them.
+    ``rows`` are rows of cells, the heads first; ``before`` and ``after`` are lines around them.
 
     >>> Table([("name", "size"), ("x", "3")], before=["two columns"])
     two columns
@@ -80,7 +80,7 @@ class Table(str):
         cls, rows: Sequence[Sequence[str]], before: Sequence[str] = (), after: Sequence[str] = ()
     ) -> Table:
         around = [list(map(printable, lines)) for lines in (before, after)]
-        table = super().__new__(cls, "\n".join([*around[0], *aligned(rows), *around[1]]))
+        table = super().__new__(cls, "\n".join([*around[0], *columns(rows), *around[1]]))
         table.rows, table.before, table.after = rows, before, after
         return table
 
@@ -94,7 +94,7 @@ class Table(str):
 def html_table(
     rows: Sequence[Sequence[str]], before: Sequence[str] = (), after: Sequence[str] = ()
 ) -> str:
-    """The same as HTML; one that is too wide for its page is scrolled by itself."""
+    """The table as HTML. If it is wider than the page, it scrolls by itself."""
     head, *body = [[html.escape(cell) for cell in row] for row in rows]
     lines = ["".join([f"<td style='text-align:left'>{cell}</td>" for cell in row]) for row in body]
     parts = [

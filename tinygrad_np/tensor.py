@@ -1,13 +1,11 @@
-"""The Tensor: an ndarray, its gradient, and the node that remembers where it came from.
+"""The Tensor: an ndarray, its gradient, and the node that records how it was computed.
 
-Operators and methods call the ops by name through ``ops``, a namespace that ``definition.py`` fills
-as the ops are defined: so this floor needs nothing from the floors above it.
+Operators and methods find the ops by name in a table, which ``definition.py`` fills. So this module
+imports nothing from the floors above it.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import opcode
 import sys
 import weakref
@@ -18,59 +16,43 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import graph
-from .aligned import aligned_copy
+from . import graph, messages
+from .arrays import Traced, aligned_copy, as_array, name_array
 from .changes import SMALL, hand_out, memory_of
 from .graph import Node
 from .hints import of_attribute
-from .recorder import backward_pass, name_array
+from .numpy_calls import by_numpy, by_ufunc
 from .shapes import Axis, Shape
-from .tracing import Traced, as_array
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
 TensorFunction = Callable[..., "Tensor"]
 Operand = Any
-"""What an op takes for an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
+"""What ops accept as an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
 
-
-# What NumPy's functions take for these when they are not given.
-_DEFAULTS = {
-    "casting": "same_kind", "dtype": None, "initial": np._NoValue, "keepdims": np._NoValue,
-    "out": None, "where": np._NoValue,
-}  # fmt: skip
-
-# The arguments of BINARY_OP that stand for % and %=.
+# The arguments of the bytecode BINARY_OP that mean % and %=.
 _PERCENT = (6, 19)
 
 
-class _Ops:
-    """The ops' functions as attributes, added by ``definition.py``."""
+functions: dict[str, TensorFunction] = {}
+"""The ops' functions by name, added by ``definition.py``."""
 
-    def __getattr__(self, name: str) -> TensorFunction:
-        raise AttributeError(f"no op is called {name!r}: was tinygrad_np.ops imported?")
-
-
-ops = _Ops()
-NUMPY: dict[Function, Function] = {}
-"""NumPy's functions, and what to call instead when one of their arguments is a Tensor."""
-
-
-METHODS = frozenset([
-    "abs", "all", "any", "argmax", "argmin", "astype", "clip", "cumprod", "cumsum", "diagonal",
-    "dot", "exp", "log", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "ravel", "relu",
-    "repeat", "sigmoid", "softmax", "sort", "sqrt", "square", "squeeze", "std", "sum", "swapaxes",
-    "take", "tanh", "trace", "var",
-])  # fmt: skip
-"""Ops that are methods of Tensors as well: ``definition.py`` adds them as they are defined."""
+_METHODS = """
+    abs all any argmax argmin astype clip cumprod cumsum diagonal dot exp log log_softmax logsumexp
+    max mean min prod ravel relu repeat sigmoid softmax sort sqrt square squeeze std sum swapaxes
+    take tanh trace var
+"""
+METHODS = {name: name for name in _METHODS.split()} | {
+    "invert": "__invert__", "negative": "__neg__", "positive": "__pos__",
+}  # fmt: skip
+"""Ops that are also methods, with the method's name. ``definition.py`` adds them to Tensor."""
 
 
 def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
-    """An operator by an op; NotImplemented for an operand that wants to do it by itself.
+    """An operator by an op; NotImplemented if the other operand wants to compute it by itself.
 
-    Python asks ``other.__radd__`` then. As NumPy has it, such types say ``__array_ufunc__ = None``.
+    Python asks ``other.__radd__`` then. As in NumPy, such types say ``__array_ufunc__ = None``.
     """
-    functions: dict[str, TensorFunction] = vars(ops)
 
     def operator(self: Tensor, other: Operand) -> Tensor:
         try:
@@ -83,25 +65,42 @@ def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
     return operator
 
 
-def _in_place(operator: str, sign: str) -> Callable[[Tensor, Operand], Tensor]:
-    """``x += y`` makes a new Tensor of the name x, but leaves are not lost so."""
+def _reflected(name: str) -> Function:
+    return lambda self, other: functions[name](other, self)
 
-    def in_place(self: Tensor, other: Operand) -> Tensor:
-        result: Tensor = getattr(self._rebound(sign), operator)(other)
-        return result
+
+def _in_place(name: str, sign: str) -> Function:
+    """``x += y`` makes a new Tensor and calls it x. TypeError for a leaf, which would be lost."""
+
+    def in_place(self: Tensor, other: Operand) -> Any:
+        node = self.node
+        if node is not None and node.op is None and node not in graph.INPUTS:
+            called = self.name if (self.name or "").isidentifier() else "w"
+            message = messages.LOST_LEAF.format(w=called, sign=sign, label=self.label())
+            raise TypeError(message)
+        return getattr(self, name)(other)
 
     return in_place
 
 
-class Tensor:
-    """An array whose operations are remembered, so that gradients can be computed.
+# The middle of __add__, __radd__ and __iadd__, the sign, and the op.
+_ARITHMETIC = [
+    ("add", "+", "add"), ("sub", "-", "subtract"), ("mul", "*", "multiply"),
+    ("truediv", "/", "divide"), ("floordiv", "//", "floor_divide"), ("mod", "%", "remainder"),
+    ("pow", "**", "power"), ("matmul", "@", "matmul"), ("and", "&", "bitwise_and"),
+    ("or", "|", "bitwise_or"),
+]  # fmt: skip
 
-    ``data`` is anything ``np.asarray`` takes, of a real, integer, boolean or complex dtype.
-    A Tensor that requires grad owns its array, because optimisers write to it; any other shares
-    its memory with the ndarray it was given. Only real floating dtypes can require grad.
+
+class Tensor:
+    """An array that records the operations on it, so that gradients can be computed.
+
+    ``data`` is anything that ``np.asarray`` accepts, of a real, integer, boolean or complex dtype.
+    A Tensor that requires grad owns its array, because optimisers write to it. Any other shares
+    memory with the ndarray that it was given. Only real floating-point Tensors can require grad.
 
     Raises TypeError for data that is not numeric or has a mask, for a Tensor (use ``detach``), and
-    where ``requires_grad`` meets integers, booleans or complex numbers.
+    for ``requires_grad`` with integers, booleans or complex numbers.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True, name="w")
@@ -113,10 +112,10 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_frozen", "_name", "array", "node")
 
-    array: Array  # for the package: ``data`` tells the graph that it may be written to
+    array: Array  # for this package; users get it as ``data``, which notes that they may write
     node: Node | None
     _name: str | None
-    _frozen: Node | None  # the node of a parameter that is frozen
+    _frozen: Node | None  # the node of a frozen parameter
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("Tensor is not made for subclassing: hold one as an attribute instead")
@@ -129,10 +128,7 @@ class Tensor:
         name: str | None = None,
     ) -> None:
         if isinstance(data, Tensor):
-            raise TypeError(
-                "Tensor(tensor) would cut the graph without a word: "
-                "use tensor.detach(), or Tensor(tensor.data) where a new leaf is meant"
-            )
+            raise TypeError(messages.TENSOR_OF_TENSOR)
         self.array = _numbers(data, dtype)
         self.node = self._frozen = None
         self.name = name
@@ -145,8 +141,8 @@ class Tensor:
     def data(self) -> Array:
         """The array itself, not a copy. Set it to replace the values, e.g. ``w.data -= step``.
 
-        A Tensor that requires grad takes a copy, so that optimisers write to no other's array.
-        Write to it after ``backward``, not between forward and backward: see there.
+        A Tensor that requires grad copies the new values, because optimisers write to its array.
+        Write to the array after ``backward``, not between forward and backward (see there).
         """
         self._hand_out()
         return self.array
@@ -160,32 +156,22 @@ class Tensor:
         node = self.own_node()
         array = _numbers(value)
         if node is not None and node.op is not None:
-            raise ValueError(
-                "this Tensor was computed: its graph holds the old values, and gradients would "
-                "be wrong. Replace the data of leaves only, or work on tensor.detach()"
-            )
+            raise ValueError(messages.COMPUTED_DATA)
         if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
-            raise ValueError(
-                f"data of shape {array.shape}, {array.dtype} cannot replace {self.label()}: a "
-                "Tensor that requires grad, or that is frozen, keeps its shape and dtype. Make a "
-                "new Tensor instead"
-            )
+            raise ValueError(messages.OTHER_DATA.format(array=array, label=self.label()))
         if node is None:
             self.array = array
-        else:  # its own array, as ever, unless nobody can write to the one given
+        else:
             self.array = array if isinstance(array, Traced) else _own(array)
             node.memory = memory_of(self.array)
-        self.name = self._name  # the new array's, too
+        self.name = self._name  # also of the new array
 
     @property
     def grad(self) -> Array | None:
-        """The gradient that ``backward`` accumulated: an ndarray of the same shape and dtype."""
+        """The gradient that ``backward`` has accumulated: an ndarray of this shape and dtype."""
         node = self.own_node()
         if node is not None and node.op is not None:
-            raise RuntimeError(
-                f"the {self.label()} was computed, and only leaves collect gradients in .grad: "
-                "write tg.grad(loss, tensor) for the gradient of a computed Tensor"
-            )
+            raise RuntimeError(messages.COMPUTED_GRAD.format(label=self.label()))
         return None if node is None else node.grad
 
     @grad.setter
@@ -238,20 +224,17 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to this Tensor. Can be switched on and off on leaves.
+        """Whether gradients flow to this Tensor. Leaves can switch it on and off.
 
-        A leaf that is switched off is frozen: ops do not record it, and it stays a parameter of its
-        module. It keeps its ``.grad``, and graphs that were recorded before still lead to it.
+        To switch a leaf off is to freeze it: ops do not record it, but it stays a parameter of its
+        module and keeps its ``.grad``. Graphs that were recorded before still lead to it.
         """
         return self.node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if not isinstance(value, bool | np.bool):
-            raise TypeError(
-                f"requires_grad must be True or False, got {value!r}: "
-                "a dtype is given by name, Tensor(data, dtype=np.float32)"
-            )
+            raise TypeError(messages.TRUE_OR_FALSE.format(value=value))
         if bool(value) == self.requires_grad:
             return
         if not self.is_leaf:
@@ -264,49 +247,38 @@ class Tensor:
             self.node, self._frozen = self._frozen, None
             return
         if self.dtype.kind != "f":
-            raise TypeError(
-                f"only real floating-point Tensors can require grad, this one is {self.dtype}: "
-                "write Tensor(data, dtype=np.float32, requires_grad=True)"
-            )
+            raise TypeError(messages.NOT_FLOATING.format(dtype=self.dtype))
         self.array = _own(self.array)
         self.node = Node(None, (), (), self.shape, self.dtype)
         self.node.memory = memory_of(self.array)
-        self.name = self._name  # the node's and the copied array's
+        self.name = self._name  # also of the node and of the copied array
 
     @property
     def is_leaf(self) -> bool:
-        """Whether this Tensor was made by hand, not computed by a recorded op."""
+        """Whether this Tensor was made directly, not computed by a recorded op."""
         return self.node is None or self.node.op is None
 
     @property
     def is_frozen(self) -> bool:
-        """Whether this is a leaf that required grad until ``requires_grad`` was switched off."""
+        """Whether this is a leaf whose ``requires_grad`` was switched off."""
         return self._frozen is not None
 
     def own_node(self) -> Node | None:
-        """The node that holds the gradient, also of a frozen leaf."""
+        """The node, also that of a frozen leaf. It holds the gradient."""
         return self.node or self._frozen
 
     def _hand_out(self) -> None:
-        """Be prepared for changes of the array: small ones the graph copies anyway."""
+        """Note that the user gets the array. (The graph copies small arrays anyway.)"""
         if self.node is not None and type(self.array) is np.ndarray and self.array.nbytes > SMALL:
             hand_out(weakref.ref(self.array))
 
     def label(self) -> str:
-        """For messages: name, dtype and shape in a few words."""
+        """Name, shape and dtype in a few words, for messages."""
         name = f" {self._name!r}" if self._name else ""
         return f"Tensor{name} of shape {self.shape}, {self.dtype}"
 
     def __repr__(self) -> str:
-        body = np.array2string(self.array, separator=", ", prefix="Tensor(", threshold=50)
-        facts = [f"shape={self.shape}", f"dtype={self.dtype}"] if self.ndim else [f"{self.dtype}"]
-        if self._name:
-            facts.append(f"name={self._name!r}")
-        if self.node is not None:
-            facts.append("requires_grad" if self.node.op is None else f"op={self.node.op.name}")
-        if self.is_frozen:
-            facts.append("frozen")
-        return f"Tensor({body}, {', '.join(facts)})"
+        return messages.shown(self)
 
     # Gradients
 
@@ -318,18 +290,18 @@ class Tensor:
     ) -> None:
         """Add d self / d leaf to ``leaf.grad`` for every leaf that this Tensor depends on.
 
-        ``gradient`` (this Tensor's shape) weighs the elements and may be left out for a scalar.
-        The graph is released on the way unless ``retain_graph``. ``create_graph`` runs the rules
-        as recorded ops and keeps the graph; ``.grad`` is an ndarray all the same: use ``grad()``
-        for gradients that can be differentiated again.
+        ``gradient`` (of this Tensor's shape) weights the elements; a scalar does not need it. The
+        pass releases the graph, unless ``retain_graph``. With ``create_graph`` the rules run as
+        recorded ops and the graph is kept; ``.grad`` is an ndarray even so: use ``tg.grad`` for
+        gradients that can be differentiated again.
 
-        Raises RuntimeError where there is no graph or it was already consumed, ValueError for a
-        non-scalar without ``gradient`` or a gradient of another shape, and ChangedArrayError where
-        an array that it needs was changed since the forward pass: by an optimiser, or through
-        ``data``. (Arrays up to 4 KB, indices and conditions are copied: gradients are then those of
-        the values that the forward pass saw. Of larger ndarrays, such as a batch buffer, 64
-        elements are compared: a buffer filled anew is noticed, a change of few elements only inside
-        ``tg.debug()``.)
+        Raises RuntimeError if there is no graph or it was already consumed, ValueError for a
+        non-scalar without ``gradient`` or for a gradient of another shape, and ChangedArrayError if
+        an optimiser, or a write through ``data``, has changed an array since the forward pass that
+        the pass needs. (The graph copies arrays up to 4 KB, indices and conditions: gradients are
+        then those of the values in the forward pass. Of larger ndarrays, such as a batch buffer, it
+        compares 64 elements: it notices a buffer that was filled again, but a change of a few
+        elements only inside ``tg.debug()``.)
 
         >>> import tinygrad_np as tg
         >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -352,7 +324,7 @@ class Tensor:
             node.grad = None
 
     def detach(self) -> Tensor:
-        """The same array, without its past: gradients stop here."""
+        """The same array as a constant: gradients stop here."""
         self._hand_out()
         return wrap(self.array, None)
 
@@ -363,7 +335,7 @@ class Tensor:
         return self.data
 
     def item(self) -> Any:
-        """The one element as a Python number. Raises ValueError where there are more."""
+        """The one element as a Python number. Raises ValueError if there are several."""
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -371,50 +343,28 @@ class Tensor:
         return self.array.tolist()
 
     if TYPE_CHECKING:
-        # Of a dtype that has no arithmetic: np.tanh(tensor) is allowed, as NumPy's functions take
-        # what has an __array__, but ndarray @ tensor is not taken for an ndarray.
+        # The dtype has no arithmetic. So type checkers accept np.tanh(tensor), because NumPy's
+        # functions accept what has an __array__, but do not take ndarray @ tensor for an ndarray.
         def __array__(self) -> np.ndarray[Any, np.dtype[np.void]]: ...
 
     else:
 
         def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-            raise TypeError(
-                f"a {self.label()} does not turn into an ndarray by itself, because its graph "
-                "would be lost without a word: write tensor.data (or tensor.detach() to stay a "
-                "Tensor); to join Tensors, use tg.stack or tg.concatenate"
-            )
+            raise TypeError(messages.NO_NDARRAY.format(label=self.label()))
 
         def __getattr__(self, name: str) -> NoReturn:
             raise AttributeError(of_attribute(name), name=name, obj=self)
 
         @property
         def _data(self) -> Array:
-            """What np.ma reads of anything that it meets."""
+            """What np.ma reads from every operand."""
             self.refuse_to_be("an operand of a masked array")
             return self.array
 
     def refuse_to_be(self, what: str) -> None:
-        """TypeError where the graph is still to be used, and would be cut."""
-        if graph.is_recording() and still_to_be_used(self.node):
-            raise TypeError(
-                f"a {self.label()} cannot become {what}: its graph would be cut, and gradients "
-                "would be wrong. Write tensor.item() for a plain number, or tensor.detach() for a "
-                "constant; functions of Tensors are tg.cos(t), tg.where(mask, t, other), "
-                "tg.stack([t, ...]) (not math.cos, array[mask] = t)"
-            )
-
-    def _rebound(self, operator: str) -> Tensor:
-        """This Tensor, for an operator that gives a new one; TypeError for a leaf."""
-        node = self.node
-        if node is not None and node.op is None and node not in graph.INPUTS:
-            name = self._name if (self._name or "").isidentifier() else "w"
-            raise TypeError(
-                f"{name} {operator} ... does not change this leaf, a {self.label()}: it makes "
-                f"{name} the name of a new Tensor that is not a leaf. To update its values, write "
-                f"{name}.data {operator} ... (with arrays, such as {name}.grad), or use an "
-                f"optimiser (tg.optim). For a new Tensor, write {name} = {name} {operator[:-1]} ..."
-            )
-        return self
+        """TypeError if this would cut a graph that is still to be used."""
+        if graph.is_recording() and graph.still_to_be_used(self.node):
+            raise TypeError(messages.CUT.format(label=self.label(), what=what))
 
     def __bool__(self) -> bool:
         return bool(self.array)
@@ -450,174 +400,101 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
 
-    # Copies: of leaves and constants. A computed Tensor's copy would need a copy of its graph.
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if not self.is_leaf:
-            raise TypeError(
-                f"a computed Tensor cannot be copied or pickled, its graph cannot travel: "
-                f"use tensor.detach() ({self.label()})"
-            )
-        return _copied, (
-            self.array, self.requires_grad, self._name, self.grad, self.is_frozen,
-        )  # fmt: skip
-
     # NumPy's protocols: np.tanh(tensor), ndarray + tensor, np.concatenate([tensor, ...])
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
-        if keywords.get("out") is not None:
-            raise TypeError(
-                f"{_full_name(ufunc)} cannot write its result into an array where a Tensor takes "
-                "part (array += tensor does that too): the graph would be lost. "
-                "Write array = array + tensor, or use tensor.data"
-            )
-        function = NUMPY.get(ufunc)
-        if method != "__call__" or function is None:
-            raise _no_gradient(ufunc, "" if method == "__call__" else f".{method}")
-        return function(*inputs, **keywords)
+    __array_ufunc__ = by_ufunc
 
     def __array_function__(
         self, func: Function, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return by_numpy(func, args, kwargs)
 
-    # Operators, and the method forms that the functions of the same name document
+    # Operators, and methods that the functions of the same name document
 
     __hash__ = object.__hash__
+    __lt__, __le__ = _operator("less"), _operator("less_equal")
+    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
+    __eq__, __ne__ = _operator("equal"), _operator("not_equal")  # type: ignore[assignment]
 
-    # fmt: off
-    __add__ = _operator("add")
-    def __radd__(self, other: Operand) -> Tensor: return ops.add(other, self)
-    __sub__ = _operator("subtract")
-    def __rsub__(self, other: Operand) -> Tensor: return ops.subtract(other, self)
-    __mul__ = _operator("multiply")
-    def __rmul__(self, other: Operand) -> Tensor: return ops.multiply(other, self)
-    __truediv__ = _operator("divide")
-    def __rtruediv__(self, other: Operand) -> Tensor: return ops.divide(other, self)
-    __floordiv__ = _operator("floor_divide")
-    def __rfloordiv__(self, other: Operand) -> Tensor: return ops.floor_divide(other, self)
-    __mod__ = _operator("remainder")
-    def __rmod__(self, other: Operand) -> Tensor: return ops.remainder(other, self)
-    __pow__ = _operator("power")
-    def __rpow__(self, other: Operand) -> Tensor: return ops.power(other, self)
-    def __divmod__(self, other: Operand) -> Any: return self // other, self % other
-    def __rdivmod__(self, other: Operand) -> Any: return other // self, other % self
-    __matmul__ = _operator("matmul")
-    def __rmatmul__(self, other: Operand) -> Tensor: return ops.matmul(other, self)
-    def __neg__(self) -> Tensor: return ops.negative(self)
-    def __pos__(self) -> Tensor: return ops.positive(self)
-    def __abs__(self) -> Tensor: return ops.abs(self)
-    __lt__ = _operator("less")
-    __le__ = _operator("less_equal")
-    __gt__ = _operator("greater")
-    __ge__ = _operator("greater_equal")
-    def __invert__(self) -> Tensor: return ops.invert(self)
-    __and__ = _operator("bitwise_and")
-    def __rand__(self, other: Operand) -> Tensor: return ops.bitwise_and(other, self)
-    __or__ = _operator("bitwise_or")
-    def __ror__(self, other: Operand) -> Tensor: return ops.bitwise_or(other, self)
-    __iadd__ = _in_place("__add__", "+=")
-    __isub__ = _in_place("__sub__", "-=")
-    __imul__ = _in_place("__mul__", "*=")
-    __itruediv__ = _in_place("__truediv__", "/=")
-    __ifloordiv__ = _in_place("__floordiv__", "//=")
-    __imod__ = _in_place("__mod__", "%=")
-    __ipow__ = _in_place("__pow__", "**=")
-    __imatmul__ = _in_place("__matmul__", "@=")
-    __iand__ = _in_place("__and__", "&=")
-    __ior__ = _in_place("__or__", "|=")
-    def __getitem__(self, index: Any) -> Tensor: return ops.getitem(self, plain(index))
+    def __getitem__(self, index: Any) -> Tensor:
+        return functions["getitem"](self, plain(index))
 
-    def flatten(self) -> Tensor: return ops.ravel(self)
+    def __abs__(self) -> Tensor:
+        return functions["abs"](self)
 
-    if TYPE_CHECKING:  # the ops of METHODS: see there
+    def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
+    def flatten(self) -> Tensor:
+        """See ``tg.ravel``."""
+        return functions["ravel"](self)
+
+    if TYPE_CHECKING:  # those of _ARITHMETIC and METHODS
+        # fmt: off
+        def __add__(self, other: Operand) -> Tensor: ...
+        __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = __add__
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __add__
+        __rpow__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = dot = __add__
+        def exp(self) -> Tensor: ...
+        log = tanh = sigmoid = relu = square = sqrt = abs = ravel = exp
+        __neg__ = __pos__ = __invert__ = exp
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        mean = prod = max = min = all = any = logsumexp = sum
+        def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
+        std = var
+        def softmax(self, axis: int = -1) -> Tensor: ...
+        log_softmax = sort = softmax
         def cumsum(self, axis: int | None = None) -> Tensor: ...
-        def cumprod(self, axis: int | None = None) -> Tensor: ...
-        def dot(self, y: Operand) -> Tensor: ...
-        def ravel(self) -> Tensor: ...
+        cumprod = cumsum
+        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        argmin = argmax
+        def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
+        diagonal = trace
         def swapaxes(self, axis1: int, axis2: int) -> Tensor: ...
         def squeeze(self, axis: Axis = None) -> Tensor: ...
-        def sort(self, axis: int = -1) -> Tensor: ...
-        def square(self) -> Tensor: ...
-        def sqrt(self) -> Tensor: ...
-        def abs(self) -> Tensor: ...
-        def exp(self) -> Tensor: ...
-        def log(self) -> Tensor: ...
-        def tanh(self) -> Tensor: ...
-        def sigmoid(self) -> Tensor: ...
-        def relu(self) -> Tensor: ...
-        def softmax(self, axis: int = -1) -> Tensor: ...
-        def log_softmax(self, axis: int = -1) -> Tensor: ...
-        def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
-        def std(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...
-        def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
-        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
-        def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
         def clip(self, a_min: Operand = None, a_max: Operand = None) -> Tensor: ...
-        def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
-        def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
         def repeat(self, repeats: Any, axis: int | None = None) -> Tensor: ...
         def take(self, indices: Any, axis: int | None = None) -> Tensor: ...
         def astype(self, dtype: DTypeLike, copy: bool = True) -> Tensor: ...
-    # fmt: on
-
-    __eq__ = _operator("equal")  # type: ignore[assignment]  # elementwise, as NumPy's
-    __ne__ = _operator("not_equal")  # type: ignore[assignment]
+        # fmt: on
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError(
-            "a Tensor cannot be changed in place, its graph may need the old values: use "
-            "tg.where(mask, value, tensor), or write to a leaf's array, tensor.data[index] = value"
-        )
+        raise TypeError(messages.SET_ITEM)
 
     @property
     def T(self) -> Tensor:
         """The Tensor with its axes in reverse order."""
-        return ops.transpose(self)
+        return functions["transpose"](self)
 
     @property
     def mT(self) -> Tensor:
         """The Tensor with its last two axes swapped: the transpose of each matrix."""
         if self.ndim < 2:
             raise ValueError(f"mT needs at least two axes; this is a {self.label()}")
-        return ops.swapaxes(self, -1, -2)
+        return functions["swapaxes"](self, -1, -2)
 
     def reshape(self, *shape: Any) -> Tensor:
         """See ``tg.reshape``; takes ``reshape(2, 3)`` and ``reshape((2, 3))``, as ndarrays do."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return functions["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tensor:
         """See ``tg.transpose``; takes the axes as ndarrays do."""
-        return ops.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+        return functions["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
 
 
-def still_to_be_used(node: Node | None) -> bool:
-    """Whether a backward pass from here would still reach a leaf, through no released node."""
-    if node is None or node.op is None:
-        return node is not None
-    seen, stack = {node}, [node]
-    while stack:
-        node = stack.pop()
-        if node.op is None:
-            return True
-        if node.saved is not None:
-            fresh = [p for p in node.parents if p is not None and p not in seen]
-            seen.update(fresh)
-            stack += fresh
-    return False
+for _short, _sign, _name in _ARITHMETIC:
+    setattr(Tensor, f"__{_short}__", _operator(_name))
+    setattr(Tensor, f"__r{_short}__", _reflected(_name))
+    setattr(Tensor, f"__i{_short}__", _in_place(f"__{_short}__", _sign))
 
 
 def _is_formatting(frame: FrameType) -> bool:
-    """Whether a frame is at ``"%.3f" % tensor``, which Python does by ``__float__`` as well.
+    """Whether a frame is at ``"%.3f" % tensor``, for which Python calls ``__float__``.
 
-    Between other operands ``%`` never asks for a float: Tensors have an ``__rmod__``.
+    For other operands ``%`` never calls it, because Tensors have ``__rmod__``.
     """
     code, at = frame.f_code.co_code, frame.f_lasti
     return opcode.opname[code[at]] == "BINARY_OP" and code[at + 1] in _PERCENT
@@ -625,10 +502,7 @@ def _is_formatting(frame: FrameType) -> bool:
 
 def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(
-            "a Tensor has no mask, and that of the MaskedArray would be lost: write "
-            "Tensor(masked.filled(0)), or Tensor(masked.data) with tg.where(masked.mask, 0, tensor)"
-        )
+        raise TypeError(messages.MASKED)
     array: Array = as_array(data, dtype)
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"a Tensor holds numbers; got {type(data).__name__} of dtype {array.dtype}")
@@ -640,59 +514,8 @@ def _own(array: Array) -> Array:
     return array.copy() if isinstance(array, Traced) else aligned_copy(array)
 
 
-def _copied(
-    data: Array, requires_grad: bool, name: str | None, grad: Array | None, frozen: bool = False
-) -> Tensor:
-    tensor = Tensor(data.copy(), requires_grad or frozen, name=name)
-    tensor.grad = None if grad is None else grad.copy()
-    if frozen:
-        tensor.requires_grad = False
-    return tensor
-
-
-def by_numpy(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What one of NumPy's functions gives for Tensors; TypeError where no op stands for it."""
-    function = NUMPY.get(func)
-    if function is None:
-        raise _no_gradient(func)
-    if len(args) > 2 and (names := _names_from_third(func)):
-        args, kwargs = args[:2], dict(zip(names, args[2:], strict=False)) | kwargs
-    # np.row_stack, say, gives np.vstack such defaults that nobody has asked for.
-    given = {k: v for k, v in kwargs.items() if k not in _DEFAULTS or v is not _DEFAULTS[k]}
-    return function(*args, **given)
-
-
-@functools.cache
-def _names_from_third(function: Function) -> tuple[str, ...]:
-    """NumPy's names for its third argument on, where that is ``dtype`` or ``out``; else none.
-
-    Ops have neither: by place, they would take it for their next argument.
-    """
-    try:
-        names = tuple(inspect.signature(function).parameters)[2:]
-    except ValueError:  # some of NumPy's functions in C do not tell theirs
-        return ()
-    return names if names[:1] in (("dtype",), ("out",)) else ()
-
-
-def _full_name(function: Any) -> str:
-    """``np.exp``; of a ufunc that is not NumPy's, which do not say whose they are, ``erf``."""
-    name: str = function.__name__
-    if isinstance(function, np.ufunc):
-        return f"np.{name}" if getattr(np, name, None) is function else f"ufunc {name!r}"
-    return f"{(getattr(function, '__module__', None) or 'numpy').replace('numpy', 'np')}.{name}"
-
-
-def _no_gradient(function: Any, method: str = "") -> TypeError:
-    own = isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is not function
-    return TypeError(
-        f"{_full_name(function)}{method} has no gradient here: use one of tg.OPS, or tensor.data "
-        f"where no gradient is needed{'; tg.ufunc makes an op of it' if own else ''}"
-    )
-
-
 def wrap(data: Array, node: Node | None) -> Tensor:
-    """A Tensor around an array and its node, with no check: for ops, which know what they do."""
+    """A Tensor of an array and its node, without checks: for ops."""
     tensor = Tensor.__new__(Tensor)
     tensor.array = data
     tensor.node = node
@@ -702,7 +525,7 @@ def wrap(data: Array, node: Node | None) -> Tensor:
 
 
 def plain(value: Any) -> Any:
-    """A Tensor's array, whatever else unchanged; also inside tuples and lists, which are copied."""
+    """The array of a Tensor; other values unchanged. Tuples and lists are copied, with arrays."""
     if isinstance(value, Tensor):
         return value.array
     if isinstance(value, (tuple, list)):
@@ -712,10 +535,10 @@ def plain(value: Any) -> Any:
 
 
 def lift(node: Node) -> tuple[Any, ...]:
-    """A node's saved values for rules that are to be recorded: arrays of the graph as Tensors.
+    """A node's saved values for rules that are recorded: arrays of the graph become Tensors.
 
-    Inputs keep their own past, the output has the node itself; constants stay as they are. The
-    order is that of ``definition.py``: one entry per parent, then the output, then constants.
+    An input gets the node of its parent, the output the node itself; constants stay as they are.
+    The order is that of ``definition.py``: one entry per parent, the output, the extras.
     """
     saved, parents = node.saved, node.parents
     assert saved is not None
@@ -735,32 +558,30 @@ def lift(node: Node) -> tuple[Any, ...]:
 
 
 def recorded_backward(seeds: dict[Node, Any], targets: list[Node] | None) -> dict[Node, Any]:
-    """``graph.backward`` on Tensors, as recorded ops; the graph is kept."""
+    """``graph.backward`` on Tensors: rules run as recorded ops, and the graph is kept."""
     starts = {n: g if isinstance(g, Tensor) else wrap(g, None) for n, g in seeds.items()}
-    with backward_pass():
-        return graph.backward(starts, targets, lift=lift, retain=True)
+    now, mode = graph.tick(), graph.recording.set(graph.recording.get() or True)
+    try:
+        found = graph.backward(starts, targets, lift=lift, retain=True)
+    finally:
+        graph.recording.reset(mode)
+    for node in graph.reachable([g.node for g in found.values() if getattr(g, "node", None)]):
+        if node.tick > now:
+            node.in_backward = True
+    return found
 
 
 def seed(tensor: Tensor, gradient: ArrayLike | Tensor | None) -> tuple[Node, Array]:
-    """A Tensor's node with the gradient a backward pass starts from, checked; 1 for a scalar."""
+    """A Tensor's node, and the gradient that a backward pass starts from: checked; 1 by default."""
     node = tensor.node
     if node is not None and gradient is None and tensor.size == 1:
         return node, np.ones(tensor.shape, tensor.dtype)
     label = tensor.label()
     if node is None:
-        if tensor.dtype.kind != "f":
-            why = f"it is of dtype {tensor.dtype}; only real floating-point Tensors have gradients"
-        else:
-            why = (
-                "neither it nor anything it was computed from requires grad (or it was computed "
-                "inside no_grad()). Make a leaf with Tensor(data, requires_grad=True)"
-            )
-        raise RuntimeError(f"no graph leads to this {label}: {why}")
+        why = messages.NO_GRAPH if tensor.dtype.kind == "f" else messages.NO_GRADIENTS
+        raise RuntimeError(why.format(tensor=label, dtype=tensor.dtype))
     if gradient is None:
-        raise ValueError(
-            f"the non-scalar {label} needs a gradient of the same shape to start from: write "
-            "y.backward(gradient), or reduce first, e.g. y.sum().backward()"
-        )
+        raise ValueError(messages.NOT_SCALAR.format(tensor=label))
     array = as_array(plain(gradient))
     if array.shape != tensor.shape:
         raise ValueError(f"the gradient has shape {array.shape}, but it belongs to a {label}")

@@ -1,8 +1,8 @@
-"""Where a tracer listens: what plain NumPy would not show it.
+"""What a tracer must know besides NumPy's calls: numbers, random draws and checks.
 
-``compile`` traces a step by handing it ``Traced`` arrays, through which it sees NumPy's calls.
-What Python does besides it learns here: numbers that Python computes, random draws, checks of
-values. Without a tracer each of these costs one look at a ContextVar.
+``compile`` traces a step by calling it with ``Traced`` arrays, which see NumPy's calls. The
+functions here tell the tracer of numbers that Python computes, of random draws, and of checks of
+values. Without a tracer, each of them costs one look at a ContextVar.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from .arrays import Traced
+
 F = TypeVar("F", bound=Callable[..., Any])
 Draw = Callable[[Callable[[Any], Any], Any], Any]
 """``draw(function, rng)``: the random array ``function(rng)``."""
 
 
-class Traced:
-    """An array that a tracer hands out in place of an ndarray; see ``compiler/symbol.py``."""
-
-    __slots__ = ()
-
-
 class Listener(Protocol):
-    """Who listens. ``call`` is for pure functions; the others are for the functions below.
+    """What a tracer provides: ``call`` for pure functions, one method for each function below.
 
-    ``for_people`` says that the program is to be read: helpers of ops then stay whole.
+    ``for_people`` says that the program is made to be read: ops then leave out guards against
+    overflow.
     """
 
     for_people: bool
@@ -42,25 +39,22 @@ class Listener(Protocol):
 
 active: ContextVar[Listener | None] = ContextVar("tracer", default=None)
 again: ContextVar[bool] = ContextVar("again", default=False)
-"""Set while calls are made a second time, for NumPy's warnings alone."""
+"""True while calls are made a second time, only for NumPy's warnings."""
 
 
 def is_rehearsal() -> bool:
-    """Whether nobody will get the results of what runs now: other processes are not to notice."""
+    """Whether nobody gets the results of this run, so that other processes must not notice it."""
     return again.get() or active.get() is not None
 
 
 def host(function: Callable[..., float], *args: Any) -> Any:
-    """The number ``function(*args)``; a traced program computes it anew before each run."""
+    """The number ``function(*args)``; a traced program computes it again before each run."""
     tracer = active.get()
     return function(*args) if tracer is None else tracer.host(function, *args)
 
 
 def draw(function: Callable[[Any], Any], rng: Any) -> Any:
-    """The random array ``function(rng)``, drawn from a generator of NumPy's.
-
-    A traced program draws anew before each run.
-    """
+    """The random array ``function(rng)``; a traced program draws a new one before each run."""
     return _draw.get()(function, rng)
 
 
@@ -74,7 +68,7 @@ _draw: ContextVar[Draw] = ContextVar("draw", default=_drawn)
 
 @contextmanager
 def drawing(handler: Callable[[Draw, Callable[[Any], Any], Any], Any]) -> Iterator[None]:
-    """Inside, ``handler(draw, function, rng)`` draws in place of ``draw(function, rng)``."""
+    """Inside, ``handler(draw, function, rng)`` replaces ``draw(function, rng)``."""
     token = _draw.set(functools.partial(handler, _draw.get()))
     try:
         yield
@@ -83,7 +77,7 @@ def drawing(handler: Callable[[Draw, Callable[[Any], Any], Any], Any]) -> Iterat
 
 
 def check(function: Callable[..., None], *arrays: Any) -> None:
-    """Check values, by a function that raises; a traced program checks before each run."""
+    """Check values with a function that raises; a traced program checks before each run."""
     tracer = active.get()
     if tracer is None:
         function(*arrays)
@@ -92,7 +86,7 @@ def check(function: Callable[..., None], *arrays: Any) -> None:
 
 
 def pure(function: F) -> F:
-    """Decorator for a pure function that writes to arrays of its own: traced as a single call."""
+    """Decorator for a pure function that writes to its own arrays: it is traced as one call."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
@@ -103,17 +97,10 @@ def pure(function: F) -> F:
 
 
 def item(array: Any, index: Any) -> Any:
-    """``array[index]``, also of a plain array at a traced index."""
+    """``array[index]``, also for a plain array with a traced index."""
     tracer, parts = active.get(), index if isinstance(index, tuple) else (index,)
     if tracer is None or isinstance(array, Traced):
         return array[index]
     if not any(isinstance(part, Traced) for part in parts):
         return array[index]
     return tracer.call(np.ndarray.__getitem__, (array, index), {})
-
-
-def as_array(value: Any, dtype: Any = None) -> Any:
-    """``np.asarray``, which leaves traced arrays traced."""
-    if isinstance(value, Traced):
-        return value if dtype is None else value.astype(dtype, copy=False)  # type: ignore[attr-defined]
-    return np.asarray(value, dtype=dtype)

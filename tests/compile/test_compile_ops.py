@@ -7,8 +7,7 @@ import pytest
 
 import tinygrad_np as tg
 from tests.registry import CALLS, assert_close, drawn, gradients, listed
-from tinygrad_np.cases import Case
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_np as tg
-from tinygrad_np.cases import Sample
+from tinygrad_np.definition import Sample
 
 # What people call: the ops beneath a layer take shapes that the layer has checked.
 CALLS = [(op, case) for op in tg.OPS.values() if hasattr(tg, op.name) for case in op.cases]

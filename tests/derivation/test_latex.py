@@ -11,8 +11,7 @@ import tinygrad_np as tg
 from scripts.training import loss_of
 from tests import tiny
 from tests.registry import CALLS, drawn, listed
-from tinygrad_np.cases import Case
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op
 from tinygrad_np.derivations.derived import Derivation
 
 PARSER = MathTextParser("path")

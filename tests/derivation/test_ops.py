@@ -7,8 +7,7 @@ import pytest
 
 import tinygrad_np as tg
 from tests.registry import CALLS, drawn, listed, weights_for
-from tinygrad_np.cases import Case
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op
 
 
 def run(source: str, inputs: dict[str, Any]) -> Any:

@@ -7,8 +7,8 @@ import pytest
 
 import tinygrad_np as tg
 from tests.registry import drawn, listed
-from tinygrad_np.cases import Case, case, normal
-from tinygrad_np.definition import OPS, Op
+from tinygrad_np.cases import case, normal
+from tinygrad_np.definition import OPS, Case, Op
 from tinygrad_np.drawing.fold import fold
 from tinygrad_np.drawing.text import rule_text
 from tinygrad_np.drawing.walk import walk

@@ -19,7 +19,9 @@ import tinygrad_np as tg
 from tests.registry import assert_close
 from tinygrad_np import graph
 from tinygrad_np.graph import Node
-from tinygrad_np.shapes import kept_shape, normalize_axes, spread, unbroadcast
+from tinygrad_np.modes import observed
+from tinygrad_np.ops.axes import kept_shape, normalize_axes, spread
+from tinygrad_np.shapes import unbroadcast
 from tinygrad_np.tensor import Tensor
 
 DEEP = 100_000
@@ -412,7 +414,7 @@ def test_an_observer_sees_each_node_with_its_operands_and_output() -> None:
             seen.append((node.op.name if node.op else "", operands, output))
 
     x = leaf([1.0, 2.0])
-    with graph.observed(Notes()):
+    with observed(Notes()):
         (x * np.array([3.0, 4.0])).sum()
     assert [name for name, _, _ in seen] == ["multiply", "sum"]
     assert [o.tolist() for o in seen[0][1]] == [[1, 2], [3, 4]]

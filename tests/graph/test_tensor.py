@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_np as tg
 from tests.registry import assert_close
-from tinygrad_np.recorder import array_name
+from tinygrad_np.arrays import array_name
 from tinygrad_np.tensor import Tensor
 
 

@@ -3,14 +3,17 @@
 ``SLIPS`` is the table of docs/faq.md, too.
 """
 
+import ast
+import string
 import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tinygrad_np import hints
+from tinygrad_np import hints, messages
 
 
 class Slip(NamedTuple):
@@ -169,3 +172,30 @@ def test_unknown_names_and_arguments_have_plain_errors() -> None:
         tg.nothing  # noqa: B018
     with pytest.raises(TypeError, match=r"^sum\(\) takes no argument 'nothing' \(the arguments"):
         tg.sum([1.0], nothing=1)
+
+
+# Messages: a table of texts, whose fields are filled where errors are raised
+
+
+def test_every_message_is_used_and_gets_the_fields_that_it_names() -> None:
+    used, filled = set(), {}
+    for path in Path(tg.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(
+                        value=ast.Attribute(value=ast.Name(id="messages"), attr=name), attr="format"
+                    )
+                ):
+                    filled[name] = {keyword.arg for keyword in node.keywords}
+                case ast.Attribute(value=ast.Name(id="messages"), attr=name):
+                    used.add(name)
+    texts = {name: text for name, text in vars(messages).items() if name.isupper()}
+    assert texts.keys() <= used
+    for name, fields in filled.items():
+        named = [field for _, field, _, _ in string.Formatter().parse(texts[name]) if field]
+        assert {field.partition(".")[0] for field in named} == fields, name
+    # These two are chosen before they are filled.
+    assert filled.keys() >= {n for n, text in texts.items() if "{" in text} - {
+        "NO_GRAPH", "NO_GRADIENTS",
+    }  # fmt: skip

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import tinygrad_np as tg
 from scripts import command
-from tinygrad_np.tables import ERRORS, PLAIN, aligned, printable
+from tinygrad_np.tables import ERRORS, PLAIN, columns, printable
 
 ROOT = Path(tg.__file__).parent.parent
 ENCODINGS = ["ascii", "cp1252", "cp1251", "cp932", "cp437", "latin-1"]
@@ -28,7 +28,7 @@ def test_signs_are_plain_where_there_is_no_unicode(monkeypatch: Any, encoding: s
     on(monkeypatch, encoding)
     assert printable("½ × 3 − Xᵀ µs") == "1/2 x 3 - X.T us"
     assert printable("\N{SNOWMAN}") == "\\u2603"
-    assert aligned([("×", "a"), ("½", "b")]) == ["x    a", "1/2  b"]
+    assert columns([("×", "a"), ("½", "b")]) == ["x    a", "1/2  b"]
     assert all(plain.isascii() for plain in PLAIN.values())
 
 

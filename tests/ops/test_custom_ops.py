@@ -203,7 +203,7 @@ composite: Any = tg.composite
 @pytest.mark.parametrize(
     ("define", "words"),
     [
-        (lambda: op(cases=[normal(3)], x=lambda g: g)(scale), r"cases\[0\] is a Sample and no"),
+        (lambda: op(cases=[normal(3)], x=lambda g: g)(scale), r"cases\[0\] is a Sample, not a"),
         (lambda: op(cases=normal(3), x=lambda g: g)(scale), "has no cases: give a list"),
         (lambda: op(cases=case(normal(3)), x=lambda g: g)(scale), "has no cases: give a list"),
         (lambda: op(cases=None, x=lambda g: g)(scale), "has no cases"),

@@ -11,8 +11,7 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import CALLS, DIFFERENTIABLE, assert_close, gradients, listed, weights_for
 from tinygrad_np import graph
-from tinygrad_np.cases import Case, Sample
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op, Sample
 from tinygrad_np.gradient_check import sample_call
 from tinygrad_np.graph import Node
 from tinygrad_np.tensor import plain, wrap

@@ -12,8 +12,8 @@ import pytest
 import tinygrad_np as tg
 from tests.oracles import oracle
 from tests.registry import CALLS, assert_close, listed
-from tinygrad_np.cases import Case, case
-from tinygrad_np.definition import Op
+from tinygrad_np.cases import case
+from tinygrad_np.definition import Case, Op
 
 NAMES = """
 add subtract multiply divide negative positive power square sqrt cbrt reciprocal abs sign exp exp2

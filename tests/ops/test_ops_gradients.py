@@ -9,8 +9,7 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import CALLS, DIFFERENTIABLE, assert_close, gradients, listed, weights_for
 from tinygrad_np import graph
-from tinygrad_np.cases import Case
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op
 from tinygrad_np.gradient_check import check_op, sample_call
 
 

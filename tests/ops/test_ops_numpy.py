@@ -12,10 +12,10 @@ import pytest
 import tinygrad_np as tg
 from tests.layer_oracles import LAYERS
 from tests.registry import gradients, identifier, listed
-from tinygrad_np.cases import Case
-from tinygrad_np.definition import Op
+from tinygrad_np.definition import Case, Op
 from tinygrad_np.gradient_check import sample_call
-from tinygrad_np.tensor import NUMPY, plain
+from tinygrad_np.numpy_calls import NUMPY
+from tinygrad_np.tensor import plain
 
 BY_FUNCTION = {
     function: op for op in tg.OPS.values() for function in NUMPY if NUMPY[function] is op.function

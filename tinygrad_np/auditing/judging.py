@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import graph
 from ..autodiff import leaf
 from ..gradient_check import GradcheckReport, gradcheck
 from ..gradient_check.function import Scalar, listed
 from ..gradient_check.function import names as names_of
+from ..modes import enable_grad
 from ..tensor import Array, Tensor, plain
 from .findings import report_on
 from .passes import run
@@ -24,7 +24,7 @@ TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
 
 
-@graph.enable_grad()
+@enable_grad()
 def judge(
     f: Callable[..., Any],
     inputs: Any,

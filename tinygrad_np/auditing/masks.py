@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..shapes import spread
+from ..ops.axes import spread
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip, times
 from .trace import BackwardTrace, Use, parent_of

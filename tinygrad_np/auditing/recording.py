@@ -18,7 +18,8 @@ import numpy as np
 from .. import ops as _ops  # noqa: F401  # defines the ops used below
 from ..compiler.program import map_tree
 from ..definition import OPS
-from ..tensor import NUMPY, Array, Tensor, by_numpy, plain
+from ..numpy_calls import NUMPY, by_numpy
+from ..tensor import Array, Tensor, plain
 
 MAKERS = ("array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
           "zeros", "zeros_like")  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..gradient_check import GradcheckReport
-from ..tables import aligned, printable
+from ..tables import columns, printable
 
 
 class Diagnosis(NamedTuple):
@@ -109,7 +109,7 @@ class AuditReport:
              "right" if v.right else v.kind)
             for v in self.verdicts
         ]  # fmt: skip
-        lines = [*aligned(rows), *(f"{i}. {m}" for i, m in enumerate(self.mistakes, 1))]
+        lines = [*columns(rows), *(f"{i}. {m}" for i, m in enumerate(self.mistakes, 1))]
         if self.first is not None:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
         if self.own_line:

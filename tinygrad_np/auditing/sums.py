@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..shapes import normalize_axes
+from ..ops.axes import normalize_axes
 from .mistakes import Mistake, New, slip, square, swapped
 from .trace import BackwardTrace, Gradients, parent_of
 

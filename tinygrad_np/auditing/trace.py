@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import graph
-from ..changes import originals
 from ..debugging import is_users_frame, location
 from ..definition import Op
 from ..graph import Node, Rule
+from ..modes import enable_grad, observed
+from ..recorder import originals
 from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 
@@ -57,7 +58,7 @@ class BackwardTrace:
         self.sites: dict[Node, tuple[Any, ...]] = {}
         self.lines: dict[Node, tuple[str, int]] = {}
         tensors = {name: Tensor(array, True, name=name) for name, array in inputs.items()}
-        with graph.observed(self), np.errstate(all="ignore"):
+        with observed(self), np.errstate(all="ignore"):
             loss, named = parts(call(tensors))
         if loss.node is None:
             raise ValueError("audit: f's result depends on none of the inputs: does f use them?")
@@ -230,7 +231,7 @@ class BackwardTrace:
         for name, parent, operand in zip(op.inputs, node.parents, operands, strict=False):
             given[name] = operand if parent is None else Tensor(operand, True)
         try:
-            with np.errstate(all="ignore"), graph.enable_grad():
+            with np.errstate(all="ignore"), enable_grad():
                 out = op.function(**given)
         except Exception:  # an op with an argument that the graph has not kept
             return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aligned import LINE, aligned_bytes
+from ..arrays import LINE, aligned_bytes
 from .c_code import extent
 from .fusion import Group
 from .kernels import Single

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from ..arrays import Traced
 from ..tensor import Tensor
-from ..tracing import Traced, active
+from ..tracing import active
 from .program import Value
 
 if TYPE_CHECKING:

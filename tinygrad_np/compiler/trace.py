@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import graph, tracing
+from ..modes import no_grad, observed
 from ..tensor import Tensor
 from . import CompileError
 from .arguments import argument
@@ -39,7 +40,7 @@ class Trace:
             shadow = given.shadow(function, itself(function, "the step"))
             inputs = argument(given, args, Place("args", (), "args"))
             keywords = argument(given, kwargs, Place("kwargs", (), "kwargs"))
-            with graph.observed(tracer) if mode else graph.no_grad():
+            with observed(tracer) if mode else no_grad():
                 result = shadow(*inputs, **keywords)
             tracer.finish()
             self.conditions, self.steps = given.conditions, tracer.steps

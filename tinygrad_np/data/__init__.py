@@ -1,4 +1,4 @@
-"""Data sets in, batches out: IDX files, MNIST, texts, and a generator of batches. Plain NumPy."""
+"""Data sets and batches in plain NumPy: IDX files, MNIST, texts, and a generator of batches."""
 
 from .batching import batches
 from .folder import load_idx_folder

@@ -22,20 +22,20 @@ def batches(
     replacement: bool = False,
     drop_last: bool = False,
 ) -> Iterator[Batch]:
-    """Yield one epoch of batches, pairs of the same rows of x and t, of any shapes (n, ...).
+    """Yield one epoch of batches: pairs of the same rows of x and t, of any shapes (n, ...).
 
     Args:
         x: inputs, of any dtype.
         t: targets, of any dtype.
         batch_size: rows in a batch, from 1 to n.
-        rng: the source of the order, for ``shuffle`` and ``replacement``; drawn from while the
+        rng: the random generator for ``shuffle`` and ``replacement``; it is drawn from while the
             batches are taken.
-        shuffle: every row once, in a random order; otherwise in order, as views of x and t.
-        replacement: draw n // batch_size batches with replacement, whatever ``shuffle`` and
-            ``drop_last`` say.
-        drop_last: leave out the last batch when it is smaller than the others.
+        shuffle: every row once, in random order; otherwise in order, as views of x and t.
+        replacement: draw n // batch_size batches with replacement; ``shuffle`` and ``drop_last``
+            have no effect then.
+        drop_last: leave out the last batch if it is smaller than the others.
 
-    Raises, at the call and not at the first batch:
+    Raises, when it is called, not at the first batch:
         ValueError: x and t differ in length or are empty, or batch_size is out of range.
         TypeError: batch_size is not an integer, or rng not a ``numpy.random.Generator``.
 

@@ -1,4 +1,4 @@
-"""A data set kept as four IDX files in a folder, as MNIST and its relatives are."""
+"""A data set in four IDX files in a folder, like MNIST and its relatives."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def load_idx_folder(
 ) -> DataSet:
     """Load ``train-`` and ``t10k-``, ``-images-idx3-ubyte`` and ``-labels-idx1-ubyte``.
 
-    Each of the four files may be plain or gzipped (``.gz``); a plain one is preferred.
+    Each of the four files may be plain or gzipped (``.gz``). If both exist, the plain one is read.
 
     Args:
         path: the folder.
-        flatten: make a row of every image.
+        flatten: make every image a row.
         normalize: divide the pixels by 255, in ``dtype``, which must then be a float.
-        one_hot: give the labels as rows of 0 and 1.
+        one_hot: return the labels as rows of 0 and 1.
         dtype: of the images, and of one-hot labels: a float, or an integer that the pixels
             fit in (``np.uint8`` keeps them as they are in the file).
-        train_shape: the shape the training images must have, None for any length of an axis.
-        test_shape: the same for the test images, by default any number of the same size.
+        train_shape: the training images must have this shape; None allows any length of an axis.
+        test_shape: the same for the test images; by default any number of images of the same size.
         classes: the labels must be less than this; by default one more than the largest label.
 
     Returns:
@@ -48,7 +48,7 @@ def load_idx_folder(
 
     Raises:
         FileNotFoundError: the folder or one of the files is missing.
-        IDXError: a file is damaged, or is not what its name and the arguments say.
+        IDXError: a file is damaged, or does not hold what its name and the arguments say.
         TypeError, ValueError: ``dtype`` does not suit the images or ``normalize``.
 
     >>> import numpy as np, tinygrad_np as tg

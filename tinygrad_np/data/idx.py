@@ -1,7 +1,7 @@
 """IDX, the file format of MNIST and its relatives.
 
-Two zero bytes, one that names the type, one that counts the dimensions; each dimension as a uint32;
-the values in C order; all of it big-endian.
+A file holds two zero bytes, one byte for the type, one for the number of dimensions, each dimension
+as a uint32, and the values in C order. Everything is big-endian.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int | None, ...]
-"""A shape that a file must have, None for any length of an axis."""
+"""A shape that a file must have; None allows any length of an axis."""
 
 _CODES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 DTYPES = {code: np.dtype(text) for code, text in _CODES.items()}
@@ -26,7 +26,7 @@ CHUNK = 1 << 19
 
 
 class IDXError(ValueError):
-    """A file is not the IDX file it should be; the message says what was found and expected.
+    """A file is not the expected IDX file. The message says what was found and what was expected.
 
     >>> import pathlib, tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,21 +40,21 @@ class IDXError(ValueError):
 def read_idx(
     path: str | os.PathLike[str], *, expect: Shape | None = None, mmap: bool = False
 ) -> NDArray[Any]:
-    """Read an IDX file, plain or gzipped (told apart by its first bytes, not by its name).
+    """Read an IDX file, plain or gzipped (its first bytes decide, not its name).
 
     Args:
         path: the file.
-        expect: the shape the file must have; None stands for any length of that axis.
+        expect: the shape that the file must have; None allows any length of an axis.
         mmap: map a plain file into memory, read-only and in its own big-endian byte order.
 
     Returns:
         An array of the file's shape and type (uint8, int8, int16, int32, float32 or
-        float64), in native byte order; writable and its own unless mapped.
+        float64), in native byte order; a writable copy unless mapped.
 
     Raises:
         FileNotFoundError: there is no such file.
-        IDXError: the file is damaged in any way, is not IDX, or is not what ``expect`` says.
-            Memory stays bounded by what the file really holds, whatever its header claims.
+        IDXError: the file is damaged, is not IDX, or does not have the shape ``expect``. Memory
+            is bounded by the file's real size, whatever its header claims.
 
     >>> import tempfile, numpy as np
     >>> from tinygrad_np.data import read_idx, write_idx
@@ -90,10 +90,10 @@ def read_idx(
 
 
 def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
-    """Write an array as an IDX file, gzipped when the name ends in ``.gz``.
+    """Write an array as an IDX file, gzipped if the name ends in ``.gz``.
 
-    Raises TypeError where the array is of none of the six types of ``read_idx`` (in any byte
-    order), ValueError where it has no dimension.
+    Raises TypeError if the array has none of the six types of ``read_idx`` (in any byte order),
+    ValueError if it has no dimension.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> import tempfile
@@ -141,7 +141,7 @@ def _header(stream: BufferedIOBase, expect: Shape | None) -> tuple[np.dtype[Any]
 
 
 def _load(stream: Any, expect: Shape | None, mmap: bool = False) -> NDArray[Any]:
-    """Read or map what the header declares, and see that nothing is missing or left over."""
+    """Read or map the array that the header declares; IDXError for missing or extra bytes."""
     dtype, shape = _header(stream, expect)
     wanted = math.prod(shape) * dtype.itemsize
     payload = bytearray()
@@ -157,7 +157,7 @@ def _load(stream: Any, expect: Shape | None, mmap: bool = False) -> NDArray[Any]
             f"has {found} bytes after the header, expected shape {shape} of {dtype.name} = "
             f"{wanted} bytes; the file is cut short, has bytes left over, or its header is damaged"
         )
-    if mmap and wanted:  # nothing cannot be mapped
+    if mmap and wanted:  # an empty array cannot be mapped
         return np.memmap(stream, dtype=dtype, mode="r", offset=stream.tell(), shape=shape)
     try:
         array = np.frombuffer(payload, dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""MNIST, found or fetched."""
+"""MNIST, from a folder or downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .folder import DataSet, load_idx_folder
 VARIABLE = "TINYGRAD_NP_DATA"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# The gzipped files as first published, not those of the repository, which are packed tighter.
+# The gzipped files as first published. Those of the repository are compressed better.
 SUMS = {
     "train-images-idx3": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "train-labels-idx1": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
@@ -38,13 +38,13 @@ def load_mnist(
 ) -> DataSet:
     """Load MNIST: 60,000 training and 10,000 test images of handwritten digits.
 
-    The files are looked for in ``path``; else in the folder that the environment variable
-    TINYGRAD_NP_DATA names; else in ``data/mnist`` of the repository, when the package is run
-    from a checkout; else in the user's cache, where they are downloaded to if need be. The first
-    two must hold them, themselves or in a subfolder ``mnist``.
+    The files are read from the first of these that is given: ``path``; the folder in the
+    environment variable TINYGRAD_NP_DATA; ``data/mnist`` of the repository, if the package runs
+    from a checkout; the user's cache, to which they are downloaded if necessary. The first two must
+    hold the files, directly or in a subfolder ``mnist``.
 
-    The other arguments, what is returned and what is raised are as for ``load_idx_folder``, with
-    784 pixels and 10 classes; OSError where the files are nowhere and the download failed.
+    The other arguments, the result and the errors are those of ``load_idx_folder``, with 784 pixels
+    and 10 classes. Raises OSError if the files are not found and the download fails.
 
     >>> import tinygrad_np as tg
     >>> (x_train, t_train), (x_test, t_test) = tg.data.load_mnist()
@@ -65,7 +65,7 @@ def load_mnist(
 
 
 def find_mnist(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
-    """The folder of the files, and how we came to look there."""
+    """The folder of the files, and the reason for choosing it."""
     origin = "the path that was given"
     if path is None:
         path = os.environ.get(VARIABLE) or None
@@ -91,10 +91,10 @@ def _holds_any(folder: Path) -> bool:
 
 
 def fetch(name: str, files: Mapping[str, str], mirrors: Sequence[str]) -> Path:
-    """The folder ``name`` of the user's cache, with these files, downloaded where they are missing.
+    """The folder ``name`` of the user's cache, with these files; missing ones are downloaded.
 
-    ``files`` maps names to SHA-256 sums; ``mirrors`` are base URLs, each ending in a slash, tried
-    in turn. Raises OSError where none of them has a file whole and unaltered.
+    ``files`` maps names to SHA-256 sums; ``mirrors`` are base URLs that end in a slash, tried in
+    order. Raises OSError if no mirror provides a file with its checksum.
     """
     import pooch
 
@@ -106,7 +106,7 @@ def fetch(name: str, files: Mapping[str, str], mirrors: Sequence[str]) -> Path:
             try:
                 pooch.retrieve(url, f"sha256:{sha256}", file, folder, progressbar=True)
                 break
-            except (OSError, ValueError) as error:  # no connection, or not the file we know
+            except (OSError, ValueError) as error:  # no connection, or another file
                 failures.append(f"  {url}: {error}")
         else:
             raise OSError("\n".join(failures))

@@ -1,4 +1,4 @@
-"""Texts as numbers of their characters, and windows that move over them."""
+"""Texts as arrays of character numbers, and sliding windows over them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = NDArray[Any]
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    r"""A text file in UTF-8; its lines end in ``\n``, whatever they end in there.
+    r"""The text of a UTF-8 file. All line ends become ``\n``.
 
-    Raises OSError where it cannot be read, ValueError where it is not UTF-8, or empty.
+    Raises OSError if it cannot be read, ValueError if it is not UTF-8 or is empty.
 
     >>> import pathlib, tempfile, tinygrad_np as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -33,9 +33,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def encode(text: str, characters: str) -> Array:
-    """The place of each character in ``characters``, which are sorted: integers (length,).
+    """The position of each character in ``characters``, which must be sorted: integers (length,).
 
-    Raises ValueError for a character that is not among them.
+    Raises ValueError for a character that is not one of them.
 
     >>> from tinygrad_np.data import encode
     >>> encode("abba", "abc")
@@ -51,10 +51,10 @@ def encode(text: str, characters: str) -> Array:
 
 
 def windows(tokens: Array, length: int) -> tuple[Array, Array]:
-    """All stretches of a text with what follows each of their characters, as views.
+    """All windows of a text, and for each character of a window the one that follows it, as views.
 
-    ``tokens`` (n,) give two arrays (n - length, length). Raises ValueError where the text is too
-    short for one.
+    ``tokens`` (n,) give two arrays (n - length, length). Raises ValueError if the text is too short
+    for one window.
 
     >>> import numpy as np
     >>> from tinygrad_np.data import windows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.program import Call, Value, is_elementwise
-from ..shapes import kept_shape
+from ..ops.axes import kept_shape
 from .calls import FOLDED, Made, become, folded
 from .literals import filled, is_number
 

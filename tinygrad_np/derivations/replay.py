@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import graph
-from ..changes import originals
+from ..arrays import array_name
 from ..compiler.program import map_tree
 from ..definition import OPS, Op
 from ..drawing.names import Names, named
 from ..graph import Node
-from ..recorder import array_name, record_of
+from ..recorder import originals, record_of
 from ..tensor import Tensor
 from .literals import array_text
 from .naming import Namer, input_word, shortened

@@ -12,6 +12,7 @@ from ..compiler.passes import EXACT
 from ..compiler.program import Program, Value
 from ..compiler.tracer import Tracer
 from ..graph import Node
+from ..modes import observed
 from ..recorder import record_of
 from ..tensor import wrap
 from . import reading, textbook
@@ -65,7 +66,7 @@ class Written:
         writer = Writer()
         token = tracing.active.set(writer)
         try:
-            with np.errstate(all="ignore"), graph.observed(writer):
+            with np.errstate(all="ignore"), observed(writer):
                 self._write(replay, writer)
         except CompileError as error:
             raise DerivationError(f"the graph cannot be written out: {error}") from None

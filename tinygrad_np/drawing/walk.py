@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import graph
-from ..changes import originals
+from ..arrays import array_name
 from ..definition import Op
 from ..graph import Node
 from ..nn import Module
-from ..recorder import Record, array_name, record_of
+from ..recorder import Record, originals, record_of
 from ..shapes import Shape
 from ..tensor import Array, Tensor
 from .formulas import summed_axes
@@ -154,7 +154,8 @@ class _Walker:
         if node.op is not None:
             vertex.kind, vertex.title = "op", legible(node.op.name)
             vertex.scope = tuple(map(legible, seen.scope))
-            vertex.backward, vertex.seconds = seen.backward, seen.seconds
+            vertex.seconds = seen.seconds
+            vertex.backward = getattr(node, "in_backward", False)
             _learn(vertex.values, seen.output)
             self.connect(node, vertex, seen)
         return vertex

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 
 from .. import graph
 from ..autodiff import connected, grad
-from ..cases import Case, Sample
-from ..definition import Op
+from ..definition import Case, Op, Sample
 from ..graph import Node
+from ..modes import enable_grad, observed
 from ..numerical import Method, Probe, replaced
 from ..rounding import value_noise
 from ..tensor import Array, Tensor, plain
@@ -93,7 +93,7 @@ def gradcheck(
         if number is not None and not number > 0:
             raise ValueError(f"{name}={number}: give a number above 0")
     rng = np.random.default_rng(seed)
-    with graph.enable_grad():
+    with enable_grad():
         report = _report(f, inputs, order, weights, method, directions, rtol, rng)
     if raises and not report:
         __tracebackhide__ = methodcaller("errisinstance", GradcheckError)  # pytest: the table alone
@@ -126,7 +126,7 @@ def _report(
         variables = checked if k == 1 else checked | _incoming(value, "g" in checked)
         inputs = list(variables.values())
         dtypes = [tensor.dtype for tensor in inputs]
-        with graph.observed(_Watch()) if graph.recording.get() is True else nullcontext():
+        with observed(_Watch()) if graph.recording.get() is True else nullcontext():
             gradients = _gradients(function, inputs, factors)
         with ExitStack() as widened:
             for tensor in inputs:  # all in float64, so that none brings its rounding into f

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import random
+from ..arrays import as_array
 from ..ops.attention import attention_weights, embedding
 from ..ops.elementwise import add, where
 from ..ops.linalg import linear, matmul
 from ..ops.reduction import mean
 from ..ops.shape import reshape, swapaxes
 from ..tensor import Operand, Tensor, plain
-from ..tracing import as_array
 from .initializers import Initializer, Rng, normal, parameter, xavier_uniform
 from .linear import Linear
 from .module import Module
@@ -63,7 +63,7 @@ class Embedding(Module):
 
 
 class MultiheadAttention(Module):
-    """Attention by several heads, each with its part of the features (Vaswani et al. 2017).
+    """Attention with several heads, each on its part of the features (Vaswani et al. 2017).
 
     Inputs are (length, batch, features), or (batch, length, features) if ``batch_first``, or
     without the batch. ``in_proj_weight`` (3 E, E) makes queries, keys and values, ``out_proj`` the
@@ -156,7 +156,7 @@ class MultiheadAttention(Module):
         return swapaxes(reshape(y, (*y.shape[:2], self.num_heads, size)), 1, 2)
 
     def _mask(self, attn_mask: Any, padding: Any, batch: int, dtype: Any) -> Any:
-        """Both masks as one that ``attention_weights`` takes, or None."""
+        """Both masks as one for ``attention_weights``, or None."""
         masks = []
         if attn_mask is not None:
             shape = np.shape(attn_mask)

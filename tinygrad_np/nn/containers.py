@@ -1,4 +1,4 @@
-"""Modules that hold modules: one after the other, in a list, by name."""
+"""Modules that hold modules: in a sequence, in a list, by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _check(kind: str, module: Any) -> Module:
 
 
 class _Listed(Module):
-    """Modules in a list; their names are their numbers."""
+    """Modules in a list, named by their numbers."""
 
     modules: list[Module]
 
@@ -37,7 +37,7 @@ class _Listed(Module):
 
 
 class Sequential(_Listed):
-    """Modules one after the other; their names are their numbers.
+    """Modules that are called one after the other, named by their numbers.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> net = tg.nn.Sequential(tg.nn.Linear(4, 3), tg.nn.ReLU(), tg.nn.Linear(3, 2))
@@ -49,14 +49,14 @@ class Sequential(_Listed):
         self.modules = [_check("Sequential", module) for module in modules]
 
     def forward(self, x: Operand) -> Any:
-        """Each module on the result of the one before."""
+        """Apply each module to the result of the previous one."""
         for module in self.modules:
             x = module(x)
         return x
 
 
 class ModuleList(_Listed):
-    """A list of modules, to be called one by one. A plain list as an attribute does as well.
+    """A list of modules to call one by one. A plain list as an attribute works as well.
 
     >>> from tinygrad_np import nn
     >>> layers = nn.ModuleList([nn.Linear(4, 3), nn.Linear(3, 2)])
@@ -90,7 +90,7 @@ class ModuleList(_Listed):
 
 
 class ModuleDict(Module):
-    """Modules by name, to be called one by one. A plain dict as an attribute does as well.
+    """Modules by name, to call one by one. A plain dict as an attribute works as well.
 
     >>> from tinygrad_np import nn
     >>> heads = nn.ModuleDict({"digit": nn.Linear(4, 10), "parity": nn.Linear(4, 2, bias=False)})
@@ -111,7 +111,7 @@ class ModuleDict(Module):
             self[name] = module
 
     def pop(self, name: str) -> Module:
-        """Take a module out."""
+        """Remove a module."""
         return self.modules.pop(name)
 
     def keys(self) -> Iterable[str]:

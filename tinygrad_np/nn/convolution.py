@@ -37,7 +37,7 @@ class _Convolution(Module):
         self.bias = Tensor(np.zeros(out), True, dtype) if bias else None
 
     def extra_repr(self) -> str:
-        """Channels, kernel, and what is not at its default."""
+        """Channels, kernel, and the settings that differ from their defaults."""
         usual = {
             "stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1,
         }  # fmt: skip

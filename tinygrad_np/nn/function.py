@@ -1,4 +1,4 @@
-"""Functions as modules: what they are given besides their inputs is held by the module."""
+"""Functions as modules, which hold the arguments other than the inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .module import Module
 
 
 class Function(Module):
-    """A function whose first parameters are ``forward``'s and whose others are ``__init__``'s."""
+    """A function as a module: ``forward`` takes its inputs, ``__init__`` its other arguments."""
 
     function: Callable[..., Tensor]
     inputs: int
@@ -36,7 +36,7 @@ class Function(Module):
         return type(self).function(*inputs, **given)
 
     def extra_repr(self) -> str:
-        """What is not at its default."""
+        """The arguments that differ from their defaults."""
         return ", ".join([
             f"{name}={value!r}" for name, p in self.settings.items()
             if (value := getattr(self, name)) is not p.default
@@ -48,7 +48,7 @@ def as_module(
     module: str, name: str, function: Callable[..., Any], inputs: int = 1, *,
     given: str = "", example: str = "np.array([[-1.0, 2.0]])",
 ) -> type[Function]:  # fmt: skip
-    """A class for a function of so many inputs, defined in ``module``, where pickle finds it.
+    """A class for a function of ``inputs`` inputs, defined in ``module``, where pickle finds it.
 
     ``given`` and ``example`` are the settings and the inputs of the docstring's example.
     """

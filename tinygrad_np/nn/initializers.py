@@ -1,4 +1,4 @@
-"""How weights start. All initialisers can be pickled.
+"""Initial values of weights. All initialisers can be pickled.
 
 ``shape`` is (out, in), the layout of Linear's weight, or (out, in, ...), that of a convolution's.
 """
@@ -31,7 +31,7 @@ def parameter(
 
 
 def ones() -> Initializer:
-    """Ones, as the factors of normalizations start.
+    """Ones, for the factors of normalizations.
 
     >>> import tinygrad_np as tg
     >>> tg.nn.Linear(2, 1, init=tg.nn.ones()).weight.tolist()
@@ -45,7 +45,7 @@ def _ones(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def normal(std: float = 0.01) -> Initializer:
-    """N(0, std²): the plain choice, and the first seed document's.
+    """N(0, std²), as in the first seed document.
 
     >>> import tinygrad_np as tg
     >>> tg.nn.Linear(784, 100, init=tg.nn.normal(0.01), rng=0).weight.data.std().round(3)
@@ -59,7 +59,7 @@ def _normal(std: float, shape: tuple[int, ...], rng: np.random.Generator) -> Arr
 
 
 def zeros() -> Initializer:
-    """Zeros, as biases start.
+    """Zeros, for biases.
 
     >>> import tinygrad_np as tg
     >>> tg.nn.Linear(2, 1, init=tg.nn.zeros()).weight.tolist()

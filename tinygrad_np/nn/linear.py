@@ -86,7 +86,7 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """Gives back what it gets.
+    """Returns its input.
 
     >>> import tinygrad_np as tg
     >>> tg.nn.Identity()([1.0, 2.0]).tolist()
@@ -99,7 +99,7 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """The axes from ``start_dim`` to ``end_dim`` as one: all but the batch, by default.
+    """Joins the axes from ``start_dim`` to ``end_dim``: by default all except the batch.
 
     >>> import numpy as np
     >>> from tinygrad_np import nn
@@ -122,6 +122,6 @@ class Flatten(Module):
         return reshape(x, (*shape[:start], length, *shape[end + 1 :]))
 
     def extra_repr(self) -> str:
-        """The axes, where they are not the usual ones."""
+        """The axes, if they differ from the defaults."""
         usual = (self.start_dim, self.end_dim) == (1, -1)
         return "" if usual else f"start_dim={self.start_dim}, end_dim={self.end_dim}"

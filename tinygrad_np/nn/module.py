@@ -21,17 +21,16 @@ from ..tensor import Array, Tensor, plain
 class Module:
     """A part of a network: Tensors and other Modules as attributes, and a ``forward`` method.
 
-    Attributes may also be lists, tuples and dicts of them; a name is the path to its value.
+    Attributes may also be lists, tuples and dicts of these. A name is the path to a value.
 
-    - *Parameters* are leaf Tensors that require grad, and those that did until their
-      ``requires_grad`` was switched off: these are frozen. ``named_parameters`` lists both;
-      optimisers leave frozen ones alone.
-    - *Buffers* are all other arrays: ndarrays, NumPy's numbers, constant Tensors. Python's own
-      numbers are settings.
+    - *Parameters* are leaf Tensors that require grad. If their ``requires_grad`` was switched off,
+      they are frozen. ``named_parameters`` lists both kinds; optimisers skip frozen ones.
+    - *Buffers* are all other arrays: ndarrays, NumPy's numbers, constant Tensors. Python's numbers
+      are settings.
 
-    Parameters and buffers are the module's state: ``state_dict``, files and ``summary`` have all
-    of it. An attribute that is not part of the module, a cache say, or a reference to another
-    module, is named in the class's ``transient``.
+    Parameters and buffers are the module's state, and ``state_dict``, files and ``summary`` show
+    all of it. The class's ``transient`` names the attributes that are not part of the module, such
+    as a cache or a reference to another module.
 
     >>> import numpy as np
     >>> from tinygrad_np import nn
@@ -52,7 +51,7 @@ class Module:
 
     training: bool = True
     transient: Collection[str] = ()
-    """Names of attributes that are not part of the module (those of base classes count as well)."""
+    """Names of attributes that are not part of the module, in addition to those of base classes."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -61,7 +60,7 @@ class Module:
             if name in _METHODS and not method:
                 raise _hidden(cls, name)
 
-    if not TYPE_CHECKING:  # or type checkers would take any attribute's name
+    if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name in _METHODS and (not callable(value) or isinstance(value, Module)):
@@ -69,11 +68,11 @@ class Module:
             super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes; to be defined by each."""
+        """The computation of the module. Each class defines its own."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward method")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run ``forward``; under ``tg.record()``, as a scope of its own."""
+        """Run ``forward``, under ``tg.record()`` in its own scope."""
         try:
             if not is_recorded():
                 return self.forward(*args, **kwargs)
@@ -83,7 +82,7 @@ class Module:
             with scope(name, owner=self):
                 return self.forward(*args, **kwargs)
         except Exception as error:
-            with suppress(Exception):  # of an extra_repr, say: the error itself is what counts
+            with suppress(Exception):  # in extra_repr, for example: it must not hide the error
                 _say_where(error, self)
             raise
 
@@ -92,7 +91,7 @@ class Module:
         return ((name, v) for name, v, _, _ in self._parts() if isinstance(v, Module))
 
     def _parts(self) -> Iterator[Part]:
-        """Everything directly in this module, also in lists, tuples and dicts."""
+        """All values directly in this module, also those in lists, tuples and dicts."""
         left_out: set[str] = set()
         for cls in type(self).__mro__:
             names = cls.__dict__.get("transient")
@@ -107,7 +106,7 @@ class Module:
                 yield name, value, self, name
 
     def _own_state(self) -> Iterator[Part]:
-        """The parts, but for arrays of cached properties, which are computed when asked for."""
+        """The parts without the arrays of cached properties, which are computed on demand."""
         for part in self._parts():
             is_cached = isinstance(getattr(type(self), part[0], None), cached_property)
             if not (is_cached and kind_of(part[1]) == "buffer"):
@@ -123,19 +122,19 @@ class Module:
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all modules inside it, with their paths.
 
-        Raises ValueError where modules contain each other in a circle.
+        Raises ValueError if modules contain each other in a cycle.
         """
         return _named_modules(self, prefix, ())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """All parameters with their paths; one that is shared comes once, under its first path.
+        """All parameters, also frozen ones, with their paths. A shared one has its first path.
 
-        Frozen ones are among them. Raises ValueError where two have the same path.
+        Raises ValueError if two have the same path.
         """
         return self._state().of(*PARAMETERS)
 
     def parameters(self) -> list[Tensor]:
-        """All parameters, frozen ones among them."""
+        """All parameters, also frozen ones."""
         found = {
             id(value): value
             for _, module in self.named_modules()
@@ -149,13 +148,13 @@ class Module:
         return self._state().of("buffer")
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout and the like on; returns the module."""
+        """Switch to training mode (dropout and the like are on); returns the module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Switch dropout and the like off; returns the module."""
+        """Switch to evaluation mode (dropout and the like are off); returns the module."""
         return self.train(False)
 
     def zero_grad(self) -> None:
@@ -168,16 +167,16 @@ class Module:
         return self._state().arrays()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy arrays into parameters and buffers, in place; all of them, or none.
+        """Copy arrays into parameters and buffers, in place: all of them, or none.
 
-        Raises ValueError that lists every missing, unexpected or ill-fitting name.
+        Raises ValueError with a list of all names that are missing, unexpected or do not fit.
         """
         self._state().load(state)
 
     def summary(self) -> Table:
         """A table of the layers, their parameters' shapes and counts, and the total.
 
-        Frozen parameters are marked, and so are buffers, which are not part of the total.
+        Frozen parameters and buffers are marked. Buffers are not part of the total.
 
         >>> from tinygrad_np import nn
         >>> print(nn.Sequential(nn.Linear(4, 3), nn.ReLU()).summary())
@@ -213,7 +212,7 @@ class Module:
         return f"<p><b>{type(self).__name__}</b></p>{self.summary()._repr_html_()}"
 
     def extra_repr(self) -> str:
-        """What ``repr`` says of the module itself: its sizes."""
+        """The arguments that ``repr`` shows: the module's sizes."""
         return ""
 
     @recursive_repr()
@@ -227,8 +226,8 @@ class Module:
 
 
 def watch_dtype(x: Any, weight: Tensor) -> None:
-    """Warn where float64 data makes all that a float32 layer computes float64."""
-    if graph.INPUTS:  # a check of derivatives, which is made in float64
+    """Warn if float64 data makes the results of a float32 layer float64."""
+    if graph.INPUTS:  # a derivative is being computed or checked, in float64
         return
     if getattr(x, "dtype", None) == np.float64 and weight.dtype == np.float32:
         warnings.warn(
@@ -240,7 +239,7 @@ def watch_dtype(x: Any, weight: Tensor) -> None:
 
 
 def _say_where(error: Exception, module: Module) -> None:
-    """Add to an error in which layer it arose, by its path in the outermost module so far."""
+    """Note on an error in which layer it arose, by its path in the outermost module so far."""
     layer, earlier = getattr(error, "arose_in", (module, ""))
     path = next((path for path, part in module.named_modules() if part is layer), "")
     where = f" (layer {path!r} of {type(module).__name__})" if path else ""

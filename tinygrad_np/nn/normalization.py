@@ -1,4 +1,4 @@
-"""Normalization layers; those over the batch keep running statistics as buffers."""
+"""Normalization layers. Those over the batch keep running statistics as buffers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Running(Module):
             )
 
     def extra_repr(self) -> str:
-        """The number of features, and what is not at its default."""
+        """The number of features, and the settings that differ from their defaults."""
         words = [f"{self.num_features}"]
         words += [f"eps={self.eps}"] if self.eps != 1e-5 else []
         words += [f"momentum={self.momentum}"] if self.momentum != 0.1 else []
@@ -70,7 +70,7 @@ class _BatchNorm(_Running):
     """Whether ranks share the statistics: see ``tg.distributed.synchronize``."""
 
     def forward(self, x: Operand) -> Tensor:
-        """Standardized over the batch while training, else by the running statistics."""
+        """Standardized with the batch's statistics in training, otherwise with the running ones."""
         self._check(x)
         momentum = self.momentum
         batches = self.training or self.running_mean is None
@@ -162,7 +162,7 @@ class _InstanceNorm(_Running):
         return y if batched else y[0]
 
     def extra_repr(self) -> str:
-        """The number of features, and what is not at its default."""
+        """The number of features, and the settings that differ from their defaults."""
         words = [f"{self.num_features}"]
         words += [f"eps={self.eps}"] if self.eps != 1e-5 else []
         words += ["affine=True"] if self.weight is not None else []

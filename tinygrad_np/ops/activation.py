@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ..cases import REAL, case, distinct, normal, uniform
-from ..definition import OPS, Value, composite, op
+from ..composites import composite
+from ..definition import OPS, Value, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor

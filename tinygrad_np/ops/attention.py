@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import tracing
+from ..arrays import as_array
 from ..cases import booleans, case, integers, normal
-from ..definition import OPS, Value, composite, op
+from ..composites import composite
+from ..definition import OPS, Value, op
 from ..random import dropout
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
@@ -37,7 +39,7 @@ def _check_indices(index: Any, count: int, name: str) -> None:
 def _embedding_weight(g: Any, index: Any, weight_shape: Shape, padding_idx: int | None) -> Any:
     """g, added up for each row of index"""
     if padding_idx is not None:
-        index = tracing.as_array(index)
+        index = as_array(index)
         g = np.where((index == padding_idx % weight_shape[0])[..., None], 0, g)
     return OPS["scatter"](g, index, weight_shape)
 
@@ -59,7 +61,7 @@ def embedding(index: Any, weight: Value, padding_idx: int | None = None) -> Valu
     >>> tg.embedding([1, 0, 1], tg.Tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0], [3.0, 4.0]]
     """
-    index = tracing.as_array(index)
+    index = as_array(index)
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: index must be integers, got {index.dtype}")
     rows = weight.shape[0]
@@ -79,7 +81,7 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
     >>> tg.one_hot([0, 2], 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
     """
-    index = tracing.as_array(index)
+    index = as_array(index)
     if index.dtype.kind not in "iu":
         raise TypeError(f"one_hot: index must be integers, got {index.dtype}")
     if num_classes == -1:
@@ -155,7 +157,7 @@ def attention_weights(
         attn_mask = _causal(*scores.shape[-2:])
     if attn_mask is None:
         return softmax(scores)
-    mask: Any = tracing.as_array(plain(attn_mask))
+    mask: Any = as_array(plain(attn_mask))
     if mask.dtype == bool:
         return OPS["masked_softmax"].function(scores, mask)
     blind = (mask == -np.inf).all(axis=-1, keepdims=True)

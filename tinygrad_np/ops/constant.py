@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import NUMPY, Function, Tensor, plain
+from ..numpy_calls import NUMPY
+from ..tensor import Function, Tensor, plain
 
 
 def _on_arrays(function: Function) -> Function:

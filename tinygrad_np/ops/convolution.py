@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, normal
-from ..definition import OPS, Value, composite, op
+from ..composites import composite
+from ..definition import OPS, Value, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor

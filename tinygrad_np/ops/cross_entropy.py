@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import tracing
-from ..cases import Case, above_zero, case, integers, normal, probabilities
-from ..definition import OPS, Value, composite, op
+from ..cases import above_zero, case, integers, normal, probabilities
+from ..composites import composite
+from ..definition import OPS, Case, Value, op
 from ..shapes import Shape
 from ..tensor import Operand, Tensor, plain
 from ..tracing import pure

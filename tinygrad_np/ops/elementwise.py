@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Traced
 from ..cases import (
     ABOVE_ONE,
     DISTINCT_PAIRS,
@@ -18,7 +19,6 @@ from ..cases import (
     POSITIVE_PAIRS,
     REAL,
     UNIT,
-    Case,
     above_zero,
     booleans,
     case,
@@ -26,10 +26,11 @@ from ..cases import (
     normal,
     pairs,
 )  # fmt: skip
-from ..definition import OPS, Value, op, ufunc
+from ..definition import OPS, Case, Value, op, ufunc
+from ..numpy_calls import NUMPY
 from ..source import said
-from ..tensor import NUMPY, Tensor, TensorFunction, plain
-from ..tracing import Traced, active
+from ..tensor import Tensor, TensorFunction, plain
+from ..tracing import active
 from .origin import slope_at_zero, still
 from .ufunc_examples import examples
 

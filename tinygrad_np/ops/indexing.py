@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import as_array
 from ..cases import case, distinct, integers, normal
-from ..definition import OPS, Value, composite, op
-from ..shapes import Shape, normalize_axes
+from ..composites import composite
+from ..definition import OPS, Value, op
+from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor, plain
-from ..tracing import as_array, item, pure
+from ..tracing import item, pure
+from .axes import normalize_axes
 from .elementwise import like, wide
 
 __all__ = [

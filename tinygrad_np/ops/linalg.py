@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, normal, regular
-from ..definition import OPS, Value, composite, op
-from ..shapes import Shape, normalize_axes
+from ..composites import composite
+from ..definition import OPS, Value, op
+from ..numpy_calls import NUMPY
+from ..shapes import Shape
 from ..source import said
-from ..tensor import NUMPY, Operand, Tensor
+from ..tensor import Operand, Tensor
 from ..tracing import pure
+from .axes import normalize_axes
 from .elementwise import multiply, wide
 from .reduction import products_before
 from .shape import moveaxis, ravel, reshape, transpose

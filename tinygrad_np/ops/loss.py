@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from .. import tracing
-from ..cases import Case, above_zero, case, normal, uniform
-from ..definition import OPS, Value, composite, op
+from ..arrays import as_array
+from ..cases import above_zero, case, normal, uniform
+from ..composites import composite
+from ..definition import OPS, Case, Value, op
 from ..source import said
 from ..tensor import Operand, Tensor, plain
 from .activation import log_sigmoid
@@ -70,7 +72,7 @@ def constant(name: str, value: Any, dtype: Any = None) -> Any:
             f"{name} gets no gradient, but the Tensor given for it requires grad: pass "
             f"{name}.detach() if it is meant as a constant"
         )
-    array = tracing.as_array(plain(value))
+    array = as_array(plain(value))
     return array if dtype is None else array.astype(dtype, copy=False)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..cases import above_zero, case, normal
-from ..definition import Value, composite, op
+from ..composites import composite
+from ..definition import Value, op
 from ..shapes import Axis
 from ..tensor import Operand, Tensor, plain
 from .elementwise import add, divide, floats, like, maximum, multiply, sqrt, square, subtract, wide

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from .. import graph
+from ..arrays import Traced
 from ..cases import case, normal
 from ..definition import Value, op
 from ..graph import Node
 from ..tensor import Tensor, plain, recorded_backward
-from ..tracing import Traced
 
 _LENGTHS = frozenset(["abs", "hypot", "norm", "std"])
 

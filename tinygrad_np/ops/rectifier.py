@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..cases import REAL, case, distinct, normal
-from ..definition import Value, composite, op
+from ..composites import composite
+from ..definition import Value, op
 from ..source import said
 from ..tensor import Operand, Tensor
 from .elementwise import kept, wide

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Traced, as_array
 from ..cases import (
-    Case,
     above_zero,
     booleans,
     case,
@@ -18,11 +18,11 @@ from ..cases import (
     reductions,
     uniform,
 )  # fmt: skip
-from ..definition import OPS, Value, op
-from ..shapes import Axis, Shape, kept_shape, normalize_axes, spread
+from ..definition import OPS, Case, Value, op
+from ..shapes import Axis, Shape
 from ..source import said
 from ..tensor import Tensor, plain
-from ..tracing import Traced, as_array
+from .axes import kept_shape, normalize_axes, spread
 from .elementwise import bounded, floats, for_people, kept, like, unless_zero, wide
 from .origin import depends, slope_at_zero, some, still
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, normal
-from ..definition import composite
+from ..composites import composite
 from ..tensor import Operand, Tensor
 from .elementwise import add, multiply
 from .indexing import take

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..cases import case, normal
-from ..definition import OPS, Value, composite, op
+from ..composites import composite
+from ..definition import OPS, Value, op
 from ..shapes import Axis, Shape
 from ..source import said
 from ..tensor import Operand, Tensor, plain

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Traced
 from ..cases import REAL, case, uniform
 from ..definition import Value, op
 from ..source import said
-from ..tracing import Traced, pure
+from ..tracing import pure
 from .elementwise import bounded, floats, for_people, like, wide
 
 __all__ = ["erf", "normal_cdf"]

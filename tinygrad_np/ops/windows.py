@@ -10,7 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..cases import case, normal
-from ..definition import OPS, Value, composite, op
+from ..composites import composite
+from ..definition import OPS, Value, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor
