@@ -1,7 +1,5 @@
 """Changes to images that leave their labels true."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable

@@ -1,16 +1,11 @@
 """What is drawn on a picture: its background, and a digit as MNIST shows it."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from tinygrad_np.tensor import Array
 
 FAINT = 0.08
-"""Less contrast than this, of the range from black to white, is no picture."""
+"""A picture with less contrast than this, of the range from black to white, counts as empty."""
 
 
 class ImageError(ValueError):
@@ -60,7 +55,7 @@ def resized(grey: Array, height: int, width: int) -> Array:
 
 
 def _ink(grey: Array) -> Array:
-    """How strongly each pixel stands out from the background; cut to what does, from 0 to 1."""
+    """How strongly each pixel stands out from the background, from 0 to 1; cropped to the ink."""
     ground = background(grey)
     ink = ground - grey if ground > (grey.min() + grey.max()) / 2 else grey - ground
     if ink.max() < FAINT:
@@ -69,8 +64,8 @@ def _ink(grey: Array) -> Array:
     border = _border(ink)  # its unevenness is noise; a drawing has none
     noise = min(0.5, 6 * float(np.median(np.abs(border - np.median(border)))))
     ink = np.where(ink > noise, ink, 0)
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    rows, columns = np.nonzero(ink)
+    return ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
 def _border(grey: Array) -> Array:
@@ -78,6 +73,6 @@ def _border(grey: Array) -> Array:
 
 
 def _start(profile: Array, side: int) -> int:
-    """Where a profile starts, so that its centre of mass is in the middle and it fits the page."""
+    """The start of a profile that puts its centre of mass in the middle of the page, if it fits."""
     centre = float(np.sum(profile * np.arange(len(profile))) / profile.sum())
     return min(max(0, round(side / 2 - centre)), side - len(profile))

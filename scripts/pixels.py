@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from scripts.digits import background, is_digit
 from tinygrad_np.data import IDXError
-
-Array = NDArray[Any]
+from tinygrad_np.tensor import Array
 
 SMALL = 4
 """Pixels up to here are not scaled."""
@@ -57,25 +56,25 @@ class Pixels:
 
     def check(self, images: Array, name: str) -> None:
         """Raise IDXError where images have another range than those of the data set."""
-        low, high = _range(images)
+        other = Pixels(images.dtype.name, *_range(images))
         margin = 5 * (self.high - self.low)
-        beyond = low < self.low - margin or high > self.high + margin
-        alike = images.dtype.kind in "iu" and images.dtype.name == self.dtype  # they may be dark
-        fractions = not alike and 0 < high < self.high / 50
-        if beyond or fractions or (low < 0) != (self.low < 0):
+        beyond = other.low < self.low - margin or other.high > self.high + margin
+        alike = images.dtype.kind in "iu" and other.dtype == self.dtype  # they may be dark
+        fractions = not alike and 0 < other.high < self.high / 50
+        if beyond or fractions or (other.low < 0) != (self.low < 0):
             raise IDXError(
-                f"{name}: pixels {_span(images.dtype.name, low, high)}; the training images have "
-                f"pixels {self.span}: scale them alike"
+                f"{name}: pixels {other.span}; the training images have pixels {self.span}: "
+                "scale them alike"
             )
 
     @property
     def span(self) -> str:
         """The range, for messages."""
-        return _span(self.dtype, self.low, self.high)
+        return f"({self.dtype}) from {self.low:g} to {self.high:g}"
 
     @property
     def bright(self) -> bool:
-        """Whether the background is."""
+        """Whether the background is bright."""
         return self.ground is not None and self.ground > (self.low + self.high) / 2
 
     @property
@@ -133,11 +132,7 @@ def _range(images: Array) -> tuple[float, float]:
     """The smallest and the largest pixel, without nan and inf."""
     low, high = math.inf, -math.inf
     for part in some_of(images):
-        finite = part[np.isfinite(part)] if part.dtype.kind == "f" else part
+        finite = part[np.isfinite(part)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     return (low, high) if low <= high else (0.0, 0.0)
-
-
-def _span(dtype: str, low: float, high: float) -> str:
-    return f"({dtype}) from {low:g} to {high:g}"
