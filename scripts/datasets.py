@@ -160,16 +160,11 @@ def _digest(*splits: Split) -> str:
 
 def _find_fashion(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
     """The folder of Fashion-MNIST, downloaded if need be, and why this folder."""
-    places = {
-        "the folder that --data names": path,
-        f"in the folder that {VARIABLE} names": os.environ.get(VARIABLE),
-        "the folder of the repository": CHECKOUT / "data",
-    }
-    for origin, place in places.items():
+    for place in (path, os.environ.get(VARIABLE), CHECKOUT / "data"):
         if place and Path(place, "fashion").is_dir():
-            return Path(place, "fashion"), origin
+            return Path(place, "fashion"), f"a folder in {place}"
         if place and place is path:
-            return Path(place), origin
+            return Path(place), "the folder that --data names"
     try:
         files = dict(zip(FILES, FASHION_SUMS, strict=True))
         return fetch("fashion", files, FASHION_MIRRORS), "the user's cache"

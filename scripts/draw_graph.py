@@ -5,6 +5,7 @@ Examples:
   python -m scripts.draw_graph relu_sgd --out graph.html --grad --rules
 """
 
+import copy
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -27,22 +28,17 @@ def write_graph(
 ) -> None:  # fmt: skip
     """Draw the graph of the loss on a batch, in the format given by the path's suffix.
 
-    The parameters keep the gradients that they had. Raises ValueError for an unknown suffix, and
-    RuntimeError where a format needs the program `dot` and it is not installed.
+    The model is copied, so that its gradients stay what they are. Raises ValueError for an unknown
+    suffix, and RuntimeError where a format needs the program `dot` and it is not installed.
     """
-    parameters = model.parameters()
-    before = [parameter.grad for parameter in parameters]
-    try:
-        with tg.record():
-            loss = loss_of(model, x, labels)
-            if "grad" in show:
-                model.zero_grad()
-                loss.backward()
-        names = {"x": x, "labels": labels, **dict(model.named_parameters())}
-        drawing = tg.draw(loss, show=show, rankdir=rankdir, names=names)
-    finally:
-        for parameter, gradient in zip(parameters, before, strict=True):
-            parameter.grad = gradient
+    model = copy.deepcopy(model)
+    model.zero_grad()
+    with tg.record():
+        loss = loss_of(model, x, labels)
+        if "grad" in show:
+            loss.backward()
+    names = {"x": x, "labels": labels, **dict(model.named_parameters())}
+    drawing = tg.draw(loss, show=show, rankdir=rankdir, names=names)
     match path.suffix.lower():
         case ".html":
             drawing.to_html(path)

@@ -77,13 +77,14 @@ def errors(path: Path, title: str, panels: Mapping[str, Array]) -> None:
     Rows of a panel: epoch, train error, train accuracy, test error, test accuracy.
     """
     figure = _figure(10, 4.3, title)
-    row = figure.subplots(1, len(panels), sharey=True)
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True)
     for axes, (name, rows) in zip(row, panels.items(), strict=True):
         epochs, train, _, test, accuracy = rows.T
         end = f"test accuracy {accuracy[-1]:.4g} after epoch {epochs[-1]:g}"
-        errors = {"training error": train, "test error": test}
-        lines = _plot(axes, f"{name}\n{end}", epochs, "", errors)
-    row[0].set(ylabel="mean squared error of an image", ylim=(0, None))
+        both = {"training error": train, "test error": test}
+        lines = _plot(axes, f"{name}\n{end}", epochs, "", both)
+    longest = max(rows[-1, 0] for rows in panels.values())
+    row[0].set(ylabel="mean squared error of an image", ylim=(0, None), xlim=(0, longest or 1))
     figure.legend(handles=lines, loc="outside upper right", frameon=False, ncols=2)
     _save(figure, path)
 

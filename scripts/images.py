@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scripts.digits import FAINT, ImageError, as_digit, background, is_digit, resized
-from scripts.pixels import Pixels, picture_shape
+from scripts.pixels import (
+    FAINT,
+    ImageError,
+    Pixels,
+    as_digit,
+    background,
+    is_digit,
+    picture_shape,
+    resized,
+)  # fmt: skip
 from tinygrad_np.data import IDXError, read_idx
 from tinygrad_np.tensor import Array
 

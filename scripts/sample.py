@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+import tinygrad_np as tg
 from scripts import run_folder
 from scripts.command import natural, parser_of, reports
 from scripts.training import evaluating
@@ -33,12 +34,10 @@ def continued(
         with evaluating(model):
             logits = model(np.array([seen])).data[0, -1].astype(np.float64)
         if temperature == 0:
-            token = int(logits.argmax())
+            seen.append(int(logits.argmax()))
         else:
-            powers = np.exp((logits - logits.max()) / temperature)
-            token = int(rng.choice(len(powers), p=powers / powers.sum()))
-        yield token
-        seen.append(token)
+            seen.append(int(rng.choice(len(logits), p=tg.softmax(logits / temperature).data)))
+        yield seen[-1]
 
 
 @reports(OSError, ValueError)
@@ -47,12 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = parser_of("sample", __doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
-    add(
-        "--prompt",
-        default="\n",
-        metavar="TEXT",
-        help="text to continue (default: a line break)",
-    )
+    add("--prompt", default="\n", metavar="TEXT", help="text to continue (default: newline)")
     add("--length", type=natural, default=500, metavar="N", help="characters (default: 500)")
     add("--temperature", type=float, default=0.8, help="default: 0.8")
     add("--seed", type=natural, default=0, help="default: 0")

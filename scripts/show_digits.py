@@ -33,14 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out {options.out}: the suffix must be .png")
     train, test = load_mnist(flatten=False, normalize=False, dtype=np.uint8, path=options.data)
     images, labels = train if options.split == "train" else test
-    of = ""
-    if options.digit is not None:
-        chosen, of = labels == options.digit, f" of the digit {options.digit}"
-        images, labels = images[chosen], labels[chosen]
-    images, labels = images[: options.count], labels[: options.count]
-    title = f"MNIST, {options.split} set: the first {len(images)} images{of}"
-    figures.contact_sheet(options.out, title, images, labels)
-    print(f"{len(images)} digits drawn to {options.out}")
+    digits = range(10) if options.digit is None else [options.digit]
+    rows = np.flatnonzero(np.isin(labels, digits))[: options.count]
+    of = "" if options.digit is None else f" of the digit {options.digit}"
+    title = f"MNIST, {options.split} set: the first {len(rows)} images{of}"
+    figures.contact_sheet(options.out, title, images[rows], labels[rows])
+    print(f"{len(rows)} digits drawn to {options.out}")
     return 0
 
 

@@ -127,7 +127,7 @@ class Training:
         self.model, self.data, self.recipe, self.rng = model, data, recipe, rng
         self.per_epoch, self.updates = recipe.length(data.samples)
         self.optimizer = recipe.make_optimizer(model, self.updates)
-        self.augment, self.compiled = recipe.augmentation(data.form, data.shape), compiled
+        self.augment = recipe.augmentation(data.form, data.shape)
         self.dtype = model.parameters()[0].dtype
         self.done, self.seconds = 0, 0.0
         self.rows: list[Metrics] = []
@@ -160,11 +160,7 @@ class Training:
     def row_due(self) -> bool:
         """Whether an epoch, or the whole run, is over and its metrics are still missing."""
         over = self.done % self.per_epoch == 0 or self.finished
-        return over and self.done > self._row_updates()
-
-    def _row_updates(self) -> int:
-        """The number of updates up to the last row."""
-        return round(self.rows[-1].epoch * self.per_epoch) if self.rows else 0
+        return over and self.done / self.per_epoch > (self.rows[-1].epoch if self.rows else 0)
 
     def update(self) -> float:
         """Take the next batch, update the weights, return the loss.
@@ -219,7 +215,7 @@ class Training:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
         with self._generators_kept():
             train, test = (self._measured(i, each) for i in range(2))
-        if self.rows and self._row_updates() % self.per_epoch:
+        if self.rows and self.rows[-1].epoch % 1:
             self.rows.pop()  # the row of a part of this epoch, from before the run was made longer
         loss, epoch = float(np.mean(self.losses)), self.done / self.per_epoch
         self.rows.append(Metrics(epoch, loss, train, test, self.seconds))

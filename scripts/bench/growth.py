@@ -4,7 +4,6 @@ import functools
 import gc
 import tracemalloc
 
-from .libraries import Library
 from .overhead import LINKS, ours
 from .report import Section, table
 from .rounds import Plan, clocked, compare
@@ -30,9 +29,9 @@ def chain_memory(length: int) -> int:
         tracemalloc.stop()
 
 
-def section(libraries: list[Library], plan: Plan) -> Section:
+def section(plan: Plan) -> Section:
     """Networks of growing size against hand-written NumPy, and growing chains of ops."""
-    contenders = [library for library in libraries if library.ours]
+    contenders = [library for library in plan.libraries if library.ours]
     plan = plan._replace(rounds=max(1, plan.rounds // 3))
     networks = []
     for workload in GROWTH:

@@ -48,11 +48,14 @@ class BenchmarkError(Exception):
 
 
 class Plan(NamedTuple):
-    """How long to measure: rounds, seconds of training in each, steps from the process's start."""
+    """What to measure, and how long: rounds, seconds of training in each, steps from the start."""
 
     rounds: int
     seconds: float
     steps: int = 15_000
+    libraries: Sequence[Library] = ()
+    workloads: Sequence[Workload] = ()
+    dtypes: Sequence[str] = ("float32", "float64")
 
 
 class Ratio(NamedTuple):

@@ -52,9 +52,9 @@ def from_start(library: Library, steps: int) -> tuple[float, float]:
         return time.perf_counter() - start, runner.ask("test_loss")
 
 
-def start_section(libraries: list[Library], plan: Plan) -> Section:
+def start_section(plan: Plan) -> Section:
     """Whole trainings in turns, a process each."""
-    chosen = [LIBRARIES["by_hand"], *(lib for lib in libraries if lib.module in STARTERS[1:])]
+    chosen = [LIBRARIES["by_hand"], *(lib for lib in plan.libraries if lib.module in STARTERS[1:])]
     rounds, losses = max(1, plan.rounds // 5), dict[str, float]()
 
     def run(library: Library) -> float:
@@ -79,27 +79,29 @@ def start_section(libraries: list[Library], plan: Plan) -> Section:
     return Section("From start to finish", text, {"seconds": seconds, "losses": losses})
 
 
-def first_section(libraries: list[Library], plan: Plan) -> Section:
+def first_calls(library: Library) -> list[float]:
+    """Seconds of the first step, with an empty cache of compiled code and with a filled one."""
+    times = []
+    with tempfile.TemporaryDirectory() as cache:
+        for _ in range(2):
+            with Runner(library, THREE_LAYER, "float32", cache) as runner:
+                times.append(runner.ask("train", 1))
+    return times
+
+
+def first_section(plan: Plan) -> Section:
     """The first call of a compiled step, with an empty cache of compiled code and a filled one."""
     rounds, data, rows = max(1, plan.rounds // 5), dict[str, Any](), list[list[str]]()
-    chosen = [library for library in libraries if library.module in COMPILERS]
+    chosen = [library for library in plan.libraries if library.module in COMPILERS]
     for library in chosen:
-        times: list[list[float]] = []
-        for _ in range(rounds):
-            with tempfile.TemporaryDirectory() as cache:
-                times.append([])
-                for _ in range(2):
-                    with Runner(library, THREE_LAYER, "float32", cache) as runner:
-                        times[-1].append(runner.ask("train", 1))
+        times = [first_calls(library) for _ in range(rounds)]
         cold, cached = (statistics.median(column) for column in zip(*times, strict=True))
         data[library.module] = {"first": cold, "cached": cached, "runs": times}
     other = data.get("torch_compile")
     for library in chosen:
-        pair = [data[library.module][key] for key in ("first", "cached")]
-        ratios = [MISSING] * 2
-        if other:
-            ratios = [f"{pair[0] / other['first']:.2f}", f"{pair[1] / other['cached']:.2f}"]
-        rows.append([library.title, *(f"{seconds:.2f} s" for seconds in pair), *ratios])
+        pair = {key: data[library.module][key] for key in ("first", "cached")}
+        ratios = (f"{pair[key] / other[key]:.2f}" if other else MISSING for key in pair)
+        rows.append([library.title, *(f"{s:.2f} s" for s in pair.values()), *ratios])
     text = [
         f"The first call of the compiled step ({THREE_LAYER.title}, float32): tracing, compiling "
         "and one update, imports excluded; with an empty cache of compiled code, and in a new "

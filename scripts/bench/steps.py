@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .libraries import LIBRARIES, REFERENCE, Library
+from .libraries import LIBRARIES, REFERENCE
 from .report import MISSING, Section, table
 from .rounds import Plan, Timing, compare
 from .workloads import Workload
@@ -22,9 +22,7 @@ RIVALS = {
 """The libraries by whose times ours is divided."""
 
 
-def section(
-    libraries: list[Library], workloads: list[Workload], dtypes: list[str], plan: Plan
-) -> Section:
+def section(plan: Plan) -> Section:
     """For each dtype: the times, the ratio of ours to each rival, and peak memory."""
     text = [
         "One training step (forward, backward, update): its time divided by that of hand-written "
@@ -33,11 +31,11 @@ def section(
     ]
     data: dict[str, Any] = {}
     failures: dict[str, str] = {}
-    for dtype in dtypes:
+    for dtype in plan.dtypes:
         found: dict[Workload, Timings] = {}
-        for workload in workloads:
+        for workload in plan.workloads:
             print(f"  {workload.name} {dtype}: {workload.title}", file=sys.stderr)
-            able = [library for library in libraries if library.function(workload.network)]
+            able = [library for library in plan.libraries if library.function(workload.network)]
             timings, failed = compare(able, workload, dtype, plan)
             found[workload] = {timing.contender.module: timing for timing in timings}
             failures |= failed

@@ -20,9 +20,8 @@ from PIL import Image
 
 import tinygrad_np as tg
 from scripts.checkpoints import CheckpointError, open_checkpoint
-from scripts.digits import ImageError
 from scripts.images import read_images
-from scripts.pixels import Pixels
+from scripts.pixels import ImageError, Pixels
 from tests import tiny
 from tests.limits import HungError, limited
 from tinygrad_np.data import IDXError, read_idx, write_idx

@@ -160,7 +160,7 @@ def test_the_step_that_ranks_share_is_timed() -> None:
 
 def test_whole_trainings_end_with_the_same_loss() -> None:
     ours = [LIBRARIES["eager"], LIBRARIES["compiled"]]
-    section = start.start_section(ours, Plan(1, 0.01, steps=20))
+    section = start.start_section(Plan(1, 0.01, steps=20, libraries=ours))
     assert list(section.data["losses"]) == ["by_hand", "eager", "compiled"]
     assert all(0 < times[0] < 60 for times in section.data["seconds"].values())
     assert section.text[-1].startswith("| ours, compiled, divided by | ")
@@ -170,7 +170,7 @@ def test_a_training_with_another_loss_is_no_rival(monkeypatch: pytest.MonkeyPatc
     losses = {"by_hand": 0.5, "eager": 0.52}
     monkeypatch.setattr(start, "from_start", lambda library, steps: (1.0, losses[library.module]))
     with pytest.raises(BenchmarkError, match=r"eager: test loss 0\.52, by hand 0\.5"):
-        start.start_section([LIBRARIES["eager"]], Plan(1, 0.01))
+        start.start_section(Plan(1, 0.01, libraries=[LIBRARIES["eager"]]))
 
 
 def test_a_training_that_fails_is_told() -> None:
@@ -190,7 +190,9 @@ def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
             super().__init__(library, workload, dtype, cache)
 
     monkeypatch.setattr(start, "Runner", Watched)
-    section = start.first_section([LIBRARIES["eager"], LIBRARIES["compiled"]], Plan(1, 0.01))
+    section = start.first_section(
+        Plan(1, 0.01, libraries=[LIBRARIES["eager"], LIBRARIES["compiled"]])
+    )
     assert list(section.data) == ["compiled"]
     assert caches == [False, True]
     assert min(section.data["compiled"]["runs"][0]) > 0

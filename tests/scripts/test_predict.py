@@ -16,9 +16,8 @@ from PIL import Image
 
 import tinygrad_np as tg
 from scripts import predict, run_folder, train
-from scripts.digits import ImageError, as_digit
 from scripts.images import read_images, read_png
-from scripts.pixels import Pixels
+from scripts.pixels import ImageError, Pixels, as_digit
 from scripts.training import probabilities, scores
 from tests import tiny
 from tinygrad_np.data import load_mnist, read_idx, write_idx
