@@ -238,9 +238,7 @@ class Training:
         """
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.data).all():
-                raise NonFiniteError(
-                    f"the parameter {name} is not finite after update {self.done:,}"
-                )
+                raise NonFiniteError(f"parameter {name} is not finite after update {self.done:,}")
         optimizer = self.optimizer.state_dict()
         arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
@@ -283,10 +281,7 @@ class Training:
     def _restore_generators(self, states: Mapping[str, Any]) -> None:
         generators = self._generators()
         if states.keys() != generators.keys():
-            raise ValueError(
-                f"the random generators differ: saved were {', '.join(sorted(states))}; "
-                f"the model now has {', '.join(sorted(generators))}"
-            )
+            raise ValueError(f"the model has other random generators now: {', '.join(generators)}")
         for name, rng in generators.items():
             _restore(rng, states[name])
 
