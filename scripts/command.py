@@ -6,10 +6,9 @@ import io
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 from tinygrad_np.distributed import all_reduce, rank
 from tinygrad_np.tables import ERRORS
@@ -88,12 +87,10 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+        stops = signal.SIGINT, signal.SIGTERM
+        self._before = {number: signal.signal(number, self._note) for number in stops}
         return self
 
     def __exit__(self, *_: object) -> None:
