@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scripts.pixels import (
-    FAINT,
-    ImageError,
-    Pixels,
-    as_digit,
-    background,
-    is_digit,
-    picture_shape,
-    resized,
-)  # fmt: skip
+from scripts.pixels import ImageError, Pixels
 from tinygrad_np.data import IDXError, read_idx
 from tinygrad_np.tensor import Array
 
@@ -48,7 +39,7 @@ def read_images(path: Path, shape: Sequence[int], pixels: Pixels) -> Array:
     if magic == PNG:
         grey = read_png(path)
         try:
-            return _as_trained_on(grey, shape, pixels)
+            return pixels.converted(grey, shape)
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from error
     if magic != NPY and not magic.startswith((IDX, GZIP)):
@@ -80,31 +71,6 @@ def read_array(path: Path) -> Array:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError) as error:
         raise IDXError(f"{path}: is not a .npy file of numbers, or is damaged: {error}") from error
-
-
-def _as_trained_on(grey: Array, shape: tuple[int, ...], pixels: Pixels) -> Array:
-    """A picture as one of the images that the network was trained on, (1, ...)."""
-    sides = picture_shape(shape)
-    if sides is None:
-        raise ImageError(f"the network takes images of shape {shape}, not pictures")
-    if pixels.low < 0:
-        raise ImageError(
-            f"the network was trained on pixels {pixels.span}: give images that are scaled in the "
-            "same way, as a .npy file"
-        )
-    if np.ptp(grey) < FAINT:
-        raise ImageError("nothing stands out from its background: is there anything on it?")
-    if pixels.ground is not None and (background(grey) > 0.5) != pixels.bright:
-        grey = 1 - grey
-    if pixels.digits:
-        ink = 1 - grey if pixels.bright else grey
-        if grey.shape != sides or not is_digit(ink):
-            ink = as_digit(grey, sides[0]).astype(np.float32) / 255
-        grey = 1 - ink if pixels.bright else ink
-    values = resized(grey, *sides) * max(pixels.scale, pixels.high)
-    if pixels.dtype == "uint8":
-        values = np.rint(values).astype(np.uint8)
-    return np.asarray(values).reshape(1, *shape)
 
 
 def read_png(path: Path) -> Array:

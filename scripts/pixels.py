@@ -72,6 +72,30 @@ class Pixels:
                 "scale them alike"
             )
 
+    def converted(self, grey: Array, shape: tuple[int, ...]) -> Array:
+        """A picture as one of the data set's images, (1, ...); ImageError where that cannot be."""
+        sides = picture_shape(shape)
+        if sides is None:
+            raise ImageError(f"the network takes images of shape {shape}, not pictures")
+        if self.low < 0:
+            raise ImageError(
+                f"the network was trained on pixels {self.span}: give images that are scaled in "
+                "the same way, as a .npy file"
+            )
+        if np.ptp(grey) < FAINT:
+            raise ImageError("nothing stands out from its background: is there anything on it?")
+        if self.ground is not None and (background(grey) > 0.5) != self.bright:
+            grey = 1 - grey
+        if self.digits:
+            ink = 1 - grey if self.bright else grey
+            if grey.shape != sides or not is_digit(ink):
+                ink = as_digit(grey, sides[0]).astype(np.float32) / 255
+            grey = 1 - ink if self.bright else ink
+        values = resized(grey, *sides) * max(self.scale, self.high)
+        if self.dtype == "uint8":
+            values = np.rint(values).astype(np.uint8)
+        return np.asarray(values).reshape(1, *shape)
+
     @property
     def span(self) -> str:
         """The range, for messages."""
