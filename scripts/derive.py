@@ -14,8 +14,11 @@ import numpy as np
 import models
 import tinygrad_np as tg
 from scripts import datasets
-from scripts.command import natural, parser_of, positive, reports
+from scripts.command import parser_of, positive, reports
 from scripts.training import loss_of
+
+SAMPLES = 6
+"""The size of the batch; what is derived holds for any."""
 
 
 @reports(OSError, ValueError)
@@ -27,15 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--latex", action="store_true", help="write equations instead")
     add("--shape", type=int, nargs="+", default=[784], metavar="N", help="of a sample (784)")
     add("--classes", type=positive, default=10, metavar="N", help="labels are below (10)")
-    add("--batch-size", type=positive, default=6, metavar="N", help="samples (default: 6)")
-    add("--seed", type=natural, default=0, help="of weights and samples (default: 0)")
     options = parser.parse_args(arguments)
-    rng = np.random.default_rng(options.seed)
+    rng = np.random.default_rng(0)
     model = models.make(options.model, rng, np.float64)
-    x = rng.random((options.batch_size, *options.shape))
-    t = rng.integers(0, options.classes, options.batch_size)
+    x, t = rng.random((SAMPLES, *options.shape)), rng.integers(0, options.classes, SAMPLES)
     if options.model in models.DATA:
-        x, t = datasets.load(models.DATA[options.model]).batch(options.batch_size, x.dtype)
+        x, t = datasets.load(models.DATA[options.model]).batch(SAMPLES, x.dtype)
     found = tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
     print(found.latex() if options.latex else found.numpy(), end="")
     return 0
