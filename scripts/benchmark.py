@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.bench import growth, overhead, ranks, report, seeds, start, steps
+from scripts.bench import overhead, ranks, report, seeds, start, steps
 from scripts.bench.libraries import installed
 from scripts.bench.report import Section
 from scripts.bench.rounds import BenchmarkError, Plan
@@ -25,7 +25,7 @@ from scripts.command import parser_of, positive, reports
 
 SECTIONS: dict[str, Callable[[Plan], Section]] = {
     "steps": steps.section, "start": start.start_section, "first": start.first_section,
-    "overhead": overhead.section, "growth": growth.section, "ranks": ranks.section,
+    "overhead": overhead.section, "growth": steps.growth_section, "ranks": ranks.section,
     "import": start.import_section, "seeds": seeds.section,
 }  # fmt: skip
 """The sections of the report, in order; to add one is to add a function here."""

@@ -1,6 +1,11 @@
-"""What the graph costs: chains of one op on small arrays, ours against the same in bare NumPy."""
+"""What the graph costs: chains of one op on small arrays, ours against the same in bare NumPy.
+
+And how time and memory grow with a chain's length.
+"""
 
 import functools
+import gc
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +19,8 @@ from .rounds import Plan, clocked, in_turns
 
 LENGTH = 100
 """Ops in a chain: many, so that the fixed cost of a backward pass is shared."""
+LENGTHS = (1_000, 10_000, 100_000)
+"""Ops in longer and longer chains."""
 
 # Near 1, so that no chain of products falls to denormal numbers, which are slow.
 _SQUARE = np.random.default_rng(0).uniform(0.9, 1.1, (8, 8))
@@ -87,14 +94,31 @@ def overhead(link: Link, rounds: int) -> dict[str, float]:
     return found
 
 
+def chain_memory(length: int) -> int:
+    """The most bytes that a chain of additions, forward and backward, holds at a time."""
+    gc.collect()  # also empties Python's free lists of tuples, 2,000 of each size
+    tracemalloc.start()
+    try:
+        ours(LINKS[0], True, length)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def section(plan: Plan) -> Section:
-    """The table of all links."""
+    """The table of all links, and of longer and longer chains of additions."""
     data = {link.name: overhead(link, 20 * plan.rounds) for link in LINKS}
     rows = [[name, *(f"{value:.2f}" for value in found.values())] for name, found in data.items()]
+    chains = []
+    for length in LENGTHS:
+        timed = clocked(functools.partial(ours, LINKS[0], True, length))
+        one, held = min(timed() for _ in range(3)) / length, chain_memory(length) / length
+        chains.append([f"{length:,}", f"{1e6 * one:.2f} µs", f"{held:,.0f} bytes"])
     head = ["op", "bare, forward", "ours adds", "bare, forward and backward", "ours adds"]
     text = [
         f"Microseconds an op: chains of {LENGTH} ops on arrays of 8 × 8 numbers (float64), "
         "in bare NumPy with the gradients by hand, and what ours adds to that.",
-        "", *table(head, rows),
+        "", *table(head, rows), "", "A chain of additions, forward and backward, eager:",
+        "", *table(["ops", "time an op", "memory an op"], chains),
     ]  # fmt: skip
-    return Section("Cost of an op", text, data)
+    return Section("Cost of an op", text, data | {"chains": chains})

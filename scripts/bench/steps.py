@@ -7,7 +7,7 @@ from typing import Any
 from .libraries import LIBRARIES, REFERENCE
 from .report import MISSING, Section, table
 from .rounds import Plan, Timing, compare
-from .workloads import Workload
+from .workloads import GROWTH, Workload
 
 Timings = Mapping[str, Timing]
 """The timings of the libraries on a workload, by module."""
@@ -94,3 +94,19 @@ def tables(found: Mapping[Workload, Timings]) -> list[str]:
         "", *table([f"{LIBRARIES[ours].title}, divided by", *rivals], against),
         "", *table(["peak memory above the imports'", *(w.name for w in found)], memory),
     ]  # fmt: skip
+
+
+def growth_section(plan: Plan) -> Section:
+    """Ours on networks of growing size, against hand-written NumPy."""
+    ours = [library for library in plan.libraries if library.ours]
+    plan = plan._replace(rounds=max(1, plan.rounds // 3))
+    rows = []
+    for workload in GROWTH:
+        (by_hand, *others), _ = compare(ours, workload, "float32", plan)
+        ratios = [str(timing.against(by_hand)) for timing in others]
+        rows.append([workload.title, f"{1e6 * by_hand.median:,.0f} µs", *ratios])
+    text = [
+        "Times of a training step in float32, divided by those of hand-written NumPy.",
+        "", *table(["network", "by hand", *(library.title for library in ours)], rows),
+    ]  # fmt: skip
+    return Section("Growth", text, {"networks": rows})

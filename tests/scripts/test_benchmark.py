@@ -11,7 +11,7 @@ import pytest
 import tinygrad_np as tg
 from models.updates import SGD, AdamW
 from scripts import benchmark
-from scripts.bench import growth, overhead, ranks, report, start
+from scripts.bench import overhead, ranks, report, start
 from scripts.bench.libraries import LIBRARIES, Library
 from scripts.bench.rounds import BenchmarkError, Plan, Runner, Timing, Trainer, check, compare
 from scripts.bench.workloads import LEARNING_RATE, WORKLOADS, Workload, make_problem, mlp
@@ -149,7 +149,7 @@ def test_chains_of_ops_are_the_same_by_hand(link: overhead.Link) -> None:
 
 
 def test_memory_of_a_chain_is_linear() -> None:
-    short, long = growth.chain_memory(2_000), growth.chain_memory(8_000)
+    short, long = overhead.chain_memory(2_000), overhead.chain_memory(8_000)
     assert 3 < long / short < 5
 
 
