@@ -47,14 +47,6 @@ class Checkpoint(NamedTuple):
         """The number of updates made."""
         return int(self.state["updates"])
 
-    def restore(self, training: Training) -> None:
-        """Continue from here; CheckpointError, with all differences, where it does not fit."""
-        try:
-            training.restore(self.arrays, self.state)
-        except (ValueError, KeyError, TypeError) as error:
-            what = "is not a checkpoint of this model and optimiser"
-            raise CheckpointError(f"{self.path}: {what}: {error}") from error
-
 
 class Checkpoints:
     """The checkpoints in a run's folder, of which the last ``keep`` are kept."""

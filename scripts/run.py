@@ -135,9 +135,10 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             try:
                 if found is None or distributed.rank() > 0:  # the folder of other ranks is new
-                    self.save()  # a folder that cannot be written to is found out before training
+                    # A folder that cannot be written to is found out before training.
+                    self.checkpoints.save(self.training, self.settings)
                 self.train()
-                self.save()
+                self.checkpoints.save(self.training, self.settings)
             except NonFiniteError as error:
                 raise self.explained(error) from None
         training = self.training
@@ -166,7 +167,11 @@ class _Run:
                 f"{found.path}: holds update {found.updates:,}, and only {updates:,} updates are "
                 "asked for: a run can only be made longer"
             )
-        found.restore(self.training)
+        try:
+            self.training.restore(found.arrays, found.state)
+        except (ValueError, KeyError, TypeError) as error:
+            what = "is not a checkpoint of this model and optimiser"
+            raise CheckpointError(f"{found.path}: {what}: {error}") from error
         present = versions()
         changed = [f"{name} {version}, now {present.get(name)}"
                    for name, version in found.versions.items()
@@ -177,10 +182,6 @@ class _Run:
                 f"an uninterrupted run: {'; '.join(changed)}."
             )
         print(f"Resuming from {found.path}: {found.updates:,} of {updates:,} updates.")
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        self.checkpoints.save(self.training, self.settings)
 
     def train(self) -> None:
         """Update, evaluate, save, until all is done, or until a signal comes between two steps."""
@@ -211,7 +212,7 @@ class _Run:
                     bar.set_postfix_str(f"loss {loss:.4g}, {measure.name} {value}", refresh=False)
                 self.interrupt.check()
                 if self.training.done % self.options.checkpoint_every == 0:
-                    self.save()
+                    self.checkpoints.save(self.training, self.settings)
             rows, best = training.rows, measure.better(training.rows, key=lambda row: row.test)
             bar.write(
                 f"\nTest {measure.name} {measure.text(rows[-1].test)} "
@@ -242,7 +243,7 @@ class _Run:
         found = self.checkpoints.latest()
         assert found is not None
         training = self.beginning(compiled=False)
-        found.restore(training)
+        training.restore(found.arrays, found.state)
         while True:
             if training.row_due:
                 training.evaluate()

@@ -61,10 +61,8 @@ def about(found: dict[str, Any]) -> list[str]:
         )
     missing = [library.title for library in LIBRARIES.values() if library.version() is None]
     if missing:
-        text.append(
-            f"Not installed, so not compared: {', '.join(missing)} "
-            "(`pip install -e '.[peers]'` installs them)."
-        )
+        names = ", ".join(missing)
+        text.append(f"Not compared: {names}. `pip install -e '.[peers]'` installs them.")
     return "\n\n".join(text).splitlines()
 
 

@@ -31,11 +31,9 @@ def import_section(plan: Plan) -> Section:
     with tempfile.TemporaryDirectory() as bytecode:  # as an installed package has it
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        run = functools.partial(subprocess.check_output, cwd=ROOT, env=environment)
         command = [sys.executable, "-c", IMPORTS]
-        times = [
-            json.loads(subprocess.check_output(command, cwd=ROOT, env=environment))
-            for _ in range(plan.rounds + 1)
-        ][1:]
+        times = [json.loads(run(command)) for _ in range(plan.rounds + 1)][1:]
     numpy, ours = (statistics.median(column) for column in zip(*times, strict=True))
     text = [
         f"`import numpy` takes {1e3 * numpy:.0f} ms, `import tinygrad_np` {1e3 * ours:.0f} ms more "
