@@ -36,10 +36,10 @@ def section(plan: Plan) -> Section:
         timed = [clocked(run) for run in passes(name, experiment, images)]
         for train in timed[::2]:  # the first epoch traces, and fills caches
             train()
-        medians = map(statistics.median, in_turns(timed, max(1, plan.rounds // 3)))
+        medians = [statistics.median(times) for times in in_turns(timed, max(1, plan.rounds // 3))]
         evaluations = -(-experiment.epochs // 10) + 1
         data[name] = []
-        for epoch, test in zip(medians, medians, strict=True):
+        for epoch, test in zip(medians[::2], medians[1::2], strict=True):
             training = experiment.epochs * epoch
             data[name].append((training, training + evaluations * test))
     totals = np.sum([*data.values()], axis=0)
