@@ -1,32 +1,28 @@
 """Audit the update rules that the second seed document prints, and the hand-derived true ones.
 
-Each of its four networks is taken as the document starts it, with its first batch. What the
-document adds to the weights is held against the gradient of what the network is meant to descend:
-half the squared error, and for the last network the cross-entropy, averaged over the batch.
+Each of its four networks starts as in the document, with the first batch. What the document adds to
+the weights is compared with the gradient of the function that the network should minimise: half the
+squared error, and for the last network the cross-entropy, averaged over the batch.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinygrad_np as tg
 from models import two_layer_by_hand as by_hand
 from models.experiments import EXPERIMENTS
 from models.two_layer import TanhNetwork, TwoLayer
-from scripts.command import failed, parser_of
+from scripts.command import parser_of, reports
 from tinygrad_np.data import load_mnist
+from tinygrad_np.tensor import Array
 
-Array = NDArray[Any]
 
-
-@dataclass
-class Case:
+class Case(NamedTuple):
     """A network, as it starts, and its first batch."""
 
     network: TwoLayer
@@ -48,11 +44,11 @@ class Case:
         return self.network.forward(self.x, self.mask)
 
     def objective(self, W1: Any, W2: Any) -> tg.Tensor:
-        """What the code descends."""
+        """What the document's code minimises."""
         return self.network.objective(self.scores(W1, W2), self.one_hot)
 
     def meant(self, W1: Any, W2: Any) -> tg.Tensor:
-        """What it is meant to descend: the last one divides by the batch size once, not twice."""
+        """What it should minimise: the last network's code divides by the batch size twice."""
         if isinstance(self.network, TanhNetwork):
             return tg.softmax_cross_entropy(self.scores(W1, W2), self.one_hot)
         return self.objective(W1, W2)
@@ -77,23 +73,19 @@ def audit_twin(name: str, images: Array, labels: Array) -> tg.AuditReport:
 
 def twin(case: Case, weights: Mapping[str, Array]) -> dict[str, Array]:
     """The gradients of a case by hand."""
-    p = dict(weights)
     if case.mask is None:
-        return by_hand.relu_network(p, case.x, case.one_hot)[1]
+        return by_hand.relu_network(dict(weights), case.x, case.one_hot)[1]
     tanh = isinstance(case.network, TanhNetwork)
     function = by_hand.tanh_network if tanh else by_hand.dropout_network
-    return function(p, case.x, case.one_hot, case.mask)[1]
+    return function(dict(weights), case.x, case.one_hot, case.mask)[1]
 
 
+@reports(OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 1 where a true twin is not found right."""
+    """Run the command; returns its exit code: 1 if a correct twin is not judged correct."""
     parser = parser_of("audit_seeds", __doc__)
     parser.add_argument("--data", metavar="DIR", help="folder of the four MNIST files")
-    options = parser.parse_args(arguments)
-    try:
-        (images, labels), _ = load_mnist(dtype=np.float64, path=options.data)
-    except (OSError, ValueError) as error:
-        return failed(error)
+    (images, labels), _ = load_mnist(dtype=np.float64, path=parser.parse_args(arguments).data)
     clean = True
     for name in EXPERIMENTS:
         print(f"{name}, as printed\n{audit_printed(name, images, labels)}\n")

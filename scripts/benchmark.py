@@ -12,84 +12,62 @@ Examples:
   python -m scripts.benchmark --write docs/benchmarks.md
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.bench import growth, overhead, ranks, report, seeds, start, steps
+from scripts.bench import overhead, ranks, report, seeds, start, steps
 from scripts.bench.libraries import installed
 from scripts.bench.report import Section
 from scripts.bench.rounds import BenchmarkError, Plan
 from scripts.bench.workloads import WORKLOADS
-from scripts.command import failed, parser_of
+from scripts.command import parser_of, positive, reports
 
-SECTIONS: dict[str, Callable[[argparse.Namespace, Plan], Section]] = {
-    "steps": lambda options, plan: steps.section(
-        installed(), [WORKLOADS[name] for name in options.workloads], options.dtypes, plan
-    ),
-    "start": lambda options, plan: start.start_section(installed(), plan),
-    "first": lambda options, plan: start.first_section(installed(), plan),
-    "overhead": lambda options, plan: overhead.section(plan),
-    "growth": lambda options, plan: growth.section(installed(), plan),
-    "ranks": lambda options, plan: ranks.section(plan),
-    "import": lambda options, plan: start.import_section(plan),
-    "seeds": lambda options, plan: seeds.section(plan),
-}
+SECTIONS: dict[str, Callable[[Plan], Section]] = {
+    "steps": steps.section, "start": start.start_section, "first": start.first_section,
+    "overhead": overhead.section, "growth": steps.growth_section, "ranks": ranks.section,
+    "import": start.import_section, "seeds": seeds.section,
+}  # fmt: skip
 """The sections of the report, in order; to add one is to add a function here."""
 
 
+@reports(BenchmarkError, OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    plan = Plan(options.rounds or 15, 0.05)
-    if options.quick:
-        plan = Plan(options.rounds or 3, 0.01, 300)
-    try:
-        found = report.environment()
-        sections = {}
-        for name in options.sections:
-            print(f"{name} ...", file=sys.stderr)
-            sections[name] = SECTIONS[name](options, plan)
-        paths = report.write(options.out, found, sections)
-        if options.write:
-            report.splice(options.write, report.markdown(found, sections.values()))
-            paths.append(options.write)
-    except (BenchmarkError, OSError, ValueError) as error:
-        return failed(error)
-    print(paths[0].read_text(encoding="utf-8"))
-    print(f"written: {', '.join(map(str, paths))}")
-    return 0
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = parser_of("benchmark", __doc__)
     titles = "; ".join(f"{name} {workload.title}" for name, workload in WORKLOADS.items())
     add = parser.add_argument
     add("--quick", action="store_true", help="few short rounds, float32 only: a trial run")
-    add("--only", nargs="+", choices=[*WORKLOADS, *SECTIONS], metavar="NAME",
+    add("--only", nargs="+", choices=[*WORKLOADS, *SECTIONS], default=[*SECTIONS], metavar="NAME",
         help=f"only these sections, or workloads: {titles}")  # fmt: skip
     add("--dtype", choices=["float32", "float64"], help="default: both")
-    add("--rounds", type=int, metavar="N", help="default: 15")
+    add("--rounds", type=positive, metavar="N", help="default: 15")
     add("--out", type=Path, default=Path("bench"), metavar="DIR", help="default: bench")
     add("--write", type=Path, metavar="FILE", help="also write the tables between the markers in "
         "this file, such as docs/benchmarks.md")  # fmt: skip
     options = parser.parse_args(arguments)
-    if options.rounds is not None and options.rounds < 1:
-        parser.error(f"--rounds {options.rounds}: at least one is needed")
-    only = {*(options.only or SECTIONS)}
-    options.workloads = [name for name in WORKLOADS if name in only] or list(WORKLOADS)
-    if not only.isdisjoint(WORKLOADS):
-        only.add("steps")
-    options.sections = [name for name in SECTIONS if name in only]
-    options.dtypes = [options.dtype or "float32"]
-    if not options.quick and not options.dtype:
-        options.dtypes.append("float64")
-    if options.write and "steps" not in options.sections:
+    workloads = [name for name in WORKLOADS if name in options.only]
+    only = [*options.only, "steps"] if workloads else options.only
+    if options.write and "steps" not in only:
         parser.error("--write replaces the tables of the steps: leave them in with --only")
-    return options
+    plan = Plan(3, 0.01, 300, dtypes=["float32"]) if options.quick else Plan(15, 0.05)
+    plan = plan._replace(
+        rounds=options.rounds or plan.rounds, libraries=installed(),
+        workloads=[WORKLOADS[name] for name in workloads or WORKLOADS],
+        dtypes=[options.dtype] if options.dtype else plan.dtypes,
+    )  # fmt: skip
+    found, sections = report.environment(), {}
+    for name, section in SECTIONS.items():
+        if name in only:
+            print(f"{name} ...", file=sys.stderr)
+            sections[name] = section(plan)
+    paths = report.write(options.out, found, sections)
+    if options.write:
+        report.splice(options.write, report.markdown(found, sections.values()))
+        paths.append(options.write)
+    print(paths[0].read_text(encoding="utf-8"))
+    print(f"written: {', '.join(map(str, paths))}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,29 +1,21 @@
-"""What all commands share: parsers, streams that cannot fail, errors, Ctrl-C."""
-
-from __future__ import annotations
+"""What all commands share: parsers, streams that cannot fail, errors in a line, Ctrl-C."""
 
 import argparse
+import functools
 import io
 import os
 import signal
 import sys
-import threading
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
 from tinygrad_np.distributed import all_reduce, rank
 from tinygrad_np.tables import ERRORS
 
 
-class Nowhere(io.TextIOBase):
-    """A stream that accepts everything and shows nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
 def parser_of(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """The parser of ``python -m scripts.<name>``, whose texts are printed as they are.
+    """The parser of ``python -m scripts.<name>``, which prints ``doc`` as it is.
 
     Every command makes its parser first, so printing is made safe here: standard output and error
     can be missing (a service, ``pythonw``), and their encoding can lack characters.
@@ -31,13 +23,39 @@ def parser_of(name: str, doc: str | None) -> argparse.ArgumentParser:
     for stream_name in ("stdout", "stderr"):
         stream = getattr(sys, stream_name)
         if stream is None or getattr(stream, "closed", False):
-            setattr(sys, stream_name, Nowhere())
+            setattr(sys, stream_name, io.StringIO())
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
     return argparse.ArgumentParser(
         prog=f"python -m scripts.{name}", description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+
+
+def reports(*errors: type[Exception]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Let a command print these errors in a line, and end quietly when its reader closes the pipe.
+
+    >>> @reports(ValueError)
+    ... def main(arguments=None):
+    ...     raise ValueError("the file is empty")
+    >>> main()
+    1
+    """
+
+    def decorate(main: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def run(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return main(arguments)
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
+            except errors as error:
+                return failed(error)
+
+        return run
+
+    return decorate
 
 
 def failed(error: Exception) -> int:
@@ -69,12 +87,10 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+        stops = signal.SIGINT, signal.SIGTERM
+        self._before = {number: signal.signal(number, self._note) for number in stops}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,7 +103,7 @@ class Interrupt:
         self.signal = signal.Signals(number)
         # os.write, because the signal may have come in the middle of a print.
         if rank() == 0:
-            os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")
+            os.write(2, b"\nStopping after this step. Press Ctrl-C again to stop at once.\n")
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come, to any rank."""

@@ -8,16 +8,15 @@ Examples:
   python -m scripts.compare_torch conv2d max_pool2d
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from scripts.command import failed, parser_of
-from tests.peers.torch_inputs import CALLS
+from models.layer_inputs import CALLS
+from scripts.command import parser_of, reports
 
 
+@reports(ImportError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where everything agrees."""
     parser = parser_of("compare_torch", __doc__)
@@ -26,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if strangers := [name for name in names if name not in CALLS]:
         parser.error(f"not compared: {', '.join(strangers)}")
     if find_spec("torch") is None:
-        return failed(ImportError("it needs PyTorch: pip install -e '.[peers]'"))
-    from tests.peers.test_torch import LIMITS, worst, wrong
+        raise ImportError("PyTorch is needed: pip install -e '.[peers]'")
+    from models.layer_peers import LIMITS, worst, wrong
 
     print(f"{'':5}  {'function':32}  {'inputs':>6}  " + "  ".join(f"{c:>8}" for c in LIMITS))
     differing = 0
@@ -40,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mistake in mistakes:
             print(f"       {mistake}")
     total = sum(len(CALLS[name]) for name in names)
-    told = f"{differing} functions differ" if differing else "all agree"
-    print(f"{len(names)} functions, {total} inputs: {told}")
+    verdict = f"{differing} functions differ" if differing else "all agree"
+    print(f"{len(names)} functions, {total} inputs: {verdict}")
     return 1 if differing else 0
 
 

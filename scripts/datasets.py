@@ -1,9 +1,7 @@
 """The data sets that networks are trained on: MNIST, Fashion-MNIST, Alice, and your own.
 
-Images stay as they are in their files; plain IDX and .npy files are mapped into memory, not read.
+Images keep the dtype of their files; plain IDX and .npy files are mapped into memory, not read.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -11,20 +9,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from scripts.images import read_npy
+from scripts.images import read_array
 from scripts.measures import ACCURACY, BITS, Measure
-from scripts.pixels import measure, some_of
-from tinygrad_np.data import IDXError, encode, read_idx, read_text, windows
-from tinygrad_np.data.folder import find_file
+from scripts.pixels import Pixels, measure, some_of
+from tinygrad_np.data import IDXError, encode, read_text, windows
+from tinygrad_np.data.folder import Split, find_file
 from tinygrad_np.data.mnist import CHECKOUT, FILES, VARIABLE, fetch, find_mnist
-
-Array = NDArray[Any]
-Split = tuple[Array, Array]
+from tinygrad_np.tensor import Array
 
 FASHION_SUMS = (  # of files with the names of MNIST's, and in their order
     "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -44,35 +39,29 @@ CONTEXT = 64
 """The number of characters that a language model sees at once."""
 
 
-class Form(Protocol):
-    """What the numbers of a data set mean; of images it is ``Pixels``."""
-
-    @property
-    def most(self) -> int:
-        """The number of inputs that a network is evaluated on at a time."""
-
-    def inputs(self, x: Array, dtype: DTypeLike) -> Array:
-        """Data (n, ...) as a network takes them."""
-
-
 class Characters:
     """The form of the windows of a text."""
 
-    most = 32
+    most, note = 32, ""
 
     def inputs(self, x: Array, dtype: DTypeLike) -> Array:
         """The numbers of the characters, (n, length)."""
         return x.astype(np.int64)
 
 
+Form = Pixels | Characters
+"""What the numbers of a data set mean. ``most`` is the number of inputs that a network is evaluated
+on at a time; ``inputs`` converts data (n, ...) to what a network takes."""
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set: inputs (n, ...) and labels, for training and for testing.
 
-    ``form`` makes inputs of them. ``digest`` depends on what the files hold, not on where they are
-    or of what kind. ``strides``: of data that overlap, such as the windows of a text, every
-    so-many-th is measured, of the training and of the test set; an epoch has as many as if the
-    second held for both.
+    ``form`` converts data to inputs. ``digest`` depends on what the files hold, not on where they
+    are or of what kind. ``strides`` are for data that overlap, such as the windows of a text: the
+    measure is computed on every n-th of the training set and every m-th of the test set, (n, m);
+    an epoch has as many samples as every m-th of the training set.
     """
 
     name: str
@@ -87,8 +76,7 @@ class Data:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of an input."""
-        shape: tuple[int, ...] = self.sets[0][0].shape[1:]
-        return shape
+        return self.sets[0][0].shape[1:]
 
     @property
     def samples(self) -> int:
@@ -116,7 +104,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
         return _text(name, Path(path or CHECKOUT / "data" / "text", "alice29.txt"))
     if Path(name).is_file():
         return _text(name, Path(name))
-    classes: Sequence[str] | None = None
+    classes: Sequence[str] = ()
     if name == "mnist":
         (folder, origin), classes = find_mnist(path), "0123456789"
     elif name == "fashion":
@@ -130,21 +118,18 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Data:
                 f"training images have shape {train[0].shape[1:]}, "
                 f"test images {test[0].shape[1:]}: they have to be the same"
             )
-        if (least := min(train[1].min(), test[1].min())) < 0:
-            raise IDXError(f"label {least} is negative")
-        largest = max(int(train[1].max()), int(test[1].max()))
         pixels = measure(train[0])
         pixels.check(test[0], "the test images")
     except (OSError, ValueError) as error:
         error.add_note(f"The data set {name} was read from {folder}, {origin}.")
         raise
-    if classes is None:
-        classes = [str(label) for label in range(largest + 1)]
-    elif largest >= len(classes):
+    largest = max(int(labels.max()) for _, labels in (train, test))
+    if classes and largest >= len(classes):
         raise IDXError(f"{folder}: has a label {largest}, but {name} has {len(classes)} classes")
-    if name in ("mnist", "fashion"):
+    if classes:
         pixels = dataclasses.replace(pixels, ground=0.0)  # some clothes fill their image
-    return Data(name, (train, test), tuple(classes), pixels, _digest(train, test))
+    names = tuple(classes or map(str, range(largest + 1)))
+    return Data(name, (train, test), names, pixels, _digest(train, test))
 
 
 def _text(name: str, path: Path) -> Data:
@@ -175,18 +160,13 @@ def _digest(*splits: Split) -> str:
 
 def _find_fashion(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
     """The folder of Fashion-MNIST, downloaded if need be, and why this folder."""
-    if path is not None:
-        nested = Path(path, "fashion")
-        return nested if nested.is_dir() else Path(path), "which --data names"
-    places = {
-        f"in the folder that {VARIABLE} names": os.environ.get(VARIABLE),
-        "the folder of the repository": CHECKOUT / "data",
-    }
-    for origin, place in places.items():
+    for place in (path, os.environ.get(VARIABLE), CHECKOUT / "data"):
         if place and Path(place, "fashion").is_dir():
-            return Path(place, "fashion"), origin
-    files = dict(zip(FILES, FASHION_SUMS, strict=True))
+            return Path(place, "fashion"), f"a folder in {place}"
+        if place and place is path:
+            return Path(place), "the folder that --data names"
     try:
+        files = dict(zip(FILES, FASHION_SUMS, strict=True))
         return fetch("fashion", files, FASHION_MIRRORS), "the user's cache"
     except OSError as error:
         raise OSError(
@@ -210,15 +190,12 @@ def _split(folder: Path, split: str) -> Split:
         )
     if len(images) != len(labels):
         raise IDXError(f"there are {len(images)} {split} images, but {len(labels)} labels")
+    if labels.min() < 0:
+        raise IDXError(f"label {labels.min()} is negative")
     return images, labels
 
 
 def _open(folder: Path, split: str, rest: str) -> Array:
-    """An array in a file: mapped where possible, read where it is gzipped."""
+    """An array in a folder, from a .npy file where there is one."""
     npy = folder / f"{split}-{rest.partition('-')[0]}.npy"
-    if npy.is_file():
-        return read_npy(npy)
-    path = find_file(folder, f"{split}-{rest}")
-    with path.open("rb") as file:
-        gzipped = file.read(2) == b"\x1f\x8b"
-    return np.asarray(read_idx(path, mmap=not gzipped))
+    return read_array(npy if npy.is_file() else find_file(folder, f"{split}-{rest}"))

@@ -6,50 +6,39 @@ Examples:
   python -m scripts.derive gpt
 """
 
-from __future__ import annotations
-
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
 from scripts import datasets
-from scripts.command import failed, natural, parser_of, positive
+from scripts.command import parser_of, positive, reports
 from scripts.training import loss_of
 
+SAMPLES = 6
+"""The size of the batch; what is derived holds for any."""
 
+
+@reports(OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    rng = np.random.default_rng(options.seed)
-    try:
-        model = models.make(options.model, rng, np.float64)
-        x: NDArray[Any] = rng.random((options.batch_size, *options.shape))
-        t = rng.integers(0, options.classes, options.batch_size)
-        if options.model in models.DATA:
-            x, t = datasets.load(models.DATA[options.model]).batch(options.batch_size, x.dtype)
-        found = tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
-    except (OSError, ValueError) as error:
-        return failed(error)
-    print(found.latex() if options.latex else found.numpy(), end="")
-    return 0
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = parser_of("derive", __doc__)
     add = parser.add_argument
     add("model", help=models.HELP)
     add("--latex", action="store_true", help="write equations instead")
     add("--shape", type=int, nargs="+", default=[784], metavar="N", help="of a sample (784)")
     add("--classes", type=positive, default=10, metavar="N", help="labels are below (10)")
-    add("--batch-size", type=positive, default=6, metavar="N", help="samples (default: 6)")
-    add("--seed", type=natural, default=0, help="of weights and samples (default: 0)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    rng = np.random.default_rng(0)
+    model = models.make(options.model, rng, np.float64)
+    x, t = rng.random((SAMPLES, *options.shape)), rng.integers(0, options.classes, SAMPLES)
+    if options.model in models.DATA:
+        x, t = datasets.load(models.DATA[options.model]).batch(SAMPLES, x.dtype)
+    found = tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
+    print(found.latex() if options.latex else found.numpy(), end="")
+    return 0
 
 
 if __name__ == "__main__":

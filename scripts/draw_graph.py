@@ -5,47 +5,40 @@ Examples:
   python -m scripts.draw_graph relu_sgd --out graph.html --grad --rules
 """
 
-from __future__ import annotations
-
+import copy
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
 from scripts import datasets
-from scripts.command import failed, natural, parser_of, positive
+from scripts.command import natural, parser_of, positive, reports
 from scripts.training import loss_of
 from tinygrad_np.drawing import SHOW
 from tinygrad_np.nn import Module
+from tinygrad_np.tensor import Array
 
 
 def write_graph(
-    path: Path, model: Module, x: NDArray[Any], labels: NDArray[Any],
-    show: Collection[str] = SHOW, rankdir: str = "LR",
+    path: Path, model: Module, x: Array, labels: Array, show: Collection[str] = SHOW,
+    rankdir: str = "LR",
 ) -> None:  # fmt: skip
     """Draw the graph of the loss on a batch, in the format given by the path's suffix.
 
-    The parameters keep the gradients that they had. Raises ValueError for an unknown suffix, and
-    RuntimeError where a format needs the program `dot` and it is not installed.
+    The model is copied, so that its gradients stay what they are. Raises ValueError for an unknown
+    suffix, and RuntimeError where a format needs the program `dot` and it is not installed.
     """
-    parameters = model.parameters()
-    before = [parameter.grad for parameter in parameters]
-    try:
-        with tg.record():
-            loss = loss_of(model, x, labels)
-            if "grad" in show:
-                model.zero_grad()
-                loss.backward()
-        names = {"x": x, "labels": labels, **dict(model.named_parameters())}
-        drawing = tg.draw(loss, show=show, rankdir=rankdir, names=names)
-    finally:
-        for parameter, gradient in zip(parameters, before, strict=True):
-            parameter.grad = gradient
+    model = copy.deepcopy(model)
+    model.zero_grad()
+    with tg.record():
+        loss = loss_of(model, x, labels)
+        if "grad" in show:
+            loss.backward()
+    names = {"x": x, "labels": labels, **dict(model.named_parameters())}
+    drawing = tg.draw(loss, show=show, rankdir=rankdir, names=names)
     match path.suffix.lower():
         case ".html":
             drawing.to_html(path)
@@ -57,6 +50,7 @@ def write_graph(
             raise ValueError(f"{path}: the suffix must be .svg, .html, .gv, .dot, .png or .pdf")
 
 
+@reports(OSError, ValueError, RuntimeError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = parser_of("draw_graph", __doc__)
@@ -72,13 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     show = [word for word in SHOW if word not in ("grad", "rule")]
     show += ["grad"] * options.grad + ["rule"] * options.rules
-    try:
-        model = models.make(options.model, np.random.default_rng(options.seed), None)
-        data = datasets.load(models.DATA.get(options.model, "mnist"), options.data)
-        batch = data.batch(options.batch_size, np.float32)
-        write_graph(options.out, model, *batch, show, options.rankdir)
-    except (OSError, ValueError, RuntimeError) as error:
-        return failed(error)
+    model = models.make(options.model, np.random.default_rng(options.seed), None)
+    data = datasets.load(models.DATA.get(options.model, "mnist"), options.data)
+    batch = data.batch(options.batch_size, np.float32)
+    write_graph(options.out, model, *batch, show, options.rankdir)
     print(options.out)
     return 0
 

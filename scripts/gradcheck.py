@@ -11,8 +11,6 @@ Examples:
   python -m scripts.gradcheck tanh matmul three_layer
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time
@@ -23,20 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import models
 import tinygrad_np as tg
 from models import gpt_by_hand, lenet_by_hand, three_layer_by_hand
 from models.experiments import EXPERIMENTS
 from scripts import audit_seeds, datasets
-from scripts.command import failed, natural, parser_of
+from scripts.command import natural, parser_of, reports
 from tinygrad_np.data import IDXError, load_mnist
 from tinygrad_np.definition import Op
 from tinygrad_np.gradient_check import Comparison, check_op
 from tinygrad_np.tables import columns
-
-Array = NDArray[Any]
+from tinygrad_np.tensor import Array
 
 BY_HAND = 1e-12
 """The tolerance of gradients by hand, relative to the largest element."""
@@ -76,14 +72,11 @@ class Result:
 
     def worst(self) -> dict[str, float]:
         """The largest relative error in each of the table's columns."""
-        errors = [("by hand", error) for error in self.by_hand.values()]
+        found: dict[str, list[float]] = {"by hand": [*self.by_hand.values()]}
         for c in self.comparisons:
             first = "complex step" if c.method == "complex" else "differences"
-            errors.append(("second order" if c.order == 2 else first, c.relative))
-        found: dict[str, float] = {}
-        for column, error in errors:
-            found[column] = float(np.maximum(found.get(column, 0.0), error))  # keeps nan
-        return found
+            found.setdefault("second order" if c.order == 2 else first, []).append(c.relative)
+        return {column: float(np.max(errors)) for column, errors in found.items() if errors}
 
 
 def check_registered(op: Op, seed: int) -> Result:
@@ -172,8 +165,7 @@ def table(found: Sequence[Result]) -> str:
 def summary(found: Sequence[Result], seconds: float) -> str:
     """The counts, the verdict, and the largest errors of all."""
     ops = [r for r in found if r.kind == "op"]
-    wrong = [r.name for r in found if not r.passed]
-    verdict = f"WRONG: {', '.join(wrong)}" if wrong else "all agree"
+    wrong = ", ".join(r.name for r in found if not r.passed)
     worst = []
     for column in COLUMNS:
         errors = [(r.worst()[column], r.name) for r in found if column in r.worst()]
@@ -181,21 +173,21 @@ def summary(found: Sequence[Result], seconds: float) -> str:
     return (
         f"{len(ops)} ops in {sum(r.calls for r in ops)} calls and {len(found) - len(ops)} networks,"
         f" {sum(len(r.comparisons) for r in found)} derivatives, {seconds:.0f} s: "
-        f"{verdict}.\nWorst: {', '.join(worst)}"
+        f"{f'WRONG: {wrong}' if wrong else 'all agree'}.\nWorst: {', '.join(worst)}"
     )
 
 
 def as_json(found: Sequence[Result]) -> str:
     """All comparisons. Numbers that are not finite are strings, because JSON has no nan."""
-    rows = []
-    for r in found:
-        comparisons = [comparison._asdict() for comparison in r.comparisons]
-        more = {"comparisons": comparisons, "passed": r.passed, "worst": r.worst()}
-        rows.append({**asdict(r), **more})
+    rows = [
+        asdict(r) | {"comparisons": [c._asdict() for c in r.comparisons], "passed": r.passed,
+                     "worst": r.worst()} for r in found
+    ]  # fmt: skip
     content = json.dumps({"passed": all(r.passed for r in found), "results": rows})
     return json.dumps(json.loads(content, parse_constant=str), indent=1)
 
 
+@reports(OSError, IDXError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where everything agrees."""
     parser = parser_of("gradcheck", __doc__)
@@ -209,16 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if strangers := [name for name in options.names if name not in known]:
         parser.error(f"neither an op with gradients nor a network: {', '.join(strangers)}")
     start = time.perf_counter()
-    try:
-        found = list(results(options.names, options.seed, options.data))
-        print(table(found))
-        for note in (note for r in found for note in r.notes):
-            print(f"note: {note}")
-        print(summary(found, time.perf_counter() - start))
-        if options.json:
-            options.json.write_text(as_json(found) + "\n", encoding="utf-8")
-    except (OSError, IDXError) as error:
-        return failed(error)
+    found = list(results(options.names, options.seed, options.data))
+    print(table(found))
+    for note in (note for r in found for note in r.notes):
+        print(f"note: {note}")
+    print(summary(found, time.perf_counter() - start))
+    if options.json:
+        options.json.write_text(as_json(found) + "\n", encoding="utf-8")
     return 0 if all(r.passed for r in found) else 1
 
 

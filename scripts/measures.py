@@ -1,25 +1,19 @@
-"""How good a network is, in one number: the share of right answers, or bits per character."""
-
-from __future__ import annotations
+"""How good a network is, in one number: the share of correct answers, or bits per character."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinygrad_np as tg
+from tinygrad_np.tensor import Array
 
-Array = NDArray[Any]
 
+class Measure(NamedTuple):
+    """``total(scores, labels)`` is the sum over all labels; people see the mean.
 
-@dataclass(frozen=True)
-class Measure:
-    """``total(scores, labels)`` is the sum over all labels, of which the mean is shown.
-
-    ``better`` is max or min. ``spec`` writes a value; pictures show it times ``factor``.
+    ``better`` is max or min; ``spec`` formats a value; ``axis`` is the label of a chart's axis.
     """
 
     name: str
@@ -27,7 +21,6 @@ class Measure:
     total: Callable[[Array, Array], float]
     better: Callable[..., Any]
     spec: str
-    factor: int = 1
 
     def text(self, value: float) -> str:
         """A value as the tables show it."""
@@ -44,6 +37,6 @@ def _bits(scores: Array, labels: Array) -> float:
     return nats / math.log(2)
 
 
-ACCURACY = Measure("accuracy", "correct, % of all images", _hits, max, ".2%", 100)
+ACCURACY = Measure("accuracy", "correct, % of all images", _hits, max, ".2%")
 BITS = Measure("bits", "bits per character", _bits, min, ".4f")
-"""The mean of -log2 p, where p is what the network gave the character that really followed."""
+"""The mean of -log2 p, where p is the probability of the character that really followed."""

@@ -8,11 +8,8 @@ Examples:
   python -m scripts.mutate --factor 1.000001 tanh matmul
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,19 +23,6 @@ from tinygrad_np.tensor import plain
 
 Spoil = Callable[[Rule, float], Rule]
 """Makes a rule wrong by a factor."""
-
-
-@dataclass
-class Mutated:
-    """An op's rules, those at ``places`` made wrong."""
-
-    rules: Iterable[Rule]
-    spoil: Callable[[Rule], Rule]
-    places: range
-
-    def __iter__(self) -> Iterator[Rule]:
-        for i, rule in enumerate(self.rules):
-            yield self.spoil(rule) if i in self.places else rule
 
 
 def wrong(rule: Rule, factor: float) -> Rule:
@@ -71,12 +55,22 @@ def passes(op: Op, order: int) -> bool:
     return all(report is None or bool(report) for report in reports)
 
 
+class Mutated:
+    """An op's rules, made wrong at one place, or everywhere where ``at`` is None."""
+
+    def __init__(self, rules: Any, spoil: Spoil, factor: float, at: int | None) -> None:
+        self.rules, self.spoil, self.factor, self.at = rules, spoil, factor, at
+
+    def __iter__(self) -> Any:
+        for i, rule in enumerate(self.rules):
+            yield self.spoil(rule, self.factor) if self.at in (None, i) else rule
+
+
 def survivors(op: Op, spoil: Spoil, factor: float, order: int) -> list[str]:
     """The inputs whose rule can be made wrong without any check of this op failing."""
     kept, found = op.rules, []
     for i, name in enumerate(op.gradients):
-        places = range(sys.maxsize) if op.variadic else range(i, i + 1)
-        op.rules = Mutated(kept, lambda rule: spoil(rule, factor), places)
+        op.rules = Mutated(kept, spoil, factor, None if op.variadic else i)
         try:
             if passes(op, order):
                 found.append(name)
@@ -91,22 +85,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("ops", nargs="*", metavar="OP", help="names of ops (default: all)")
     parser.add_argument("--factor", type=float, default=1.0001, help="default: 1.0001")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.ops if name not in tg.OPS]
-    if unknown:
+    if unknown := [name for name in options.ops if name not in tg.OPS]:
         parser.error(f"no op is called {', '.join(unknown)}")
     if options.factor == 1 or not np.isfinite(options.factor):
         parser.error(f"--factor {options.factor:g}: give a number, and not 1, which is right")
-    ops = [tg.OPS[name] for name in options.ops] or list(tg.OPS.values())
-    ops = [op for op in ops if op.gradients]
+    ops = [tg.OPS[name] for name in options.ops or tg.OPS if tg.OPS[name].gradients]
     for op in ops:
         if not passes(op, 2):
             print(f"{op.name}: its checks fail without any mutation", file=sys.stderr)
             return 1
     total = sum(len(op.gradients) for op in ops)
-    everything = total > 0
-    kinds: tuple[tuple[Spoil, int, str], ...] = (
+    kinds: list[tuple[Spoil, int, str]] = [
         (wrong, 1, "when"), (wrong_at_second_order, 2, "when their derivatives by g are"),
-    )  # fmt: skip
+    ]  # fmt: skip
+    everything = total > 0
     for spoil, order, when in kinds:
         missed = [(op, name) for op in ops for name in survivors(op, spoil, options.factor, order)]
         for op, name in missed:

@@ -7,34 +7,29 @@ Examples:
   python -m scripts.reproduce all --compiled
 """
 
-from __future__ import annotations
-
+import functools
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinygrad_np as tg
 from models.experiments import EXPERIMENTS, Experiment, batch_trainer, train_epoch
 from models.two_layer import TwoLayer
 from scripts import figures
-from scripts.command import failed, parser_of, positive
+from scripts.command import parser_of, positive, reports
 from tinygrad_np.data import load_mnist
-
-Array = NDArray[Any]
+from tinygrad_np.tensor import Array
 
 TABLES = Path(__file__).parents[1] / "tests" / "scripts" / "tables"
 """The tables as the document prints them, one CSV file each."""
 HEADER = "epoch,train_error,train_accuracy,test_error,test_accuracy"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """The figures of one epoch's training pass, with dropout, and of the test set after it."""
 
     epoch: int
@@ -45,10 +40,8 @@ class Row:
 
     def __str__(self) -> str:
         """As the document prints it: errors cut to five characters."""
-        return (
-            f"{self.epoch},{str(self.train_error)[:5]},{self.train_accuracy},"
-            f"{str(self.test_error)[:5]},{self.test_accuracy}"
-        )
+        epoch, train, train_accuracy, test, test_accuracy = map(str, self)
+        return ",".join([epoch, train[:5], train_accuracy, test[:5], test_accuracy])
 
 
 class Images(NamedTuple):
@@ -62,9 +55,9 @@ class Images(NamedTuple):
 
 def load_images(path: str | None = None) -> Images:
     """MNIST as the document uses it."""
-    (x_train, t_train), (x_test, t_test) = load_mnist(normalize=False, dtype=np.uint8, path=path)
+    train, test = load_mnist(normalize=False, dtype=np.uint8, path=path)
     one_hot = np.eye(10)
-    return Images(x_train[:1000] / 255, one_hot[t_train[:1000]], x_test / 255, one_hot[t_test])
+    return Images(train[0][:1000] / 255, one_hot[train[1][:1000]], test[0] / 255, one_hot[test[1]])
 
 
 def figures_of(outputs: Array, one_hot: Array) -> tuple[float, float]:
@@ -73,28 +66,39 @@ def figures_of(outputs: Array, one_hot: Array) -> tuple[float, float]:
     return float(error), float(np.mean(outputs.argmax(axis=1) == one_hot.argmax(axis=1)))
 
 
-def run(
-    experiment: Experiment, images: Images, epochs: int | None = None, *, printed: bool = True,
-    compiled: bool = False,
-) -> Iterator[Row | None]:  # fmt: skip
-    """Train for all the experiment's epochs, or the first few; yield once an epoch.
+def trainer(
+    experiment: Experiment, images: Images, *, printed: bool, compiled: bool
+) -> tuple[TwoLayer, Callable[[], Array]]:
+    """A network, and a function that trains it for one more epoch and returns its scores.
 
-    That is a Row every 10 epochs and at the experiment's last one, None in between. With
-    ``printed`` the backward pass is the document's, otherwise the gradient. ``compiled`` runs the
-    training steps with ``tg.compile``: the digits are the same, although sums are reordered.
+    With ``printed`` the backward pass is the document's, otherwise the gradient. ``compiled`` runs
+    the training steps with ``tg.compile``: the digits are the same, although sums are reordered.
     """
     rng = np.random.RandomState(1)
     network = experiment.network(rng, printed=printed)
     train_batch = batch_trainer(experiment, network)
     if compiled:
         train_batch = tg.compile(train_batch)
+    train = images.x_train, images.t_train
+    return network, functools.partial(train_epoch, experiment, network, train_batch, *train, rng)
+
+
+def run(
+    experiment: Experiment, images: Images, epochs: int | None = None, *, printed: bool = True,
+    compiled: bool = False,
+) -> Iterator[Row | None]:  # fmt: skip
+    """Train for all the experiment's epochs, or the first few; yield once an epoch.
+
+    That is a Row every 10 epochs and at the experiment's last one, None in between.
+    """
+    network, train = trainer(experiment, images, printed=printed, compiled=compiled)
     for epoch in range(min(epochs or experiment.epochs, experiment.epochs)):
-        scores = train_epoch(experiment, network, train_batch, images.x_train, images.t_train, rng)
+        scores = train()
         if epoch % 10 and epoch != experiment.epochs - 1:
             yield None
         else:
-            train = figures_of(network.outputs(scores), images.t_train)
-            yield Row(epoch, *train, *tested(network, images))
+            trained = figures_of(network.outputs(scores), images.t_train)
+            yield Row(epoch, *trained, *tested(network, images))
 
 
 def tested(network: TwoLayer, images: Images) -> tuple[float, float]:
@@ -136,43 +140,36 @@ def draw(name: str, out: Path) -> None:
 
     A table that is not in ``out`` is drawn as it is recorded in the repository.
     """
-    panels = []
+    panels = {}
     for label, title in ((name, "As printed"), (f"{name}_true", "True gradient")):
         path = out / f"{label}.csv"
         ran = path.exists()
-        rows = read_table(path if ran else TABLES / path.name)
-        panels.append((title if ran else f"{title} (as recorded)",
-                       [[float(figure) for figure in row.split(",")] for row in rows]))  # fmt: skip
+        rows = np.loadtxt(path if ran else TABLES / path.name, delimiter=",", skiprows=1, ndmin=2)
+        panels[title if ran else f"{title} (as recorded)"] = rows
     figures.errors(out / f"{name}.png", name, panels)
 
 
+@reports(OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 where every row is identical."""
     parser = parser_of("reproduce", __doc__)
     add = parser.add_argument
-    add(
-        "name",
-        choices=[*EXPERIMENTS, "all"],
-        metavar="NAME",
-        help=f"the table: {', '.join(EXPERIMENTS)}, or all, which takes some minutes",
-    )
+    add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME",
+        help=f"the table: {', '.join(EXPERIMENTS)}, or all, which takes some minutes")  # fmt: skip
     add("--epochs", type=positive, metavar="N", help="only the first N epochs (default: all)")
     add("--out", type=Path, default=Path("runs/reproduce"), metavar="DIR",
         help="folder to write to (default: runs/reproduce)")  # fmt: skip
-    add("--true-gradient", action="store_true",
+    add("--true-gradient", dest="printed", action="store_false",
         help="train the same networks with the true gradient, found by autograd")  # fmt: skip
     add("--compiled", action="store_true",
         help="run the training steps with tg.compile: the same digits in less time")  # fmt: skip
     add("--data", metavar="DIR", help="folder of the four MNIST files")
     options = parser.parse_args(arguments)
     names = list(EXPERIMENTS) if options.name == "all" else [options.name]
-    how = {"printed": not options.true_gradient, "compiled": options.compiled}
-    try:
-        images = load_images(options.data)
-        options.out.mkdir(parents=True, exist_ok=True)
-        same = [reproduce(name, images, options.epochs, options.out, **how) for name in names]
-    except (OSError, ValueError) as error:
-        return failed(error)
+    how = {"printed": options.printed, "compiled": options.compiled}
+    images = load_images(options.data)
+    options.out.mkdir(parents=True, exist_ok=True)
+    same = [reproduce(name, images, options.epochs, options.out, **how) for name in names]
     return 0 if all(same) else 1
 
 

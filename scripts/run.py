@@ -1,12 +1,9 @@
 """A training run, from its first update or its last checkpoint to its last picture."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
-import math
 import random
-import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ import numpy as np
 import models
 import tinygrad_np as tg
 from scripts import datasets, run_folder
-from scripts.checkpoints import Checkpoint, CheckpointError, Checkpoints, remove_partial
+from scripts.checkpoints import Checkpoint, CheckpointError, Checkpoints, versions
 from scripts.command import Interrupt, Interrupted
 from scripts.pixels import Pixels
 from scripts.recipes import Recipe
@@ -34,12 +31,11 @@ def run(settings: dict[str, Any], given: dict[str, Any], options: argparse.Names
     """
     options.out.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(options.out), Interrupt() as interrupt:
-        remove_partial(options.out)
         checkpoints = Checkpoints(options.out, options.keep)
+        checkpoints.remove_partial()
         found = _found(checkpoints, options) if distributed.rank() == 0 else None
         found = distributed.agreed(found)
-        if found is not None:
-            settings = _continued(found, given)
+        settings = _continued(found, given) if found else settings
         return _Run(settings, options, checkpoints, interrupt).go(found)
 
 
@@ -61,23 +57,28 @@ def _found(checkpoints: Checkpoints, options: argparse.Namespace) -> Checkpoint 
 def _continued(found: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
     """The settings of a resumed run: those it began with, except that it can be made longer."""
     settings = dict(found.settings)
+    recipe = _recipe(settings)
     length = {name: given[name] for name in LENGTH if name in given}
-    wrong = []
-    for name, value in given.items():
-        renamed = name == "model" and settings["relu"] and value == "three_layer"
-        if name == "dataset":
-            settings[name] = value  # the images may have moved: the digest decides
-        elif name not in length and value != settings[name] and not renamed:
-            wrong.append(f"{name} is {settings[name]!r}, asked for was {value!r}")
-    if settings["one_cycle"] and any(settings[name] != n for name, n in length.items()):
-        wrong.append("its length cannot change, because its learning rate depends on it")
+    asked = given | {"model": recipe.network(given["model"])}
+    settings["dataset"] = asked.get("dataset", settings["dataset"])  # moved? The digest decides
+    wrong = [
+        f"{name} was {settings[name]!r}, now {value!r}"
+        for name, value in asked.items()
+        if name not in length and value != settings[name]
+    ]
+    if recipe.one_cycle and any(settings[name] != n for name, n in length.items()):
+        wrong.append("the length cannot change, because the learning rate depends on it")
     if wrong:
+        lines = "\n  ".join(wrong)
         raise CheckpointError(
-            f"{found.path}: is of a run with other settings:\n  "
-            + "\n  ".join(wrong)
-            + "\nLeave these options out, or start another run with another --out"
+            f"{found.path}: is of a run with other settings:\n  {lines}\n"
+            "Leave these options out, or start another run with another --out"
         )
     return settings | (dict.fromkeys(LENGTH) | length if length else {})
+
+
+def _recipe(settings: dict[str, Any]) -> Recipe:
+    return Recipe(**{name: settings[name] for name in RECIPE})
 
 
 class _Run:
@@ -88,31 +89,21 @@ class _Run:
         interrupt: Interrupt,
     ) -> None:  # fmt: skip
         self.options, self.checkpoints, self.interrupt = options, checkpoints, interrupt
-        self.versions = run_folder.versions()
-        self.recipe = Recipe(**{name: settings[name] for name in RECIPE})
+        self.recipe = _recipe(settings)
         models.factory(settings["model"])  # a wrong name is reported before the data are read
         try:
-            self.data = datasets.load(settings["dataset"], options.data)
+            self.data = data = datasets.load(settings["dataset"], options.data)
         except FileNotFoundError as error:
             if options.resume:
                 error.add_note("If the images are elsewhere now, name the folder by --dataset.")
             raise
-        if self.data.digest != distributed.agreed(self.data.digest):
+        if data.digest != distributed.agreed(data.digest):
             raise ValueError("the data differ from those that rank 0 has read")
-        form, shape = self.data.form, self.data.shape
-        self.pixels = form if isinstance(form, Pixels) else None
-        side = math.isqrt(math.prod(shape))
-        if self.recipe.shifts and shape != (side**2,) and {*shape} - {1} != {side}:
-            raise ValueError(
-                "this recipe moves images by a pixel; the images have to be square, "
-                f"not {shape}: choose another --recipe"
-            )
+        pixels = dataclasses.asdict(data.form) if isinstance(data.form, Pixels) else None
         self.settings = settings | {
-            "image_shape": list(shape),
-            "classes": list(self.data.classes),
-            "digest": self.data.digest,
-            "pixels": dataclasses.asdict(self.pixels) if self.pixels else None,
-        }
+            "image_shape": list(data.shape), "classes": list(data.classes), "digest": data.digest,
+            "pixels": pixels,
+        }  # fmt: skip
         self.training = self.beginning(options.compiled)
 
     def beginning(self, compiled: bool) -> Training:
@@ -136,53 +127,55 @@ class _Run:
             self.checkpoints.clear()  # only now: everything that can be refused has been checked
         # Weights of an earlier or a shorter run: the checkpoints replace them until the end.
         (out / run_folder.MODEL).unlink(missing_ok=True)
-        run_folder.write_config(out, self.settings, self.versions)
+        run_folder.write_config(out, self.settings)
         run_folder.write_metrics(out, training.rows, self.data.measure)
         print(training.model.summary(), end="\n\n")
-        if self.pixels and self.pixels.note:
-            print(self.pixels.note)
-        if found is None or distributed.rank() > 0:  # whose folder is a new one
-            self.save()  # so that a folder that cannot be written to is found out now
-        try:
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if note := self.data.form.note:
+            print(note)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            try:
+                if found is None or distributed.rank() > 0:  # the folder of other ranks is new
+                    # A folder that cannot be written to is found out before training.
+                    self.checkpoints.save(self.training, self.settings)
                 self.train()
-        except Interrupted:
-            self.save()
+                self.checkpoints.save(self.training, self.settings)
+            except NonFiniteError as error:
+                raise self.explained(error) from None
+        training = self.training
+        if not training.finished or training.row_due:
             print(
-                f"Stopped after update {self.training.done:,} of {training.updates:,}. "
+                f"Stopped after update {training.done:,} of {training.updates:,}. "
                 "The same command with --resume continues from here."
             )
             return self.interrupt.exit_code
-        model, rows = self.training.model, self.training.rows
-        tg.save(model, out / run_folder.MODEL)
+        tg.save(training.model, out / run_folder.MODEL)
         if self.options.pictures:
-            for line in run_folder.draw(out, self.settings["model"], model, rows, self.data):
-                print(line)
+            name = self.settings["model"]
+            run_folder.draw(out, name, training.model, training.rows, self.data)
         return 0
 
     def resume(self, found: Checkpoint) -> None:
         """Continue from a checkpoint, if it is of this data and not too long."""
         then, now, updates = found.settings, self.settings, self.training.updates
-        wrong = ""
         if then["digest"] != now["digest"]:
-            wrong = (
-                f"is of a run on other data: the data set was {then['dataset']}; "
-                f"{now['dataset']} does not hold the same. Continue with the original ones, or "
-                "start another run with another --out"
+            raise CheckpointError(
+                f"{found.path}: is of a run on other data: the data set was {then['dataset']}; "
+                f"{now['dataset']} does not hold the same"
             )
-        elif found.updates > updates:
-            wrong = (
-                f"is {found.updates:,} updates old, more than the {updates:,} asked for: a "
-                "run can only be made longer"
+        if found.updates > updates:
+            raise CheckpointError(
+                f"{found.path}: holds update {found.updates:,}, and only {updates:,} updates are "
+                "asked for: a run can only be made longer"
             )
-        if wrong:
-            raise CheckpointError(f"{found.path}: {wrong}")
-        found.restore(self.training)
-        changed = [
-            f"{name} {version}, now {self.versions.get(name)}"
-            for name, version in found.versions.items()
-            if version != self.versions.get(name)
-        ]
+        try:
+            self.training.restore(found.arrays, found.state)
+        except (ValueError, KeyError, TypeError) as error:
+            what = "is not a checkpoint of this model and optimiser"
+            raise CheckpointError(f"{found.path}: {what}: {error}") from error
+        present = versions()
+        changed = [f"{name} {version}, now {present.get(name)}"
+                   for name, version in found.versions.items()
+                   if version != present.get(name)]  # fmt: skip
         if changed:
             print(
                 "The run began on other versions, so its last bits may differ from those of "
@@ -190,20 +183,12 @@ class _Run:
             )
         print(f"Resuming from {found.path}: {found.updates:,} of {updates:,} updates.")
 
-    def save(self) -> None:
-        """Write a checkpoint; NonFiniteError, explained, where a weight is not finite."""
-        try:
-            self.checkpoints.save(self.training, self.settings, self.versions)
-        except NonFiniteError as error:
-            raise self.explained(error) from None
-
     def train(self) -> None:
-        """Update, evaluate, save, until all is done; Interrupted is raised between two steps."""
+        """Update, evaluate, save, until all is done, or until a signal comes between two steps."""
         from tqdm import tqdm
 
-        start, updates_took, training = time.perf_counter(), 0.0, self.training
-        measure, size = self.data.measure, self.recipe.batch_size
-        with tqdm(
+        training, measure, size = self.training, self.data.measure, self.recipe.batch_size
+        with suppress(Interrupted), tqdm(
             total=training.updates * size, initial=training.done * size, leave=False,
             unit=f" {self.data.unit}", unit_scale=True, dynamic_ncols=True, mininterval=0.5,
             disable=distributed.rank() > 0 or None,  # None: unless on a terminal
@@ -219,25 +204,21 @@ class _Run:
                     row = training.evaluate(self.interrupt.check if alone else lambda: None)
                     run_folder.write_metrics(self.options.out, training.rows, measure)
                     bar.write(self.line(row))
-                    updates_took += row.seconds
                 if training.finished:
                     break
                 loss = self.update()
-                if bar.update(size):  # it is drawn anew, at most twice a second
+                if bar.update(size):  # the bar has been redrawn, at most twice a second
                     value = measure.text(self.training.batch_measure())
                     bar.set_postfix_str(f"loss {loss:.4g}, {measure.name} {value}", refresh=False)
                 self.interrupt.check()
                 if self.training.done % self.options.checkpoint_every == 0:
-                    self.save()
-        self.save()
-        rows = training.rows
-        best = measure.better(rows, key=lambda row: row.test)
-        print(
-            f"\nTest {measure.name} {measure.text(rows[-1].test)} "
-            f"(best: {measure.text(best.test)}, after epoch {best.epoch:g}).\n"
-            f"{training.done:,} updates took {sum(row.seconds for row in rows):.1f} s; "
-            f"everything else in this run {time.perf_counter() - start - updates_took:.1f} s."
-        )
+                    self.checkpoints.save(self.training, self.settings)
+            rows, best = training.rows, measure.better(training.rows, key=lambda row: row.test)
+            bar.write(
+                f"\nTest {measure.name} {measure.text(rows[-1].test)} "
+                f"(best: {measure.text(best.test)}, after epoch {best.epoch:g}). "
+                f"{training.done:,} updates took {sum(row.seconds for row in rows):.1f} s."
+            )
 
     def line(self, row: Metrics) -> str:
         """A row of the table."""
@@ -245,37 +226,30 @@ class _Run:
         return f"{row.epoch:6g} {row.train_loss:8.5g} {train:>8} {test:>8} {row.seconds:8.2f}"
 
     def update(self) -> float:
-        """One update; without ``tg.compile`` from here on, where that fails for this model."""
-        at = self.training.done
+        """One update; without ``tg.compile`` from here on if that cannot compile the model."""
         try:
             return self.training.update()
-        except NonFiniteError as error:
-            raise self.explained(error) from None
-        except Exception as error:
-            if not self.training.compiled or isinstance(error, OSError):
+        except (tg.CompileError, RuntimeWarning) as error:  # a warning if these are errors
+            if distributed.size() > 1:  # the other ranks do not know
+                error.add_note("If tg.compile cannot compile the model, use --no-compiled.")
                 raise
-            if distributed.size() > 1:  # the others do not know
-                error.add_note("Where tg.compile cannot follow the model, use --no-compiled.")
-                raise
+            print(f"Continuing without tg.compile, which cannot compile this model: {error}")
             # The failed update may be half made: go back to the last checkpoint, eagerly.
-            self.training = self.rewound(at)
-            if self.training.row_due:
-                self.training.evaluate()
-            loss = self.training.update()  # raises where tg.compile is not to blame
-            print(f"Going on without tg.compile, which cannot follow this model: {error}")
-            return loss
+            self.training = self.rewound(self.training.done)
+            return self.training.update()
 
     def rewound(self, at: int) -> Training:
         """An eager training, restored from the last checkpoint and repeated up to update ``at``."""
         found = self.checkpoints.latest()
         assert found is not None
         training = self.beginning(compiled=False)
-        found.restore(training)
-        while training.done < at:
+        training.restore(found.arrays, found.state)
+        while True:
             if training.row_due:
                 training.evaluate()
+            if training.done >= at:
+                return training
             training.update()
-        return training
 
     def explained(self, error: NonFiniteError) -> NonFiniteError:
         """The same error, with where nan or inf first appeared and what may help."""

@@ -1,11 +1,9 @@
 """What a run leaves in its folder, besides checkpoints: settings, metrics, weights, pictures."""
 
-from __future__ import annotations
-
 import argparse
+import io
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -17,8 +15,7 @@ import numpy as np
 import models
 import tinygrad_np as tg
 from scripts import figures
-from scripts.checkpoints import Checkpoints
-from scripts.command import Nowhere
+from scripts.checkpoints import Checkpoints, versions
 from scripts.datasets import Data
 from scripts.draw_graph import write_graph
 from scripts.measures import ACCURACY, Measure
@@ -29,18 +26,6 @@ from tinygrad_np.serialization import replace_file
 MODEL = "model.safetensors"
 SETTINGS = ("model", "dtype", "dataset", "image_shape", "classes", "pixels")
 """The settings that ``scripts.predict`` and ``scripts.sample`` need."""
-
-
-def versions() -> dict[str, str]:
-    """What the last bits of a run may depend on."""
-    blas = tg.show_config(mode="dicts")["blas"]
-    return {
-        "tinygrad_np": tg.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "blas": " ".join(str(blas[key]) for key in ("library", "version", "kernel") if blas[key]),
-        "blas_threads": str(blas["threads"]),
-    }
 
 
 def make_model(settings: Mapping[str, Any], rng: np.random.Generator) -> Module:
@@ -58,19 +43,19 @@ def load_model(run: Path, settings: Mapping[str, Any]) -> Module:
     """
     model = make_model(settings, np.random.default_rng(0))
     if (run / MODEL).exists():
-        restore_model(model, {f"model.{n}": a for n, a in tg.load(run / MODEL).items()})
-        return model
-    found = Checkpoints(run).latest()
-    if found is None:
+        arrays = {f"model.{name}": array for name, array in tg.load(run / MODEL).items()}
+    elif found := Checkpoints(run).latest():
+        print(f"The run is not finished: these are its weights after {found.updates:,} updates.")
+        arrays = found.arrays
+    else:
         raise FileNotFoundError(f"{run}: holds neither {MODEL} nor a checkpoint")
-    print(f"The run is not finished: these are its weights after {found.updates:,} updates.")
-    restore_model(model, found.arrays)
+    restore_model(model, arrays)
     return model
 
 
-def write_config(out: Path, settings: Mapping[str, Any], used: Mapping[str, str]) -> None:
+def write_config(out: Path, settings: Mapping[str, Any]) -> None:
     """config.json: the settings and the versions used, enough to repeat the run."""
-    text = json.dumps({**settings, "versions": used}, indent=2)
+    text = json.dumps({**settings, "versions": versions()}, indent=2)
     replace_file(out / "config.json", (text + "\n").encode())
 
 
@@ -86,12 +71,10 @@ def read_config(out: Path) -> dict[str, Any]:
     return config
 
 
-def write_metrics(out: Path, rows: Sequence[Metrics], measure: Measure = ACCURACY) -> None:
+def write_metrics(out: Path, rows: Sequence[Metrics], measure: Measure) -> None:
     """metrics.csv: a row for every epoch so far."""
     lines = [f"epoch,train_loss,train_{measure.name},test_{measure.name}"]
-    for row in rows:
-        figures_of_row = (row.train_loss, row.train, row.test)
-        lines.append(f"{row.epoch:g}," + ",".join(f"{figure:.6f}" for figure in figures_of_row))
+    lines += [f"{r.epoch:g},{r.train_loss:.6f},{r.train:.6f},{r.test:.6f}" for r in rows]
     replace_file(out / "metrics.csv", ("\n".join(lines) + "\n").encode())
 
 
@@ -104,24 +87,22 @@ def draw_curves(
     figures.curves(out / "curves.png", title, rows, note, measure)
 
 
-def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Data) -> list[str]:
-    """Draw the pictures; returns a line for each that could not be drawn."""
-    images = data.measure is ACCURACY
-    told = "of the test images classified correctly" if images else "in the text held out"
-    value = data.measure.text(rows[-1].test) + (" " if images else f" {data.measure.axis} ")
-    title = f"{name} on {Path(data.name).name}: {value}{told}"
+def draw(out: Path, name: str, model: Module, rows: Sequence[Metrics], data: Data) -> None:
+    """Draw the pictures; print a line where the graph could not be drawn."""
+    images, value = data.measure is ACCURACY, data.measure.text(rows[-1].test)
+    what = "of the test images classified correctly" if images else "bits per character held out"
+    title = f"{name} on {Path(data.name).name}: {value} {what}"
     draw_curves(out, title, model, rows, data.measure)
     if images:
         _draw_classes(out, title, model, data)
     try:
         write_graph(out / "graph.svg", model, *data.batch(100, model.parameters()[0].dtype))
     except Exception as error:  # the run itself has succeeded
-        return [f"graph.svg was not drawn: {error}"]
-    return []
+        print(f"graph.svg was not drawn: {error}")
 
 
 def _draw_classes(out: Path, title: str, model: Module, data: Data) -> None:
-    """What the test images are taken for."""
+    """confusion.png and predictions.png: the predicted classes of the test images."""
     images, labels = data.sets[1]
     probability = probabilities(model, scores(model, images, data.form))
     predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
@@ -139,7 +120,7 @@ def folder_of_rank(options: argparse.Namespace) -> Iterator[None]:
     if tg.distributed.rank() == 0:
         yield
         return
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(Nowhere()):
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         options.out, options.pictures = Path(folder), False
         yield
 
@@ -157,12 +138,13 @@ def locked(out: Path) -> Iterator[None]:
         return
     folder = os.open(out, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{out}: another process is training into this folder; choose another --out"
-            ) from None
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise ValueError(
+            f"{out}: another process is training into this folder; choose another --out"
+        ) from None
+    try:
         yield
     finally:
         os.close(folder)

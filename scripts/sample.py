@@ -1,24 +1,23 @@
 """Continue a text, character by character, with a network that scripts.train has trained on one.
 
 The same seed writes the same text. Each character is drawn from softmax(logits /
-temperature): below 1 the likely ones become likelier still, at 0 the likeliest is always taken.
+temperature): below 1 likely characters become likelier; at 0 the likeliest is always taken.
 
 Examples:
   python -m scripts.sample runs/gpt
   python -m scripts.sample runs/gpt --prompt "Alice " --temperature 0.7 --length 300
 """
 
-from __future__ import annotations
-
-import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+import tinygrad_np as tg
 from scripts import run_folder
-from scripts.command import failed, natural, parser_of
+from scripts.command import natural, parser_of, reports
 from scripts.training import evaluating
 from tinygrad_np.data import encode
 from tinygrad_np.nn import Module
@@ -28,27 +27,26 @@ def continued(
     model: Module, tokens: Sequence[int], context: int, temperature: float,
     rng: np.random.Generator,
 ) -> Iterator[int]:  # fmt: skip
-    """What follows ``tokens``, at least one, without end; the network sees the last ``context``."""
+    """Tokens that follow ``tokens``, without end; the network sees the last ``context`` of them."""
     seen = list(tokens)
     while True:
         seen = seen[-context:]
         with evaluating(model):
             logits = model(np.array([seen])).data[0, -1].astype(np.float64)
         if temperature == 0:
-            token = int(logits.argmax())
+            seen.append(int(logits.argmax()))
         else:
-            powers = np.exp((logits - logits.max()) / temperature)
-            token = int(rng.choice(len(powers), p=powers / powers.sum()))
-        yield token
-        seen.append(token)
+            seen.append(int(rng.choice(len(logits), p=tg.softmax(logits / temperature).data)))
+        yield seen[-1]
 
 
+@reports(OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = parser_of("sample", __doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
-    add("--prompt", default="\n", metavar="TEXT", help="what to continue (default: a line's end)")
+    add("--prompt", default="\n", metavar="TEXT", help="text to continue (default: newline)")
     add("--length", type=natural, default=500, metavar="N", help="characters (default: 500)")
     add("--temperature", type=float, default=0.8, help="default: 0.8")
     add("--seed", type=natural, default=0, help="default: 0")
@@ -57,24 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--temperature {options.temperature}: must be finite and not negative")
     if not options.prompt:
         parser.error("--prompt: give at least one character")
-    try:
-        config = run_folder.read_config(options.run)
-        if config["pixels"] is not None:
-            raise ValueError(f"{options.run}: is of images: python -m scripts.predict takes them")
-        characters, (context,) = "".join(config["classes"]), config["image_shape"]
-        tokens = encode(options.prompt, characters).tolist()
-        model = run_folder.load_model(options.run, config)
-    except (OSError, ValueError) as error:
-        return failed(error)
+    config = run_folder.read_config(options.run)
+    if config["pixels"] is not None:
+        raise ValueError(f"{options.run}: is of images: python -m scripts.predict takes them")
+    characters, (context,) = "".join(config["classes"]), config["image_shape"]
+    tokens = encode(options.prompt, characters).tolist()
+    model = run_folder.load_model(options.run, config)
     rng = np.random.default_rng(options.seed)
     written = continued(model, tokens, context, options.temperature, rng)
-    try:
-        print(options.prompt.lstrip("\n"), end="")
-        for token, _ in zip(written, range(options.length), strict=False):
-            print(characters[token], end="", flush=True)
-        print()
-    except BrokenPipeError:  # the reader has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(options.prompt.lstrip("\n"), end="")
+    for token in islice(written, options.length):
+        print(characters[token], end="", flush=True)
+    print()
     return 0
 
 

@@ -5,8 +5,6 @@ Examples:
   python -m scripts.show_digits --out fives.png --digit 5 --count 60 --split test
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from scripts import figures
-from scripts.command import failed, parser_of
+from scripts.command import parser_of, reports
 from tinygrad_np.data import load_mnist
 
 
+@reports(OSError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = parser_of("show_digits", __doc__)
@@ -32,17 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--count {options.count}: a sheet holds 1 to 1000 digits")
     if options.out.suffix.lower() != ".png":
         parser.error(f"--out {options.out}: the suffix must be .png")
-    try:
-        train, test = load_mnist(flatten=False, normalize=False, dtype=np.uint8, path=options.data)
-        images, labels = train if options.split == "train" else test
-        wanted = options.digit is None or labels == options.digit
-        which = np.flatnonzero(np.broadcast_to(wanted, labels.shape))[: options.count]
-        of = "" if options.digit is None else f" of the digit {options.digit}"
-        title = f"MNIST, {options.split} set: the first {len(which)} images{of}"
-        figures.contact_sheet(options.out, title, images[which], labels[which])
-    except (OSError, ValueError) as error:
-        return failed(error)
-    print(f"{len(which)} digits drawn to {options.out}")
+    train, test = load_mnist(flatten=False, normalize=False, dtype=np.uint8, path=options.data)
+    images, labels = train if options.split == "train" else test
+    digits = range(10) if options.digit is None else [options.digit]
+    rows = np.flatnonzero(np.isin(labels, digits))[: options.count]
+    of = "" if options.digit is None else f" of the digit {options.digit}"
+    title = f"MNIST, {options.split} set: the first {len(rows)} images{of}"
+    figures.contact_sheet(options.out, title, images[rows], labels[rows])
+    print(f"{len(rows)} digits drawn to {options.out}")
     return 0
 
 

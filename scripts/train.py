@@ -1,7 +1,7 @@
 """Train a network on images, or on a text; write weights, metrics and pictures to a folder.
 
-A model of your own is given as module:factory, a function that returns a tinygrad_np.nn.Module (it
-is passed rng and dtype if it takes them).
+A model of your own is given as module:factory, a function that returns a tinygrad_np.nn.Module. It
+is passed rng and dtype if it takes them.
 
 The folder of a run holds model.safetensors (the weights), metrics.csv, config.json (all settings),
 curves.png, predictions.png, confusion.png, graph.svg, and the last checkpoints. You can stop the
@@ -23,8 +23,6 @@ Examples:
   mpiexec -n 2 python -m scripts.train three_layer
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools
@@ -36,7 +34,7 @@ from typing import Any
 
 import models
 from scripts.command import failed, natural, parser_of, positive
-from scripts.recipes import OPTIMIZERS, RECIPES, Recipe, default_recipe
+from scripts.recipes import OPTIMIZERS, RECIPES, Recipe
 from scripts.run import LENGTH, RECIPE, run
 from scripts.run_folder import folder_of_rank
 from tinygrad_np import distributed
@@ -47,16 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     dataset = models.DATA.get(options.model, "mnist")
     text = options.text or "alice" in (dataset, options.dataset)
-    usual = "gpt" if text else default_recipe(options.model)
-    defaults = {"recipe": usual, "seed": 0, "dtype": "float32", "dataset": dataset}
+    recipe = "gpt" if text else options.model if options.model in RECIPES else "seed"
+    defaults = {"recipe": recipe, "seed": 0, "dtype": "float32", "dataset": dataset}
     names = ("model", *defaults, *RECIPE)
     given = {n: v for n in names if (v := getattr(options, n, None)) is not None}
     if options.text or given.get("dataset", "mnist") not in ("mnist", "fashion", "alice"):
         given["dataset"] = os.path.abspath(options.text or given["dataset"])
-    rest = {name: given.get(name, default) for name, default in defaults.items()}
-    recipe = _recipe(rest["recipe"], given)
-    settings = {"model": recipe.network(options.model), **rest, **dataclasses.asdict(recipe)}
-    out = options.out = options.out or _default_folder(options.model, rest, defaults)
+    settings = _settings(defaults, given)
+    out = options.out = options.out or _default_folder(defaults, given)
     try:
         distributed.init(options.distributed)
         with folder_of_rank(options):
@@ -68,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         distributed.abort(1, functools.partial(failed, error))
         return 1
     except KeyboardInterrupt:
-        stopped = f"stopped at once; --resume goes on from the last checkpoint in {out}"
+        stopped = f"stopped at once; --resume continues from the last checkpoint in {out}"
         distributed.abort(130, functools.partial(print, stopped, file=sys.stderr))
         return 130
 
@@ -81,7 +77,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "document's, the best ones found for its network, with relu and shifted images, those for "
         "LeNet, or those for a text (default: lenet for the model lenet, gpt for texts, otherwise "
         "seed)")  # fmt: skip
-    length = parser.add_mutually_exclusive_group()
+    length, data = (parser.add_mutually_exclusive_group() for _ in range(2))
     length.add_argument("--iterations", type=positive, metavar="N",
                         help=f"number of updates (default: {seed.iterations})")  # fmt: skip
     length.add_argument("--epochs", type=positive, metavar="N", help="passes through the data")
@@ -91,7 +87,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--optimizer", choices=list(OPTIMIZERS), help=f"default: {seed.optimizer}")
     add("--seed", type=natural, help="seed of all random numbers (default: 0)")
     add("--dtype", choices=["float32", "float64"], help="default: float32")
-    data = parser.add_mutually_exclusive_group()
     data.add_argument("--dataset", metavar="NAME", help="mnist (default), fashion, alice (default "
         "for gpt), or a folder of your own with four IDX or .npy files; a resumed run accepts the "
         "same data elsewhere")  # fmt: skip
@@ -118,23 +113,24 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _default_folder(model: str, rest: dict[str, Any], defaults: dict[str, Any]) -> Path:
-    parts = [model.replace(":", ".")]
-    if rest["recipe"] != defaults["recipe"]:
-        parts.append(rest["recipe"])
-    if rest["dataset"] != defaults["dataset"]:
-        parts.append(Path(rest["dataset"]).name.removesuffix(".txt"))
-    return Path("runs") / "_".join(parts)
-
-
-def _recipe(name: str, given: dict[str, Any]) -> Recipe:
-    """The recipe, changed by the options."""
-    changes = {n: v for n, v in given.items() if n in RECIPE}
-    if any(n in changes for n in LENGTH):
+def _settings(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """All settings of a new run: the recipe's, changed by the options."""
+    settings = {name: given.get(name, default) for name, default in defaults.items()}
+    changes = {name: value for name, value in given.items() if name in RECIPE}
+    if any(name in changes for name in LENGTH):
         changes = dict.fromkeys(LENGTH) | changes
     if "optimizer" in changes:
         changes.setdefault("lr", OPTIMIZERS[changes["optimizer"]][1])
-    return dataclasses.replace(RECIPES[name], **changes)
+    recipe: Recipe = dataclasses.replace(RECIPES[settings["recipe"]], **changes)
+    return {"model": recipe.network(given["model"]), **settings, **dataclasses.asdict(recipe)}
+
+
+def _default_folder(defaults: dict[str, Any], given: dict[str, Any]) -> Path:
+    parts = [given["model"].replace(":", ".")]
+    for name in ("recipe", "dataset"):
+        if given.get(name, defaults[name]) != defaults[name]:
+            parts.append(Path(given[name]).name.removesuffix(".txt"))
+    return Path("runs") / "_".join(parts)
 
 
 if __name__ == "__main__":

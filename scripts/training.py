@@ -1,19 +1,15 @@
 """A training loop that resumes bit for bit: updates, evaluations, and the state to save."""
 
-from __future__ import annotations
-
 import json
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinygrad_np as tg
 from scripts.datasets import Data, Form
@@ -24,16 +20,14 @@ from tinygrad_np.data import batches
 from tinygrad_np.generators import is_generator, restore, state_of
 from tinygrad_np.module_state import Held, Part, kind_of, walk
 from tinygrad_np.nn import Module
-
-Array = NDArray[Any]
+from tinygrad_np.tensor import Array
 
 
 class NonFiniteError(FloatingPointError):
     """The loss or a weight is nan or infinite: training will not recover."""
 
 
-@dataclass(frozen=True)
-class Metrics:
+class Metrics(NamedTuple):
     """The figures of an epoch, or of the part of one that was trained.
 
     ``train_loss`` is the mean over the epoch's batches, each taken before its update; ``train``
@@ -56,19 +50,6 @@ def loss_of(model: Module, x: Array, labels: Array) -> tg.Tensor:
     return loss
 
 
-def score_batches(model: Module, x: Array, form: Form) -> Iterator[Array]:
-    """The model's outputs for data (n, ...), in ``eval`` mode, a batch (m, classes) at a time.
-
-    Batches are prepared one by one, so that images can stay in a file that is larger than memory.
-    """
-    dtype = model.parameters()[0].dtype
-    batch_size = min(form.most, max(1, 2**21 // math.prod(x.shape[1:])))  # 8 MB of float32
-    for i in range(0, len(x), batch_size):
-        with evaluating(model):
-            part = model(form.inputs(x[i : i + batch_size], dtype)).data
-        yield part
-
-
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
     """Inside, the model is in ``eval`` mode; afterwards each of its parts is as it was."""
@@ -82,9 +63,35 @@ def evaluating(model: Module) -> Iterator[None]:
             module.training = mode
 
 
+def score_batches(model: Module, x: Array, form: Form) -> Iterator[Array]:
+    """The model's outputs for data (n, ...), in ``eval`` mode, a batch (m, classes) at a time.
+
+    Batches are prepared one by one, so that images can stay in a file that is larger than memory.
+    """
+    dtype = model.parameters()[0].dtype
+    batch_size = min(form.most, max(1, 2**21 // math.prod(x.shape[1:])))  # 8 MB of float32
+    for i in range(0, len(x), batch_size):
+        with evaluating(model):
+            part = model(form.inputs(x[i : i + batch_size], dtype)).data
+        yield part
+
+
 def scores(model: Module, x: Array, form: Form) -> Array:
     """The model's outputs for images (n, ...), in ``eval`` mode: (n, classes)."""
     return np.concatenate(list(score_batches(model, x, form)))
+
+
+def total(
+    measure: Measure, model: Module, x: Array, labels: Array, form: Form,
+    each: Callable[[], None] = lambda: None,
+) -> float:  # fmt: skip
+    """The sum of a measure over the labels; ``each`` is called after every batch."""
+    found, start = 0.0, 0
+    for part in score_batches(model, x, form):
+        found += measure.total(part, labels[start : start + len(part)])
+        start += len(part)
+        each()
+    return found
 
 
 def probabilities(model: Module, scores: Array) -> Array:
@@ -103,27 +110,14 @@ def probabilities(model: Module, scores: Array) -> Array:
     return shares
 
 
-def total(
-    measure: Measure, model: Module, x: Array, labels: Array, form: Form,
-    each: Callable[[], None] = lambda: None,
-) -> float:  # fmt: skip
-    """The sum of a measure over the labels; ``each`` is called after every batch."""
-    found, start = 0.0, 0
-    for part in score_batches(model, x, form):
-        found += measure.total(part, labels[start : start + len(part)])
-        start += len(part)
-        each()
-    return found
-
-
 class Training:
-    """A model, the data, how the one is trained on the other, and the progress so far.
+    """A model, the data, the recipe by which the model is trained on them, and the progress so far.
 
     ``update`` makes one step; ``evaluate`` adds a row of metrics wherever ``row_due`` asks for it:
     after every epoch and after the last update. ``state`` is all that a checkpoint has to keep;
     after ``restore`` training continues as if it had never stopped.
 
-    ``compiled`` replays the step by ``tg.compile``, bit for bit as eager.
+    ``compiled`` replays the step by ``tg.compile``, with eager's results bit for bit.
     """
 
     def __init__(
@@ -131,17 +125,21 @@ class Training:
         compiled: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.data, self.recipe, self.rng = model, data, recipe, rng
-        self.per_epoch = recipe.per_epoch(data.samples)
-        self.updates = recipe.updates(data.samples)
-        self.optimizer = optimizer = recipe.make_optimizer(model, self.updates)
-        self.augment, self.compiled = recipe.augmentation(data.form), compiled
+        self.per_epoch, self.updates = recipe.length(data.samples)
+        self.optimizer = recipe.make_optimizer(model, self.updates)
+        self.augment = recipe.augmentation(data.form, data.shape)
         self.dtype = model.parameters()[0].dtype
         self.done, self.seconds = 0, 0.0
         self.rows: list[Metrics] = []
         self.losses: list[float] = []
         self.batch: tuple[Array, Array] | None = None
         self._epoch: Iterator[tuple[Array, Array]] = iter(())
-        self._epoch_start: dict[str, Any] = {}
+        self._epoch_start: Any = {}
+        self._step = tg.compile(self._eager_step(), exact=True) if compiled else self._eager_step()
+
+    def _eager_step(self) -> Callable[[Array, Array], tg.Tensor]:
+        """The step: forward, backward, update."""
+        model, optimizer = self.model, self.optimizer
 
         def step(x: Array, labels: Array) -> tg.Tensor:
             loss = loss_of(model, x, labels)
@@ -151,7 +149,7 @@ class Training:
             optimizer.zero_grad()
             return loss
 
-        self._step = tg.compile(step, exact=True) if compiled else step
+        return step
 
     @property
     def finished(self) -> bool:
@@ -162,10 +160,7 @@ class Training:
     def row_due(self) -> bool:
         """Whether an epoch, or the whole run, is over and its metrics are still missing."""
         over = self.done % self.per_epoch == 0 or self.finished
-        return over and self.done > 0 and self._row_updates() < self.done
-
-    def _row_updates(self) -> int:
-        return round(self.rows[-1].epoch * self.per_epoch) if self.rows else 0
+        return over and self.done / self.per_epoch > (self.rows[-1].epoch if self.rows else 0)
 
     def update(self) -> float:
         """Take the next batch, update the weights, return the loss.
@@ -180,7 +175,7 @@ class Training:
         if self.augment is None:
             (rows,) = distributed.share(rows)
         x, t = self.data.form.inputs(images[rows], self.dtype), labels[rows].astype(np.int64)
-        if self.augment is not None:  # which moves parts of the whole batch
+        if self.augment is not None:  # it moves parts of the whole batch
             x, t = distributed.share(self.augment(x, self.rng), t)
         self.batch = x, t
         loss: float = self._step(x, t).item()
@@ -195,8 +190,7 @@ class Training:
 
     def _begin_epoch(self) -> None:
         """Draw the order of an epoch's batches from the generator's present state."""
-        self._epoch_start = _as_json(self.rng)
-        self.losses = []
+        self._epoch_start, self.losses = _as_json(self.rng), []
         rows = np.arange(len(self.data.sets[0][0]))
         self._epoch = batches(
             rows, rows, self.recipe.batch_size, rng=self.rng, replacement=self.recipe.replacement
@@ -211,7 +205,7 @@ class Training:
             self._restore_generators(before)
 
     def batch_measure(self) -> float:
-        """The measure of the network as it is now, on the last batch."""
+        """The measure of the present network on the last batch."""
         assert self.batch is not None
         with self._generators_kept(), evaluating(self.model):
             x, labels = self.batch
@@ -221,16 +215,15 @@ class Training:
         """Compute the metrics of the epoch that is over; ``each`` is called between batches."""
         with self._generators_kept():
             train, test = (self._measured(i, each) for i in range(2))
-        if self.rows and self._row_updates() % self.per_epoch:
+        if self.rows and self.rows[-1].epoch % 1:
             self.rows.pop()  # the row of a part of this epoch, from before the run was made longer
-        loss = float(np.mean(self.losses))
-        row = Metrics(self.done / self.per_epoch, loss, train, test, self.seconds)
-        self.rows.append(row)
+        loss, epoch = float(np.mean(self.losses)), self.done / self.per_epoch
+        self.rows.append(Metrics(epoch, loss, train, test, self.seconds))
         self.seconds = 0.0
-        return row
+        return self.rows[-1]
 
     def _measured(self, i: int, each: Callable[[], None]) -> float:
-        """The measure on one of the sets, of which each rank looks at a part."""
+        """The measure on one of the sets; each rank looks at a part of it."""
         x, labels = (a[:: self.data.strides[i]] for a in self.data.sets[i])
         mine = distributed.part(len(x))
         with distributed.alone():
@@ -245,9 +238,7 @@ class Training:
         """
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.data).all():
-                raise NonFiniteError(
-                    f"the parameter {name} is not finite after update {self.done:,}"
-                )
+                raise NonFiniteError(f"parameter {name} is not finite after update {self.done:,}")
         optimizer = self.optimizer.state_dict()
         arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in optimizer["state"].items()}
@@ -255,7 +246,7 @@ class Training:
         return arrays, {
             "updates": self.done,
             "optimizer_updates": optimizer["updates"],
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [row._asdict() for row in self.rows],
             "seconds": self.seconds,
             "epoch_start": self._epoch_start,
             "generators": self._generator_states(),
@@ -271,7 +262,7 @@ class Training:
         self.done, self.seconds = int(state["updates"]), state["seconds"]
         self.rows = [Metrics(**row) for row in state["rows"]]
         if skipped := self.done % self.per_epoch:
-            restore(self.rng, state["epoch_start"])
+            _restore(self.rng, state["epoch_start"])
             self._begin_epoch()
             next(islice(self._epoch, skipped - 1, skipped))
         self.losses = arrays["losses"].tolist()
@@ -290,15 +281,9 @@ class Training:
     def _restore_generators(self, states: Mapping[str, Any]) -> None:
         generators = self._generators()
         if states.keys() != generators.keys():
-            raise ValueError(
-                f"the random generators differ: saved were {', '.join(sorted(states))}; "
-                f"the model now has {', '.join(sorted(generators))}"
-            )
+            raise ValueError(f"the model has other random generators now: {', '.join(generators)}")
         for name, rng in generators.items():
-            state = states[name]
-            if isinstance(rng, random.Random):
-                state = state[0], tuple(state[1]), state[2]
-            restore(rng, state)
+            _restore(rng, states[name])
 
 
 def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
@@ -308,13 +293,14 @@ def restore_model(model: Module, arrays: Mapping[str, Array]) -> None:
     """
     state = _part(arrays, "model.")
     for name, value, holder, key in list(_parts(model)):
-        array = state.get(name)
-        if array is None or kind_of(value, holder) != "buffer" or array.dtype == value.dtype:
+        if kind_of(value, holder) != "buffer" or name not in state:
             continue
-        if isinstance(value, tg.Tensor) and array.shape == value.shape:
-            value.data = array
-        elif array.shape == value.shape:
-            Held("buffer", None, holder, key).put(array)
+        array = state[name]
+        if array.dtype != value.dtype and array.shape == value.shape:
+            if isinstance(value, tg.Tensor):
+                value.data = array
+            else:
+                Held("buffer", None, holder, key).put(array)
     model.load_state_dict(state)
 
 
@@ -332,3 +318,10 @@ def _part(arrays: Mapping[str, Array], start: str) -> dict[str, Array]:
 def _as_json(rng: Any) -> Any:
     """A generator's state, with lists in the place of arrays and tuples."""
     return json.loads(json.dumps(state_of(rng), default=np.ndarray.tolist))
+
+
+def _restore(rng: Any, state: Any) -> None:
+    """Bring a generator back to a state from JSON."""
+    if isinstance(rng, random.Random):
+        state = state[0], tuple(state[1]), state[2]
+    restore(rng, state)

@@ -1,7 +1,5 @@
 """What is compared: the libraries."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 from collections.abc import Callable

@@ -1,14 +1,11 @@
 """The output of a benchmark: Markdown, JSON, a chart, and the tables in the documentation."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tinygrad_np as tg
 from scripts import figures
@@ -20,8 +17,7 @@ BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 MISSING = "–"
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One part of the report: paragraphs and tables in Markdown, and the data behind them."""
 
     title: str
@@ -65,11 +61,9 @@ def about(found: dict[str, Any]) -> list[str]:
         )
     missing = [library.title for library in LIBRARIES.values() if library.version() is None]
     if missing:
-        text.append(
-            f"Not installed, so not compared: {', '.join(missing)} "
-            "(`pip install -e '.[peers]'` installs them)."
-        )
-    return [line for paragraph in text for line in (paragraph, "")][:-1]
+        names = ", ".join(missing)
+        text.append(f"Not compared: {names}. `pip install -e '.[peers]'` installs them.")
+    return "\n\n".join(text).splitlines()
 
 
 def markdown(found: dict[str, Any], sections: Iterable[Section]) -> list[str]:
@@ -100,11 +94,10 @@ def chart(path: Path, steps: dict[str, Any]) -> None:
     panels = {
         f"{name}\n{WORKLOADS[name].title}": {
             timing["title"]: (timing["ratio"], *timing["quartiles"])
-            for module, timing in libraries.items()
-            if module != REFERENCE.module
+            for module, timing in libraries.items() if module != REFERENCE.module
         }
         for name, libraries in workloads.items()
-    }
+    }  # fmt: skip
     title = f"One training step in {dtype}: time divided by that of hand-written NumPy"
     figures.ratios(path, title, panels)
 

@@ -1,4 +1,4 @@
-"""Libraries against each other: each in its own process, results compared first, then in turns."""
+"""Compare libraries, each in its own process: check their results, then time them in turns."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import math
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
+import timeit
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from models.mlp_by_hand import by_hand
+from tinygrad_np.data import load_mnist
+from tinygrad_np.tensor import Array
+
 from .libraries import LIBRARIES, REFERENCE, Library
-from .workloads import Problem, Workload, make_problem
+from .workloads import Workload, make_problem
 
 CHECKED_STEPS = 10
 TOLERANCE = {"float32": 1e-2, "float64": 1e-9}
@@ -43,8 +47,18 @@ class BenchmarkError(Exception):
     """A library failed, or its results are not those of the network trained by hand."""
 
 
-@dataclass(frozen=True)
-class Ratio:
+class Plan(NamedTuple):
+    """What to measure, and how long: rounds, seconds of training in each, steps from the start."""
+
+    rounds: int
+    seconds: float
+    steps: int = 15_000
+    libraries: Sequence[Library] = ()
+    workloads: Sequence[Workload] = ()
+    dtypes: Sequence[str] = ("float32", "float64")
+
+
+class Ratio(NamedTuple):
     """The median and the quartiles of a ratio over the rounds."""
 
     median: float
@@ -59,6 +73,24 @@ def ratio(seconds: Sequence[float], others: Sequence[float]) -> Ratio:
     """Times divided by others, round by round."""
     low, median, high = np.quantile(np.divide(seconds, others), [0.25, 0.5, 0.75])
     return Ratio(float(median), float(low), float(high))
+
+
+def in_turns(
+    timed: Sequence[Callable[[], float]], rounds: int, pause: float = 0.0
+) -> list[list[float]]:
+    """The seconds that each function returns, by rounds; another one begins each round."""
+    found: list[list[float]] = [[] for _ in timed]
+    for i in range(rounds):
+        turn = i % len(timed)
+        for j in [*range(turn, len(timed)), *range(turn)]:
+            time.sleep(pause)
+            found[j].append(timed[j]())
+    return found
+
+
+def clocked(function: Callable[[], object]) -> Callable[[], float]:
+    """The function as one that returns the seconds it took."""
+    return functools.partial(timeit.timeit, function, number=1)
 
 
 @dataclass
@@ -79,15 +111,6 @@ class Timing:
         return float(np.median(self.seconds))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long to measure: rounds, seconds of training in each, steps from the process's start."""
-
-    rounds: int
-    seconds: float
-    steps: int = 15_000
-
-
 def memory(what: str) -> int:
     """This process's resident memory (``VmRSS``) or its peak (``VmHWM``) in bytes.
 
@@ -105,9 +128,10 @@ def memory(what: str) -> int:
 class Trainer:
     """A library at work in its own process; a ``Runner`` calls its methods."""
 
-    def __init__(self, library: Library, problem: Problem) -> None:
+    def __init__(self, library: Library, workload: Workload, dtype: str) -> None:
         __import__(library.package)
-        self.resident = memory("VmRSS")
+        self.resident, self.workload = memory("VmRSS"), workload
+        problem = make_problem(workload, dtype)
         self.training = library.training(problem)
         self.batches = itertools.cycle([self.training.convert(*batch) for batch in problem.batches])
 
@@ -124,27 +148,38 @@ class Trainer:
             raise FloatingPointError(f"the loss has become {last}: nothing is measured")
         return elapsed
 
-    def train_for(self, seconds: float, together: int) -> float:
-        """Train for ``seconds`` or more, ``together`` updates at a time; return the time of one."""
-        steps, elapsed = 0, 0.0
-        while elapsed < seconds:
-            elapsed += self.train(together)
-            steps += together
-        return elapsed / steps
-
-    def check(self, steps: int, file: str) -> bool:
-        """Write losses and parameters after some steps to a file; False: nothing is trained."""
+    def check(self, steps: int) -> list[Array] | None:
+        """The losses of some steps and the parameters after them; None: nothing is trained."""
         training = self.training
         losses = [training.read(training.step(*next(self.batches))) for _ in range(steps)]
-        if training.parameters is not None:
-            np.savez(file, np.array(losses), *training.parameters())
-        return training.parameters is not None
+        if training.parameters is None:
+            return None
+        return [np.array(losses), *map(np.array, training.parameters())]
+
+    def fit(self, steps: int) -> None:
+        """Train on MNIST as users would: a new batch for every step."""
+        (x, t), _ = load_mnist()
+        training, rng = self.training, np.random.default_rng(0)
+        for _ in range(steps):
+            rows = rng.integers(len(x), size=self.workload.sizes["batch"])
+            loss = training.step(*training.convert(x[rows], t[rows]))
+        training.wait(loss)
+
+    def test_loss(self) -> float:
+        """The loss of the network on MNIST's test set."""
+        _, (x, t) = load_mnist()
+        found = self.check(0)
+        assert found is not None
+        return float(by_hand(found[1:], **{**self.workload.settings, "rate": 0.0}).step(x, t))
 
     def round(self, seconds: float) -> float:
-        """The seconds of one step."""
+        """The seconds of one step, of as many as take about ``seconds`` together."""
         gc.collect()
-        one = self.train_for(WARM_UP, 1)
-        return self.train_for(seconds, max(1, round(seconds / 5 / one)))
+        warm = [0.0]
+        while sum(warm) < WARM_UP:
+            warm.append(self.train(1))
+        steps = max(1, round(seconds / min(warm[1:])))
+        return self.train(steps) / steps
 
     def usage(self) -> dict[str, Any]:
         """The peak of the memory while training, in all and above the imports', and the threads."""
@@ -165,7 +200,7 @@ def trainer(module: str, workload: Workload, dtype: str, cache: str | None) -> T
     warnings.simplefilter("ignore")
     if cache is not None:
         os.environ.update(XDG_CACHE_HOME=cache, TORCHINDUCTOR_CACHE_DIR=cache)
-    return Trainer(LIBRARIES[module], make_problem(workload, dtype))
+    return Trainer(LIBRARIES[module], workload, dtype)
 
 
 def work(key: tuple[str, Workload, str, str | None], command: str, *arguments: Any) -> Any:
@@ -173,37 +208,34 @@ def work(key: tuple[str, Workload, str, str | None], command: str, *arguments: A
     return getattr(trainer(*key), command)(*arguments)
 
 
-class Runner:
+class Runner(ProcessPoolExecutor):
     """A library's process; use it as a context manager. ``cache``: a folder for compiled code."""
 
     def __init__(
         self, library: Library, workload: Workload, dtype: str, cache: str | None = None
     ) -> None:
+        super().__init__(1, multiprocessing.get_context("spawn"))
         self.contender, self.key = library, (library.module, workload, dtype, cache)
-        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
-    def __enter__(self) -> Self:
-        return self
+    def send(self, command: str, *arguments: Any) -> Callable[[], Any]:
+        """Start a method of the Trainer; returns a function that waits for its result.
 
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
+        The function raises BenchmarkError where the method has failed.
+        """
+        future = self.submit(work, self.key, command, *arguments)
 
-    def send(self, command: str, *arguments: Any) -> None:
-        """Start a method of the Trainer; ``answer`` waits for its result."""
-        self.future = self.pool.submit(work, self.key, command, *arguments)
+        def answer() -> Any:
+            try:
+                return future.result()
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise BenchmarkError(f"{self.contender.title}: {what}") from error
 
-    def answer(self) -> Any:
-        """The result of the last command; BenchmarkError where it failed."""
-        try:
-            return self.future.result()
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise BenchmarkError(f"{self.contender.title}: {what}") from error
+        return answer
 
     def ask(self, command: str, *arguments: Any) -> Any:
         """Run a method of the Trainer and wait for its result."""
-        self.send(command, *arguments)
-        return self.answer()
+        return self.send(command, *arguments)()
 
 
 def compare(
@@ -217,58 +249,46 @@ def compare(
     given = [REFERENCE, *(library for library in libraries if library is not REFERENCE)]
     failures: dict[str, str] = {}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         runners = [stack.enter_context(Runner(library, workload, dtype)) for library in given]
-        for runner in runners:
-            runner.send("check", CHECKED_STEPS, str(folder / f"{runner.contender.module}.npz"))
-        for runner in list(runners):
+        answers = [runner.send("check", CHECKED_STEPS) for runner in runners]
+        for runner, answer in zip(list(runners), answers, strict=True):
             try:
-                trained = runner.answer()
+                found = answer()
             except BenchmarkError as error:
                 if runner.contender is REFERENCE or runner.contender.ours:
                     raise
                 failures[runner.contender.title] = str(error)
                 runners.remove(runner)
                 continue
-            if trained:
-                check(runner.contender, workload, dtype, folder)
-        return take_turns(runners, plan), failures
+            if found is not None:
+                check(runner.contender, workload, dtype, found, answers[0]())
+        turns = [functools.partial(runner.ask, "round", plan.seconds) for runner in runners]
+        seconds = in_turns(turns, plan.rounds, PAUSE)
+        return [Timing(runner.contender, times, runner.ask("usage"))
+                for runner, times in zip(runners, seconds, strict=True)], failures  # fmt: skip
 
 
-def check(library: Library, workload: Workload, dtype: str, folder: Path) -> None:
-    """Raise BenchmarkError unless a library's results, in ``folder``, are the reference's."""
-    (losses, *ends), (expected_losses, *expected_ends) = (
-        list(np.load(folder / f"{name}.npz").values())
-        for name in (library.module, REFERENCE.module)
-    )
+def check(
+    library: Library, workload: Workload, dtype: str, found: list[Array], expected: list[Array]
+) -> None:
+    """Raise BenchmarkError unless a library's losses and parameters are the reference's."""
+    (losses, *ends), (expected_losses, *expected_ends) = found, expected
     where = f"{library.title}, {workload.name} ({workload.title}), {dtype}"
     tolerance = TOLERANCE[dtype]
     if not np.allclose(losses, expected_losses, rtol=tolerance, atol=0):
         raise BenchmarkError(f"{where}: losses {losses}, by hand they are {expected_losses}")
     starts = make_problem(workload, dtype).parameters
-    for i, (start, end, expected) in enumerate(zip(starts, ends, expected_ends, strict=True)):
+    for i, (start, end, goal) in enumerate(zip(starts, ends, expected_ends, strict=True)):
         if end.dtype != dtype or end.shape != start.shape:
             raise BenchmarkError(
                 f"{where}: parameter {i} is {end.dtype} of shape {end.shape}, "
                 f"not {dtype} of shape {start.shape}"
             )
-        change = np.linalg.norm(np.subtract(expected, start, dtype=float))
-        difference = np.linalg.norm(np.subtract(end, expected, dtype=float))
+        change, difference = (
+            np.linalg.norm(np.subtract(goal, other, dtype=float)) for other in (start, end)
+        )
         if not difference <= tolerance * change:
             raise BenchmarkError(
                 f"{where}: after {len(losses)} steps parameter {i} differs from the one by hand by "
                 f"{difference / change:.1e} of its change; allowed are {tolerance}"
             )
-
-
-def take_turns(runners: Sequence[Runner], plan: Plan) -> list[Timing]:
-    """Let the runners train in turns."""
-    timings = [Timing(runner.contender) for runner in runners]
-    for i in range(plan.rounds):
-        turn = i % len(runners)  # another one begins each time, so that none is always first
-        for j in [*range(turn, len(runners)), *range(turn)]:
-            time.sleep(PAUSE)
-            timings[j].seconds.append(runners[j].ask("round", plan.seconds))
-    for runner, timing in zip(runners, timings, strict=True):
-        timing.usage = runner.ask("usage")
-    return timings

@@ -1,7 +1,5 @@
 """The workloads as data: networks, their sizes, and how they are trained."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,9 +35,8 @@ def mlp(
     """One update of a fully connected network: softmax cross-entropy, biases, plain SGD."""
     title = f"{'-'.join(map(str, sizes))}, batch {batch}, {activation}"
     settings = {"batch": batch, "activation": activation, "rate": rate}
-    return Workload(
-        name, title, "mlp", {"sizes": sizes, "batch": batch, "spread": spread}, settings
-    )
+    arrays = {"sizes": sizes, "batch": batch, "spread": spread}
+    return Workload(name, title, "mlp", arrays, settings)
 
 
 WORKLOADS = {
@@ -82,7 +79,6 @@ class Problem:
     """A workload's arrays: the initial parameters, and batches."""
 
     workload: Workload
-    dtype: np.dtype[Any]
     parameters: list[Array]
     batches: list[tuple[Array, Array]]
 
@@ -100,4 +96,4 @@ def make_problem(workload: Workload, dtype: str) -> Problem:
         return array.astype(dtype) if array.dtype.kind == "f" else array
 
     pairs = [(cast(x), cast(labels)) for x, labels in batches]
-    return Problem(workload, np.dtype(dtype), [cast(array) for array in parameters], pairs)
+    return Problem(workload, [cast(array) for array in parameters], pairs)

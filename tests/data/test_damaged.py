@@ -20,8 +20,8 @@ from PIL import Image
 
 import tinygrad_np as tg
 from scripts.checkpoints import CheckpointError, open_checkpoint
-from scripts.images import ImageError, read_images
-from scripts.pixels import Pixels
+from scripts.images import read_images
+from scripts.pixels import ImageError, Pixels
 from tests import tiny
 from tests.limits import HungError, limited
 from tinygrad_np.data import IDXError, read_idx, write_idx
@@ -350,14 +350,14 @@ TOO_LARGE = "bytes can hold|exceeds limit"
                 28, 28, 8, 0, zlib.compress(bytes(29 * 28)),
                 chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000), 9)),
             ),
-            "is no PNG",
+            "is not a PNG",
         ),
         (
             png(
                 28, 28, 8, 0, zlib.compress(bytes(29 * 28)),
                 chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000), 9)),
             ),
-            "is no PNG|nothing stands out",
+            "is not a PNG|nothing stands out",
         ),
     ],
     ids=["1 bit", "largest", "blank", "text", "profile"],

@@ -58,7 +58,7 @@ def test_npy_files(tmp_path: Path) -> None:
 
 def test_npy_files_hold_no_objects(tmp_path: Path) -> None:
     np.save(tmp_path / "train-images.npy", np.array([{}, None]), allow_pickle=True)
-    with pytest.raises(IDXError, match=r"train-images\.npy: is no \.npy file of numbers"):
+    with pytest.raises(IDXError, match=r"train-images\.npy: is not a \.npy file of numbers"):
         datasets.load(str(tmp_path))
 
 

@@ -15,10 +15,9 @@ from PIL import Image
 
 import tinygrad_np as tg
 from scripts import datasets, predict, run_folder, train
-from scripts.augmentation import shifted
-from scripts.digits import ImageError
 from scripts.images import read_images, read_png
-from scripts.pixels import Pixels, measure
+from scripts.pixels import ImageError, Pixels, measure
+from scripts.recipes import shifted
 from scripts.training import probabilities, scores
 from tests import tiny
 from tinygrad_np.data import IDXError, load_mnist, write_idx

@@ -16,8 +16,8 @@ from PIL import Image
 
 import tinygrad_np as tg
 from scripts import predict, run_folder, train
-from scripts.images import ImageError, as_digit, read_images, read_png
-from scripts.pixels import Pixels
+from scripts.images import read_images, read_png
+from scripts.pixels import ImageError, Pixels, as_digit
 from scripts.training import probabilities, scores
 from tests import tiny
 from tinygrad_np.data import load_mnist, read_idx, write_idx
@@ -53,7 +53,7 @@ def told(run: Path, capsys: Any, *images: str) -> list[tuple[str, int, float, li
     capsys.readouterr()
     assert predict.main([str(run), *images]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["image", "is", "sure", *"0123456789", "(%)"]
+    assert header.split() == ["image", "predicted", "sure", *"0123456789", "(%)"]
     rows = [line.split() for line in lines]
     return [
         (name, int(digit), float(sure.rstrip("%")), [float(p) for p in rest])
@@ -109,7 +109,7 @@ def test_a_damaged_image_does_not_hide_the_others(
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 3
     assert len(err.splitlines()) == 3
-    assert "torn.png: is no PNG that can be read" in err
+    assert "torn.png: is not a PNG that can be read" in err
     assert "No such file" in err
     assert "is a folder" in err
 
@@ -163,7 +163,7 @@ def test_a_run_of_ones_own_images_and_classes(tmp_path: Path, capsys: Any) -> No
     file = str(images / "t10k-images-idx3-ubyte")
     assert predict.main([str(tmp_path / "out"), file]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["image", "is", "sure", "0", "1", "2", "(%)"]
+    assert header.split() == ["image", "predicted", "sure", "0", "1", "2", "(%)"]
     found = [int(line.split()[1]) for line in lines]
     np.testing.assert_array_equal(found, read_idx(images / "t10k-labels-idx1-ubyte"))
 

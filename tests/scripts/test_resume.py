@@ -169,7 +169,7 @@ def test_a_model_that_cannot_be_compiled_is_trained_all_the_same(
     images: Path, tmp_path: Path, capsys: Any
 ) -> None:
     assert tiny.run(images, tmp_path / "a", model="Noisy") == 0
-    assert "Going on without tg.compile" in capsys.readouterr().out
+    assert "Continuing without tg.compile" in capsys.readouterr().out
     assert tiny.run(images, tmp_path / "b", "--no-compiled", model="Noisy") == 0
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
@@ -203,7 +203,7 @@ def test_predictions_are_made_with_all_arrays_of_a_model(
 def test_rows_are_kept_when_compiling_fails_late(images: Path, tmp_path: Path, capsys: Any) -> None:
     more = ["--recipe", "best", "--iterations", "40", "--checkpoint-every", "1000"]
     assert tiny.run(images, tmp_path / "a", *more, model="Late") == 0
-    assert "Going on without tg.compile" in capsys.readouterr().out
+    assert "Continuing without tg.compile" in capsys.readouterr().out
     assert tiny.run(images, tmp_path / "b", "--no-compiled", *more, model="Late") == 0
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
@@ -212,7 +212,7 @@ def test_the_row_of_a_checkpoint_at_the_end_of_an_epoch_is_kept(
     images: Path, whole: Path, tmp_path: Path, capsys: Any
 ) -> None:
     assert tiny.run(images, tmp_path, "--checkpoint-every", "11", model="Later") == 0
-    assert "Going on without tg.compile" in capsys.readouterr().out
+    assert "Continuing without tg.compile" in capsys.readouterr().out
     assert (tmp_path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
@@ -231,7 +231,7 @@ def test_a_run_can_be_made_longer(images: Path, whole: Path, tmp_path: Path) -> 
 def test_a_run_cannot_be_made_shorter(images: Path, tmp_path: Path, capsys: Any) -> None:
     assert tiny.run(images, tmp_path, "--iterations", "75") == 0
     message = refused(images, tmp_path, capsys, "--resume", "--iterations", "74")
-    assert "is 75 updates old, more than the 74 asked for" in message
+    assert "holds update 75, and only 74 updates are asked for" in message
     assert (tmp_path / "model.safetensors").exists()
 
 
@@ -341,7 +341,7 @@ def test_the_first_ctrl_c_stops_after_the_step(
         signalled_at(33, patch, number)
         assert tiny.run(images, tmp_path) == code
     out, err = capfd.readouterr()
-    assert "once more stops at once" in err
+    assert "Press Ctrl-C again to stop at once" in err
     assert "Stopped after update 34 of 150. The same command with --resume" in out
     assert open_checkpoint(last(tmp_path)).updates == 34
     assert tiny.run(images, tmp_path, "--resume") == 0
@@ -355,7 +355,7 @@ def test_the_second_ctrl_c_stops_at_once(
     with pytest.MonkeyPatch.context() as patch:
         signalled_at(33, patch, times=2)
         assert tiny.run(images, tmp_path) == 130
-    assert "--resume goes on" in capfd.readouterr().err
+    assert "--resume continues" in capfd.readouterr().err
     assert open_checkpoint(last(tmp_path)).updates == 20
     assert tiny.run(images, tmp_path, "--resume") == 0
     assert_same_run(tmp_path, whole)
@@ -457,10 +457,10 @@ def test_no_checkpoint_is_the_beginning(
 @pytest.mark.parametrize(
     ("model", "more", "words"),
     [
-        ("Noisy", [], "model is 'tests.tiny:Net', asked for was 'tests.tiny:Noisy'"),
-        ("Net", ["--optimizer", "sgd"], "optimizer is 'adam', asked for was 'sgd'"),
-        ("Net", ["--batch-size", "9"], "batch_size is 8, asked for was 9"),
-        ("Net", ["--seed", "1"], "seed is 0, asked for was 1"),
+        ("Noisy", [], "model was 'tests.tiny:Net', now 'tests.tiny:Noisy'"),
+        ("Net", ["--optimizer", "sgd"], "optimizer was 'adam', now 'sgd'"),
+        ("Net", ["--batch-size", "9"], "batch_size was 8, now 9"),
+        ("Net", ["--seed", "1"], "seed was 0, now 1"),
     ],
 )
 def test_other_settings_are_refused(
@@ -500,7 +500,7 @@ def test_a_checkpoint_of_another_version_is_refused(
 def test_weights_are_no_checkpoint(images: Path, whole: Path, tmp_path: Path, capsys: Any) -> None:
     broken_off(images, tmp_path, 50)
     last(tmp_path).write_bytes((whole / "model.safetensors").read_bytes())
-    assert "is no checkpoint" in refused(images, tmp_path, capsys, "--resume")
+    assert "is not a checkpoint" in refused(images, tmp_path, capsys, "--resume")
 
 
 def test_other_versions_are_told(images: Path, tmp_path: Path, capsys: Any) -> None:

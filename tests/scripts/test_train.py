@@ -13,11 +13,10 @@ import pytest
 import tinygrad_np as tg
 from models.three_layer import ThreeLayer
 from scripts import draw_graph, gradcheck, show_digits, train, training
-from scripts.augmentation import shifted
 from scripts.datasets import Data
 from scripts.measures import ACCURACY
 from scripts.pixels import Pixels
-from scripts.recipes import RECIPES, Recipe
+from scripts.recipes import RECIPES, Recipe, shifted
 from tests import tiny
 from tinygrad_np import nn
 from tinygrad_np.data import load_mnist, read_idx, write_idx

@@ -1,4 +1,4 @@
-"""The inputs on which layer functions are compared with PyTorch's: see test_torch.py.
+"""The inputs on which layer functions are compared with PyTorch's, in ``models.layer_peers``.
 
 Each function gets 20 or more: other shapes and settings, empty ones, large and small numbers, nan
 and infinities.
