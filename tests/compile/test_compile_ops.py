@@ -6,18 +6,29 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tests.registry import CALLS, assert_close, drawn, gradients, listed
+from tests.registry import assert_close, drawn, every_case, gradients, listed
 from tinygrad_np.cases import Case
 from tinygrad_np.definition import Op
 
-TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
+BACKENDS = pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("native", marks=pytest.mark.slow)]
+)
 
 
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("native", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("exact", [True, False], ids=["exact", "reordered"])
-@pytest.mark.parametrize(("op", "case"), CALLS)
-def test_compiled_is_eager(op: Op, case: Case, exact: bool, backend: Any) -> None:
-    dtype = np.float64 if exact else np.float32
+@BACKENDS
+@every_case()
+def test_compiled_has_eagers_bits(op: Op, case: Case, backend: Any) -> None:
+    compare(op, case, np.float64, backend, exact=True)
+
+
+@BACKENDS
+@every_case(one_alone=True)
+def test_compiled_and_reordered_is_close_to_eager(op: Op, case: Case, backend: Any) -> None:
+    compare(op, case, np.float32, backend, exact=False)
+
+
+def compare(op: Op, case: Case, dtype: Any, backend: Any, exact: bool) -> None:
+    """Results and gradients for four draws of the arrays, and that these are left as they are."""
     arrays, call = drawn(case, 0, dtype)
     smooth = [i for i, (_, flag) in enumerate(arrays) if flag and op.differentiable]
 
