@@ -84,10 +84,15 @@ def test_elementwise_functions_have_numpys_bits(dtype: Any) -> None:
 
 @pytest.mark.parametrize("char", "?bBhHiIlLefdFD")
 def test_dtypes_are_promoted_as_numpy_does(char: str) -> None:
+    def function(a: Any, *others: Any) -> Any:
+        return [
+            result
+            for b in others
+            for result in (a + b, a * b, np.where(a > b, a, b), a == b, np.maximum(a, b))
+        ]
+
     a = sample(float, 4, 5).astype(char)
-    for other in "?bBhiLefdD":
-        b = sample(float, 4, 5, seed=1).astype(other)
-        check(lambda a, b: (a + b, a * b, np.where(a > b, a, b), a == b, np.maximum(a, b)), a, b)
+    check(function, a, *[sample(float, 4, 5, seed=1).astype(other) for other in "?bBhiLefdD"])
     check(lambda a: (a + 1, a * 2, a.astype(np.float32) if a.dtype.kind != "c" else a), a)
     if char != "?":
         check(lambda a: (a.sum(), a.sum(axis=0), a.max(axis=1), a.mean(), np.exp(a), a @ a.T), a)
@@ -118,7 +123,7 @@ def test_any_strides(layout: str) -> None:
     check(function, layouts(np.float32)[layout])
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
     order=st.permutations(range(4)),
@@ -383,7 +388,7 @@ def test_updates_that_swap_and_shift() -> None:
 
 def test_long_chains_need_little_stack() -> None:
     def deep(x: Any) -> Any:
-        for _ in range(300):
+        for _ in range(100):
             x = np.tanh(x) * 0.5 + 0.1
         return x
 
@@ -435,7 +440,7 @@ OPTIMISERS: Any = {
 }
 
 
-@pytest.mark.parametrize("rows", [5, 1])
+@pytest.mark.parametrize("rows", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
 def test_500_steps_are_the_same_in_both_executors(make: Any, rows: int) -> None:
     ends = []

@@ -15,7 +15,8 @@ from scripts.training import loss_of
 from tests import tiny
 from tinygrad_np.derivations.derived import Derivation
 
-INPUTS = 20
+INPUTS = 6
+"""Each of the three batch sizes twice."""
 PROGRAM = """
 import sys
 sys.path.insert(0, {folder!r})

@@ -249,6 +249,7 @@ def test_shifted_images_are_moved_and_nothing_else(n: int, by: int) -> None:
     assert moved.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
     arguments = ["three_layer", "--recipe", "best", "--iterations", "900", "--out", str(tmp_path)]
     assert train.main(arguments) == 0
@@ -263,6 +264,7 @@ def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
     assert config["epochs"] is None
 
 
+@pytest.mark.slow
 def test_lenet_has_a_recipe_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert train.main(["lenet", "--iterations", "300", "--no-pictures"]) == 0
