@@ -1,5 +1,7 @@
 """What the tests of ``tg.compile`` share: small arrays, and comparisons with eager runs."""
 
+import gc
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,36 @@ def parameter(*values: float) -> tg.Tensor:
     return tg.Tensor(list(values), requires_grad=True)
 
 
+def training_step(loss: Callable[..., tg.Tensor], optimizer: tg.optim.Optimizer) -> Any:
+    """A step on a batch: the loss, its gradients, the update."""
+
+    def step(*batch: Any) -> tg.Tensor:
+        value = loss(*batch)
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return value
+
+    return step
+
+
+def memory_grown(call: Callable[[], Any], rounds: int) -> tuple[int, int]:
+    """How many bytes more Python holds after so many calls, and how many at the peak."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            call()
+        start, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(rounds):
+            call()
+        end, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return end - start, peak - start
+
+
 def agree(make: Callable[[], Any], inputs: list[tuple[Any, ...]], exact: bool = True) -> None:
     """A step returns the same, and leaves the same in the Tensors it changes, eager and compiled.
 
@@ -23,14 +55,14 @@ def agree(make: Callable[[], Any], inputs: list[tuple[Any, ...]], exact: bool = 
     compiled = tg.compile(function, exact=exact)
     for args in inputs:
         expected, found = eager(*map(np.copy, args)), compiled(*map(np.copy, args))
-        for one, other in zip(listed(expected), listed(found), strict=True):
+        for one, other in zip(arrays_of(expected), arrays_of(found), strict=True):
             np.testing.assert_array_equal(one, other)
         for one, other in zip(theirs, ours, strict=True):
             np.testing.assert_array_equal(one.data, other.data)
     assert compiled.plans()
 
 
-def listed(result: Any) -> list[Any]:
+def arrays_of(result: Any) -> list[Any]:
     """A step's results as a list of arrays."""
     parts = result if isinstance(result, tuple | list) else [result]
     return [part.data if isinstance(part, tg.Tensor) else part for part in parts]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tests.compile.steps import X, agree, listed, numbers, parameter
+from tests.compile.steps import X, agree, arrays_of, numbers, parameter
 from tinygrad_np import optim
 
 
@@ -53,8 +53,8 @@ def test_an_argument_that_is_a_parameters_own_array() -> None:
 
     compiled = tg.compile(step)
     for _ in range(4):
-        expected = listed(step(w[0].data, w[0]))
-        for one, other in zip(expected, listed(compiled(w[1].data, w[1])), strict=True):
+        expected = arrays_of(step(w[0].data, w[0]))
+        for one, other in zip(expected, arrays_of(compiled(w[1].data, w[1])), strict=True):
             np.testing.assert_array_equal(one, other)
         for view in (w[1].data[::-1], w[1].data[:]):
             compiled(view, w[1])
@@ -360,8 +360,10 @@ def test_the_same_with_all_passes(make: Any) -> None:
     (eager, theirs), (function, ours) = make(), make()
     compiled = tg.compile(function)
     for args in numbers():
-        expected, found = listed(eager(*args)), listed(compiled(*args))
-        for one, other in zip([*expected, *listed(theirs)], [*found, *listed(ours)], strict=True):
+        expected, found = arrays_of(eager(*args)), arrays_of(compiled(*args))
+        for one, other in zip(
+            [*expected, *arrays_of(theirs)], [*found, *arrays_of(ours)], strict=True
+        ):
             np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
 
 
