@@ -137,7 +137,7 @@ def test_states_that_never_come_back_are_forgotten() -> None:
         value = 0.0
 
     counter = Counter()
-    compiled = tg.compile(lambda x, counter: x * counter.value)
+    compiled = tg.compile(lambda x, counter: x * counter.value, backend="numpy")
 
     def call_with_50_values() -> None:
         for i in range(50):
