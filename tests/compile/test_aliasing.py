@@ -63,7 +63,7 @@ def test_an_argument_that_is_a_parameters_own_array() -> None:
         np.testing.assert_array_equal(w[0].data, w[1].data)
 
 
-def test_an_argument_that_looks_into_the_same_buffer_as_a_parameter() -> None:
+def test_an_argument_in_the_same_buffer_as_a_parameter() -> None:
     def run(compiled: bool) -> Any:
         buffer = bytearray(np.ones(100).tobytes())
         w = tg.Tensor(np.ones(100))
@@ -351,12 +351,12 @@ ALIASING = [
 
 
 @pytest.mark.parametrize("make", ALIASING)
-def test_stores_reads_and_shared_memory_in_every_order(make: Any) -> None:
+def test_stores_reads_and_shared_memory_have_eagers_bits(make: Any) -> None:
     agree(make, numbers())
 
 
 @pytest.mark.parametrize("make", ALIASING)
-def test_the_same_with_all_passes(make: Any) -> None:
+def test_stores_reads_and_shared_memory_with_all_passes(make: Any) -> None:
     (eager, theirs), (function, ours) = make(), make()
     compiled = tg.compile(function)
     for args in numbers():

@@ -12,7 +12,7 @@ from tinygrad_np import optim
 
 @pytest.mark.parametrize("lr", [0.0, np.inf, 1e-300, -0.0])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_learning_rates_of_every_kind(lr: float, momentum: float) -> None:
+def test_learning_rates_of_0_infinity_and_almost_0(lr: float, momentum: float) -> None:
     rates = [0.1, 0.1, 0.1, lr, 0.1]
     x = np.array([[1.0, np.inf], [2.0, 3.0], [4.0, 5.0]])
     results = []
@@ -37,7 +37,7 @@ def test_learning_rates_of_every_kind(lr: float, momentum: float) -> None:
         np.testing.assert_allclose(other, one, rtol=1e-12)
 
 
-def test_a_learning_rate_of_another_dtype_is_a_number_all_the_same() -> None:
+def test_a_learning_rate_of_another_dtype_gives_eagers_bits() -> None:
     results = []
     for wrap in (lambda step: step, lambda step: tg.compile(step, exact=True)):
         w = tg.Tensor(np.arange(1, 4), dtype=np.float32, requires_grad=True)
@@ -79,7 +79,7 @@ def test_empty_arrays() -> None:
             assert (w.data == 1).all()
 
 
-def test_floating_point_warnings_are_eagers() -> None:
+def test_floating_point_warnings_are_those_of_eager_code() -> None:
     compiled = tg.compile(lambda x: (tg.sigmoid(x), np.exp(x)))
     for _ in range(3):
         with pytest.warns(RuntimeWarning, match="overflow encountered in exp"):
@@ -99,7 +99,7 @@ def test_the_mean_in_half_precision_adds_up_in_single() -> None:
 
 
 @pytest.mark.parametrize("exponent", [2, 0.5, -1])
-def test_powers_of_complex_arrays_are_the_operators(exponent: Any) -> None:
+def test_powers_of_complex_arrays_have_the_operators_bits(exponent: Any) -> None:
     z = np.random.default_rng(0).normal(size=(37, 2)).astype(np.float32).view(np.complex64)
     compiled = tg.compile(lambda z: z**exponent, exact=True)
     for _ in range(3):

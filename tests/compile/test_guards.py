@@ -21,7 +21,7 @@ def calls_scaled(x: Any) -> Any:
     return scaled(x) + 1
 
 
-def test_variables_outside_are_looked_at_before_each_replay(
+def test_global_variables_are_compared_before_each_replay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     direct, through = tg.compile(scaled), tg.compile(calls_scaled)
@@ -32,7 +32,7 @@ def test_variables_outside_are_looked_at_before_each_replay(
             assert through(X).tolist() == (X * rate + 1).tolist()
 
 
-def test_enclosing_variables_and_lists_are_looked_at() -> None:
+def test_enclosing_variables_and_lists_are_compared() -> None:
     rate, weights = 2.0, [parameter(1.0, 2.0)]
 
     def step(x: Any) -> Any:
@@ -45,7 +45,7 @@ def test_enclosing_variables_and_lists_are_looked_at() -> None:
             assert compiled(X).tolist() == (X * rate * weights[0].data).tolist()
 
 
-def test_arrays_outside_are_read_anew() -> None:
+def test_arrays_outside_are_read_at_each_replay() -> None:
     mask = np.array([1.0, 0.0])
     compiled = tg.compile(lambda x: x * (mask + 1))
     for i in range(6):
@@ -53,7 +53,7 @@ def test_arrays_outside_are_read_anew() -> None:
         assert compiled(X).tolist() == (X * (mask + 1)).tolist()
 
 
-def test_attributes_of_objects_are_looked_at() -> None:
+def test_attributes_of_objects_are_compared() -> None:
     class Step:
         def __init__(self) -> None:
             self.factor, self.w = 1.0, parameter(1.0, 2.0)
@@ -108,7 +108,7 @@ def test_modules_and_methods(monkeypatch: pytest.MonkeyPatch) -> None:
             assert found.tolist() == X.tolist()
 
 
-def test_signatures_have_plans_of_their_own() -> None:
+def test_each_signature_has_a_plan_of_its_own() -> None:
     compiled = tg.compile(lambda x, n=1, **more: x * n + more.get("b", 0.0))
     for _ in range(3):
         assert compiled(X).tolist() == X.tolist()
@@ -124,7 +124,7 @@ def test_signatures_have_plans_of_their_own() -> None:
     assert "no plan yet" in tg.compile(scaled).plan()
 
 
-def test_a_number_that_changes_each_time_is_told_and_forgotten() -> None:
+def test_a_number_that_changes_at_each_call_warns_and_its_old_plans_are_forgotten() -> None:
     compiled = tg.compile(lambda x, rate: x * rate, backend="numpy")  # no 64 runs of a C compiler
     with pytest.warns(RuntimeWarning, match="Pass a number"):
         results = [compiled(X, float(i)).tolist() for i in range(100)]
@@ -132,7 +132,7 @@ def test_a_number_that_changes_each_time_is_told_and_forgotten() -> None:
     assert len(compiled.plans()) <= 33
 
 
-def test_states_that_never_come_back_are_forgotten() -> None:
+def test_a_state_that_changes_at_each_call_warns_and_its_old_plans_are_forgotten() -> None:
     class Counter:
         value = 0.0
 
@@ -162,7 +162,7 @@ class Plan:
         return x * self.state
 
 
-def test_another_objects_attributes_of_the_same_name_are_told_apart() -> None:
+def test_another_object_may_have_attributes_named_as_an_optimisers() -> None:
     plan = Plan()
     w = parameter(1.0, 2.0)
     opt = optim.SGD([w], 0.1)
@@ -200,7 +200,7 @@ def test_parameters_added_or_frozen_between_calls() -> None:
     np.testing.assert_allclose(results[0], results[1], rtol=1e-14)
 
 
-def test_a_shape_that_alone_is_read() -> None:
+def test_a_step_may_read_the_shape_alone() -> None:
     w = tg.Tensor(np.ones((2, 2)))
     compiled = tg.compile(lambda x: x * w.shape[0])
     for rows in (2, 3):
@@ -209,7 +209,7 @@ def test_a_shape_that_alone_is_read() -> None:
             same(compiled(X), X * rows)
 
 
-def test_recording_and_observers_are_told_apart() -> None:
+def test_recording_and_debugging_have_plans_of_their_own() -> None:
     w = parameter(1.0, 2.0)
 
     def step(x: Any) -> Any:
@@ -225,7 +225,7 @@ def test_recording_and_observers_are_told_apart() -> None:
         compiled(np.zeros(2))
 
 
-def test_a_traced_array_passes_for_an_array() -> None:
+def test_a_traced_array_is_an_instance_of_ndarray() -> None:
     w = parameter(1.0, 2.0)
 
     def step(x: Any) -> Any:

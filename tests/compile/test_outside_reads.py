@@ -291,7 +291,7 @@ CONSTANT = {"no value yet", "imported inside", "view of a dict",
 
 
 @pytest.mark.parametrize("name", reads())
-def test_what_is_read_outside_is_looked_at_before_each_replay(
+def test_what_is_read_outside_is_compared_before_each_replay(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "settings", MODULE)

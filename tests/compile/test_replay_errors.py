@@ -37,7 +37,7 @@ def test_an_error_in_a_replay_changes_nothing() -> None:
     assert len(step.plans()) == 1
 
 
-def test_what_is_computed_before_a_check_is_not_stored_before_it() -> None:
+def test_nothing_is_stored_before_a_check_that_fails() -> None:
     w = tg.Tensor(X.copy())
 
     @tg.compile

@@ -43,7 +43,7 @@ def test_results_of_every_structure() -> None:
         assert (found["b"][1][1].name, found["c"], found["d"]) == ("t", 3, None)
 
 
-def test_containers_of_other_kinds_stay_of_their_kind() -> None:
+def test_containers_keep_their_type() -> None:
     compiled = tg.compile(lambda x: Pair(OrderedDict(a=x), [defaultdict(list, {1: x})]))
     for _ in range(4):
         found = compiled(X)
@@ -52,7 +52,7 @@ def test_containers_of_other_kinds_stay_of_their_kind() -> None:
         assert type(found) is Pair
 
 
-def test_lists_without_arrays_are_the_callers_too() -> None:
+def test_lists_without_arrays_belong_to_the_caller_too() -> None:
     compiled = tg.compile(lambda x: (x, {"log": [], "numbers": [1, [2]]}))
     for _ in range(4):
         _, found = compiled(X)
@@ -61,7 +61,7 @@ def test_lists_without_arrays_are_the_callers_too() -> None:
         found["numbers"][1].append(3)
 
 
-def test_results_are_the_callers_and_inputs_are_left_alone() -> None:
+def test_results_belong_to_the_caller_and_inputs_are_left_alone() -> None:
     w = parameter(1.0, 2.0)
     compiled = tg.compile(lambda x, t: (x, x[0], w, w * x, t, t.T))
     x, t = X.copy(), tg.Tensor(X.copy())

@@ -24,7 +24,7 @@ def set_item(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("function", [in_place, set_item])
-def test_an_argument_is_written_to_as_eager_does(function: Any) -> None:
+def test_writing_to_an_argument_works_as_in_eager_code(function: Any) -> None:
     ours, theirs = X.copy(), X.copy()
     compiled = tg.compile(function)
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_a_tensor_among_the_arguments_is_not_changed(function: Any) -> None:
         tg.compile(replaces_in_a_list)(X, [X + 1])
 
 
-def test_items_that_a_function_sets_are_set_each_time() -> None:
+def test_items_that_a_step_sets_are_set_at_each_replay() -> None:
     table, items = {"name": "x"}, [X]
 
     def step(x: Any) -> Any:
@@ -195,7 +195,7 @@ def test_items_that_a_function_sets_are_set_each_time() -> None:
         same(items[0], (X + i) * 2)
 
 
-def test_a_parameter_is_frozen_for_a_while_inside() -> None:
+def test_a_parameter_may_be_frozen_for_a_part_of_the_step() -> None:
     run = freezes()
     compiled = tg.compile(run)
     for _ in range(3):
