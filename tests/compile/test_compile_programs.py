@@ -112,7 +112,7 @@ def compared(
 @pytest.mark.parametrize(
     ("backend", "examples"),
     [
-        ("numpy", 40),
+        ("numpy", 25),
         pytest.param("numpy", 220, marks=pytest.mark.slow),
         pytest.param("native", 200, marks=pytest.mark.slow),
     ],

@@ -33,7 +33,8 @@ CHECKERS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param("mypy", marks=pytest.mark.slow), "basedpyright"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKERS)
 def test_expressions_with_arrays_are_tensors(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")

@@ -187,6 +187,7 @@ def test_a_training_that_fails_is_told() -> None:
         start.from_start(Library("absent", "absent"), 1)
 
 
+@pytest.mark.slow
 def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -32,7 +32,7 @@ def images() -> Images:
 # The tables
 
 
-SLOW = "dropout_sgd", "dropout_minibatch"
+SLOW = "relu_sgd", "dropout_sgd", "dropout_minibatch"
 
 
 @pytest.mark.parametrize(
