@@ -126,24 +126,24 @@ def convolution(stride: Any, padding: Any, dilation: Any, groups: int) -> Callab
 )
 def test_convolutions_and_their_rules(first: int, dtype: Any) -> None:
     """Each fourth case, from this one on."""
-    large: list[Any] = []
-    small: list[Any] = []
+    cases: dict[str, tuple[Callable[..., Any], list[Any]]] = {}
     for name in list(CONVOLUTIONS)[first::4]:
         shape, weights, *how = CONVOLUTIONS[name]
         function = convolution(*how)
         x, weight = sample(dtype, *shape), sample(dtype, *weights, seed=1)
         g = sample(dtype, *function(tg.Tensor(x), weight).shape, seed=2)
-        kind = small if x.size < 10_000 else large
-        kind.append((name, (with_gradients(function, 2), [x, weight, g])))
-    for cases in (small + large, small):
-        names = [f"{name}: {of}" for name, _ in cases for of in ("y", "dx", "dweight")]
-        step, arrays = together([case for _, case in cases])
-        if cases is not small:
-            check(step, *arrays, word="= direct_", times=3 * len(cases), names=names)
-            continue
-        check(step, *arrays, exact=True, names=names)
-        check(step, *arrays, exact=True, backend="numpy", names=names)
-        check(step, *arrays, backend="numpy", names=names)
+        cases[name] = with_gradients(function, 2), [x, weight, g]
+    results = ("y", "dx", "dweight")
+    step, arrays = together([*cases.values()])
+    names = [f"{name}: {result}" for name in cases for result in results]
+    check(step, *arrays, word="= direct_", times=3 * len(cases), names=names)
+
+    small = {name: case for name, case in cases.items() if case[1][0].size < 10_000}
+    step, arrays = together([*small.values()])
+    names = [f"{name}: {result}" for name in small for result in results]
+    check(step, *arrays, exact=True, names=names)
+    check(step, *arrays, exact=True, backend="numpy", names=names)
+    check(step, *arrays, backend="numpy", names=names)
 
 
 @pytest.mark.parametrize("examples", [2, pytest.param(8, marks=pytest.mark.slow)])
