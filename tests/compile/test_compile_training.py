@@ -105,7 +105,9 @@ def test_one_step_is_within_the_tolerance(dtype: Any) -> None:
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "reordered"])
 @pytest.mark.parametrize("name", ["ReluNetwork", "DropoutNetwork", "TanhNetwork"])
-@pytest.mark.parametrize("printed", [False, True], ids=["true", "printed"])
+@pytest.mark.parametrize(
+    "printed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["true", "printed"]
+)
 @pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_second_seeds_networks(name: str, printed: bool, n: int, exact: bool) -> None:
     kinds = [getattr(two_layer, name)(0, printed=printed) for _ in range(2)]

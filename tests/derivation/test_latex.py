@@ -60,7 +60,8 @@ def test_three_layers_read_as_in_a_textbook() -> None:
     assert r"(n \times 50)" in derived("three_layer").latex()
 
 
-@every_case(one_alone=True)
+@pytest.mark.slow
+@every_case()
 def test_the_equations_of_every_op_render(op: Op, case: Case) -> None:
     arrays, call = drawn(case, 0, np.float64)
     tensors: list[Any] = [

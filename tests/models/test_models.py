@@ -74,7 +74,7 @@ def check_three_ways(
     ("make", "twin", "how"),
     [
         (ThreeLayer, three_layer_by_hand.loss_and_gradients, {}),
-        (LeNet, lenet_by_hand.loss_and_gradients, {"largest": 20, "directions": 3}),
+        (LeNet, lenet_by_hand.loss_and_gradients, {"largest": 20, "directions": 2}),
         pytest.param(LeNet, lenet_by_hand.loss_and_gradients, {}, marks=pytest.mark.slow),
     ],
 )

@@ -106,8 +106,8 @@ def test_a_run_that_broke_off_ends_the_same(
     "settings",
     [
         ["--recipe", "best", "--epochs", "12"],  # a schedule, shifted images, epochs in order
-        ["--optimizer", "nesterov"],
-        ["--optimizer", "sgd", "--lr", "0.5"],
+        pytest.param(["--optimizer", "nesterov"], marks=pytest.mark.slow),
+        pytest.param(["--optimizer", "sgd", "--lr", "0.5"], marks=pytest.mark.slow),
         ["--optimizer", "adamw", "--seed", "3"],
         ["--no-compiled"],
     ],
