@@ -97,6 +97,7 @@ def test_the_command_needs_no_dot(no_dot: None, tmp_path: Path) -> None:
     assert sum(word.startswith("|g| ") for word in words) >= 10
 
 
+@pytest.mark.slow
 def test_dot_and_its_embedded_self_draw_the_same(
     dot: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

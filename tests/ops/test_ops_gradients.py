@@ -119,7 +119,7 @@ def test_rules_do_not_compute_in_float64_for_float32(op: Op, case: Case) -> None
                 assert rule(gradient, node.saved).dtype == np.float32
 
 
-@every_case(differentiable=True)
+@every_case(differentiable=True, one_alone=True)
 def test_gradients_in_float32(op: Op, case: Case) -> None:
     report = check_op(op, case, dtype=np.float32)
     if report is not None:

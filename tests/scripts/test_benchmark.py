@@ -52,7 +52,10 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
     "workload",
     [
         *SMALL.values(),
-        Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
+        pytest.param(
+            Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             Workload("S4", "small", "lenet", {"batch": 2}, {"update": SGD(0.01)}),
             marks=pytest.mark.slow,
@@ -106,6 +109,7 @@ def test_wrong_results_are_not_timed(tmp_path: Path) -> None:
     assert "is float32 of shape (12, 7), not float64" in wrong(tmp_path, dtype="float32")
 
 
+@pytest.mark.slow
 def test_libraries_in_processes_of_their_own() -> None:
     absent = Library("no_such_module", "absent")
     timings, failures = compare(
@@ -182,6 +186,7 @@ def test_a_training_with_another_loss_is_no_rival(monkeypatch: pytest.MonkeyPatc
         start.start_section([LIBRARIES["eager"]], Plan(1, 0.01))
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_told() -> None:
     with pytest.raises(BenchmarkError, match="absent: its process has failed"):
         start.from_start(Library("absent", "absent"), 1)

@@ -115,6 +115,7 @@ def test_a_run_of_ones_own_model(tmp_path: Path, capsys: Any) -> None:
     assert not err  # no progress bar where there is no terminal
 
 
+@pytest.mark.slow
 def test_pictures_of_other_images(tmp_path: Path) -> None:
     images = tiny.write_images(tmp_path / "images")
     assert tiny.run(images, tmp_path / "out", "--pictures", model="Noisy") == 0
@@ -129,6 +130,7 @@ class Wide(tiny.Net):
         self.out = nn.Linear(8, 12, rng=rng)
 
 
+@pytest.mark.slow
 def test_pictures_of_a_network_that_tells_more_classes_apart(tmp_path: Path) -> None:
     images = tiny.write_images(tmp_path / "images")
     arguments = tiny.command(images, tmp_path / "out", "--iterations", "1", "--pictures")
