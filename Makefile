@@ -15,7 +15,7 @@ DOCS := .venv-docs
 
 help:
 	@echo 'make train   train the three-layer network on MNIST, into runs/three_layer, or resume'
-	@echo 'make test    run the tests'
+	@echo 'make test    run the tests, without the slow ones (CI runs all)'
 	@echo 'make lint    check style and types'
 	@echo 'make docs    build the documentation, into docs/_build/html, running every cell of it'
 	@echo 'make bench   measure the speed of training steps, beside torch, jax and others'

@@ -1,5 +1,10 @@
-"""The registry's sample calls as parameters of tests: one test per op and case."""
+"""The registry's sample calls as parameters of tests: one test for each op."""
 
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,15 +21,60 @@ def identifier(op: Op, case: Case) -> str:
 # Typed loosely: NumPy's stubs know no list that holds None, as gradients may.
 assert_close: Any = np.testing.assert_allclose
 
-CALLS = [
-    pytest.param(op, case, id=identifier(op, case)) for op in tg.OPS.values() for case in op.cases
-]
-DIFFERENTIABLE = [
-    pytest.param(op, case, id=identifier(op, case))
-    for op in tg.OPS.values()
-    for case in op.cases
-    if op.differentiable
-]
+
+@contextmanager
+def naming(op: Op, case: Case) -> Iterator[None]:
+    """An error inside gets a note that names the sample call."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"the sample call: {identifier(op, case)}")
+        raise
+
+
+def inputs_and_size(case: Case) -> tuple[int, int]:
+    """To find the case with the most differentiable inputs, and among such ones the smallest."""
+    given = [*case.args, *case.params.values()]
+    flat = [item for one in given for item in (one if isinstance(one, list) else [one])]
+    shapes = [item.shape for item in flat if isinstance(item, Sample) and item.smooth]
+    full = [shape for shape in shapes if 0 not in shape]
+    return len(full), -sum(map(math.prod, full))
+
+
+def every_case(differentiable: bool = False, one_alone: bool = False) -> Callable[[Any], Any]:
+    """Make one test of an op out of a check of (op, case): it is called with all cases of the op.
+
+    A test for each of the 900 cases would cost as much as most checks. A note below the error
+    names the failing case. ``differentiable`` leaves out ops without gradients. Where
+    ``one_alone``, the check takes long: one case is one test, and the others are a slow one.
+    """
+    params = []
+    for op in tg.OPS.values():
+        if differentiable and not op.differentiable:
+            continue
+        cases, others = list(op.cases), list[Case]()
+        if one_alone:
+            cases.sort(key=inputs_and_size, reverse=True)
+            cases, others = cases[:1], cases[1:]
+        params.append(pytest.param(op, cases, id=op.name))
+        if others:
+            name = f"{op.name}, other cases"
+            params.append(pytest.param(op, others, id=name, marks=pytest.mark.slow))
+
+    def decorate(check: Any) -> Any:
+        @functools.wraps(check)
+        def test(op: Op, cases: Sequence[Case], **others: Any) -> None:
+            for case in cases:
+                with naming(op, case):
+                    check(op, case, **others)
+
+        own = inspect.signature(check)
+        names = {"case": "cases"}
+        renamed = [p.replace(name=names.get(p.name, p.name)) for p in own.parameters.values()]
+        test.__signature__ = own.replace(parameters=renamed)  # type: ignore[attr-defined]
+        return pytest.mark.parametrize(("op", "cases"), params)(test)
+
+    return decorate
 
 
 def drawn(case: Case, seed: int, dtype: Any) -> tuple[list[Any], Any]:

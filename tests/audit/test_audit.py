@@ -658,13 +658,14 @@ def digits() -> tuple[Any, Any]:
                 "factor: the gradient of multiply is ½ (1 − p for the mask of multiply) times",
             ],
         ),
-        (
+        pytest.param(
             "tanh_softmax_minibatch",
             [
                 "factor: the gradient of matmul 2 is 0.025 (the inverse of the batch size) times",
                 "value: the rule of tanh reads multiply, not its own result",
                 "factor: the gradient of multiply is ½ (1 − p for the mask of multiply) times",
             ],
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tinygrad_np as tg
 from tinygrad_np.random import masked
@@ -252,6 +253,7 @@ def drawn(seed: int, slip: Slip) -> tuple[Network, Arrays]:
 TRIALS = 4
 
 
+@pytest.mark.slow
 def test_each_kind_of_mistake_is_named() -> None:
     """At every layer where it applies: all found, 97 of 100 named, with what they explain."""
     misnamed, trials = [], 0
@@ -281,8 +283,9 @@ def test_every_kind_is_tried_at_every_layer() -> None:
         assert layers[kind] >= {"1", "2"}, kind
 
 
-def test_no_false_alarm_on_correct_gradients() -> None:
-    for seed in range(1000):
+@pytest.mark.parametrize("seeds", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_no_false_alarm_on_correct_gradients(seeds: int) -> None:
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
         net = Network(
             rng,
@@ -294,6 +297,7 @@ def test_no_false_alarm_on_correct_gradients() -> None:
         assert report, f"seed {seed}:\n{report}"
 
 
+@pytest.mark.slow
 def test_two_mistakes_at_once() -> None:
     """Both are found, or a simpler explanation that gives the same numbers."""
     explained, rng = 0, np.random.default_rng(0)

@@ -458,6 +458,7 @@ def test_unknown_says_what_can_be_seen() -> None:
 # Long recurrent networks
 
 
+@pytest.mark.slow
 def test_a_cell_of_many_steps_takes_few_backward_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass of each mistake at each step would be some 20,000."""
     steps, passes, run = 25, list[int](), passes_of.run

@@ -95,7 +95,12 @@ LAYERS: dict[str, tuple[Callable[[str], tg.AuditReport], dict[str, dict[str, str
         },
     ),
 }
-CASES = [(name, slip) for name, (_, slips) in LAYERS.items() for slip in ("", *slips)]
+CASES = [
+    pytest.param(name, slip, marks=[] if number < 2 else [pytest.mark.slow])
+    for name, (_, slips) in LAYERS.items()
+    for number, slip in enumerate(("", *slips))
+]
+"""Each layer right and with one mistake; the other mistakes are slow tests."""
 
 
 @pytest.mark.parametrize(("name", "slip"), CASES)
@@ -107,7 +112,9 @@ def test_a_layer_and_its_mistakes(name: str, slip: str) -> None:
     assert wrong == slips.get(slip, {}), str(report)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 25))]
+)
 def test_no_false_alarm_on_right_layers(seed: int) -> None:
     """Of other sizes, on other data, some of it whole numbers, so that relu stands at its kink."""
     rng = np.random.default_rng(seed)

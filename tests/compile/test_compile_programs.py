@@ -1,8 +1,7 @@
 """Random programs made of the registry's ops and cases: compiled they do what eager does."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ STEPS = st.lists(
 )  # fmt: skip
 
 Step = tuple[Any, Any, list[int]]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def apply(step: Step, pool: list[Any], constants: Any) -> Any:
@@ -111,24 +109,24 @@ def compared(
     assert len(compiled.plans()) <= 2  # the first call finds no gradients
 
 
-def many(examples: int) -> Callable[[F], F]:
-    return settings(
-        max_examples=examples, deadline=None, derandomize=True,
+@pytest.mark.parametrize(
+    ("backend", "examples"),
+    [
+        ("numpy", 25),
+        pytest.param("numpy", 220, marks=pytest.mark.slow),
+        pytest.param("native", 200, marks=pytest.mark.slow),
+    ],
+)
+def test_random_programs(backend: Any, examples: int) -> None:
+    @settings(
+        max_examples=examples, derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )  # fmt: skip
+    @given(steps=STEPS, seed=st.integers(0, 1000))
+    def check(steps: Any, seed: int) -> None:
+        agree(steps, seed, backend)
 
-
-@many(220)
-@given(steps=STEPS, seed=st.integers(0, 1000))
-def test_random_programs(steps: Any, seed: int) -> None:
-    agree(steps, seed, "numpy")
-
-
-@pytest.mark.slow
-@many(200)
-@given(steps=STEPS, seed=st.integers(0, 1000))
-def test_random_programs_in_native_code(steps: Any, seed: int) -> None:
-    agree(steps, seed, "native")
+    check()
 
 
 def agree(steps: Any, seed: int, backend: Any) -> None:

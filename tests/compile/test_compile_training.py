@@ -66,9 +66,20 @@ def assert_same(one: nn.Module, other: nn.Module, rtol: float = 0.0) -> None:
         assert error <= rtol * scale, (name, error / scale)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
-def test_500_steps(make: Callable[[Any], Any], dtype: Any) -> None:
+FAST = {("Nesterov", np.float64), ("schedule to zero", np.float32), ("AdamW", np.float32)}
+"""Each combination compiles six programs; these stand for the others, which are slow."""
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param(name, dtype, marks=[] if (name, dtype) in FAST else [pytest.mark.slow])
+        for name in OPTIMISERS
+        for dtype in TOLERANCE
+    ],
+)
+def test_500_steps(name: str, dtype: Any) -> None:
+    make = OPTIMISERS[name]
     runs = [training(make, dtype, eager=True), training(make, dtype, exact=True),
             training(make, dtype)]  # fmt: skip
     losses: Any = [[], [], []]
@@ -83,19 +94,21 @@ def test_500_steps(make: Callable[[Any], Any], dtype: Any) -> None:
     assert len(runs[1][2].plans()) == len(runs[2][2].plans()) == 3  # the first without gradients
 
 
-def test_one_step_is_within_the_tolerance() -> None:
-    for dtype, rtol in TOLERANCE.items():
-        for make in OPTIMISERS.values():
-            eager, fast = training(make, dtype, eager=True), training(make, dtype)
-            for x, t in batches(4, dtype):
-                eager[2](x, t), fast[2](x, t)
-            assert_same(eager[0], fast[0], rtol)
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
+def test_one_step_is_within_the_tolerance(dtype: Any) -> None:
+    for make in OPTIMISERS.values():
+        eager, fast = training(make, dtype, eager=True), training(make, dtype)
+        for x, t in batches(4, dtype):
+            eager[2](x, t), fast[2](x, t)
+        assert_same(eager[0], fast[0], TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "reordered"])
 @pytest.mark.parametrize("name", ["ReluNetwork", "DropoutNetwork", "TanhNetwork"])
-@pytest.mark.parametrize("printed", [False, True], ids=["true", "printed"])
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize(
+    "printed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["true", "printed"]
+)
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_second_seeds_networks(name: str, printed: bool, n: int, exact: bool) -> None:
     kinds = [getattr(two_layer, name)(0, printed=printed) for _ in range(2)]
     steps = []

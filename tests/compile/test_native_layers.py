@@ -1,8 +1,7 @@
 """Convolutions, pooling and small products in C, against eager: each shape, stride and dtype."""
 
-import gc
-import tracemalloc
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_np as tg
+from tests.compile.steps import memory_grown, training_step
 from tinygrad_np import native as ground
 from tinygrad_np import nn, optim
 
@@ -36,6 +36,19 @@ def with_gradients(function: Callable[..., Any], count: int) -> Callable[..., An
     return step
 
 
+def together(steps: list[tuple[Callable[..., Any], list[Any]]]) -> tuple[Callable[..., Any], Any]:
+    """Several steps as one, and its arrays: the C compiler runs once for all of them."""
+
+    def step(*arrays: Any) -> Any:
+        results, left = [], arrays
+        for function, own in steps:
+            results += function(*left[: len(own)])
+            left = left[len(own) :]
+        return results
+
+    return step, [array for _, arrays in steps for array in arrays]
+
+
 def bits(array: Any) -> bytes:
     """All bits, nan as 0: its sign is nobody's result."""
     known: bytes = np.where(np.isnan(array), array.dtype.type(0), array).tobytes()
@@ -43,28 +56,32 @@ def bits(array: Any) -> bytes:
 
 
 def check(
-    step: Callable[..., Any], *arrays: Any, exact: bool = False, word: str = "", backend: Any = None
-) -> None:
-    """Compare replays with eager; ``word`` is to stand in the plan, and nothing is to run in NumPy.
+    step: Callable[..., Any], *arrays: Any, exact: bool = False, word: str = "", times: int = 1,
+    backend: Any = None, names: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Compare replays with eager. ``names`` are those of the results, for the message.
 
-    Exact replays have to have eager's bits.
+    ``word`` stands in the plan so many times at least, and nothing runs in NumPy. Exact replays
+    have eager's bits.
     """
     compiled = tg.compile(step, exact=exact, backend=backend or "native")
+    expected = step(*arrays)
     for _ in range(3):
-        found, expected = compiled(*arrays), step(*arrays)
-        for one, other in zip(found, expected, strict=True):
-            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        found = compiled(*arrays)
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            name = names[i] if names else f"result {i}"
+            assert (one.shape, one.dtype) == (other.shape, other.dtype), name
             if exact:
-                assert bits(one.data) == bits(other.data)
+                assert bits(one.data) == bits(other.data), name
             else:
-                np.testing.assert_array_equal(np.isnan(one.data), np.isnan(other.data))
+                np.testing.assert_array_equal(np.isnan(one.data), np.isnan(other.data), name)
                 scale = np.abs(other.data, where=np.isfinite(other.data),
                                out=np.zeros(other.shape)).max(initial=0)  # fmt: skip
                 np.testing.assert_allclose(
-                    one.data, other.data, rtol=0, atol=scale * TOLERANCE[one.dtype.char]
+                    one.data, other.data, 0, scale * TOLERANCE[one.dtype.char], err_msg=name
                 )
     if word:
-        assert word in str(compiled.plan())
+        assert str(compiled.plan()).count(word) >= times
         assert "in NumPy" not in str(compiled.plan())
 
 
@@ -99,24 +116,42 @@ def convolution(stride: Any, padding: Any, dilation: Any, groups: int) -> Callab
     return function
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_convolutions_and_their_rules(name: str) -> None:
-    shape, weights, *how = CONVOLUTIONS[name]
-    function = convolution(*how)
-    for dtype in (np.float64, np.float32):
+@pytest.mark.parametrize(
+    ("first", "dtype"),
+    [
+        pytest.param(first, dtype, marks=[] if (first + j) % 2 else [pytest.mark.slow])
+        for first in range(4)
+        for j, dtype in enumerate((np.float64, np.float32))
+    ],
+)
+def test_convolutions_and_their_rules(first: int, dtype: Any) -> None:
+    """Each fourth case, from this one on."""
+    cases: dict[str, tuple[Callable[..., Any], list[Any]]] = {}
+    for name in list(CONVOLUTIONS)[first::4]:
+        shape, weights, *how = CONVOLUTIONS[name]
+        function = convolution(*how)
         x, weight = sample(dtype, *shape), sample(dtype, *weights, seed=1)
         g = sample(dtype, *function(tg.Tensor(x), weight).shape, seed=2)
-        step = with_gradients(function, 2)
-        check(step, x, weight, g, word="direct")
-        if x.size < 10_000:
-            check(step, x, weight, g, exact=True)
-            check(step, x, weight, g, exact=True, backend="numpy")
-            check(step, x, weight, g, backend="numpy")
+        cases[name] = with_gradients(function, 2), [x, weight, g]
+    results = ("y", "dx", "dweight")
+    step, arrays = together([*cases.values()])
+    names = [f"{name}: {result}" for name in cases for result in results]
+    check(step, *arrays, word="= direct_", times=3 * len(cases), names=names)
+
+    small = {name: case for name, case in cases.items() if case[1][0].size < 10_000}
+    step, arrays = together([*small.values()])
+    names = [f"{name}: {result}" for name in small for result in results]
+    check(step, *arrays, exact=True, names=names)
+    check(step, *arrays, exact=True, backend="numpy", names=names)
+    check(step, *arrays, backend="numpy", names=names)
 
 
-@settings(deadline=None, max_examples=8)
-@given(st.data())
-def test_random_convolutions(data: st.DataObject) -> None:
+@pytest.mark.parametrize("examples", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_random_convolutions(examples: int) -> None:
+    settings(max_examples=examples)(given(st.data())(check_random_convolution))()
+
+
+def check_random_convolution(data: st.DataObject) -> None:
     def number(low: int, high: int) -> int:
         return data.draw(st.integers(low, high))
 
@@ -145,6 +180,16 @@ def test_convolutions_of_arrays_in_any_layout() -> None:
 
     check(step, x, weight, g, word="direct")
     check(step, x[..., ::-1], weight[::-1], g, word="direct")
+
+
+def test_float64_and_float32_in_one_step() -> None:
+    steps: Any = []
+    for dtype in (np.float64, np.float32):
+        x, weight = sample(dtype, 2, 3, 6, 8), sample(dtype, 4, 3, 3, 2, seed=1)
+        steps.append((with_gradients(tg.conv2d, 2), [x, weight, sample(dtype, 2, 4, 4, 7)]))
+        steps.append((with_gradients(lambda x: tg.max_pool2d(x, 2), 1), [x, x[..., :3, :4]]))
+    step, arrays = together(steps)
+    check(step, *arrays, word="= direct_", times=6)
 
 
 def test_the_gradients_gradients() -> None:
@@ -215,22 +260,32 @@ POOLS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", POOLS)
-def test_pooling_has_eagers_bits(name: str) -> None:
+VARIANTS = list(itertools.product((np.float64, np.float32), ((3, 2, 8, 12), (2, 3, 9, 37))))
+ALWAYS = {(1, 0), (3, 3), (4, 2), (6, 1), (8, 2), (9, 1)}
+"""The kinds of pooling and their variants that are tested always; the others are slow tests."""
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape"),
+    [
+        pytest.param(name, *kind, marks=[] if (i, j) in ALWAYS else [pytest.mark.slow])
+        for i, name in enumerate(POOLS)
+        for j, kind in enumerate(VARIANTS)
+    ],
+)
+def test_pooling_has_eagers_bits(name: str, dtype: Any, shape: Any) -> None:
     """With many equal numbers, both zeros, and windows of nan and -inf."""
-    for dtype in (np.float64, np.float32):
-        for shape in ((3, 2, 8, 12), (2, 3, 9, 37)):
-            x = np.round(2 * sample(dtype, *shape)) / 2
-            x.flat[::7] = -0.0
-            g = sample(dtype, *POOLS[name](tg.Tensor(x)).shape, seed=1)
-            g.flat[::5] = -0.0
-            for array in (x, np.where(x > 1, dtype(np.nan), x), np.where(x > -1, -dtype(np.inf), x),
-                          np.asfortranarray(x)):  # fmt: skip
-                with np.errstate(invalid="ignore"):
-                    step = with_gradients(POOLS[name], 1)
-                    check(step, array, g, exact=True)
-                    check(step, array, g, exact=True, backend="numpy")
-                    check(step, array, g)
+    x = np.round(2 * sample(dtype, *shape)) / 2
+    x.flat[::7] = -0.0
+    g = sample(dtype, *POOLS[name](tg.Tensor(x)).shape, seed=1)
+    g.flat[::5] = -0.0
+    for array in (x, np.where(x > 1, dtype(np.nan), x), np.where(x > -1, -dtype(np.inf), x),
+                  np.asfortranarray(x)):  # fmt: skip
+        with np.errstate(invalid="ignore"):
+            step = with_gradients(POOLS[name], 1)
+            check(step, array, g, exact=True)
+            check(step, array, g, exact=True, backend="numpy")
+            check(step, array, g)
 
 
 def test_pooling_of_a_tensor_runs_in_c() -> None:
@@ -244,15 +299,21 @@ def test_pooling_of_a_tensor_runs_in_c() -> None:
 SIZES = [(1024, 64, 65), (64, 400, 120), (7, 9, 5), (2, 300, 17), (13, 3, 40), (100, 5, 129)]
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_small_products(size: Any) -> None:
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [
+        pytest.param(size, dtype, marks=[] if (i + j) % 2 else [pytest.mark.slow])
+        for i, size in enumerate(SIZES)
+        for j, dtype in enumerate((np.float64, np.float32))
+    ],
+)
+def test_small_products(size: Any, dtype: Any) -> None:
     n, k, m = size
-    for dtype in (np.float64, np.float32):
-        a, b = sample(dtype, n, k), sample(dtype, k, m, seed=1)
-        turned = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
-        check(lambda a, b, c, d: (a @ b, c.T @ b, a @ d.T, np.dot(c.T, d.T)), a, b, *turned,
-              word="tiled")  # fmt: skip
-        check(lambda a, b: (a @ b, a[::-1] @ b[:, ::-1]), a, b)
+    a, b = sample(dtype, n, k), sample(dtype, k, m, seed=1)
+    turned = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+    check(lambda a, b, c, d: (a @ b, c.T @ b, a @ d.T, np.dot(c.T, d.T)), a, b, *turned,
+          word="tiled")  # fmt: skip
+    check(lambda a, b: (a @ b, a[::-1] @ b[:, ::-1]), a, b)
 
 
 def test_small_products_in_batches() -> None:
@@ -276,26 +337,10 @@ def test_a_thousand_steps_of_a_network_allocate_nothing() -> None:
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     x, labels = sample(np.float32, 8, 1, 8, 8), np.arange(8)
 
-    def step_once(x: Any, labels: Any) -> Any:
-        optimizer.zero_grad()
-        loss = tg.softmax_cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    step: Any = tg.compile(step_once, verify=False)
+    loss = lambda x, labels: tg.softmax_cross_entropy(model(x), labels)  # noqa: E731
+    step: Any = tg.compile(training_step(loss, optimizer), verify=False)
     for _ in range(10):
         step(x, labels)
     assert "one C function" in str(step.plan())
-    gc.collect()
-    tracemalloc.start()
-    try:
-        for _ in range(10):
-            step(x, labels)
-        before, _ = tracemalloc.get_traced_memory()
-        for _ in range(1000):
-            step(x, labels)
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert after - before < 500
+    grown, _ = memory_grown(lambda: step(x, labels), 1000)
+    assert grown < 500

@@ -248,12 +248,11 @@ def test_garbage_after_gzip(tmp_path: Path) -> None:
         read_idx(tmp_path / "a.gz")
 
 
+@pytest.mark.parametrize("name", ["a.idx", "a.gz"])
 @property_settings
 @given(array=idx_arrays, data=st.data())
-def test_a_flipped_bit_of_a_plain_file(
-    tmp_path: Path, array: NDArray[Any], data: st.DataObject
-) -> None:
-    file = tmp_path / "a.idx"
+def test_a_flipped_bit(tmp_path: Path, name: str, array: NDArray[Any], data: st.DataObject) -> None:
+    file = tmp_path / name
     write_idx(file, array)
     content = bytearray(file.read_bytes())
     bit = data.draw(st.integers(0, 8 * len(content) - 1))
@@ -263,28 +262,12 @@ def test_a_flipped_bit_of_a_plain_file(
         back = read_idx(file)
     except IDXError as error:
         assert str(error).startswith(f"{file}: ")
-    else:  # nothing in the format tells
-        assert 4 + 4 * back.ndim + back.nbytes == len(content)
-
-
-@property_settings
-@given(array=idx_arrays, data=st.data())
-def test_a_flipped_bit_of_a_gzipped_file(
-    tmp_path: Path, array: NDArray[Any], data: st.DataObject
-) -> None:
-    file = tmp_path / "a.gz"
-    write_idx(file, array)
-    content = bytearray(file.read_bytes())
-    bit = data.draw(st.integers(0, 8 * len(content) - 1))
-    content[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(content)
-    try:
-        back = read_idx(file)
-    except IDXError as error:
-        assert str(error).startswith(f"{file}: ")
-    else:  # such as a bit of gzip's time stamp: the checksum covers the array
+        return
+    if name == "a.gz":  # such as a bit of gzip's time stamp: the checksum covers the array
         assert back.dtype == array.dtype
         assert back.tobytes() == array.tobytes()
+    else:  # nothing in the format tells
+        assert 4 + 4 * back.ndim + back.nbytes == len(content)
 
 
 @property_settings

@@ -15,7 +15,8 @@ from scripts.training import loss_of
 from tests import tiny
 from tinygrad_np.derivations.derived import Derivation
 
-INPUTS = 20
+INPUTS = 6
+"""Each of the three batch sizes twice."""
 PROGRAM = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -53,7 +54,13 @@ def derived(name: str, seed: int) -> tuple[Derivation, dict[str, Any]]:
     return found, {"loss": losses[0].data} | true
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("lenet", "gpt") else [])
+        for name in models.MODELS
+    ],
+)
 def test_the_source_runs_alone_and_is_backward(name: str, tmp_path: Path) -> None:
     source = ""
     given: dict[str, Any] = {}

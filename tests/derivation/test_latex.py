@@ -1,5 +1,6 @@
 """Derivations as equations: what matplotlib's mathtext reads."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,16 @@ import models
 import tinygrad_np as tg
 from scripts.training import loss_of
 from tests import tiny
-from tests.registry import CALLS, drawn, listed
+from tests.registry import drawn, every_case, listed
 from tinygrad_np.definition import Case, Op
 from tinygrad_np.derivations.derived import Derivation
 
 PARSER = MathTextParser("path")
+NETWORKS = [
+    name if name in ("three_layer", "relu_sgd") else pytest.param(name, marks=pytest.mark.slow)
+    for name in models.MODELS
+]
+"""Each kind of loss and activation is among the first two; the others take long."""
 
 
 def derived(name: str) -> Derivation:
@@ -24,19 +30,21 @@ def derived(name: str) -> Derivation:
     return tg.derivation(lambda x, labels: loss_of(model, x, labels), x, t, names=model)
 
 
-def rendered(equations: list[str]) -> None:
-    """Have mathtext set the equations: it raises ValueError for what it does not know."""
-    for equation in equations:
-        PARSER.parse(f"${equation}$")
+@functools.cache  # half of the ops' equations appear in several cases
+def render(equation: str) -> None:
+    """Have mathtext set an equation: it raises ValueError for what it does not know."""
+    PARSER.parse(f"${equation}$")
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_equations_of_every_network_render(name: str) -> None:
     found = derived(name)
-    rendered(found.equations())
     rows = found.latex().splitlines()[1:-1]
     assert len(rows) == len(found.equations())
-    rendered([row.replace("&", "").removesuffix("\\\\") for row in rows])
+    for equation in found.equations():
+        render(equation)
+    for row in rows:
+        render(row.replace("&", "").removesuffix("\\\\"))
 
 
 def test_three_layers_read_as_in_a_textbook() -> None:
@@ -51,7 +59,8 @@ def test_three_layers_read_as_in_a_textbook() -> None:
     assert r"(n \times 50)" in derived("three_layer").latex()
 
 
-@pytest.mark.parametrize(("op", "case"), CALLS)
+@pytest.mark.slow
+@every_case()
 def test_the_equations_of_every_op_render(op: Op, case: Case) -> None:
     arrays, call = drawn(case, 0, np.float64)
     tensors: list[Any] = [
@@ -60,7 +69,8 @@ def test_the_equations_of_every_op_render(op: Op, case: Case) -> None:
     with tg.record():
         outs = [out.sum() for out in listed(call(op, tensors)) if out.requires_grad]
     for out in outs[:1]:
-        rendered(tg.derivation(out).equations())
+        for equation in tg.derivation(out).equations():
+            render(equation)
 
 
 def test_notebooks_show_equations_beside_the_lines() -> None:

@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-import pytest
 
 import tinygrad_np as tg
-from tests.registry import CALLS, drawn, listed, weights_for
+from tests.registry import drawn, every_case, listed, weights_for
 from tinygrad_np.definition import Case, Op
 
 
@@ -22,7 +21,7 @@ def assert_near(found: Any, true: Any, what: str) -> None:
     assert np.shape(found) == np.shape(true)
 
 
-@pytest.mark.parametrize(("op", "case"), CALLS)
+@every_case()
 def test_the_derivation_executed_is_backward(op: Op, case: Case) -> None:
     arrays, call = drawn(case, 0, np.float64)
     smooth = [i for i, (_, flag) in enumerate(arrays) if flag]

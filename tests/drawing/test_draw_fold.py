@@ -253,6 +253,7 @@ def test_over_the_limit_scopes_go_first() -> None:
     assert notes == [f"more than 24 nodes: {len(boxes)} scopes drawn as boxes"]
 
 
+@pytest.mark.slow
 def test_depth_is_no_matter() -> None:
     h = Tensor(np.ones(2), requires_grad=True)
     for _ in range(100_000):

@@ -97,6 +97,7 @@ def test_the_command_needs_no_dot(no_dot: None, tmp_path: Path) -> None:
     assert sum(word.startswith("|g| ") for word in words) >= 10
 
 
+@pytest.mark.slow
 def test_dot_and_its_embedded_self_draw_the_same(
     dot: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +129,7 @@ def test_png_and_pdf_without_dot_name_the_package(form: str, no_dot: None, tmp_p
 # graphviz.Digraph's ways of rendering
 
 
-@pytest.mark.parametrize("which_dot", ["dot", "no_dot"])
+@pytest.mark.parametrize("which_dot", [pytest.param("dot", marks=pytest.mark.slow), "no_dot"])
 def test_render_pipe_save_and_notebooks(
     which_dot: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

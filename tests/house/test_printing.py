@@ -64,7 +64,9 @@ tg.show_config()
 """
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp932"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(e, marks=pytest.mark.slow) for e in ("cp1252", "cp932"))]
+)
 def test_reports_are_printed_in_any_encoding(encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(

@@ -1,6 +1,7 @@
 """The shape of the package: imports point downwards, budgets hold, imports are light."""
 
 import ast
+import functools
 import importlib
 import io
 import subprocess
@@ -30,14 +31,24 @@ FLOORS = {
 OPS_FLOOR, TOP = 4, 5
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def module(path: Path) -> tuple[str, ...]:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
-def imported(path: Path) -> Iterator[tuple[tuple[str, ...], bool]]:
+@functools.cache
+def imported(path: Path) -> list[tuple[tuple[str, ...], bool]]:
     """The package's own modules that a file imports, and whether it does so when it is loaded."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [*_imported(path)]
+
+
+def _imported(path: Path) -> Iterator[tuple[tuple[str, ...], bool]]:
+    tree = parsed(path)
     lazy = {
         inner
         for node in ast.walk(tree)
@@ -90,7 +101,7 @@ def test_imports_point_downwards(path: Path) -> None:
 
 def test_nothing_imports_what_stands_beside_the_package() -> None:
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -263,7 +274,7 @@ def underscored(tree: ast.Module) -> tuple[set[str], set[str]]:
 def test_underscored_names_are_used_in_their_own_file_only() -> None:
     others = [path for name in ("models", "scripts") for path in (ROOT.parent / name).rglob("*.py")]
     for path in [*FILES, *others]:
-        made, used = underscored(ast.parse(path.read_text(encoding="utf-8")))
+        made, used = underscored(parsed(path))
         assert used <= made | THEIRS, f"{path}: {sorted(used - made - THEIRS)}"
 
 
@@ -287,7 +298,7 @@ def test_no_two_classes_have_one_name() -> None:
     """A name means one thing in the whole package."""
     places: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
     assert {name: files for name, files in places.items() if len(files) > 1} == {}

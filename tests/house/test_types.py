@@ -33,6 +33,7 @@ CHECKERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKERS)
 def test_expressions_with_arrays_are_tensors(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(name) is None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
-from tests.registry import CALLS, DIFFERENTIABLE, assert_close, gradients, listed, weights_for
+from tests.registry import assert_close, every_case, gradients, listed, weights_for
 from tinygrad_np import graph
 from tinygrad_np.definition import Case, Op, Sample
 from tinygrad_np.gradient_check import sample_call
@@ -51,7 +51,7 @@ def replaced(tensor: tg.Tensor, array: Any) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("op", "case"), DIFFERENTIABLE)
+@every_case(differentiable=True)
 def test_layouts_make_no_difference(op: Op, case: Case, layout: str) -> None:
     if layout == "broadcast" and op.name in SINGULAR:
         layout = "Fortran"
@@ -69,7 +69,7 @@ def test_layouts_make_no_difference(op: Op, case: Case, layout: str) -> None:
         assert_close(one, other, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize(("op", "case"), CALLS)
+@every_case()
 def test_inputs_are_never_written_to(op: Op, case: Case) -> None:
     args, params = case.draw()
     for array in _arrays([*args, *params.values()]):
@@ -86,7 +86,7 @@ def _arrays(values: list[Any]) -> Iterator[Any]:
             yield from _arrays(list(value))
 
 
-@pytest.mark.parametrize(("op", "case"), DIFFERENTIABLE)
+@every_case(differentiable=True)
 def test_gradients_alias_nothing(op: Op, case: Case) -> None:
     call, inputs = sample_call(op, case)
     outs = listed(call())
@@ -117,7 +117,7 @@ def test_gradients_alias_nothing(op: Op, case: Case) -> None:
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize(("op", "case"), DIFFERENTIABLE)
+@every_case(differentiable=True)
 def test_memory_comes_back_by_reference_counting(op: Op, case: Case, create_graph: bool) -> None:
     call, inputs = sample_call(op, case)
     call()  # what is made once, at the first call, is not what we look for
@@ -184,16 +184,14 @@ def test_wrapped_views_keep_their_node() -> None:
 # Lists
 
 
-def places_of_arrays(case: Any) -> list[int]:
-    """The arrays with elements: an empty list tells neither a dtype nor all axes."""
-    return [i for i, a in enumerate(case.args) if isinstance(a, Sample) and 0 not in a.shape]
-
-
-@pytest.mark.parametrize(("op", "case"), [c for c in CALLS if places_of_arrays(c.values[1])])
+@every_case()
 def test_nested_lists_are_arrays(op: Op, case: Case) -> None:
     args, params = case.draw()
-    place = places_of_arrays(case)[0]
-    given = [a.tolist() if i == place else a for i, a in enumerate(args)]
+    # An empty list tells neither a dtype nor all axes.
+    arrays = [i for i, a in enumerate(case.args) if isinstance(a, Sample) and 0 not in a.shape]
+    if not arrays:
+        return
+    given = [a.tolist() if i == arrays[0] else a for i, a in enumerate(args)]
     found, expected = (listed(op.function(*each, **params)) for each in (given, args))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(plain(one), plain(other), 1e-12)

@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_np as tg
 from tests.oracles import oracle
-from tests.registry import CALLS, assert_close, listed
+from tests.registry import assert_close, every_case, identifier, listed
 from tinygrad_np.cases import case
 from tinygrad_np.definition import Case, Op
 
@@ -36,7 +36,19 @@ def test_the_op_is_registered_with_cases_and_is_public(name: str) -> None:
     assert tg.OPS[name].differentiable == (name not in ("argmax", "argmin", "all", "any"))
 
 
-@pytest.mark.parametrize(("op", "case"), CALLS)
+def test_the_failing_case_of_an_op_is_named() -> None:
+    @every_case()
+    def check(op: Op, case: Case) -> None:
+        assert case is not op.cases[1]
+
+    add = tg.OPS["add"]
+    with pytest.raises(AssertionError) as caught:
+        check(add, add.cases)
+    assert caught.value.__notes__ == [f"the sample call: {identifier(add, add.cases[1])}"]
+    check(add, add.cases[:1])
+
+
+@every_case()
 def test_forward_against_an_oracle(op: Op, case: Case) -> None:
     args, params = case.draw()
     outs = listed(op.function(*args, **params))

@@ -48,16 +48,25 @@ def test_a_step_by_hand_descends_the_gradient(workload: Workload) -> None:
         )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "workload",
     [
         *SMALL.values(),
-        Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
-        Workload("S4", "small", "lenet", {"batch": 2}, {"update": SGD(0.01)}),
-        Workload(
-            "S6", "small", "gpt", {"batch": 3, "vocabulary": 7, "width": 8, "context": 5},
-            {"update": AdamW(0.001)},
+        pytest.param(
+            Workload("S3", "small", "lenet", {"batch": 3}, {"update": SGD(0.01, momentum=0.9)}),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Workload("S4", "small", "lenet", {"batch": 2}, {"update": SGD(0.01)}),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Workload(
+                "S6", "small", "gpt", {"batch": 3, "vocabulary": 7, "width": 8, "context": 5},
+                {"update": AdamW(0.001)},
+            ),
+            marks=pytest.mark.slow,
         ),
         replace(
             WORKLOADS["W6"], name="S5", sizes={"channels": 2, "filters": 3, "side": 5, "batch": 4}
@@ -99,6 +108,7 @@ def test_wrong_results_are_not_timed() -> None:
     assert "is float32 of shape (12, 7), not float64" in wrong(dtype="float32")
 
 
+@pytest.mark.slow
 def test_libraries_in_processes_of_their_own() -> None:
     absent = Library("no_such_module", "absent")
     timings, failures = compare(
@@ -158,6 +168,7 @@ def test_the_step_that_ranks_share_is_timed() -> None:
     assert ranks.step_seconds(problem, 0.001, parts=2) > 0
 
 
+@pytest.mark.slow
 def test_whole_trainings_end_with_the_same_loss() -> None:
     ours = [LIBRARIES["eager"], LIBRARIES["compiled"]]
     section = start.start_section(Plan(1, 0.01, steps=20, libraries=ours))
@@ -173,11 +184,13 @@ def test_a_training_with_another_loss_is_no_rival(monkeypatch: pytest.MonkeyPatc
         start.start_section(Plan(1, 0.01, libraries=[LIBRARIES["eager"]]))
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_told() -> None:
     with pytest.raises(BenchmarkError, match="absent: KeyError"):
         start.from_start(Library("absent", "absent"), 1)
 
 
+@pytest.mark.slow
 def test_first_calls_are_made_with_an_empty_and_a_filled_cache(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -156,7 +156,10 @@ def pictures(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path
     return [folder / f"{i}.png" for i in range(40)]
 
 
-@pytest.mark.parametrize("form", ["int64", "float 0 to 1", "uint16", "negatives", "rows", "bool"])
+SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ("int64", "uint16", "rows")]
+
+
+@pytest.mark.parametrize("form", ["float 0 to 1", "negatives", "bool", *SLOW])
 def test_pictures_are_brought_to_the_images_trained_on(
     digits: Any, pictures: list[Path], form: str, tmp_path: Path, capsys: Any
 ) -> None:

@@ -32,7 +32,12 @@ def images() -> Images:
 # The tables
 
 
-@pytest.mark.parametrize("name", NAMES)
+SLOW = "relu_sgd", "dropout_sgd", "dropout_minibatch"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NAMES]
+)
 def test_the_first_rows_are_the_printed_ones(name: str, images: Images) -> None:
     rows = [str(row) for row in run(EXPERIMENTS[name], images, 31) if row]
     assert rows == reproduce.read_table(TABLES / f"{name}.csv")[:4]

@@ -87,7 +87,10 @@ def broken_off(images: Path, out: Path, update: int, *more: str, model: str = "N
 # To the last bit
 
 
-@pytest.mark.parametrize("update", [0, 1, 19, 20, 21, 96, 100, 149])
+@pytest.mark.parametrize(
+    "update",
+    [0, 20, 96, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 19, 21, 100, 149))],
+)
 def test_a_run_that_broke_off_ends_the_same(
     images: Path, whole: Path, tmp_path: Path, update: int
 ) -> None:
@@ -103,8 +106,8 @@ def test_a_run_that_broke_off_ends_the_same(
     "settings",
     [
         ["--recipe", "best", "--epochs", "12"],  # a schedule, shifted images, epochs in order
-        ["--optimizer", "nesterov"],
-        ["--optimizer", "sgd", "--lr", "0.5"],
+        pytest.param(["--optimizer", "nesterov"], marks=pytest.mark.slow),
+        pytest.param(["--optimizer", "sgd", "--lr", "0.5"], marks=pytest.mark.slow),
         ["--optimizer", "adamw", "--seed", "3"],
         ["--no-compiled"],
     ],
@@ -139,8 +142,15 @@ def test_every_generator_and_array_of_a_model_goes_on(images: Path, tmp_path: Pa
     assert np.any(kept.arrays["model.mean"])
 
 
-@pytest.mark.parametrize("model", ["Nested", "Constant"])
-@pytest.mark.parametrize("how", ["--compiled", "--no-compiled"])
+@pytest.mark.parametrize(
+    ("how", "model"),
+    [
+        ("--compiled", "Nested"),
+        ("--no-compiled", "Constant"),
+        pytest.param("--no-compiled", "Nested", marks=pytest.mark.slow),
+        pytest.param("--compiled", "Constant", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_in_lists_and_of_another_dtype_by_now_goes_on(
     images: Path, tmp_path: Path, how: str, model: str
 ) -> None:

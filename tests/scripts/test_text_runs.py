@@ -127,6 +127,7 @@ def test_texts_that_cannot_be_trained_on(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_alice_is_what_a_gpt_is_trained_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert train.main(["gpt", "--iterations", "2", "--out", str(out), "--no-pictures"]) == 0

@@ -114,6 +114,7 @@ def test_a_run_of_ones_own_model(tmp_path: Path, capsys: Any) -> None:
     assert not err  # no progress bar where there is no terminal
 
 
+@pytest.mark.slow
 def test_pictures_of_other_images(tmp_path: Path) -> None:
     images = tiny.write_images(tmp_path / "images")
     assert tiny.run(images, tmp_path / "out", "--pictures", model="Noisy") == 0
@@ -128,6 +129,7 @@ class Wide(tiny.Net):
         self.out = nn.Linear(8, 12, rng=rng)
 
 
+@pytest.mark.slow
 def test_pictures_of_a_network_that_tells_more_classes_apart(tmp_path: Path) -> None:
     images = tiny.write_images(tmp_path / "images")
     arguments = tiny.command(images, tmp_path / "out", "--iterations", "1", "--pictures")
@@ -248,6 +250,7 @@ def test_shifted_images_are_moved_and_nothing_else(n: int, by: int) -> None:
     assert moved.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
     arguments = ["three_layer", "--recipe", "best", "--iterations", "900", "--out", str(tmp_path)]
     assert train.main(arguments) == 0
@@ -262,6 +265,7 @@ def test_the_best_recipe_learns_faster_than_the_seeds(tmp_path: Path) -> None:
     assert config["epochs"] is None
 
 
+@pytest.mark.slow
 def test_lenet_has_a_recipe_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert train.main(["lenet", "--iterations", "300", "--no-pictures"]) == 0

@@ -132,7 +132,7 @@ static int REAL_finite(const Convolution *c, const REAL *weights)
 }
 
 /* The places in a frame of what each element of a filter meets at the first output. */
-INSIDE isize places(const Convolution *c, const Phase *phase, isize *place)
+INSIDE isize REAL_places(const Convolution *c, const Phase *phase, isize *place)
 {
     isize count = 0;
     for (isize channel = 0; channel < c->channels; channel++)
@@ -180,7 +180,7 @@ INSIDE void REAL_convolve(const Convolution *c, const int tall, const REAL *x, c
             }
         const REAL *packed = weights;
         for (isize f = 0; f < c->phases; f++) {
-            const isize count = places(c, c->phase + f, place);
+            const isize count = REAL_places(c, c->phase + f, place);
             const Window window = moved(c, c->phase[f].out, block);
             for (isize group = 0; group < c->groups; group++)
                 for (isize tile = 0; tile < c->filters; tile += tall, packed += count * tall) {
@@ -252,7 +252,7 @@ INSIDE void REAL_correlate(const Convolution *c, const int tall, const REAL *x, 
     const int wide = DEEP;
     const isize size = frame_size(c), units = c->images * c->blocks;
     const isize vectors = (c->length + REAL_lanes - 1) / REAL_lanes;
-    const isize count = places(c, c->phase, place), padded = (count + wide - 1) / wide * wide;
+    const isize count = REAL_places(c, c->phase, place), padded = (count + wide - 1) / wide * wide;
     isize shape[3] = {c->count[0], c->count[1], c->count[2]}; /* whole rows, but no more */
     for (int k = 1; k < 3; k++)
         shape[k] = c->count[k - 1] == 1 && shape[k - 1] == 1 ? c->count[k] : c->shape[k];

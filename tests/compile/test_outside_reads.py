@@ -1,10 +1,9 @@
-"""What a function reads beside its arguments: where that changes, so do its results."""
+"""A step reads numbers and arrays outside its arguments in every way Python knows."""
 
 import collections
 import contextvars
 import dataclasses
 import functools
-import random
 import sys
 import types
 from collections.abc import Callable
@@ -14,17 +13,13 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.compile.steps import X, parameter, same
 from tinygrad_np import nn, optim
 
-X = np.array([[1.0, -2.0], [0.5, 3.0]])
 RATE: Any = 1.0
 MODULE = types.ModuleType("settings")
 MODULE.rate = 1.0  # type: ignore[attr-defined]
 MODULE.inner = types.SimpleNamespace(rate=1.0)  # type: ignore[attr-defined]
-
-
-def parameter(*values: float) -> tg.Tensor:
-    return tg.Tensor(list(values), requires_grad=True)
 
 
 def set_rate(value: Any) -> None:
@@ -290,19 +285,13 @@ def imported_inside(x: Any) -> Any:
     return x * rate
 
 
-def same(one: Any, other: Any) -> None:
-    one, other = (np.asarray(r.data if isinstance(r, tg.Tensor) else r) for r in (one, other))
-    assert one.dtype == other.dtype
-    assert one.tobytes() == other.tobytes()
-
-
 CONSTANT = {"no value yet", "imported inside", "view of a dict",
             "context variable", "imported from nearby"}  # fmt: skip
 """What a step is not given: taken to be constant, until the trace is repeated."""
 
 
 @pytest.mark.parametrize("name", reads())
-def test_what_is_read_outside_is_looked_at_before_each_replay(
+def test_what_is_read_outside_is_compared_before_each_replay(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "settings", MODULE)
@@ -365,255 +354,3 @@ def test_a_custom_rules_helper_and_an_optimisers_own_attributes() -> None:
             results.append((losses, w.tolist()))
         assert results[0] == results[1]
     set_rate(1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Has attributes that are called as those of an optimiser which change at each update."""
-
-    updates: int = 2
-    state: float = 0.5
-
-    def scaled(self, x: Any) -> Any:
-        return x * self.state
-
-
-def test_another_objects_attributes_of_the_same_name_are_told_apart() -> None:
-    plan = Plan()
-    w = parameter(1.0, 2.0)
-    opt = optim.SGD([w], 0.1)
-
-    def step(x: Any) -> Any:
-        for _ in range(plan.updates):
-            (w * plan.scaled(x)).sum().backward()
-            opt.step()
-            opt.zero_grad()
-        return w
-
-    compiled = tg.compile(step)
-    for _ in range(6):
-        compiled(X)
-    assert len(compiled.plans()) == 1
-
-
-def test_parameters_added_or_frozen_between_calls() -> None:
-    results = []
-    for wrap in (lambda f: f, tg.compile):
-        net = nn.Sequential(nn.Linear(2, 2, dtype=np.float64, rng=0))
-        flag = tg.Tensor([1.0, 2.0])
-
-        def step(x: Any, net: Any = net, flag: Any = flag) -> Any:
-            loss = sum([(p * p).sum() for p in net.parameters()], tg.Tensor(x).sum())
-            return loss + flag.sum() if flag.requires_grad else loss
-
-        run, losses = wrap(step), []
-        for i in range(9):
-            if i == 3:
-                net.modules.append(nn.Linear(2, 3, dtype=np.float64, rng=1))
-            flag.requires_grad = i >= 6
-            losses.append(run(X).item())
-        results.append(losses)
-    np.testing.assert_allclose(results[0], results[1], rtol=1e-14)
-
-
-def test_a_shape_that_alone_is_read() -> None:
-    w = tg.Tensor(np.ones((2, 2)))
-    compiled = tg.compile(lambda x: x * w.shape[0])
-    for rows in (2, 3):
-        w.data = np.ones((rows, 2))
-        for _ in range(3):
-            same(compiled(X), X * rows)
-
-
-def test_iterators_are_not_replayed() -> None:
-    for made in (iter([1.0, 1.0, 2.0, 3.0]), (v for v in (1.0, 1.0, 2.0, 3.0))):
-        compiled = tg.compile(lambda x, made=made: x * next(made))
-        with pytest.raises(tg.CompileError, match="is an iterator"):
-            compiled(np.ones(1))
-
-
-def test_recording_and_observers_are_told_apart() -> None:
-    w = parameter(1.0, 2.0)
-
-    def step(x: Any) -> Any:
-        out = tg.log(w * x)
-        return out * 2 if out.requires_grad else out
-
-    compiled = tg.compile(step)
-    for _ in range(3):
-        with tg.no_grad():
-            same(compiled(np.ones(2)), np.log([1.0, 2.0]))
-        same(compiled(np.ones(2)), np.log([1.0, 2.0]) * 2)
-    with np.errstate(divide="ignore"), tg.debug(), pytest.raises(FloatingPointError, match="log"):
-        compiled(np.zeros(2))
-
-
-# What a function changes
-
-
-def draws(make: Callable[[int], Any]) -> Any:
-    """A generator whose first two coins fall alike, and the third otherwise."""
-    for seed in range(100):
-        coins = make(seed)
-        first, second, third = [coins() < 0.5 for _ in range(3)]
-        if first == second != third:
-            return make(seed)
-    raise AssertionError
-
-
-def coin(coins: Any) -> Any:
-    return lambda x: x if coins() < 0.5 else -x
-
-
-def legacy(seed: int) -> Any:
-    np.random.seed(seed)
-    return np.random.random
-
-
-def python(seed: int) -> Any:
-    random.seed(seed)
-    return random.random
-
-
-class Coin(nn.Module):
-    def __init__(self) -> None:
-        self.rng = np.random.default_rng(0)
-
-    def forward(self, x: Any) -> Any:
-        return x if self.rng.random() < 0.5 else -x
-
-
-def seeds(x: Any) -> Any:
-    tg.manual_seed(0)
-    return tg.dropout(x, 0.5)
-
-
-def halves_its_rate() -> Any:
-    opt = optim.SGD([parameter(1.0)], 0.1)
-
-    def step(x: Any) -> Any:
-        opt.lr *= 0.5  # type: ignore[operator]
-        return x
-
-    return step
-
-
-def counts(holder: Any) -> Any:
-    def step(x: Any) -> Any:
-        holder.n = holder.n + 1
-        return x
-
-    return step
-
-
-def freezes() -> Any:
-    w = parameter(1.0, 2.0)
-
-    def step(x: Any) -> Any:
-        w.requires_grad = False
-        out = w * x
-        w.requires_grad = True
-        return out
-
-    return step
-
-
-def sets_its_argument(x: Any, t: Any) -> Any:
-    t.data = t.data + x
-    return t
-
-
-def trains_its_argument(x: Any, t: Any) -> Any:
-    t.requires_grad = True
-    return t * x
-
-
-def replaces_in_a_list(x: Any, items: Any) -> Any:
-    items[0] = x
-    return x
-
-
-CHANGES: dict[str, tuple[Callable[[], Any], str]] = {
-    "a generator": (lambda: coin(draws(lambda s: np.random.default_rng(s).random)), "draws random"),
-    "NumPy's generator": (lambda: coin(draws(legacy)), "draws random"),
-    "Python's generator": (lambda: coin(draws(python)), "draws random"),
-    "a module's generator": (Coin, "draws random"),
-    "the default generator": (lambda: seeds, "seeds a generator"),
-    "an object": (lambda: counts(types.SimpleNamespace(n=0)), r"changes holder\.n"),
-    "a class": (lambda: counts(type("Holder", (), {"n": 0, "__module__": __name__})),
-                r"changes while it is traced"),
-    "an array by NumPy": (lambda: lambda x: np.nan_to_num(x * 1, copy=False), "in place"),
-    "an array by put": (lambda: lambda x: np.put(x * 1, [0], 1.0), "in place"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_what_a_function_changes_outside_is_refused(name: str) -> None:
-    make, why = CHANGES[name]
-    with pytest.raises(tg.CompileError, match=why):
-        tg.compile(make())(X)
-
-
-@pytest.mark.parametrize("function", [sets_its_argument, trains_its_argument])
-def test_a_tensor_among_the_arguments_is_not_changed(function: Any) -> None:
-    with pytest.raises(tg.CompileError, match=r"changes args\[1\]"):
-        tg.compile(function)(X, tg.Tensor(X.copy()))
-    with pytest.raises(tg.CompileError, match=r"changes args\[1\]\[0\]"):
-        tg.compile(replaces_in_a_list)(X, [X + 1])
-
-
-def test_items_that_a_function_sets_are_set_each_time() -> None:
-    table, items = {"name": "x"}, [X]
-
-    def step(x: Any) -> Any:
-        table["name"], items[0] = "y", x * 2
-        return x * 1
-
-    compiled = tg.compile(step)
-    for i in range(5):
-        table["name"] = "x"
-        compiled(X + i)
-        assert table["name"] == "y"
-        same(items[0], (X + i) * 2)
-
-
-def test_a_parameter_is_frozen_for_a_while_inside() -> None:
-    run = freezes()
-    compiled = tg.compile(run)
-    for _ in range(3):
-        assert not compiled(np.ones(2)).requires_grad
-        same(compiled(np.ones(2)), run(np.ones(2)))
-
-
-# What stands in for arrays
-
-
-def test_a_traced_array_passes_for_an_array() -> None:
-    w = parameter(1.0, 2.0)
-
-    def step(x: Any) -> Any:
-        x = x / 2 if isinstance(x, np.ndarray) else x
-        return x * w.data if isinstance(w.data, np.ndarray) else x  # type: ignore[redundant-expr]
-
-    compiled = tg.compile(step)
-    for _ in range(3):
-        same(compiled(X), X / 2 * [1.0, 2.0])
-
-
-@pytest.mark.parametrize("exponent", [2, 0.5, -1])
-def test_powers_of_complex_arrays_are_the_operators(exponent: Any) -> None:
-    z = np.random.default_rng(0).normal(size=(37, 2)).astype(np.float32).view(np.complex64)
-    compiled = tg.compile(lambda z: z**exponent, exact=True)
-    for _ in range(3):
-        same(compiled(z), z**exponent)
-
-
-def test_arrays_made_like_another_have_its_layout() -> None:
-    x = np.asfortranarray(np.random.default_rng(0).normal(size=(37, 53)))
-
-    def step(x: Any) -> Any:
-        return (np.ones_like(x) * 0.1 + x * 1).sum()
-
-    compiled = tg.compile(step, exact=True)
-    for _ in range(3):
-        same(compiled(x), step(x))
