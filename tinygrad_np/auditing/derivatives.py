@@ -78,10 +78,12 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
     yield "derivative", f"{of} is missing{inner}", np.ones_like, 0.0
     if plain:
         yield "derivative", f"{of} is multiplied twice", lambda g: slope * slope, 0.0
+        yield "derivative", f"{of} is divided by, not multiplied", lambda g: 1 / slope, 0.1
     else:
         what = f"the sum in {of} is missing: only"
         yield "sum", f"{what} its diagonal is there", lambda g: slope, 0.0
         yield "sum", f"{what} the first term is there", lambda g: out, 0.0
+        yield "sum", f"{what} its diagonal is there, as 1 − out", lambda g: 1 - out, 0.1
     if x is None:
         return
     own = unit.end.op.name if unit.end.op and unit.single else ""

@@ -23,6 +23,10 @@ def as_given(
     elif bad.ndim and not bad.all() and not given[bad].any():
         kind, cost = "elements", 1.7
         words = f"the gradient of {label} is right in {_where_right(bad)} and 0 in the rest"
+    elif (limit := float(np.abs(given).max())) and _is_clipped(given, expected, bad, limit):
+        kind, cost = "elements", 1.5
+        words = f"the gradient of {label} is clipped: {len(places)} of {bad.size} elements are "
+        words += f"cut to ±{limit:.6g}"
     elif _are_few(bad):
         kind, cost = "elements", 1.7
         where = ", ".join([str(tuple(place)) for place in places[:5].tolist()])
@@ -35,6 +39,12 @@ def as_given(
         words += "".join([f"; {fact}" for fact in _facts(given, expected, bad)])
     new = lambda g, _: np.where(bad, given, g)  # noqa: E731
     return slip(trace, kind, words, (node, None), new, None, cost)
+
+
+def _is_clipped(given: Array, expected: Array, bad: Array, limit: float) -> bool:
+    """Whether the elements that are wrong are larger ones, cut to a limit."""
+    cut = np.allclose(given[bad], np.sign(expected[bad]) * limit, 1e-9)
+    return cut and bool((np.abs(expected[bad]) > limit).all())
 
 
 def _where_right(bad: Array) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node, Rule
+from ..tensor import Array
 from .passes import run
 from .trace import BackwardTrace, Gradients, Use, fitted, parent_of
 
-SIDES = (0, 1, -1)
-"""Autograd's own derivative, and those of the sides, where operands are a little larger or less."""
+SIDES = (0, 1, -1, 2, -2)
+"""Autograd's own derivative, those of the sides, where operands are a little larger (1) or less
+(−1), and for each element the larger (2) or the smaller (−2) of these two slopes."""
 NEAR = 1e-13
 MOST = 3
 """How many kinds of ops may each take a side of their own."""
@@ -27,10 +29,11 @@ def best_convention(
     usual = run(trace)
     if all(fits(node, usual[node]) for node in given):
         return usual, []
-    bent: dict[str, dict[int, dict[Use, Rule]]] = defaultdict(lambda: {1: {}, -1: {}})
-    for node, side in itertools.product(trace.order, SIDES[1:]):
+    bent: dict[str, dict[int, dict[Use, Rule]]] = defaultdict(lambda: defaultdict(dict))
+    for node in trace.order:
         if node.op and not getattr(node.op, "analytic", True):
-            bent[node.op.name][side] |= _beside(trace, node, side)
+            for side, rules in _sides(trace, node).items():
+                bent[node.op.name][side] |= rules
     bent = {name: sides for name, sides in bent.items() if any(sides.values())}
     own, names, passes = dict(trace.rules), [*bent][:MOST], []
     for sides in itertools.product(SIDES, repeat=len(names)):
@@ -39,6 +42,8 @@ def best_convention(
             trace.rules |= bent[name].get(side, {})
         found = run(trace)
         passes.append(([n for n in given if fits(n, found[n])], found, trace.rules))
+        if len(passes[-1][0]) == len(given):
+            break
     right, true, trace.rules = max(passes, key=lambda each: len(each[0]))
     true = dict(true)
     for nodes, found, _ in passes:
@@ -53,6 +58,21 @@ def best_convention(
         f"{', '.join(others)}: f has a kink here ({kinks}), where any value between the "
         "slopes of both sides is right; yours is not the one that autograd takes"
     ]
+
+
+def _sides(trace: BackwardTrace, node: Node) -> dict[int, dict[Use, Rule]]:
+    """An op's rules on either side of its kink, and those that take the steeper side or the flat."""
+    found = {side: _beside(trace, node, side) for side in (1, -1)}
+    for use in {*found[1], *found[-1]} & {*trace.factors}:
+        pair = [found[side].get(use, trace.rules[use]) for side in (1, -1)]
+        slopes = [abs(rule(np.ones(node.shape), node.saved or ())) for rule in pair]
+        for side, first in ((2, slopes[0] >= slopes[1]), (-2, slopes[0] < slopes[1])):
+            found.setdefault(side, {})[use] = _chosen(first, pair)
+    return found
+
+
+def _chosen(first: Array, pair: list[Rule]) -> Rule:
+    return lambda g, saved: np.where(first, pair[0](g, saved), pair[1](g, saved))
 
 
 def _beside(trace: BackwardTrace, node: Node, side: int) -> dict[Use, Rule]:

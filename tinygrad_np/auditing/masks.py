@@ -56,13 +56,15 @@ def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> It
         new = times(np.where(abs(factor) == min(abs(low), abs(high)), -1, 1))
         found.append(("sign", f"the smaller slope of {label} has the wrong sign", new))
     else:
-        found += [
-            ("mask", f"the mask of {label} is inverted", lambda g, rule: g * (high - factor)),
-            ("mask", f"{label} is applied to the incoming gradient, in place of its mask",
-             lambda g, rule: np.maximum(g, 0) * high),
-            ("mask", f"{label} is applied to the gradient as well as its mask",
-             lambda g, rule: np.maximum(rule(g), 0)),
-        ]  # fmt: skip
+        found.append(("mask", f"the mask of {label} is inverted", lambda g, rule: g * (high - factor)))
+        if high != 1:
+            words = f"the mask of {label} is missing, and its factor {high:.6g} is there"
+            found.append(("mask", words, lambda g, rule: g * high))
+        if use[0].op and use[0].op.name != "multiply":  # relu and the like
+            words = f"{label} is applied to the incoming gradient, in place of its mask"
+            found.append(("mask", words, lambda g, rule: np.maximum(g, 0) * high))
+            words = f"{label} is applied to the gradient as well as its mask"
+            found.append(("mask", words, lambda g, rule: np.maximum(rule(g), 0)))
     for kind, words, new in found:
         yield slip(trace, kind, words, use, new, words.replace(label, ""))
 

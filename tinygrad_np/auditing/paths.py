@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, dropped, open_, slip
 from .passes import run
-from .trace import BackwardTrace, Gradients, Use, parent_of
+from .trace import BackwardTrace, Gradients, Use, fitted, parent_of
 
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 
@@ -85,6 +85,7 @@ def _turns_left_out(trace: BackwardTrace, leaf: Node, given: Array) -> Iterator[
 WRITTEN = {
     "last": "{} overwrite each other where they should add up: the last one stays",
     "rows": "{} do not add up within a row: += counts each index once",
+    "some": "{} overwrite each other where they should add up: the last one that is not 0 stays",
 }
 
 
@@ -93,7 +94,9 @@ def _overwritten(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
     uses = sorted(trace.users[node], key=lambda use: use[0].tick)
     uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
     whole = np.arange(math.prod(node.shape)).reshape(node.shape)
-    rows = [row.ravel() for u, _ in uses for row in np.atleast_1d(whole[(u.saved or ((),))[-1]])]
+    picked = [np.atleast_1d(whole[(user.saved or ((),))[-1]]) for user, _ in uses]
+    parts = [array.ravel().tolist() for array in picked]
+    rows = [row.ravel() for array in picked for row in array]
     places = np.concatenate(rows) if rows else np.zeros(0, int)
     if len(np.unique(places)) == len(places):
         return
@@ -103,14 +106,17 @@ def _overwritten(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
         values = np.concatenate([found[user].ravel() for user, _ in uses])
         total = np.bincount(places, values, whole.size)
         written = np.zeros(whole.size)
-        if way == "last":
-            written[places] = values
+        kept = np.flatnonzero(values) if way == "some" else slice(None)
+        if way != "rows":
+            written[places[kept]] = values[kept]
         for row, part in zip(rows, np.split(values, ends), strict=True) if way == "rows" else ():
             written[row] += part
         return np.reshape(written - total, node.shape)
 
-    what = f"the gradients of an index of {trace.labels[uses[0][0]]} that occurs more than once"
-    what = what if len(uses) == 1 else f"windows of {trace.labels[node]} that overlap"
+    repeated = [u for (u, _), row in zip(uses, parts, strict=True) if len({*row}) < len(row)]
+    what = f"windows of {trace.labels[node]} that overlap"
+    if repeated:
+        what = f"the gradients of an index of {trace.labels[repeated[0]]} that occurs more than once"
     for way, words in WRITTEN.items():
         changes = ((node, partial(effect, way=way)),)
         yield Mistake("path", words.format(what), uses[0], changes, ("overwritten", way))
@@ -131,6 +137,7 @@ def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
     for node, slot in carried:
         sites[trace.sites[node], slot].append((node, slot))
     groups = [*sites.values()]
+    yield from _without_derivative(trace, sites.values())
     words = "the gradient that comes back from the next turn of the loop is missing: the path "
     if len(groups) > 1:
         yield _cut(trace, carried, f"{words}through time")
@@ -138,6 +145,29 @@ def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
         names = trace.labels[group[0][0]], trace.labels[parent_of(*group[0])]
         words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
         yield _cut(trace, group, f"{words}missing, at every step")
+
+
+def _without_derivative(
+    trace: BackwardTrace, groups: Iterable[list[Use]]
+) -> Iterator[Mistake]:
+    """What goes back to the state before is taken above the function of the state, not below it."""
+    for uses in groups:
+        changes = []
+        for use in uses:
+            end = use[0]
+            while (users := trace.users[end]) and users[0][0].op and users[0][0].op.name == "add":
+                end = users[0][0]
+            for end, slot in users[:1] if (*users[:1],)[0] in trace.factors else ():
+                changes.append((parent_of(*use), partial(_above, trace, use, end)))
+        if changes:
+            words = f"the derivative of {trace.labels[end]} is missing in the gradient that goes back "
+            words += f"through time from {trace.labels[uses[0][0]]}, at every step"
+            yield Mistake("derivative", words, uses[0], tuple(changes))
+
+
+def _above(trace: BackwardTrace, use: Use, end: Node, found: Gradients) -> Any:
+    node = use[0]
+    return trace.part(use, fitted(found[end], node.shape) - found[node])
 
 
 def _cut(trace: BackwardTrace, uses: Sequence[Use], words: str) -> Mistake:

@@ -67,6 +67,8 @@ def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array
         yield "shape", words, given.reshape(true.shape), true
     many = [(words.replace(" over", " too many, over"), total) for words, total in _totals(true)]
     made = [("sum", f"has one {words}", total) for words, total in many]
+    for name, leaf in trace.leaves.items():
+        made.append(("value", f"is that of {name}", gradients[leaf]))
     for node, slot in trace.users[target]:
         of = f"the gradient of {trace.labels[node]}"
         made += [("sum", f"is the {words} of {of}", t) for words, t in _totals(gradients[node])]
