@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -16,19 +17,22 @@ from .units import Unit, units
 
 FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
 """Functions that people mix up."""
+ATOMS: dict[str, Callable[[Array, Array], Array]] = {
+    "out": lambda x, out: out,
+    "x": lambda x, out: x,
+    "(1 − out)": lambda x, out: 1 - out,
+    "(1 + out)": lambda x, out: 1 + out,
+    "(1 − x)": lambda x, out: 1 - x,
+}
+"""What a derivative is written with: these, and the product of two of them."""
 FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
-    "its result, the function itself,": lambda x, out: out,
-    "its input": lambda x, out: x,
-    "1 − out": lambda x, out: 1 - out,
-    "1 + out": lambda x, out: 1 + out,
-    "out²": lambda x, out: out * out,
-    "out (1 + out)": lambda x, out: out * (1 + out),
-    "(1 − out)²": lambda x, out: (1 - out) ** 2,
+    "1 − x²": lambda x, out: 1 - x * x,
     "1 + x²": lambda x, out: 1 + x * x,
     "exp(−x)": lambda x, out: np.exp(-x),
     "softplus of its input": lambda x, out: np.logaddexp(0, x),
     "exp(x) below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, np.exp(x)),
     "its result below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, out),
+    "its input below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, x),
     "swish's derivative for α = 1": lambda x, out: out + OPS["sigmoid"](x) * (1 - out),
     "swish's own derivative for α = 1": lambda x, out: (
         OPS["sigmoid"](x) + x * _slope("sigmoid", x, OPS["sigmoid"](x))
@@ -50,6 +54,11 @@ def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
     for unit in units(trace):
         if unit.is_curved:
             yield from _of(unit)
+        elif unit.is_elementwise and unit.x is not None and len(np.unique(unit.slope)) > 1:
+            for words, factor in (("the function itself", unit.out), ("its input", unit.x)):
+                words += f" is used in place of the derivative of {unit.label}"
+                new = partial(_times, partial(_constant, factor))
+                yield unit.slip("derivative", words, new, words, 1.1)
     for node, slot in [use for use in trace.rules if use not in trace.factors]:  # a product's, say
         if len(trace.slots(node)) > 1 and parent_of(node, slot).shape == node.shape:
             words = f"the derivative of {trace.labels[node]} is missing"
@@ -89,7 +98,10 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
     own = unit.end.op.name if unit.end.op and unit.single else ""
     for formula, factor in _formulas(x, out, own) if plain else ():
         if factor.shape == slope.shape and np.isfinite(factor).all():
-            words, cost = f"{formula} is used in place of {of}", 0.1 if factor is out else OTHER
+            what, cost = formula, OTHER
+            if factor is out or factor is x:
+                what, cost = "the function itself" if factor is out else "its input", 0.1
+            words = f"{what} is used in place of {of}"
             yield "derivative", words, partial(_constant, factor), cost
     if not unit.single or (there := unit.at(out)) is None:
         return
@@ -113,6 +125,11 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
 
 
 def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
+    atoms = {words: atom(x, out) for words, atom in ATOMS.items()}
+    for words, atom in atoms.items():
+        yield words, atom
+    for (a, first), (b, second) in itertools.combinations_with_replacement(atoms.items(), 2):
+        yield f"{a} {b}", first * second
     for words, formula in FORMULAS.items():
         yield words, formula(x, out)
     for name in [name for name in FUNCTIONS if name != own]:

@@ -21,17 +21,20 @@ def mistakes(trace: BackwardTrace, single: Iterable[Mistake]) -> Iterator[Mistak
         for name in _names(trace, node):
             sizes[name].add(node)
     for mistake in single:
-        if mistake.solved is None and mistake.key is not None and mistake.cost <= 1.1:
+        if mistake.solved is None and mistake.key is not None and mistake.cost <= 1.2:
             for name in _names(trace, mistake.at[0]):
-                groups[name, mistake.key].append(mistake)
+                if mistake.cost <= 1.1 or name[0] == "loop":
+                    groups[name, mistake.key].append(mistake)
     found: dict[frozenset[int], Mistake] = {}
     for (name, _), members in groups.items():  # type: ignore[misc]
         if len(members) > 1 and len(members) >= len(sizes[name]) - 1:
             found.setdefault(frozenset(map(id, members)), _together(members))
-    order = sorted(
-        found.values(), key=lambda m: (" reads " in m.words, m.cost, KINDS.index(m.kind))
-    )
-    yield from order[:MOST]
+    yield from sorted(found.values(), key=_likelihood)[:MOST]
+
+
+def _likelihood(mistake: Mistake) -> tuple[object, ...]:
+    rare = mistake.cost > 1.2
+    return rare, " reads " in mistake.words, mistake.cost, KINDS.index(mistake.kind)
 
 
 def _names(trace: BackwardTrace, node: Node) -> list[tuple[object, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -124,53 +124,86 @@ def _overwritten(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
 
 # Time
 
+TRUNCATED = 6
+"""Up to how many steps back a truncation is looked for."""
+
 
 def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
-    """What comes back from the next turn of a loop is left out: of every state, or of one."""
-    carried = []
-    for node, slot in trace.rules:
-        parent = parent_of(node, slot)
-        known = parent.shape and parent in trace.turn and node in trace.turn
-        if known and trace.turn[node] > trace.turn[parent]:  # not the loss, added up in the loop
-            carried.append((node, slot))
+    """What comes back from the next turn of a loop is left out, cut off later, or not derived."""
     sites: dict[object, list[Use]] = defaultdict(list)
-    for node, slot in carried:
-        sites[trace.sites[node], slot].append((node, slot))
-    groups = [*sites.values()]
-    yield from _without_derivative(trace, sites.values())
+    for node, slot in trace.rules:
+        if node in trace.turn:
+            sites[trace.sites[node], slot].append((node, slot))
+    loops = [uses for uses in sites.values() if len(uses) > 1]
+    for uses in loops:
+        yield from _without_derivative(trace, uses)
+    # Not the loss, which is added up in the loop as well.
+    groups = [
+        [use for use in uses if _is_carried(trace, *use)] for uses in loops
+    ]
+    groups = [uses for uses in groups if uses]
+    carried = [use for uses in groups for use in uses]
     words = "the gradient that comes back from the next turn of the loop is missing: the path "
     if len(groups) > 1:
         yield _cut(trace, carried, f"{words}through time")
-    for group in groups:
-        names = trace.labels[group[0][0]], trace.labels[parent_of(*group[0])]
-        words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
-        yield _cut(trace, group, f"{words}missing, at every step")
-
-
-def _without_derivative(
-    trace: BackwardTrace, groups: Iterable[list[Use]]
-) -> Iterator[Mistake]:
-    """What goes back to the state before is taken above the function of the state, not below it."""
     for uses in groups:
-        changes = []
-        for use in uses:
-            end = use[0]
-            while (users := trace.users[end]) and users[0][0].op and users[0][0].op.name == "add":
-                end = users[0][0]
-            for end, slot in users[:1] if (*users[:1],)[0] in trace.factors else ():
-                changes.append((parent_of(*use), partial(_above, trace, use, end)))
-        if changes:
-            words = f"the derivative of {trace.labels[end]} is missing in the gradient that goes back "
-            words += f"through time from {trace.labels[uses[0][0]]}, at every step"
-            yield Mistake("derivative", words, uses[0], tuple(changes))
+        names = trace.labels[uses[0][0]], trace.labels[parent_of(*uses[0])]
+        words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
+        yield _cut(trace, uses, f"{words}missing, at every step")
+    made = _cut(trace, carried, "") if carried else None
+    for steps in range(1, min(TRUNCATED, len(carried) - 1)) if made else ():
+        made = _truncated(trace, carried, steps, made)
+        yield made
 
 
-def _above(trace: BackwardTrace, use: Use, end: Node, found: Gradients) -> Any:
-    node = use[0]
-    return trace.part(use, fitted(found[end], node.shape) - found[node])
+def _is_carried(trace: BackwardTrace, node: Node, slot: int) -> bool:
+    """Whether a use is of what an earlier turn of the loop computed."""
+    parent = parent_of(node, slot)
+    turns = trace.turn.get(parent), trace.turn[node]
+    return bool(parent.shape) and turns[0] is not None and turns[0] < turns[1]
 
 
 def _cut(trace: BackwardTrace, uses: Sequence[Use], words: str) -> Mistake:
     """Some uses left out, at many nodes."""
     changes = [(parent_of(*use), lambda found, u=use: -trace.part(u, found[u[0]])) for use in uses]
     return Mistake("path", words, uses[0], tuple(changes))
+
+
+def _truncated(
+    trace: BackwardTrace, uses: Sequence[Use], steps: int, shorter: Mistake | None
+) -> Mistake:
+    """Each step's gradient goes back a few steps alone: what comes back is of a shorter one."""
+    known: list[Gradients] = []
+
+    def effect(found: Gradients, use: Use) -> Any:
+        if not known:
+            known.append(run(trace, (shorter,) if shorter else ()))
+        return trace.part(use, known[0][use[0]] - found[use[0]])
+
+    changes = [(parent_of(*use), partial(effect, use=use)) for use in uses]
+    words = f"the gradient of each step goes back {steps} step{'s' * (steps > 1)} alone: "
+    return Mistake("path", f"{words}it is truncated", uses[0], tuple(changes), None, 1.05)
+
+
+def _without_derivative(trace: BackwardTrace, uses: Sequence[Use]) -> Iterator[Mistake]:
+    """What one input of a loop's function gets is taken above the function, not below it."""
+    changes, end = [], uses[0][0]
+    for use in uses:
+        end = use[0]
+        while _is_added(above := trace.users[end]):
+            end = above[0][0]
+        if len(above) == 1 and above[0] in trace.factors and above[0][0].shape == end.shape:
+            end = above[0][0]
+            changes.append((parent_of(*use), partial(_above, trace, use, end)))
+    if len(changes) > 1:
+        words = f"the derivative of {trace.labels[end]} is missing in the gradient of "
+        words += f"{trace.labels[parent_of(*uses[0])]}, at every turn of the loop"
+        yield Mistake("derivative", words, uses[0], tuple(changes), None, 1.05)
+
+
+def _is_added(users: list[Use]) -> bool:
+    return len(users) == 1 and users[0][0].op is not None and users[0][0].op.name == "add"
+
+
+def _above(trace: BackwardTrace, use: Use, end: Node, found: Gradients) -> Any:
+    return trace.part(use, fitted(found[end], use[0].shape) - found[use[0]])

@@ -70,6 +70,8 @@ def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array
     for name, leaf in trace.leaves.items():
         made.append(("value", f"is that of {name}", gradients[leaf]))
     for node, slot in trace.users[target]:
+        if node.op and node.op.name == "padded":
+            made.append(("shape", "is not cut back from what was padded", gradients[node]))
         of = f"the gradient of {trace.labels[node]}"
         made += [("sum", f"is the {words} of {of}", t) for words, t in _totals(gradients[node])]
         made += _products(trace, node, slot, gradients[node])

@@ -148,7 +148,7 @@ class Sweep:
                 long and rest[i] > now,
                 mistake.cost > 1.1,
                 " reads " in mistake.words,
-                rest[i] if long else mistake.cost,
+                rest[i],
                 -mistake.place.tick,
             )
 

@@ -51,19 +51,21 @@ def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mist
         if name in TURNING:
             words = f"{what} is reshaped, where it should be transposed back"
             yield slip(trace, "transpose", words, (node, slot), _reshaped, "reshaped")
-        for axis, step in itertools.product(range(len(parent.shape)), (1, -1)):
+        axes = [(axis,) for axis in range(len(parent.shape))]
+        for along, step in itertools.product([*axes, (-2, -1)] if axes[1:] else axes, (1, -1)):
             if name in ("getitem", "padded"):
                 words = f"{what} is put one place {'after' if step > 0 else 'before'} its own"
-                new = partial(_moved, axis=axis, step=step)
-                yield slip(trace, "value", words, (node, slot), new, ("moved", axis, step), 1.1)
+                new = partial(_moved, axes=along, step=step, whole=name == "padded")
+                yield slip(trace, "value", words, (node, slot), new, ("moved", along, step), 1.1)
         yield from _misread(trace, node, slot)
     for name, leaf in trace.leaves.items():
         yield from _of_leaf(trace, name, leaf, given)
     yield from _epsilons(trace)
 
 
-def _moved(g: Any, rule: Any, axis: int, step: int) -> Any:
-    return np.roll(rule(g), step, axis)
+def _moved(g: Any, rule: Any, axes: tuple[int, ...], step: int, whole: bool) -> Any:
+    steps = (step,) * len(axes)
+    return rule(np.roll(g, steps, axes)) if whole else np.roll(rule(g), steps, axes)
 
 
 def _reshaped(g: Any, rule: Any) -> Any:
@@ -202,9 +204,14 @@ def _misread(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
         if square(array.shape):
             words = f"{own} stands transposed in the rule of {label}"
             found.append(("transpose", words, "turned", swapped(array), 1.0))
+        if array.min(initial=1) == 0 < array.max(initial=0):
+            words = f"the rule of {label} reads the mask {own} > 0, not {own}"
+            found.append(("value", words, "mask", (array > 0) * 1.0, 1.1))
         for value in _alike(trace, array, node, place):
             what = "its own result" if own == label else own
             words = f"the rule of {label} reads {value.label}, not {what}"
+            if any(value.array is operand for operand in trace.operands.get(node, ())):
+                words = f"the rule of {label} takes what goes in, {value.label}, for {what}"
             role = _role(trace, node, value)
             found.append(("value", words, role, value.array, 1.0))
             if place == 1 == len(node.parents) and (there := trace.again(node, value.array)):
