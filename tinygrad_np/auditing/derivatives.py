@@ -99,6 +99,10 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
     for formula, factor in _formulas(x, out, own) if plain else ():
         if factor.shape == slope.shape and np.isfinite(factor).all():
             what, cost = formula, OTHER
+            ratio = factor / slope
+            if np.allclose(ratio, ratio.flat[0], 1e-9):
+                yield "factor", f"{of} is multiplied by {ratio.flat[0]:.6g}", lambda g: factor, 0.1
+                continue
             if factor is out or factor is x:
                 what, cost = "the function itself" if factor is out else "its input", 0.1
             words = f"{what} is used in place of {of}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..graph import Node
 from .mistakes import Mistake, open_
-from .paths import missing
+from .paths import STATISTICS, missing
 from .trace import BackwardTrace, Gradients, Use
 
 PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
@@ -38,6 +38,9 @@ def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
         uses = trace.uses_of(node)
         for slots in uses if len(uses) > 1 else ():
             yield _scaled(trace, known, node, slots)
+        statistics = [u for slots in uses for u in slots if u[0].op and u[0].op.name in STATISTICS]
+        if 1 < len(statistics) < len(uses):  # the mean and the variance, with one wrong count
+            yield _scaled(trace, known, node, tuple(statistics))
 
 
 def _scaled(
@@ -47,12 +50,12 @@ def _scaled(
     at = slots[0] if slots else (node, None)
     what = f"the gradient of {trace.labels[node]}"
     if slots:
-        what += f" that comes from {trace.labels[slots[0][0]]}"
+        what += f" that comes from {' and '.join(dict.fromkeys(trace.labels[u] for u, _ in slots))}"
 
     def made(more: float) -> Mistake:
         kind, words, cost = "path", f"{what} is missing", 1.0
         if slots:
-            words = missing(trace, node, at[0])
+            words = missing(trace, node, *[user for user, _ in slots])
         if abs(1 + more) > 1e-6:
             value, name, cost = name_factor(1 + more, at[0], known)
             kind, words = "factor", f"{what} is {name} times the true one"

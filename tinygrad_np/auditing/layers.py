@@ -65,7 +65,7 @@ def audit_a_layer(
             after = {dotted(place): array.copy() for place, array in arrays_in(mine)}
         gradients, rest = _returned(gave, arguments, arrays)
         after |= dict(gave) if isinstance(gave, Mapping) else {}
-        wanted = {} if inspect.isroutine(layer) else _wanted(before, params, layer)
+        wanted = {} if inspect.isroutine(layer) else _wanted(before, params)
         found = _of_params(before, between, after, rest, wanted)
         gradients |= {name: gradient for name, (_, gradient) in found.items()}
         values = {**arrays, **{name: before[place] for name, (place, _) in found.items()}}
@@ -163,26 +163,22 @@ def _returned(
     return dict(pairs), listed[len(order) :]
 
 
-def _wanted(before: Mapping[Place, Array], params: Any, layer: Any) -> dict[Place, tuple[str, Any]]:
+def _wanted(before: Mapping[Place, Array], params: Any) -> dict[Place, tuple[str, Any]]:
     """The places of the arrays that are meant, with their names, and where their gradients are.
 
-    ``params`` are names, {name: where the gradient is}, arrays of the layer, or {name: array}.
+    ``params`` are names, or {name: where the gradient is}.
     """
     names = short_names(before)
-    if params is None:
-        return {place: (name, None) for place, name in names.items()}
-    pairs = params.items() if isinstance(params, Mapping) else [(p, None) for p in params]
-    own = {id(array): place for place, array in arrays_in(layer)}
-    found: dict[Place, tuple[str, Any]] = {}
-    for key, value in pairs:
-        array = key if isinstance(key, np.ndarray) else value
-        if isinstance(array, np.ndarray):
-            if (place := own.get(id(array))) is not None:
-                found[place] = names[place] if array is key else key, None
-        else:
-            places = [p for p, name in names.items() if key in (name, dotted(p))]
-            found |= dict.fromkeys(places, (key, value))
-    if len(found) < len(pairs):
+    wanted = dict.fromkeys(names.values()) if params is None else params
+    if not isinstance(wanted, Mapping):
+        wanted = dict.fromkeys(wanted)
+    found = {
+        place: (key, where)
+        for place, name in names.items()
+        for key, where in wanted.items()
+        if key in (name, dotted(place))
+    }
+    if len(found) < len(wanted):
         raise ValueError(
             f"audit_layer: params name arrays that the layer does not have; it has: "
             f"{', '.join(names.values()) or 'none'}"

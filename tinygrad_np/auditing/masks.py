@@ -13,26 +13,16 @@ from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip, times
 from .trace import BackwardTrace, Use, parent_of
 
-LINEAR = frozenset(
-    ["add", "divide", "getitem", "mean", "multiply", "negative", "reshape", "subtract", "sum"]
-)
-
-
 def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
     """Mistakes with the masks of a graph."""
     masks = {}
-    linear = set[Node]()
-    for node in trace.order:  # what the loss is linear in
-        users = [user for user, _ in trace.users[node]]
-        if all(user in linear and user.op and user.op.name in LINEAR for user in users):
-            linear.add(node)
     for (node, slot), factor in trace.factors.items():
         levels = np.unique(factor)
         smooth = levels[0] != 0 and getattr(node.op, "analytic", False)
         same = node.shape and parent_of(node, slot).shape == node.shape
         if len(levels) != 2 or smooth or not same:
             continue
-        if _is_label(trace, node, slot, linear):
+        if _is_label(trace, node, slot):
             words = f"what {trace.labels[node]} multiplies with is missing"
             yield slip(trace, "derivative", words, (node, slot), handed_on, "missing")
             continue
@@ -111,7 +101,7 @@ def _extra(trace: BackwardTrace, node: Node, masks: dict[Node, Array]) -> Iterat
     yield slip(trace, "mask", words, at, lambda g, _: np.maximum(g, 0), "cut", 1.2)
 
 
-def _is_label(trace: BackwardTrace, node: Node, slot: int, linear: set[Node]) -> bool:
+def _is_label(trace: BackwardTrace, node: Node, slot: int) -> bool:
     """Whether a multiplication picks terms of the loss, as one-hot labels do."""
     if node.op is None or node.op.name != "multiply":
         return False
@@ -119,7 +109,7 @@ def _is_label(trace: BackwardTrace, node: Node, slot: int, linear: set[Node]) ->
     if parent.op is not None and "log" in parent.op.name:
         return True
     constants = [a for p, a in zip(node.parents, trace.operands[node], strict=True) if p is None]
-    return node in linear and any(_is_one_hot(np.asarray(c)) for c in constants)
+    return any(_is_one_hot(np.asarray(c)) for c in constants)
 
 
 def _is_one_hot(array: Array) -> bool:

@@ -214,14 +214,19 @@ def bare_index(index: Any) -> Any:
     return values(bare(index))
 
 
-class _NumPy:
-    """NumPy as it is, but for the functions that make arrays: they make recorded ones."""
+class _StandIn:
+    """A module as it is, but for some functions of its own."""
 
-    def __init__(self) -> None:
-        self.__dict__.update({name: _maker(getattr(np, name)) for name in MAKERS})
+    def __init__(self, module: Any, own: dict[str, Any]) -> None:
+        self.__dict__.update(own, _module=module)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
+        return getattr(self._module, name)
+
+
+def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of this package, on recorded arrays."""
+    return lambda *args, **kwargs: recorded(function(*bare(args), **bare(kwargs)))
 
 
 def _maker(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,10 +245,15 @@ def recording(*functions: Any) -> Iterator[None]:
     """In people's modules, and those of ``functions``, np.zeros and the like make recorded arrays.
 
     A plain array cannot remember what is written to it. NumPy itself stays as it is: what these
-    modules call ``np`` is replaced for the time of one call.
+    modules call ``np`` is replaced for the time of one call, and so are the functions of this
+    package, which know no recorded arrays.
     """
-    ours = _NumPy()
-    stands_for = {id(np): ours, **{id(getattr(np, n)): getattr(ours, n) for n in MAKERS}}
+    makers = {name: _maker(getattr(np, name)) for name in MAKERS}
+    package = sys.modules[PACKAGE]
+    tensors = {name: _on_tensors(f) for name, f in vars(package).items() if _is_function(f)}
+    stands_for = {id(np): _StandIn(np, makers), id(package): _StandIn(package, tensors)}
+    for module, own in ((np, makers), (package, tensors)):
+        stands_for |= {id(getattr(module, name)): new for name, new in own.items()}
     spaces = {id(d): d for f in functions if isinstance(d := getattr(f, "__globals__", None), dict)}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""
@@ -262,6 +272,10 @@ def recording(*functions: Any) -> Iterator[None]:
     finally:
         for names, key, value in changed:
             names[key] = value
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _gathered(function: Any, args: Any, kwargs: Any) -> Any:

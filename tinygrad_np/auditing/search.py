@@ -144,6 +144,10 @@ class Search:
     def _as_given(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """The elements that are wrong as they were given; below, all goes on from there."""
         problem = self.problem
+        for base in bases:
+            found = problem.gradients(base)
+            if found and (made := shapes.of_other_arrays(problem, target, found)):
+                return state.limited(target, (*base, made), made.cost)
         known = [(base, g[target]) for base in bases if (g := problem.gradients(base)) is not None]
         wrong = [problem.misfits(target, gradient) for _, gradient in known]
         best = min(range(len(known)), key=lambda i: int(wrong[i].sum()))

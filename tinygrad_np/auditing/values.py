@@ -23,7 +23,7 @@ from .mistakes import (
     swapped,
     with_saved,
 )
-from .trace import BackwardTrace, Gradients, Observed, Use, parent_of
+from .trace import BackwardTrace, Gradients, Observed, parent_of
 
 NEAREST = 10
 """How many arrays of the right shape are tried in the place of another."""
@@ -41,7 +41,6 @@ def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mist
             words = f"the gradient of {trace.labels[node]} is transposed"
             yield slip(trace, "transpose", words, (node, None), lambda g, _: swapped(g), "arriving")
         yield from _windows(trace, node)
-        yield from _exchanged(trace, node)
     for node, slot in trace.rules:
         parent, name = parent_of(node, slot), node.op.name if node.op else ""
         what = f"the gradient of {trace.labels[parent]} that comes from {trace.labels[node]}"
@@ -177,19 +176,6 @@ def _windows(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
     yield Mistake("value", words.format("put"), uses[0], ((node, misplaced),), None, 1.1)
     changes = _elsewhere(trace, read, MOVING)
     yield Mistake("value", words.format("read"), uses[0], changes, None, 1.1)
-
-
-def _exchanged(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
-    """The gradient of one part of an array, such as a gate's, in the place of another part's."""
-    uses = [use for use in trace.users[node] if use[0].op and use[0].op.name == "getitem"]
-    for use, (other, _) in itertools.permutations(uses if len(uses) < 7 else (), 2):
-        if other.shape == use[0].shape:
-
-            def effect(found: Gradients, use: Use = use, other: Node = other) -> Any:
-                return trace.part(use, found[other] - found[use[0]])
-
-            words = f"the gradient of {trace.labels[use[0]]} is that of {trace.labels[other]}"
-            yield Mistake("value", words, use, ((node, effect),), None, 1.1)
 
 
 # One rule that reads another array
