@@ -17,34 +17,6 @@ from .units import Unit, units
 
 FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
 """Functions that people mix up."""
-ATOMS: dict[str, Callable[[Array, Array], Array]] = {
-    "out": lambda x, out: out,
-    "x": lambda x, out: x,
-    "(1 − out)": lambda x, out: 1 - out,
-    "(1 + out)": lambda x, out: 1 + out,
-    "(1 − x)": lambda x, out: 1 - x,
-}
-"""What a derivative is written with: these, and the product of two of them."""
-FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
-    "1 − x²": lambda x, out: 1 - x * x,
-    "1 + x²": lambda x, out: 1 + x * x,
-    "exp(−x)": lambda x, out: np.exp(-x),
-    "softplus of its input": lambda x, out: np.logaddexp(0, x),
-    "exp(x) below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, np.exp(x)),
-    "its result below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, out),
-    "its input below 0 and 1 above": lambda x, out: np.where(x > 0, 1.0, x),
-    "swish's derivative for α = 1": lambda x, out: out + OPS["sigmoid"](x) * (1 - out),
-    "swish's own derivative for α = 1": lambda x, out: (
-        OPS["sigmoid"](x) + x * _slope("sigmoid", x, OPS["sigmoid"](x))
-    ),
-    "the exact GELU's derivative": lambda x, out: (
-        OPS["normal_cdf"](x) + x * _slope("normal_cdf", x, None)
-    ),
-    "out / x + x · (the density of the exact GELU)": lambda x, out: (
-        out / x + x * _slope("normal_cdf", x, None)
-    ),
-}
-"""What else they write for a derivative."""
 OTHER = 0.2
 """How much harder it is to believe in another function's derivative; never without the gradient."""
 
@@ -129,19 +101,25 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
 
 
 def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
-    atoms = {words: atom(x, out) for words, atom in ATOMS.items()}
-    for words, atom in atoms.items():
-        yield words, atom
-    for (a, first), (b, second) in itertools.combinations_with_replacement(atoms.items(), 2):
+    """What people write for a derivative: products of simple terms, and other functions' own."""
+    terms = {"x": x, "out": out, "(1 − x)": 1 - x, "(1 − out)": 1 - out}
+    terms |= {"(1 + x)": 1 + x, "(1 + out)": 1 + out}
+    yield from terms.items()
+    for (a, first), (b, second) in itertools.combinations_with_replacement(terms.items(), 2):
         yield f"{a} {b}", first * second
-    for words, formula in FORMULAS.items():
-        yield words, formula(x, out)
-    for name in [name for name in FUNCTIONS if name != own]:
-        yield f"{name} of its input", OPS[name](x)
-        yield f"{name}'s derivative", _slope(name, x, OPS[name](x))
-        yield f"{name}'s derivative at its result", _slope(name, out, OPS[name](out))
-        yield f"{name}'s derivative, as if this were its result,", _slope(name, x, out)
-        yield f"{name}'s derivative, as if the input were its result,", _slope(name, x, x)
+    for words, low in (("exp(x)", np.exp(x)), ("out", out), ("x", x)):
+        yield f"{words} below 0 and 1 above", np.where(x > 0, 1.0, low)
+    for name in FUNCTIONS:
+        f, slope = OPS[name](x), _slope(name, x, OPS[name](x))
+        if name != own:
+            yield f"{name} of its input", f
+            yield f"{name}'s derivative", slope
+            yield f"{name}'s derivative at its result", _slope(name, out, OPS[name](out))
+            yield f"{name}'s derivative, as if this were its result,", _slope(name, x, out)
+            yield f"{name}'s derivative, as if the input were its result,", _slope(name, x, x)
+        yield f"{name}(x) + x {name}'(x)", f + x * slope
+        yield f"out / x + x {name}'(x)", out / x + x * slope
+        yield f"out + {name}(x) (1 − out)", out + f * (1 - out)
 
 
 def _slope(name: str, x: Array, out: Any) -> Array:

@@ -62,8 +62,7 @@ def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> It
 def _of_maximum(trace: BackwardTrace, use: Use, parent: Node) -> Iterator[Mistake]:
     """Which elements of a maximum get the gradient is forgotten, or all that tie for it get it."""
     node = use[0]
-    extras = getattr(node.op, "extras", ())
-    axis = dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get("axis")
+    axis = trace.argument(node, "axis")
 
     def whole(g: Any, rule: Any) -> Any:
         return rule(g) * 0 + spread(g, parent.shape, axis)

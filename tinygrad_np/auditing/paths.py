@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -137,73 +137,59 @@ def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
     loops = [uses for uses in sites.values() if len(uses) > 1]
     for uses in loops:
         yield from _without_derivative(trace, uses)
-    # Not the loss, which is added up in the loop as well.
-    groups = [
-        [use for use in uses if _is_carried(trace, *use)] for uses in loops
-    ]
-    groups = [uses for uses in groups if uses]
+    groups = [group for uses in loops if (group := [u for u in uses if _is_carried(trace, u)])]
     carried = [use for uses in groups for use in uses]
+    nothing = lambda found, use: 0 * found[use[0]]  # noqa: E731
     words = "the gradient that comes back from the next turn of the loop is missing: the path "
     if len(groups) > 1:
-        yield _cut(trace, carried, f"{words}through time")
+        yield _instead(trace, carried, f"{words}through time", nothing)
     for uses in groups:
         names = trace.labels[uses[0][0]], trace.labels[parent_of(*uses[0])]
         words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
-        yield _cut(trace, uses, f"{words}missing, at every step")
-    made = _cut(trace, carried, "") if carried else None
+        yield _instead(trace, uses, f"{words}missing, at every step", nothing)
+    made = _instead(trace, carried, "", nothing) if carried else None
     for steps in range(1, min(TRUNCATED, len(carried) - 1)) if made else ():
-        made = _truncated(trace, carried, steps, made)
+        words = f"the gradient of each step goes back {steps} step{'s' * (steps > 1)} alone: "
+        shorter = cache(partial(run, trace, (made,)))
+        arrived = lambda found, use, shorter=shorter: shorter()[use[0]]  # noqa: E731
+        made = _instead(trace, carried, f"{words}it is truncated", arrived, "path", 1.05)
         yield made
 
 
-def _is_carried(trace: BackwardTrace, node: Node, slot: int) -> bool:
-    """Whether a use is of what an earlier turn of the loop computed."""
-    parent = parent_of(node, slot)
-    turns = trace.turn.get(parent), trace.turn[node]
-    return bool(parent.shape) and turns[0] is not None and turns[0] < turns[1]
-
-
-def _cut(trace: BackwardTrace, uses: Sequence[Use], words: str) -> Mistake:
-    """Some uses left out, at many nodes."""
-    changes = [(parent_of(*use), lambda found, u=use: -trace.part(u, found[u[0]])) for use in uses]
-    return Mistake("path", words, uses[0], tuple(changes))
-
-
-def _truncated(
-    trace: BackwardTrace, uses: Sequence[Use], steps: int, shorter: Mistake | None
-) -> Mistake:
-    """Each step's gradient goes back a few steps alone: what comes back is of a shorter one."""
-    known: list[Gradients] = []
-
-    def effect(found: Gradients, use: Use) -> Any:
-        if not known:
-            known.append(run(trace, (shorter,) if shorter else ()))
-        return trace.part(use, known[0][use[0]] - found[use[0]])
-
-    changes = [(parent_of(*use), partial(effect, use=use)) for use in uses]
-    words = f"the gradient of each step goes back {steps} step{'s' * (steps > 1)} alone: "
-    return Mistake("path", f"{words}it is truncated", uses[0], tuple(changes), None, 1.05)
+def _is_carried(trace: BackwardTrace, use: Use) -> bool:
+    """Whether a use is of a state that an earlier turn computed (not the loss, added up in it)."""
+    parent = parent_of(*use)
+    known = bool(parent.shape) and parent in trace.turn
+    return known and trace.turn[parent] < trace.turn[use[0]]
 
 
 def _without_derivative(trace: BackwardTrace, uses: Sequence[Use]) -> Iterator[Mistake]:
     """What one input of a loop's function gets is taken above the function, not below it."""
-    changes, end = [], uses[0][0]
+    ends: dict[Use, Node] = {}
     for use in uses:
-        end = use[0]
-        while _is_added(above := trace.users[end]):
-            end = above[0][0]
-        if len(above) == 1 and above[0] in trace.factors and above[0][0].shape == end.shape:
-            end = above[0][0]
-            changes.append((parent_of(*use), partial(_above, trace, use, end)))
-    if len(changes) > 1:
-        words = f"the derivative of {trace.labels[end]} is missing in the gradient of "
-        words += f"{trace.labels[parent_of(*uses[0])]}, at every turn of the loop"
-        yield Mistake("derivative", words, uses[0], tuple(changes), None, 1.05)
+        users, end = trace.users[use[0]], use[0]
+        while len(users) == 1 and users[0][0].op and users[0][0].op.name == "add":
+            end = users[0][0]
+            users = trace.users[end]
+        if len(users) == 1 and users[0] in trace.factors and users[0][0].shape == end.shape:
+            ends[use] = users[0][0]
+    if len(ends) > 1:
+        names = trace.labels[ends[[*ends][0]]], trace.labels[parent_of(*uses[0])]
+        words = f"the derivative of {names[0]} is missing in the gradient of {names[1]}, "
+        above = lambda found, use: fitted(found[ends[use]], use[0].shape)  # noqa: E731
+        yield _instead(
+            trace, [*ends], f"{words}at every turn of the loop", above, "derivative", 1.05
+        )
 
 
-def _is_added(users: list[Use]) -> bool:
-    return len(users) == 1 and users[0][0].op is not None and users[0][0].op.name == "add"
+def _instead(
+    trace: BackwardTrace, uses: Sequence[Use], words: str, arrived: Callable[..., Any],
+    kind: str = "path", cost: float = 1.0,
+) -> Mistake:  # fmt: skip
+    """Some uses, at many nodes, with another gradient than the one that arrives there."""
 
+    def effect(found: Gradients, use: Use) -> Any:
+        return trace.part(use, arrived(found, use) - found[use[0]])
 
-def _above(trace: BackwardTrace, use: Use, end: Node, found: Gradients) -> Any:
-    return trace.part(use, fitted(found[end], use[0].shape) - found[use[0]])
+    changes = [(parent_of(*use), partial(effect, use=use)) for use in uses]
+    return Mistake(kind, words, uses[0], tuple(changes), None, cost)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,20 +19,9 @@ PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 
 def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
     """Mistakes with the sums of a graph's backward pass."""
-    for node, axis in itertools.product(trace.order, (0, 1)):
-        if len(node.shape) == 2 and node.op is not None:
-            words = f"the gradient of {trace.labels[node]} is summed over axis {axis} too early"
-            new = partial(_summed, axis=axis)
-            yield slip(trace, "sum", words, (node, None), new, ("early", axis), 1.3)
     for node, slot in trace.rules:
         yield from _rows(trace, node, slot)
         yield from _statistic(trace, node, slot)
-
-
-def _summed(g: Any, rule: Any, axis: int) -> Any:
-    if (np.ptp(g, axis=axis) == 0).all():
-        return g * np.nan  # a factor, to call it by its name
-    return g.sum(axis=axis, keepdims=True) + 0 * g
 
 
 def _rows(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
@@ -67,9 +54,7 @@ def _statistic(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]
     if len(trace.users[statistic]) != 1 or not slots or slots[0][1].shape != node.shape:
         return
     [(use, parent)] = slots
-    extras = getattr(statistic.op, "extras", ())
-    axis = dict(zip(extras[::-1], (statistic.saved or ())[::-1], strict=False)).get("axis")
-    axes = normalize_axes(axis, len(node.shape))
+    axes = normalize_axes(trace.argument(statistic, "axis"), len(node.shape))
     outer = [trace.factors.get(use) for use in trace.users[node]]
     scales = [1.0, *(f for f in outer[:1] if len(outer) == 1 and f is not None and f.all())]
     count = math.prod(node.shape) // math.prod(statistic.shape)

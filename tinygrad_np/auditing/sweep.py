@@ -135,22 +135,13 @@ class Sweep:
         near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target)
         almost = near.all(axis=1) & (target in problem.given)
         wrong = np.concatenate([np.r_[self._rows(n)] for n in problem.wrong])
-        now = np.linalg.norm(((self.wanted - self.start) / self.size)[wrong])
         miss = (self.wanted - self.start - self.effects)[:, wrong] / self.size[wrong]
         rest = np.sqrt((miss * miss).sum(axis=1))  # what is left to explain
-        long = problem.trace.is_long
 
         def order(i: Any) -> tuple[object, ...]:
-            mistake = self.mistakes[i]
-            return (
-                not almost[i],
-                problem.is_one_turn(mistake),
-                long and rest[i] > now,
-                mistake.cost > 1.1,
-                " reads " in mistake.words,
-                rest[i],
-                -mistake.place.tick,
-            )
+            made = self.mistakes[i]
+            one_turn, rare = problem.is_one_turn(made), made.cost > 1.1
+            return not almost[i], one_turn, rare, " reads " in made.words, rest[i]
 
         unlike: dict[bytes, Mistake] = {}
         marks = np.round(self.effects / self.size, 7) + 0.0

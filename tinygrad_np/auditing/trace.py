@@ -227,8 +227,7 @@ class BackwardTrace:
             return None
         if op.name == "reshape":  # the graph has kept its input's shape alone
             return np.reshape(operands[0], node.shape), node.saved
-        extras = dict(zip(op.extras[::-1], (node.saved or ())[::-1], strict=False))
-        given = {name: extras[name] for name in op.parameters if name in extras}
+        given = {name: self.argument(node, name) for name in op.parameters if name in op.extras}
         for name, parent, operand in zip(op.inputs, node.parents, operands, strict=False):
             given[name] = operand if parent is None else Tensor(operand, True)
         try:
@@ -237,6 +236,11 @@ class BackwardTrace:
         except Exception:  # an op with an argument that the graph has not kept
             return None
         return (out.data, out.node.saved) if out.node and out.shape == node.shape else None
+
+    def argument(self, node: Node, name: str) -> Any:
+        """An argument of an op that the graph has kept, such as its axis; else None."""
+        extras = getattr(node.op, "extras", ())
+        return dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get(name)
 
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.

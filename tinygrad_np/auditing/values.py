@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,21 +48,10 @@ def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mist
         if name in TURNING:
             words = f"{what} is reshaped, where it should be transposed back"
             yield slip(trace, "transpose", words, (node, slot), _reshaped, "reshaped")
-        axes = [(axis,) for axis in range(len(parent.shape))]
-        for along, step in itertools.product([*axes, (-2, -1)] if axes[1:] else axes, (1, -1)):
-            if name in ("getitem", "padded"):
-                words = f"{what} is put one place {'after' if step > 0 else 'before'} its own"
-                new = partial(_moved, axes=along, step=step, whole=name == "padded")
-                yield slip(trace, "value", words, (node, slot), new, ("moved", along, step), 1.1)
         yield from _misread(trace, node, slot)
     for name, leaf in trace.leaves.items():
         yield from _of_leaf(trace, name, leaf, given)
     yield from _epsilons(trace)
-
-
-def _moved(g: Any, rule: Any, axes: tuple[int, ...], step: int, whole: bool) -> Any:
-    steps = (step,) * len(axes)
-    return rule(np.roll(g, steps, axes)) if whole else np.roll(rule(g), steps, axes)
 
 
 def _reshaped(g: Any, rule: Any) -> Any:
