@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,17 +54,15 @@ def _statistic(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]
         return
     [(use, parent)] = slots
     axes = normalize_axes(trace.argument(statistic, "axis"), len(node.shape))
-    outer = [trace.factors.get(use) for use in trace.users[node]]
-    scales = [1.0, *(f for f in outer[:1] if len(outer) == 1 and f is not None and f.all())]
-    count = math.prod(node.shape) // math.prod(statistic.shape)
-    for other, length in enumerate(node.shape):
-        for scale in scales if (other,) != axes else ():
-            for over in {count, length} if statistic.op.name == "mean" else {1}:
+    outer = [trace.factors.get(use, np.ones(1)) for use in trace.users[node]]
+    scale = outer[0] if len(outer) == 1 and outer[0].all() else 1.0  # what is multiplied later
+    for other in [axis for axis in range(len(node.shape)) if (axis,) != axes]:
 
-                def effect(found: Gradients, o: int = other, s: Any = scale, n: int = over) -> Any:
-                    total = s * (found[node] * factor / s).sum(axis=o, keepdims=True) / n
-                    return total - trace.part(use, found[statistic])
+        def effect(found: Gradients, axis: int = other) -> Any:
+            terms = found[node] * factor / scale
+            total = terms.mean if statistic.op and statistic.op.name == "mean" else terms.sum
+            return scale * total(axis, keepdims=True) - trace.part(use, found[statistic])
 
-                words = f"the gradient through {trace.labels[statistic]} is summed over axis "
-                words += f"{other}, not over axis {', '.join(map(str, axes))}"
-                yield Mistake("sum", words, use, ((parent, effect),), None, 1.1)
+        words = f"the gradient through {trace.labels[statistic]} is summed over axis "
+        words += f"{other}, not over axis {', '.join(map(str, axes))}"
+        yield Mistake("sum", words, use, ((parent, effect),), None, 1.1)

@@ -184,7 +184,7 @@ def _misread(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
             what = "its own result" if own == label else own
             words = f"the rule of {label} reads {value.label}, not {what}"
             if any(value.array is operand for operand in trace.operands.get(node, ())):
-                words = f"the rule of {label} takes what goes in, {value.label}, for {what}"
+                words = f"the rule of {label} takes its input, {value.label}, for {what}"
             role = _role(trace, node, value)
             found.append(("value", words, role, value.array, 1.0))
             if place == 1 == len(node.parents) and (there := trace.again(node, value.array)):
