@@ -140,7 +140,12 @@ def gaussian_likelihood_a_quarter() -> Any:
 
 @case("rachtsingh/ibp_vae #3, in a VAE in NumPy", mu="", log_var="factor")
 def reparametrisation_without_its_half() -> Any:
-    eps, c, mu, log_var = normal(3, 4), normal(3, 4, seed=1), normal(3, 4, seed=2), normal(3, 4, seed=3)
+    eps, c, mu, log_var = (
+        normal(3, 4),
+        normal(3, 4, seed=1),
+        normal(3, 4, seed=2),
+        normal(3, 4, seed=3),
+    )
 
     def f(mu: Any, log_var: Any) -> Any:
         z = mu + eps * tg.exp(0.5 * log_var)
@@ -383,7 +388,11 @@ def leaky_relu_with_the_mask_of_relu() -> Any:
 @case("mni-ml/framework #22: each of the equal maxima gets all", "tie", a="mask")
 def ties_of_a_maximum_get_all() -> Any:
     a, c = np.array([[1.0, 3, 3], [2, 0, 2], [4, 1, 0]]), np.array([0.7, -1.2, 0.4])
-    return lambda a: (a.max(axis=1) * c).sum(), {"a": a}, {"a": c[:, None] * (a == a.max(1)[:, None])}
+    return (
+        lambda a: (a.max(axis=1) * c).sum(),
+        {"a": a},
+        {"a": c[:, None] * (a == a.max(1)[:, None])},
+    )
 
 
 @case("marlbenchmark/on-policy #47: e > d in place of |e| > d", e="mask|elements|path|derivative")
@@ -439,7 +448,11 @@ def clipped_by_value() -> Any:
 # Paths
 
 
-@case("ddbourgin/numpy-ml #42: one bias in three gates, its gradient from one", Wo="", bo="path|path + path")
+@case(
+    "ddbourgin/numpy-ml #42: one bias in three gates, its gradient from one",
+    Wo="",
+    bo="path|path + path",
+)
 def one_bias_in_three_gates() -> Any:
     x, c0, c = normal(3, 2), normal(3, 4), normal(3, 4, seed=1)
     Wf, Wu, Wc, Wo, bo = (normal(2, 4, seed=i) for i in range(4)), None, None, None, normal(4)
@@ -508,7 +521,9 @@ def triplet_loss_is_right() -> Any:
     return triplet(lambda a, p: p - a, lambda a, n: a - n)
 
 
-@case("luhaofang/tripletloss #41, as the question would have it", a="", p="path|value", n="path|value")
+@case(
+    "luhaofang/tripletloss #41, as the question would have it", a="", p="path|value", n="path|value"
+)
 def triplet_loss_without_its_own_square() -> Any:
     return triplet(lambda a, p: -a, lambda a, n: a)
 
@@ -521,14 +536,24 @@ def triplet(of_p: Any, of_n: Any) -> Any:
         return 0.5 * tg.maximum(0, near - far + 0.5).sum()
 
     on = (((a - p) ** 2).sum(1) - ((a - n) ** 2).sum(1) + 0.5 > 0)[:, None]
-    return f, {"a": a, "p": p, "n": n}, {"a": on * (n - p), "p": on * of_p(a, p), "n": on * of_n(a, n)}
+    return (
+        f,
+        {"a": a, "p": p, "n": n},
+        {"a": on * (n - p), "p": on * of_p(a, p), "n": on * of_n(a, n)},
+    )
 
 
 def rnn(carried: bool = True, first: Any = None, last: int = 0, taken: str = "") -> Any:
     """A recurrent network as in qixianbiao/RNN: vectors, an output at each step."""
     T, H, D = 4, 3, 2
     x, y = normal(D, T), normal(2, T)
-    p = {"Wxh": normal(H, D), "Whh": normal(H, H), "Bhh": normal(H), "Wyh": normal(2, H), "Byh": normal(2)}
+    p = {
+        "Wxh": normal(H, D),
+        "Whh": normal(H, H),
+        "Bhh": normal(H),
+        "Wyh": normal(2, H),
+        "Byh": normal(2),
+    }
 
     def f(Wxh: Any, Whh: Any, Bhh: Any, Wyh: Any, Byh: Any) -> Any:
         h, loss = np.zeros(H), 0.0
@@ -589,7 +614,12 @@ def rnn_derivative_at_the_state() -> Any:
     return rnn(first=np.zeros(3), taken="at")
 
 
-@case("lightaime/cs231n #2: the loss has W1 twice and W3 not at all", W1="factor|path", W2="", W3="path")
+@case(
+    "lightaime/cs231n #2: the loss has W1 twice and W3 not at all",
+    W1="factor|path",
+    W2="",
+    W3="path",
+)
 def regularisation_of_another_weight() -> Any:
     x, c, reg = normal(3, 4), normal(3, 2), 0.3
     W = {"W1": normal(4, 4), "W2": normal(4, 4, seed=1), "W3": normal(4, 2)}
@@ -630,7 +660,10 @@ def negative_samples_drawn_twice() -> Any:
     center, outside, o, neg = normal(4), normal(7, 4), 2, np.array([5, 1, 5, 0, 1])
 
     def f(center: Any, outside: Any) -> Any:
-        return -tg.log(tg.sigmoid(outside[o] @ center)) - tg.log(tg.sigmoid(-outside[neg] @ center)).sum()
+        return (
+            -tg.log(tg.sigmoid(outside[o] @ center))
+            - tg.log(tg.sigmoid(-outside[neg] @ center)).sum()
+        )
 
     z0, z = sigmoid(outside[o] @ center), sigmoid(-outside[neg] @ center)
     grad = np.zeros_like(outside)
@@ -645,7 +678,11 @@ def skip_gram_is_right() -> Any:
     center, outside, o = normal(4), normal(7, 4), 2
     d = softmax(outside @ center) - one_hot(o, 7)
     f = lambda center, outside: -tg.log_softmax(outside @ center)[o]  # noqa: E731
-    return f, {"center": center, "outside": outside}, {"center": outside.T @ d, "outside": np.outer(d, center)}
+    return (
+        f,
+        {"center": center, "outside": outside},
+        {"center": outside.T @ d, "outside": np.outer(d, center)},
+    )
 
 
 @case("karpathy/nn-zero-to-hero, lecture 1: = in place of +=", a="path", b="")
@@ -665,7 +702,9 @@ def overlapping_windows_overwritten() -> Any:
             dx[i + p, j + q] = c[i, j]
 
     def f(x: Any) -> Any:
-        return sum((x[i : i + 2, j : j + 2].max() * c[i, j] for i in range(4) for j in range(4)), 0.0)
+        return sum(
+            (x[i : i + 2, j : j + 2].max() * c[i, j] for i in range(4) for j in range(4)), 0.0
+        )
 
     return f, {"x": x}, {"x": dx}
 
@@ -721,7 +760,11 @@ def tied_weights_once() -> Any:
 def shortcut_forgotten() -> Any:
     x, c, W = normal(3, 4), normal(3, 4, seed=1), normal(4, 4)
     d = c * (x @ W > 0)
-    return lambda x, W: ((tg.relu(x @ W) + x) * c).sum(), {"x": x, "W": W}, {"x": d @ W.T, "W": x.T @ d}
+    return (
+        lambda x, W: ((tg.relu(x @ W) + x) * c).sum(),
+        {"x": x, "W": W},
+        {"x": d @ W.T, "W": x.T @ d},
+    )
 
 
 @case("highway network: the carry gate has no gradient", Wt="path", Wh="")
@@ -733,7 +776,11 @@ def highway_with_half_a_gate() -> Any:
         return ((t * tg.tanh(x @ Wh) + (1 - t) * x) * c).sum()
 
     t, h = sigmoid(x @ Wt), np.tanh(x @ Wh)
-    return f, {"Wt": Wt, "Wh": Wh}, {"Wt": x.T @ (c * h * t * (1 - t)), "Wh": x.T @ (c * t * (1 - h * h))}
+    return (
+        f,
+        {"Wt": Wt, "Wh": Wh},
+        {"Wt": x.T @ (c * h * t * (1 - t)), "Wh": x.T @ (c * t * (1 - h * h))},
+    )
 
 
 @case("for l in range(1, L): the first layer is left at 0", W3="", W2="", W1="path")
@@ -750,7 +797,11 @@ def loop_ends_before_the_first_layer() -> Any:
     for i in range(2, 0, -1):
         grads[i] = a[i].T @ d
         d = d @ W[i].T * (1 - a[i] ** 2)
-    return f, {f"W{i + 1}": w for i, w in enumerate(W)}, {f"W{i + 1}": g for i, g in enumerate(grads)}
+    return (
+        f,
+        {f"W{i + 1}": w for i, w in enumerate(W)},
+        {f"W{i + 1}": g for i, g in enumerate(grads)},
+    )
 
 
 def batch_norm(formula: Any, ones: bool = False) -> Any:
@@ -779,7 +830,9 @@ def batch_norm_with_constant_statistics() -> Any:
 
 @case("torch/nn #744: an upstream gradient of ones, so that dx cancels", x="", gamma="", beta="")
 def batch_norm_that_cancels_is_right() -> Any:
-    return batch_norm(lambda d, xn, inv, N: inv / N * (N * d - d.sum(0) - xn * (d * xn).sum(0)), True)
+    return batch_norm(
+        lambda d, xn, inv, N: inv / N * (N * d - d.sum(0) - xn * (d * xn).sum(0)), True
+    )
 
 
 @case("mlpack/mlpack #2474: a term that is 0 is left out", x="", gamma="", beta="")
@@ -794,7 +847,9 @@ def batch_norm_without_the_term_that_is_zero() -> Any:
 # Derivatives
 
 
-@case("oreilly-japan/deep-learning-from-scratch-2 #26, as proposed", Wx="derivative", b="derivative")
+@case(
+    "oreilly-japan/deep-learning-from-scratch-2 #26, as proposed", Wx="derivative", b="derivative"
+)
 def one_over_the_derivative() -> Any:
     x, Wx, b, c = normal(5, 3), 0.4 * normal(3, 4), 0.1 * normal(4), normal(5, 4)
     dt = 1 / (1 - np.tanh(x @ Wx + b) ** 2)
@@ -875,7 +930,13 @@ def softmax_with_one_minus_its_output() -> Any:
     return f, {"W": W}, {"W": x.T @ ((out - y) * (1 - out))}
 
 
-@case("casper-hansen/Neural-Network-From-Scratch #1, after the merge", "diagonal", W3="sum", W2="sum", W1="sum")
+@case(
+    "casper-hansen/Neural-Network-From-Scratch #1, after the merge",
+    "diagonal",
+    W3="sum",
+    W2="sum",
+    W1="sum",
+)
 def softmax_diagonal_of_squares() -> Any:
     x, y = normal(6), one_hot(1, 4)
     p = {"W1": normal(5, 6), "W2": normal(3, 5), "W3": normal(4, 3)}
@@ -986,13 +1047,19 @@ def glove_with_a_view() -> Any:
         p["xs"][ix, :] += scale * y
         p["ys"][jy, :] += scale * x
 
-    return tg.audit_step(step, p, loss=lambda: 0.7 * (logn - p["xs"][ix] @ p["ys"][jy]) ** 2, lr=eta)
+    return tg.audit_step(
+        step, p, loss=lambda: 0.7 * (logn - p["xs"][ix] @ p["ys"][jy]) ** 2, lr=eta
+    )
 
 
 @case("zserge/nanonn #4: softplus' derivative at its output", x="value|derivative")
 def softplus_at_its_output() -> Any:
     x, c = normal(8), normal(8, seed=1)
-    return lambda x: (tg.softplus(x) * c).sum(), {"x": x}, {"x": c / (1 + np.exp(-np.logaddexp(0, x)))}
+    return (
+        lambda x: (tg.softplus(x) * c).sum(),
+        {"x": x},
+        {"x": c / (1 + np.exp(-np.logaddexp(0, x)))},
+    )
 
 
 @case("mlpack/mlpack #1540: Fn(y) + alpha of what is activated already", x="value|derivative")
@@ -1040,7 +1107,13 @@ def gru_is_right() -> Any:
     return gru()
 
 
-@case("GRU from scratch: the state's gradient through the candidate is missing", U="", W="", Wr="", h="path")
+@case(
+    "GRU from scratch: the state's gradient through the candidate is missing",
+    U="",
+    W="",
+    Wr="",
+    h="path",
+)
 def gru_without_the_candidate() -> Any:
     return gru(through=False)
 
@@ -1079,7 +1152,9 @@ def convolution_without_stride() -> Any:
     return convolution(at=1)
 
 
-@case("convolution from scratch: the kernel is turned once too often", A="value|transpose", W="", b="")
+@case(
+    "convolution from scratch: the kernel is turned once too often", A="value|transpose", W="", b=""
+)
 def convolution_with_a_turned_kernel() -> Any:
     return convolution(flipped=True)
 
@@ -1183,7 +1258,11 @@ def borders_are_right() -> Any:
 def shared_ties_are_right() -> Any:
     a, c = np.array([[1.0, 3, 3], [2, 0, 2], [4, 1, 0]]), np.array([0.7, -1.2, 0.4])
     mask = a == a.max(1)[:, None]
-    return lambda a: (a.max(axis=1) * c).sum(), {"a": a}, {"a": c[:, None] * mask / mask.sum(1)[:, None]}
+    return (
+        lambda a: (a.max(axis=1) * c).sum(),
+        {"a": a},
+        {"a": c[:, None] * mask / mask.sum(1)[:, None]},
+    )
 
 
 @case("oreilly-japan/deep-learning-from-scratch: log(y + 1e-7)", W="|value")
@@ -1230,7 +1309,9 @@ def momentum_is_right() -> Any:
             v[k] = 0.9 * v[k] - 0.01 * grads[k]
             p[k] = p[k] + v[k]
 
-    return tg.audit_step(step, p, loss=lambda: 0.5 * ((x @ p["W"] + p["b"] - y) ** 2).sum() / 5, lr=0.01)
+    return tg.audit_step(
+        step, p, loss=lambda: 0.5 * ((x @ p["W"] + p["b"] - y) ** 2).sum() / 5, lr=0.01
+    )
 
 
 @case("L2 normalisation, grouped", x="")

@@ -12,25 +12,20 @@ import numpy as np
 from ..definition import OPS
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip
-from .trace import BackwardTrace, parent_of
+from .trace import Trace, parent_of
 from .units import Unit, units
 
 FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
 """Functions that people mix up."""
+Factor = tuple[str, str, Any, float]
 OTHER = 0.2
 """How much harder it is to believe in another function's derivative; never without the gradient."""
 
 
-def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
+def mistakes(trace: Trace) -> Iterator[Mistake]:
     """Mistakes in the derivatives of a graph's functions."""
     for unit in units(trace):
-        if unit.is_curved:
-            yield from _of(unit)
-        elif unit.is_elementwise and unit.x is not None and len(np.unique(unit.slope)) > 1:
-            for words, factor in (("the function itself", unit.out), ("its input", unit.x)):
-                words += f" is used in place of the derivative of {unit.label}"
-                new = partial(_times, partial(_constant, factor))
-                yield unit.slip("derivative", words, new, words, 1.1)
+        yield from _of(unit)
     for node, slot in [use for use in trace.rules if use not in trace.factors]:  # a product's, say
         if len(trace.slots(node)) > 1 and parent_of(node, slot).shape == node.shape:
             words = f"the derivative of {trace.labels[node]} is missing"
@@ -40,52 +35,64 @@ def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
 def _of(unit: Unit) -> Iterator[Mistake]:
     """Something else in the place of a unit's derivative, times the incoming gradient or alone."""
     of, alone = f"the derivative of {unit.label}", "is not multiplied by the incoming gradient"
-    yield unit.slip("derivative", f"{of} {alone}", lambda g: unit.slope, "alone", unit.cost + 0.1)
-    for kind, words, factor, more in _factors(unit, of):
+    if unit.is_curved:
+        factors = _factors(unit, of)
+        yield unit.slip(
+            "derivative", f"{of} {alone}", lambda g: unit.slope, "alone", unit.cost + 0.1
+        )
+    elif unit.is_elementwise and unit.x is not None and np.ptp(unit.slope) > 0:  # relu, say
+        factors = _itself(unit, of)
+    else:
+        return
+    for kind, words, factor, more in factors:
+        at = factor if callable(factor) else partial(_constant, factor)
         key, cost = words.replace(of, ""), unit.cost + more
-        yield unit.slip(kind, words, partial(_times, factor), key, cost)
+        yield unit.slip(kind, words, partial(_times, at), key, cost)
         if more != OTHER:
-            yield unit.slip(kind, f"{words}, and {alone}", factor, (key, 0), cost + 0.15)
+            yield unit.slip(kind, f"{words}, and {alone}", at, (key, 0), cost + 0.15)
 
 
 def _times(factor: Callable[[Array], Any], g: Array) -> Any:
     return g * factor(g)
 
 
-def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], Any], float]]:
+def _constant(value: Array, g: Array) -> Array:
+    return value
+
+
+def _itself(unit: Unit, of: str) -> Iterator[Factor]:
+    yield "derivative", f"the function itself is used in place of {of}", unit.out, 0.1
+    if unit.x is not None:
+        yield "derivative", f"its input is used in place of {of}", unit.x, 0.1
+
+
+def _factors(unit: Unit, of: str) -> Iterator[Factor]:
     """What people multiply with: its kind, its words, the factor, and what it costs to believe."""
     slope, out, x, plain = unit.slope, unit.out, unit.x, unit.is_elementwise
     inner = "" if unit.single or not plain else ": the inner derivative"
-    yield "derivative", f"{of} is missing{inner}", np.ones_like, 0.0
+    yield "derivative", f"{of} is missing{inner}", np.ones_like(slope), 0.0
     if plain:
-        yield "derivative", f"{of} is multiplied twice", lambda g: slope * slope, 0.0
-        yield "derivative", f"{of} is divided by, not multiplied", lambda g: 1 / slope, 0.1
+        yield "derivative", f"{of} is multiplied twice", slope * slope, 0.0
+        yield "derivative", f"{of} is divided by, not multiplied", 1 / slope, 0.1
     else:
         what = f"the sum in {of} is missing: only"
-        yield "sum", f"{what} its diagonal is there", lambda g: slope, 0.0
-        yield "sum", f"{what} the first term is there", lambda g: out, 0.0
-        yield "sum", f"{what} its diagonal is there, as 1 − out", lambda g: 1 - out, 0.1
-    if x is None:
-        return
-    own = unit.end.op.name if unit.end.op and unit.single else ""
-    for formula, factor in _formulas(x, out, own) if plain else ():
-        if factor.shape == slope.shape and np.isfinite(factor).all():
-            what, cost = formula, OTHER
+        yield "sum", f"{what} its diagonal is there", slope, 0.0
+        yield "sum", f"{what} the first term is there", out, 0.0
+        yield "sum", f"{what} its diagonal is there, as 1 − out", 1 - out, 0.1
+    if x is not None and plain:
+        yield from _itself(unit, of)
+        own = unit.end.op.name if unit.end.op and unit.single else ""
+        for formula, factor in _formulas(x, out, own):
             ratio = factor / slope
             if np.allclose(ratio, ratio.flat[0], 1e-9):
-                yield "factor", f"{of} is multiplied by {ratio.flat[0]:.6g}", lambda g: factor, 0.1
-                continue
-            if factor is out or factor is x:
-                what, cost = "the function itself" if factor is out else "its input", 0.1
-            words = f"{what} is used in place of {of}"
-            yield "derivative", words, partial(_constant, factor), cost
-    if not unit.single or (there := unit.at(out)) is None:
+                yield "factor", f"{of} is multiplied by {ratio.flat[0]:.6g}", factor, 0.1
+            elif np.isfinite(factor).all():
+                yield "derivative", f"{formula} is used in place of {of}", factor, OTHER
+    if not unit.single or x is None or (there := unit.at(out)) is None:
         return
     diagonal, kind = ("", "value") if plain else ("the diagonal of ", "sum")
-    words = f"{diagonal}{of} is taken at its result, not at its input"
-    yield kind, words, lambda g: there[1], 0.0
-    words = f"the function itself, at its result, is used in place of {of}"
-    yield kind, words, lambda g: there[0], 0.1
+    yield kind, f"{diagonal}{of} is taken at its result, not at its input", there[1], 0.0
+    yield kind, f"the function itself, at its result, is used in place of {of}", there[0], 0.1
     if plain:
 
         def at(g: Array, what: int) -> Array:
@@ -95,16 +102,15 @@ def _factors(unit: Unit, of: str) -> Iterator[tuple[str, str, Callable[[Array], 
         words = f"{of} is taken at the incoming gradient, not at its input"
         yield "value", words, lambda g: at(g, 1), 0.1
         name = unit.trace.labels[unit.end].partition(" ")[0]
-        words = f"is used in place of {of}"
-        yield "value", f"{name}(1 − {name}(g)) {words}", lambda g: at(1 - at(g, 0), 0), 0.3
-        yield "value", f"{name}(1 − {name}(x)) {words}", lambda g: at(1 - out, 0), 0.3
+        words = f"{name}(1 − {name}(g)) is used in place of {of}"
+        yield "value", words, lambda g: at(1 - at(g, 0), 0), 0.3
 
 
 def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
     """What people write for a derivative: products of simple terms, and other functions' own."""
     terms = {"x": x, "out": out, "(1 − x)": 1 - x, "(1 − out)": 1 - out}
     terms |= {"(1 + x)": 1 + x, "(1 + out)": 1 + out}
-    yield from terms.items()
+    yield from [*terms.items()][2:]
     for (a, first), (b, second) in itertools.combinations_with_replacement(terms.items(), 2):
         yield f"{a} {b}", first * second
     for words, low in (("exp(x)", np.exp(x)), ("out", out), ("x", x)):
@@ -126,7 +132,3 @@ def _slope(name: str, x: Array, out: Any) -> Array:
     """A function's derivative, from its input and its result, of which it may read one."""
     [rule] = OPS[name].rules
     return np.asarray(rule(np.ones_like(x), (x, out)))
-
-
-def _constant(value: Array, g: Array) -> Array:
-    return value

@@ -9,12 +9,10 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, slip
-from .trace import BackwardTrace
+from .trace import Trace
 
 
-def as_given(
-    trace: BackwardTrace, node: Node, given: Array, expected: Array, bad: Array
-) -> Mistake:
+def as_given(trace: Trace, node: Node, given: Array, expected: Array, bad: Array) -> Mistake:
     """The wrong elements as they were given, few or all."""
     label, places = trace.labels[node], np.argwhere(bad)
     kind, cost = "unknown", 3.0

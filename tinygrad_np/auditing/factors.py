@@ -14,7 +14,7 @@ import numpy as np
 from ..graph import Node
 from .mistakes import Mistake, open_
 from .paths import STATISTICS, missing
-from .trace import BackwardTrace, Gradients, Use
+from .trace import Gradients, Trace, Use
 
 PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
 LIKELY = ("the batch size", "the width")
@@ -30,7 +30,7 @@ class Known(NamedTuple):
     likely: bool = False
 
 
-def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
+def mistakes(trace: Trace) -> Iterator[Mistake]:
     """A factor at every node, and at each of several uses of one."""
     known = known_numbers(trace)
     for node in trace.order:
@@ -43,9 +43,7 @@ def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
             yield _scaled(trace, known, node, tuple(statistics))
 
 
-def _scaled(
-    trace: BackwardTrace, known: list[Known], node: Node, slots: tuple[Use, ...]
-) -> Mistake:
+def _scaled(trace: Trace, known: list[Known], node: Node, slots: tuple[Use, ...]) -> Mistake:
     """The gradient of a node, or the part of it that comes from some uses, times a number."""
     at = slots[0] if slots else (node, None)
     what = f"the gradient of {trace.labels[node]}"
@@ -72,7 +70,7 @@ def _scaled(
     return open_(made)
 
 
-def known_numbers(trace: BackwardTrace) -> list[Known]:
+def known_numbers(trace: Trace) -> list[Known]:
     """The numbers of this graph that could have got lost, the likeliest first."""
     found: list[Known] = []
     for (node, _), factor in trace.factors.items():
@@ -101,7 +99,7 @@ def known_numbers(trace: BackwardTrace) -> list[Known]:
     return found
 
 
-def _lengths(trace: BackwardTrace) -> list[tuple[int, str]]:
+def _lengths(trace: Trace) -> list[tuple[int, str]]:
     """The lengths of axes, and numbers of elements, and what they are."""
     nodes = [node for node in trace.order if node.op and node.shape]
     found = [(n, LIKELY[0]) for n, _ in Counter(n.shape[0] for n in nodes).most_common(1)]

@@ -13,7 +13,7 @@ from .mistakes import Mistake
 from .problem import Mistakes, Problem
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search
-from .trace import BackwardTrace
+from .trace import Trace
 
 TINY = 1e-50
 """Differences from the numerical derivative below this are none."""
@@ -22,7 +22,7 @@ HARMLESS = 1e-3
 
 
 def report_on(
-    trace: BackwardTrace,
+    trace: Trace,
     given: Mapping[str, Array],
     rtol: Mapping[Node, float],
     numerical: GradcheckReport,
@@ -65,7 +65,7 @@ def report_on(
     return AuditReport(verdicts, tuple(found), numerical, tuple(notes), line)
 
 
-def _doubtful(trace: BackwardTrace, name: str, numerical: GradcheckReport) -> Diagnosis | None:
+def _doubtful(trace: Trace, name: str, numerical: GradcheckReport) -> Diagnosis | None:
     """Autograd's own gradient, where the numerical derivative is another."""
     # On a kink of f, or where they do not settle, differences say nothing; the notes tell.
     excused = [n for n in numerical.notes if "a kink" in n or "do not settle" in n]
@@ -78,7 +78,7 @@ def _doubtful(trace: BackwardTrace, name: str, numerical: GradcheckReport) -> Di
     return None
 
 
-def _not_finite(trace: BackwardTrace, name: str, array: Array) -> Diagnosis | None:
+def _not_finite(trace: Trace, name: str, array: Array) -> Diagnosis | None:
     if (bad := ~np.isfinite(array)).any():
         words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
         evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
@@ -86,7 +86,7 @@ def _not_finite(trace: BackwardTrace, name: str, array: Array) -> Diagnosis | No
     return None
 
 
-def _fault(trace: BackwardTrace, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
+def _fault(trace: Trace, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
     rule = trace.rule_words(trace.targets[name], None)
     return Diagnosis(kind, name, f"the gradient of {name} {words}", rule, evidence, (name,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from .findings import report_on
 from .passes import run
 from .recording import Recorded, bare, recording
 from .report import AuditReport
-from .trace import BackwardTrace, parts
+from .trace import Function, Trace, parts
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
@@ -25,7 +25,7 @@ TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 
 @graph.enable_grad()
 def judge(
-    f: Callable[..., Any],
+    f: Function,
     inputs: Any,
     gradients: Any,
     deltas: Mapping[str, Any],
@@ -35,7 +35,7 @@ def judge(
     values = _named(f, inputs)
     arrays = {name: _input(name, value) for name, value in values.items()}
 
-    def call(arguments: Mapping[str, Any], function: Callable[..., Any] = f) -> Any:
+    def call(arguments: Mapping[str, Any], function: Function = f) -> Any:
         if isinstance(inputs, Mapping):
             return function(**arguments)
         return function(*arguments.values())
@@ -57,7 +57,7 @@ def judge(
 
     with np.errstate(all="ignore"):
         scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
-    trace = BackwardTrace(runs, arrays, list(deltas))
+    trace = Trace(runs, arrays, list(deltas))
     rtols = {}
     for name, array in theirs.items():
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
@@ -72,9 +72,7 @@ def judge(
     )
 
 
-def runnable(
-    call: Callable[..., Any], arrays: Mapping[str, Array], f: Callable[..., Any]
-) -> Callable[..., Any]:
+def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Function:
     """f as it is or, where Tensors are not what it can work on, f on recorded arrays."""
     try:
         call({name: leaf(array) for name, array in arrays.items()})
@@ -93,9 +91,7 @@ def runnable(
     return recorded
 
 
-def _numerical(
-    loss: Callable[..., Any], arrays: Mapping[str, Array], trace: BackwardTrace
-) -> GradcheckReport:
+def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Trace) -> GradcheckReport:
     """Autograd against differences of f along a random direction in which all inputs count.
 
     The step is small, some 1e-8, so that few kinks are crossed; four digits are left. Where that is
@@ -117,7 +113,7 @@ def _numerical(
     return gradcheck(loss, tensors, directions=1, rtol=1e-4, raises=False)
 
 
-def _own_line(loss: Callable[..., Any], arrays: Mapping[str, Array], own: Any) -> str:
+def _own_line(loss: Function, arrays: Mapping[str, Array], own: Any) -> str:
     """The first line of somebody's backward pass that differs from the derivation, if it is found.
 
     It must be a function of plain NumPy that can be read and run line by line.
@@ -136,7 +132,7 @@ def _own_line(loss: Callable[..., Any], arrays: Mapping[str, Array], own: Any) -
 # What was given
 
 
-def _named(f: Callable[..., Any], inputs: Any) -> dict[str, Any]:
+def _named(f: Function, inputs: Any) -> dict[str, Any]:
     """The inputs by name: the mapping's, the Tensors', or those of f's parameters."""
     if isinstance(inputs, Mapping):
         return dict(inputs)

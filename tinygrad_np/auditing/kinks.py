@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,16 +12,14 @@ import numpy as np
 from ..graph import Node, Rule
 from ..tensor import Array
 from .passes import run
-from .trace import BackwardTrace, Gradients, Use
+from .trace import Given, Gradients, Trace, Use
 
 NEAR = 1e-13
 MOST = 3
 """How many kinds of ops may each have a convention of their own."""
 
 
-def best_convention(
-    trace: BackwardTrace, fits: Any, given: Mapping[Node, Any]
-) -> tuple[Gradients, list[str]]:
+def best_convention(trace: Trace, fits: Any, given: Given) -> tuple[Gradients, list[str]]:
     """The true gradients, by the subgradients that agree with most of the given, and notes."""
     true = usual = run(trace)
     right = [n for n in given if fits(n, usual[n])]
@@ -50,7 +47,7 @@ def best_convention(
     names = [k for k, n in trace.targets.items() if n in given and (true[n] != usual[n]).any()]
     if not names:
         return true, []
-    labels = [trace.labels[node] for node in dict.fromkeys(use[0] for uses in kinked for use in uses)]
+    labels = [*dict.fromkeys(trace.labels[node] for uses in kinked for node, _ in uses)]
     kinks = ", ".join(labels[:3]) + ", …" * (len(labels) > 3)
     return true, [
         f"{', '.join(names)}: f has a kink here ({kinks}), where any value between the "
@@ -58,7 +55,7 @@ def best_convention(
     ]
 
 
-def _conventions(trace: BackwardTrace, node: Node) -> dict[Use, list[Rule]]:
+def _conventions(trace: Trace, node: Node) -> dict[Use, list[Rule]]:
     """The rules of an op at a kink: its own, that of either side, the steeper and the flatter.
 
     The elements are moved unequally, so that one of those that tie for a maximum wins.

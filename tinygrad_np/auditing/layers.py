@@ -15,6 +15,7 @@ from .judging import judge
 from .objects import Place, arrays_in, dice, dotted, needs, put, short_names
 from .recording import Recorded, bare, recording
 from .report import AuditReport
+from .trace import Function
 
 RATES = frozenset(["alpha", "eta", "learning_rate", "lr", "rate", "step_size"])
 CACHES = frozenset(["cache", "caches", "context", "ctx", "memory", "saved"])
@@ -25,7 +26,7 @@ GRADIENTS = ("grads", "gradients", "grad", "dparams", "derivatives")
 """What people call an object that holds gradients."""
 CONTENTS = ("value", "data", "array", "val", "w")
 """What people call the array of a parameter, whose gradient is ``grad``."""
-Method = Callable[[Any], Callable[..., Any]]
+Method = Callable[[Any], Function]
 """A method, to be bound to a layer or to a copy of it."""
 
 
@@ -143,7 +144,7 @@ def _parted(returned: Any, wanted: list[str]) -> tuple[list[Any], list[Any]]:
     return [*returned[: max(1, len(wanted)) if all(arrays) else 1]], []
 
 
-def _pull(back: Callable[..., Any], upstream: list[Any], cache: list[Any]) -> Any:
+def _pull(back: Function, upstream: list[Any], cache: list[Any]) -> Any:
     wanted = needs(back)
     rates = {name: 1.0 for name in wanted if name in RATES}
     arguments = [g if np.ndim(g) else 1.0 for g in upstream] + cache

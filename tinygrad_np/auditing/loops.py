@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from ..graph import Node
 from .mistakes import KINDS, Mistake
-from .trace import BackwardTrace
+from .trace import Trace
 
 MOST = 200
 """How many of these are tried at most: each takes a backward pass."""
 
 
-def mistakes(trace: BackwardTrace, single: Iterable[Mistake]) -> Iterator[Mistake]:
+def mistakes(trace: Trace, single: Iterable[Mistake]) -> Iterator[Mistake]:
     """Slips that occur at all nodes of a loop, of a line of a function, or of one op."""
     groups: dict[object, list[Mistake]] = defaultdict(list)
     sizes: dict[object, set[Node]] = defaultdict(set)
@@ -37,7 +37,7 @@ def _likelihood(mistake: Mistake) -> tuple[object, ...]:
     return rare, " reads " in mistake.words, mistake.cost, KINDS.index(mistake.kind)
 
 
-def _names(trace: BackwardTrace, node: Node) -> list[tuple[object, ...]]:
+def _names(trace: Trace, node: Node) -> list[tuple[object, ...]]:
     """The groups that a node belongs to."""
     if node.op is None or node not in trace.sites:
         return []

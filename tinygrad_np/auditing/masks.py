@@ -11,9 +11,10 @@ from ..graph import Node
 from ..shapes import spread
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip, times
-from .trace import BackwardTrace, Use, parent_of
+from .trace import Trace, Use, parent_of
 
-def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
+
+def mistakes(trace: Trace) -> Iterator[Mistake]:
     """Mistakes with the masks of a graph."""
     masks = {}
     for (node, slot), factor in trace.factors.items():
@@ -36,7 +37,7 @@ def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
                 yield from _of_maximum(trace, use, parent)
 
 
-def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
+def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
     """The mask of an op is missing, or is another."""
     label, (low, high) = trace.labels[use[0]], (float(level) for level in levels)
     found: list[tuple[str, str, Any]] = [("mask", f"the mask of {label} is missing", handed_on)]
@@ -46,7 +47,8 @@ def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> It
         new = times(np.where(abs(factor) == min(abs(low), abs(high)), -1, 1))
         found.append(("sign", f"the smaller slope of {label} has the wrong sign", new))
     else:
-        found.append(("mask", f"the mask of {label} is inverted", lambda g, rule: g * (high - factor)))
+        inverted = lambda g, rule: g * (high - factor)  # noqa: E731
+        found.append(("mask", f"the mask of {label} is inverted", inverted))
         if high != 1:
             words = f"the mask of {label} is missing, and its factor {high:.6g} is there"
             found.append(("mask", words, lambda g, rule: g * high))
@@ -59,7 +61,7 @@ def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> It
         yield slip(trace, kind, words, use, new, words.replace(label, ""))
 
 
-def _of_maximum(trace: BackwardTrace, use: Use, parent: Node) -> Iterator[Mistake]:
+def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
     """Which elements of a maximum get the gradient is forgotten, or all that tie for it get it."""
     node = use[0]
     axis = trace.argument(node, "axis")
@@ -76,7 +78,7 @@ def _of_maximum(trace: BackwardTrace, use: Use, parent: Node) -> Iterator[Mistak
     yield slip(trace, "mask", words, use, ties, "ties")
 
 
-def _extra(trace: BackwardTrace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
+def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
     """The gradient that arrives multiplied by a mask that does not belong there."""
     found: dict[bytes, tuple[str, Array]] = {}
 
@@ -100,7 +102,7 @@ def _extra(trace: BackwardTrace, node: Node, masks: dict[Node, Array]) -> Iterat
     yield slip(trace, "mask", words, at, lambda g, _: np.maximum(g, 0), "cut", 1.2)
 
 
-def _is_label(trace: BackwardTrace, node: Node, slot: int) -> bool:
+def _is_label(trace: Trace, node: Node, slot: int) -> bool:
     """Whether a multiplication picks terms of the loss, as one-hot labels do."""
     if node.op is None or node.op.name != "multiply":
         return False

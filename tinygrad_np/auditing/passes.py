@@ -19,10 +19,10 @@ from .. import graph
 from ..graph import Node
 from ..tensor import Array, Tensor
 from .mistakes import Mistake
-from .trace import BackwardTrace, Gradients, Use
+from .trace import Gradients, Trace, Use
 
 
-def run(trace: BackwardTrace, mistakes: Iterable[Mistake] = ()) -> Gradients:
+def run(trace: Trace, mistakes: Iterable[Mistake] = ()) -> Gradients:
     """The gradient of every node, with mistakes. Errors of what they call are let through."""
     changed = _by_node(mistakes)
     found = {node: np.zeros(node.shape) for node in trace.targets.values()}
@@ -37,7 +37,7 @@ def run(trace: BackwardTrace, mistakes: Iterable[Mistake] = ()) -> Gradients:
 
 
 def tangent(
-    trace: BackwardTrace, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
+    trace: Trace, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
 ) -> Gradients:
     """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
     changed = _by_node(mistakes)
@@ -81,7 +81,7 @@ def _add(found: Gradients, node: Node, part: Array) -> None:
     found[node] = found[node] + part if node in found else part
 
 
-def _part_of(trace: BackwardTrace, use: Use, found: Gradients) -> Any:
+def _part_of(trace: Trace, use: Use, found: Gradients) -> Any:
     return trace.part(use, found[use[0]])
 
 

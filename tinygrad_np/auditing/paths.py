@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -14,12 +14,12 @@ from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, dropped, open_, slip
 from .passes import run
-from .trace import BackwardTrace, Gradients, Use, fitted, parent_of
+from .trace import Function, Given, Gradients, Trace, Use, fitted, parent_of
 
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 
 
-def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+def mistakes(trace: Trace, given: Given) -> Iterator[Mistake]:
     """Uses of a node left out, or those of one line in all turns, or turns of a loop."""
     for name, leaf in trace.leaves.items():
         if math.prod(leaf.shape) > 1:  # a single number is a multiple of any other
@@ -42,7 +42,7 @@ def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mist
         yield from _overwritten(trace, node)
 
 
-def missing(trace: BackwardTrace, node: Node, *users: Node) -> str:
+def missing(trace: Trace, node: Node, *users: Node) -> str:
     """What a use of a node that is left out is called."""
     names = " to ".join(dict.fromkeys([trace.labels[user] for user in users]))
     words = f"the gradient of {trace.labels[node]} that comes from {names} is missing"
@@ -50,7 +50,7 @@ def missing(trace: BackwardTrace, node: Node, *users: Node) -> str:
     return words + (f": {names} is treated as a constant" if is_statistic else "")
 
 
-def _added(name: str, leaf: Node, trace: BackwardTrace) -> Mistake:
+def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
     """The gradient of a regularisation that f does not have."""
 
     def made(number: float) -> Mistake:
@@ -62,7 +62,7 @@ def _added(name: str, leaf: Node, trace: BackwardTrace) -> Mistake:
     return open_(made)
 
 
-def _turns_left_out(trace: BackwardTrace, leaf: Node, given: Array) -> Iterator[Mistake]:
+def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
     """Those turns of a loop left out that explain a gradient: of a loop in a loop, say."""
     uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
@@ -89,7 +89,7 @@ WRITTEN = {
 }
 
 
-def _overwritten(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
+def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
     """What is picked more than once by indices or windows of an array."""
     uses = sorted(trace.users[node], key=lambda use: use[0].tick)
     uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
@@ -116,7 +116,8 @@ def _overwritten(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
     repeated = [u for (u, _), row in zip(uses, parts, strict=True) if len({*row}) < len(row)]
     what = f"windows of {trace.labels[node]} that overlap"
     if repeated:
-        what = f"the gradients of an index of {trace.labels[repeated[0]]} that occurs more than once"
+        label = trace.labels[repeated[0]]
+        what = f"the gradients of an index of {label} that occurs more than once"
     for way, words in WRITTEN.items():
         changes = ((node, partial(effect, way=way)),)
         yield Mistake("path", words.format(what), uses[0], changes, ("overwritten", way))
@@ -128,7 +129,7 @@ TRUNCATED = 6
 """Up to how many steps back a truncation is looked for."""
 
 
-def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
+def through_time(trace: Trace) -> Iterator[Mistake]:
     """What comes back from the next turn of a loop is left out, cut off later, or not derived."""
     sites: dict[object, list[Use]] = defaultdict(list)
     for node, slot in trace.rules:
@@ -156,14 +157,14 @@ def through_time(trace: BackwardTrace) -> Iterator[Mistake]:
         yield made
 
 
-def _is_carried(trace: BackwardTrace, use: Use) -> bool:
+def _is_carried(trace: Trace, use: Use) -> bool:
     """Whether a use is of a state that an earlier turn computed (not the loss, added up in it)."""
     parent = parent_of(*use)
     known = bool(parent.shape) and parent in trace.turn
     return known and trace.turn[parent] < trace.turn[use[0]]
 
 
-def _without_derivative(trace: BackwardTrace, uses: Sequence[Use]) -> Iterator[Mistake]:
+def _without_derivative(trace: Trace, uses: Sequence[Use]) -> Iterator[Mistake]:
     """What one input of a loop's function gets is taken above the function, not below it."""
     ends: dict[Use, Node] = {}
     for use in uses:
@@ -174,7 +175,7 @@ def _without_derivative(trace: BackwardTrace, uses: Sequence[Use]) -> Iterator[M
         if len(users) == 1 and users[0] in trace.factors and users[0][0].shape == end.shape:
             ends[use] = users[0][0]
     if len(ends) > 1:
-        names = trace.labels[ends[[*ends][0]]], trace.labels[parent_of(*uses[0])]
+        names = trace.labels[next(iter(ends.values()))], trace.labels[parent_of(*uses[0])]
         words = f"the derivative of {names[0]} is missing in the gradient of {names[1]}, "
         above = lambda found, use: fitted(found[ends[use]], use[0].shape)  # noqa: E731
         yield _instead(
@@ -183,7 +184,7 @@ def _without_derivative(trace: BackwardTrace, uses: Sequence[Use]) -> Iterator[M
 
 
 def _instead(
-    trace: BackwardTrace, uses: Sequence[Use], words: str, arrived: Callable[..., Any],
+    trace: Trace, uses: Sequence[Use], words: str, arrived: Function,
     kind: str = "path", cost: float = 1.0,
 ) -> Mistake:  # fmt: skip
     """Some uses, at many nodes, with another gradient than the one that arrives there."""

@@ -13,7 +13,7 @@ from ..tensor import Array
 from . import derivatives, factors, kinks, loops, masks, paths, sums, values
 from .mistakes import Mistake
 from .passes import run, tangent
-from .trace import BackwardTrace, Gradients
+from .trace import Given, Gradients, Trace
 
 DIRECTIONS = 2
 """Along how many random directions each target is looked at."""
@@ -27,9 +27,7 @@ class Problem:
     another shape than their Tensor stand in ``misshapen``. ``notes`` say what is right at a kink.
     """
 
-    def __init__(
-        self, trace: BackwardTrace, given: Mapping[Node, Array], rtol: Mapping[Node, float]
-    ) -> None:
+    def __init__(self, trace: Trace, given: Given, rtol: Mapping[Node, float]) -> None:
         self.trace, self.rtol = trace, rtol
         self.given = {n: array for n, array in given.items() if array.shape == n.shape}
         self.misshapen = {n: array for n, array in given.items() if array.shape != n.shape}
@@ -125,7 +123,7 @@ class Problem:
                     all_[i] = np.ravel(part)
         return self.known[base]
 
-    def along(self, gradients: Mapping[Node, Array]) -> Array:
+    def along(self, gradients: Given) -> Array:
         """The targets' gradients along their directions, in a row."""
         nothing = np.zeros(())
         pairs = [(w, gradients.get(n, nothing)) for n, ws in self.ways.items() for w in ws]

@@ -13,7 +13,7 @@ from ..tensor import Array
 from .factors import known_numbers, name_factor
 from .mistakes import KINDS, Mistake
 from .problem import Mistakes, Problem
-from .trace import BackwardTrace, Gradients, fitted
+from .trace import Gradients, Trace, fitted
 
 Way = tuple[str, str, Array, Array]
 """A kind, its words, and two arrays that would be the same if that mistake had been made."""
@@ -55,7 +55,7 @@ def unexplained(problem: Problem, target: Node) -> Mistake:
     return Mistake("unknown", f"{words}, and nothing tried makes it fit", (target, None))
 
 
-def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
+def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
     true, size = gradients[target], given.size
     for words, total in _totals(given):
         if total.size == true.size < size:
@@ -84,19 +84,19 @@ def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array
 def of_other_arrays(problem: Problem, target: Node, gradients: Gradients) -> Mistake | None:
     """The product of a gradient and an array that is what was given, though not the true one."""
     trace, shape = problem.trace, target.shape
-    for kind, words, array in _products(trace, [] if trace.is_long else trace.order, gradients):
+    for kind, how, array in _products(trace, [] if trace.is_long else trace.order, gradients):
         with suppress(ValueError):  # it does not fit
             found = fitted(array, shape)
             if found.shape == shape and problem.fits(target, found):
-                kind = kind if array.shape == shape else "value"
-                words = f"the gradient of {trace.labels[target]} {words}"
+                name = kind if array.shape == shape else "value"
+                words = f"the gradient of {trace.labels[target]} {how}"
                 effect = lambda now: found - now[target]  # noqa: B023, E731
-                return Mistake(kind, words, (target, None), ((target, effect),), None, 1.5)
+                return Mistake(name, words, (target, None), ((target, effect),), None, 1.5)
     return None
 
 
 def _products(
-    trace: BackwardTrace, nodes: Iterable[Node], gradients: Gradients
+    trace: Trace, nodes: Iterable[Node], gradients: Gradients
 ) -> Iterator[tuple[str, str, Array]]:
     """What people compute from the gradient that arrives at an op and any other array."""
     for node, (label, a, _) in itertools.product(nodes, trace.values):

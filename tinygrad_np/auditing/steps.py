@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from ..tensor import Array, Tensor
 from .judging import judge, runnable
 from .objects import Place, arrays_in, dice, needs, put, short_names
 from .report import AuditReport
+from .trace import Function
 
 
 def audit_a_step(
-    step: Callable[..., Any], params: Any, lr: float | None, loss: Callable[..., Any] | None,
+    step: Function, params: Any, lr: float | None, loss: Function | None,
     rtol: float | None,
 ) -> AuditReport:  # fmt: skip
     """The report on an update; ``audit_step`` documents the arguments."""
@@ -72,7 +73,7 @@ def audit_a_step(
     return dataclasses.replace(report, notes=(told, *report.notes))
 
 
-def _arguments(function: Callable[..., Any], params: Any, arrays: list[Any]) -> list[Any]:
+def _arguments(function: Function, params: Any, arrays: list[Any]) -> list[Any]:
     """What a step or a loss is called with: nothing, the params, or their arrays one by one."""
     count = len(needs(function))
     return [params] if count == 1 != len(arrays) else arrays[:count]
@@ -86,7 +87,7 @@ def _allowed(before: Mapping[Place, Array], gradients: Mapping[str, Array], lr: 
 
 
 def _rate(
-    loss: Callable[..., Any], inputs: Mapping[str, Array], changes: Mapping[str, Array]
+    loss: Function, inputs: Mapping[str, Array], changes: Mapping[str, Array]
 ) -> tuple[float, str]:
     """The learning rate with which most changes are gradients, and what to say of it."""
     tensors = {name: Tensor(array, True) for name, array in inputs.items()}

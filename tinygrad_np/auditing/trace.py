@@ -22,6 +22,9 @@ from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 
 Gradients = dict[Node, Array]
+Given = Mapping[Node, Array]
+"""The gradients that somebody gives."""
+Function = Callable[..., Any]
 Use = tuple[Node, int]
 """A node, and which of its inputs is meant."""
 LONG = 80
@@ -36,7 +39,7 @@ class Observed(NamedTuple):
     node: Node | None
 
 
-class BackwardTrace:
+class Trace:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
@@ -89,7 +92,7 @@ class BackwardTrace:
                     saved[place] = array
             node.saved = tuple(saved)
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
-        while frame.f_back is not None and frame.f_code is not BackwardTrace.__init__.__code__:
+        while frame.f_back is not None and frame.f_code is not Trace.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
             if node not in self.lines and is_users_frame(frame):
                 self.lines[node] = frame.f_code.co_filename, frame.f_lineno

@@ -16,7 +16,7 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake
-from .trace import BackwardTrace
+from .trace import Trace
 
 LONGEST = 14
 """How many ops a unit has at most."""
@@ -28,7 +28,7 @@ LARGE = 4096
 class Unit:
     """A function of the node ``start`` with the result ``end``; ``inside``: its ops, end first."""
 
-    trace: BackwardTrace
+    trace: Trace
     end: Node
     start: Node
     inside: tuple[Node, ...]
@@ -115,7 +115,7 @@ class Unit:
         return Mistake(kind, words, use, (changes,), (kind, names, key), cost)
 
 
-def units(trace: BackwardTrace) -> Iterator[Unit]:
+def units(trace: Trace) -> Iterator[Unit]:
     """The units of a graph: of each op by itself, and then those of several."""
     for end in trace.order:
         inside: list[Node] = []

@@ -21,7 +21,7 @@ from .mistakes import (
     swapped,
     with_saved,
 )
-from .trace import BackwardTrace, Gradients, Observed, parent_of
+from .trace import Given, Gradients, Observed, Trace, parent_of
 
 NEAREST = 10
 """How many arrays of the right shape are tried in the place of another."""
@@ -32,7 +32,7 @@ MOVING = frozenset(["getitem", "moveaxis", "ravel", "reshape", "swapaxes", "tran
 TURNING = frozenset(["moveaxis", "swapaxes", "transpose"])
 
 
-def mistakes(trace: BackwardTrace, given: Mapping[Node, Array]) -> Iterator[Mistake]:
+def mistakes(trace: Trace, given: Given) -> Iterator[Mistake]:
     """Rules that read the wrong array, or weights updated with the gradients ``given``."""
     for node in trace.order:
         if square(node.shape):
@@ -62,7 +62,7 @@ def _reshaped(g: Any, rule: Any) -> Any:
 
 
 def _elsewhere(
-    trace: BackwardTrace, others: Mapping[int, Array], ops: frozenset[str] | None = None
+    trace: Trace, others: Mapping[int, Array], ops: frozenset[str] | None = None
 ) -> Changes:
     """What changes in the backward pass where arrays of f, by their ids, have other values.
 
@@ -87,9 +87,7 @@ def _elsewhere(
     )
 
 
-def _of_leaf(
-    trace: BackwardTrace, name: str, leaf: Node, given: Mapping[Node, Array]
-) -> Iterator[Mistake]:
+def _of_leaf(trace: Trace, name: str, leaf: Node, given: Given) -> Iterator[Mistake]:
     """An input is read after its update, or turned; or its gradient is that of another input."""
     users = [(user, slot) for user, slot in trace.users[leaf] if user in trace.operands]
     if not users or leaf.op is not None:
@@ -123,7 +121,7 @@ def _of_leaf(
             yield Mistake("value", words, (leaf, None), ((leaf, copied),), None, 1.2)
 
 
-def _epsilons(trace: BackwardTrace) -> Iterator[Mistake]:
+def _epsilons(trace: Trace) -> Iterator[Mistake]:
     """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
     for node in trace.order:
         slots, operands = trace.slots(node), trace.operands.get(node, ())
@@ -137,7 +135,7 @@ def _epsilons(trace: BackwardTrace) -> Iterator[Mistake]:
             yield Mistake("value", words, (node, None), changes, "epsilon", 0.95)
 
 
-def _windows(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
+def _windows(trace: Trace, node: Node) -> Iterator[Mistake]:
     """Windows of an array that a loop moves by a stride, which the backward pass forgets."""
     whole = np.arange(int(np.prod(node.shape))).reshape(node.shape)
     uses = [use for use in trace.users[node] if use[0].op and use[0].op.name == "getitem"]
@@ -168,7 +166,7 @@ def _windows(trace: BackwardTrace, node: Node) -> Iterator[Mistake]:
 # One rule that reads another array
 
 
-def _misread(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
+def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
     label, squared = trace.labels[node], node.parents[:1] * 2 == node.parents
     if squared and slot:
         return
@@ -200,7 +198,7 @@ def _misread(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
                 yield slip(trace, kind, words, (node, slot), new, (place, key), cost)
 
 
-def _role(trace: BackwardTrace, node: Node, value: Observed) -> object:
+def _role(trace: Trace, node: Node, value: Observed) -> object:
     """The same array seen from any turn of a loop: who computed it, how many turns away."""
     other = value.node
     if other in trace.turn and node in trace.turn:
@@ -208,7 +206,7 @@ def _role(trace: BackwardTrace, node: Node, value: Observed) -> object:
     return value.label
 
 
-def _alike(trace: BackwardTrace, array: Array, node: Node, place: int) -> list[Observed]:
+def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Observed]:
     """The other arrays of an array's shape that were met near by, or in the last turn of a loop."""
     here = trace.place_of.get(id(trace.outputs.get(node)), 0)
     order = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
@@ -219,7 +217,7 @@ def _alike(trace: BackwardTrace, array: Array, node: Node, place: int) -> list[O
     return near + [value for value in last if all(value.array is not v.array for v in near)]
 
 
-def _last_turn(trace: BackwardTrace, node: Node, place: int) -> list[Observed]:
+def _last_turn(trace: Trace, node: Node, place: int) -> list[Observed]:
     """What the first turn of a loop reads by h[t - 1]: the result of the last one."""
     turns = [n for n in trace.order if n in trace.turn and trace.sites[n] == trace.sites.get(node)]
     if not turns or turns[-1] is not node:
