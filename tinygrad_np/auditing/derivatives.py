@@ -35,18 +35,17 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
 def _of(unit: Unit) -> Iterator[Mistake]:
     """Something else in the place of a unit's derivative, times the incoming gradient or alone."""
     of, alone = f"the derivative of {unit.label}", "is not multiplied by the incoming gradient"
+    least = 1.0 if unit.single else 1.1  # it is harder to take several ops for one function
     if unit.is_curved:
         factors = _factors(unit, of)
-        yield unit.slip(
-            "derivative", f"{of} {alone}", lambda g: unit.slope, "alone", unit.cost + 0.1
-        )
+        yield unit.slip("derivative", f"{of} {alone}", lambda g: unit.slope, "alone", least + 0.1)
     elif unit.is_elementwise and unit.x is not None and np.ptp(unit.slope) > 0:  # relu, say
         factors = _itself(unit, of)
     else:
         return
     for kind, words, factor, more in factors:
         at = factor if callable(factor) else partial(_constant, factor)
-        key, cost = words.replace(of, ""), unit.cost + more
+        key, cost = words.replace(of, ""), least + more
         yield unit.slip(kind, words, partial(_times, at), key, cost)
         if more != OTHER:
             yield unit.slip(kind, f"{words}, and {alone}", at, (key, 0), cost + 0.15)
@@ -110,7 +109,7 @@ def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
     """What people write for a derivative: products of simple terms, and other functions' own."""
     terms = {"x": x, "out": out, "(1 − x)": 1 - x, "(1 − out)": 1 - out}
     terms |= {"(1 + x)": 1 + x, "(1 + out)": 1 + out}
-    yield from [*terms.items()][2:]
+    yield from [(words.strip("()"), term) for words, term in [*terms.items()][2:]]
     for (a, first), (b, second) in itertools.combinations_with_replacement(terms.items(), 2):
         yield f"{a} {b}", first * second
     for words, low in (("exp(x)", np.exp(x)), ("out", out), ("x", x)):

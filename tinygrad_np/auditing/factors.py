@@ -75,7 +75,7 @@ def known_numbers(trace: Trace) -> list[Known]:
     found: list[Known] = []
     for (node, _), factor in trace.factors.items():
         low, high = np.unique(factor)[[0, -1]]
-        if low == 0 and high != 1 and node.shape and np.isin(factor, (low, high)).all():
+        if low == 0 < high != 1 and node.shape and np.isin(factor, (low, high)).all():
             mask = f"the mask of {trace.labels[node]}"
             found.append(Known(float(high), f"what {mask} multiplies with", node))
             found.append(Known(1 / float(high), f"1 − p for {mask}", node))

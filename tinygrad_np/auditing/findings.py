@@ -22,12 +22,9 @@ HARMLESS = 1e-3
 
 
 def report_on(
-    trace: Trace,
-    given: Mapping[str, Array],
-    rtol: Mapping[Node, float],
-    numerical: GradcheckReport,
-    own_line: Callable[[], str],
-) -> AuditReport:
+    trace: Trace, given: Mapping[str, Array], rtol: Mapping[Node, float],
+    numerical: GradcheckReport, own_line: Callable[[], str],
+) -> AuditReport:  # fmt: skip
     """The verdicts on the gradients, by name, and the mistakes that explain them."""
     faults = {
         name: fault
@@ -92,11 +89,7 @@ def _fault(trace: Trace, kind: str, name: str, words: str, evidence: str) -> Dia
 
 
 def _diagnosis(
-    problem: Problem,
-    shown: Mapping[str, Mistakes],
-    mistake: Mistake,
-    limited: bool,
-    also: tuple[Mistake, ...],
+    problem: Problem, shown: Mapping[str, Mistakes], mistake: Mistake, limited: bool, also: Mistakes
 ) -> Diagnosis:
     """A mistake, with the evidence: what the gradients are with it, and without it."""
     trace, after, before = problem.trace, 0.0, 0.0
@@ -104,8 +97,8 @@ def _diagnosis(
     for name in names:
         node = trace.targets[name]
         if node in problem.given:
-            rest = tuple([m for m in shown[name] if m is not mistake])
-            pair = [problem.gradients(made) for made in (shown[name], rest)]
+            without = tuple([m for m in shown[name] if m is not mistake])
+            pair = [problem.gradients(made) for made in (shown[name], without)]
             size = [_apart(problem, node, g[node])[0] if g else np.inf for g in pair]
             after, before = max(after, size[0]), max(before, size[1])
     who = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
@@ -117,25 +110,15 @@ def _diagnosis(
         evidence = f"a gradient of {who} made so has exactly this shape and these values"
     if limited and mistake.changes:
         alone = problem.gradients((mistake,))
-        others = [n for n in problem.given if n not in [trace.targets[name] for name in names]]
-        if alone and any(not np.allclose(alone[n], problem.true[n], 1e-6, 1e-12) for n in others):
+        rest = {*problem.given} - {trace.targets[name] for name in names}
+        if alone and any(not np.allclose(alone[n], problem.true[n], 1e-6, 1e-12) for n in rest):
             words += f", in the gradient of {who} alone"
-    different = {  # one of each kind, if it is not much harder to believe
-        m.kind: m.words
-        for m in also[::-1]
-        if m.kind != mistake.kind and m.cost < mistake.cost + 0.25
-    }
-    node, slot = mistake.at
-    return Diagnosis(
-        mistake.kind,
-        trace.labels[node],
-        words,
-        trace.rule_words(node, slot),
-        evidence,
-        names,
-        trace.line(node),
-        tuple(different.values())[::-1][:2],
-    )
+    # Of the others one of each kind, if it is not much harder to believe.
+    others = [m for m in also[::-1] if m.kind != mistake.kind and m.cost < mistake.cost + 0.25]
+    different = tuple({m.kind: m.words for m in others}.values())[::-1][:2]
+    (node, slot), kind = mistake.at, mistake.kind
+    rule, line = trace.rule_words(node, slot), trace.line(node)
+    return Diagnosis(kind, trace.labels[node], words, rule, evidence, names, line, different)
 
 
 def _apart(problem: Problem, node: Node, other: Array) -> tuple[float, Array]:
@@ -153,7 +136,5 @@ def _verdict(problem: Problem, name: str, found: list[Diagnosis]) -> Verdict:
     relative, apart = _apart(problem, node, true)
     at = tuple([int(i) for i in np.unravel_index(int(apart.argmax()), true.shape)])
     given = float(problem.given[node][at])
-    return Verdict(
-        name, true.shape, not mistakes, float(apart[at]), relative, at, given, float(true[at]),
-        mistakes,
-    )  # fmt: skip
+    off, right = float(apart[at]), not mistakes
+    return Verdict(name, true.shape, right, off, relative, at, given, float(true[at]), mistakes)

@@ -25,11 +25,7 @@ TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 
 @graph.enable_grad()
 def judge(
-    f: Function,
-    inputs: Any,
-    gradients: Any,
-    deltas: Mapping[str, Any],
-    rtol: float | None,
+    f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None
 ) -> AuditReport:
     """The report on somebody's gradients; ``audit`` documents the arguments."""
     values = _named(f, inputs)

@@ -52,14 +52,9 @@ New = Callable[..., Any]
 
 
 def slip(
-    trace: Trace,
-    kind: str,
-    words: str,
-    at: tuple[Node, int | None],
-    new: New,
-    key: Hashable = None,
-    cost: float = 1.0,
-) -> Mistake:
+    trace: Trace, kind: str, words: str, at: tuple[Node, int | None], new: New,
+    key: Hashable = None, cost: float = 1.0,
+) -> Mistake:  # fmt: skip
     """A mistake in one rule, or, without a slot, in the gradient that has arrived at a node."""
     node, slot = at
     if slot is None:

@@ -54,8 +54,7 @@ def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
     """The gradient of a regularisation that f does not have."""
 
     def made(number: float) -> Mistake:
-        words = f"the gradient of {name} has a term {number:.6g} · {name}, that of a "
-        words += f"regularisation of {name}, which f does not have"
+        words = f"{name} has a term {number:.6g} · {name}, but f has no regularisation of {name}"
         new = lambda g, _: g + number * trace.inputs[name]  # noqa: E731
         return slip(trace, "path", words, (leaf, None), new, None, 1.2)
 
@@ -72,8 +71,7 @@ def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]
     left = [i for i, share in enumerate(shares) if abs(share) < 1e-6]
     if rank < len(uses) or not left or not np.isclose(shares, np.round(shares), atol=1e-6).all():
         return
-    words = f"{len(left)} of {len(uses)} turns of the loop over {trace.labels[leaf]} are left out: "
-    words += f"number {', '.join(str(i + 1) for i in left[:8])}{', …' if len(left) > 8 else ''}"
+    words = f"{len(left)} of {len(uses)} turns of the loop over {trace.labels[leaf]} are left out"
     yield dropped(trace, leaf, [uses[i] for i in left], words, 1.2)
     above = dict.fromkeys([user for i in left for user, _ in trace.users[uses[i][0][0]]])
     changes = tuple([(node, lambda found, n=node: -found[n]) for node in above])

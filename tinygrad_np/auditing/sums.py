@@ -63,6 +63,6 @@ def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
             total = terms.mean if statistic.op and statistic.op.name == "mean" else terms.sum
             return scale * total(axis, keepdims=True) - trace.part(use, found[statistic])
 
-        words = f"the gradient through {trace.labels[statistic]} is summed over axis "
-        words += f"{other}, not over axis {', '.join(map(str, axes))}"
+        right = ", ".join(map(str, axes))
+        words = f"{trace.labels[statistic]} is taken over axis {other}, not over axis {right}"
         yield Mistake("sum", words, use, ((parent, effect),), None, 1.1)

@@ -49,10 +49,7 @@ class Trace:
     """
 
     def __init__(
-        self,
-        call: Callable[[dict[str, Tensor]], Any],
-        inputs: Mapping[str, Array],
-        wanted: Collection[str],
+        self, call: Function, inputs: Mapping[str, Array], wanted: Collection[str]
     ) -> None:
         self.call, self.inputs = call, inputs
         self.outputs: dict[Node, Array] = {}

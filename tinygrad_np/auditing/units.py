@@ -39,11 +39,6 @@ class Unit:
         return len(self.inside) == 1
 
     @property
-    def cost(self) -> float:
-        """How hard it is to believe that somebody takes it for one function."""
-        return 1.0 if self.single else 1.1
-
-    @property
     def label(self) -> str:
         """What the unit is called."""
         start, end = self.trace.labels[self.start], self.trace.labels[self.end]
