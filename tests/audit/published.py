@@ -586,8 +586,14 @@ def rnn_without_the_next_step() -> Any:
     return rnn(carried=False, first=np.zeros(3))
 
 
-@case("qixianbiao/RNN #2, mended: h[t - 1] is the last state at t = 0", Wyh="", Byh="", Wxh="", Bhh="",
-      Whh="value|path|elements")  # fmt: skip
+@case(
+    "qixianbiao/RNN #2, mended: h[t - 1] is the last state at t = 0",
+    Wyh="",
+    Byh="",
+    Wxh="",
+    Bhh="",
+    Whh="value|path|elements",
+)
 def rnn_reads_the_last_state_before_the_first() -> Any:
     return rnn()
 
@@ -844,6 +850,49 @@ def batch_norm_without_the_term_that_is_zero() -> Any:
     return batch_norm(formula)
 
 
+def truncated(steps: int) -> Any:
+    """Truncated backpropagation through time, as in ML-From-Scratch."""
+    N, T, D, H = 2, 5, 2, 3
+    x, c = normal(N, T, D), normal(N, T, D, seed=1)
+    p = {"U": normal(H, D), "W": normal(H, H), "V": normal(D, H)}
+
+    def f(U: Any, W: Any, V: Any) -> Any:
+        h, loss = np.zeros((N, H)), 0.0
+        for t in range(T):
+            h = tg.tanh(x[:, t] @ U.T + h @ W.T)
+            loss = loss + (h @ V.T * c[:, t]).sum()
+        return loss
+
+    s = {-1: np.zeros((N, H))}
+    for t in range(T):
+        s[t] = np.tanh(x[:, t] @ p["U"].T + s[t - 1] @ p["W"].T)
+    g = {k: np.zeros_like(v) for k, v in p.items()}
+    for t in reversed(range(T)):
+        g["V"] += c[:, t].T @ s[t]
+        d = c[:, t] @ p["V"] * (1 - s[t] ** 2)
+        for k in reversed(range(max(0, t - steps), t + 1)):
+            g["U"] += d.T @ x[:, k]
+            g["W"] += d.T @ s[k - 1]
+            d = d @ p["W"] * (1 - s[k - 1] ** 2)
+    return f, p, g
+
+
+@case(
+    "eriklindernoren/ML-From-Scratch, RNN with bptt_trunc = 2",
+    "truncated",
+    U="path",
+    W="path",
+    V="",
+)
+def backpropagation_two_steps_back() -> Any:
+    return truncated(2)
+
+
+@case("eriklindernoren/ML-From-Scratch, RNN with bptt_trunc = 5", U="", W="", V="")
+def backpropagation_to_the_start_is_right() -> Any:
+    return truncated(5)
+
+
 # Derivatives
 
 
@@ -868,8 +917,13 @@ def huber_without_the_incoming_gradient() -> Any:
     return f, {"e": e}, {"e": np.where(abs(e) <= d, e, d * np.sign(e))}
 
 
-@case("mnielsen/neural-networks-and-deep-learning #77, as proposed", W2="derivative", b2="derivative",
-      W1="derivative", b1="derivative")  # fmt: skip
+@case(
+    "mnielsen/neural-networks-and-deep-learning #77, as proposed",
+    W2="derivative",
+    b2="derivative",
+    W1="derivative",
+    b1="derivative",
+)
 def cross_entropy_with_sigmoid_prime() -> Any:
     x, y = normal(4, 1), one_hot(1, 3)[:, None]
     p = {"W1": normal(5, 4), "b1": normal(5, 1), "W2": normal(3, 5), "b2": normal(3, 1)}
@@ -1146,8 +1200,12 @@ def convolution(stride: int = 2, at: int = 2, flipped: bool = False, spatial: bo
     return f, {"A": A, "W": W, "b": b}, {"A": dA, "W": dW, "b": db if spatial else dZ.sum(0)}
 
 
-@case("Kulbear/deep-learning-coursera #34: the stride is missing in backward", A="value|path|elements",
-      W="value|path", b="")  # fmt: skip
+@case(
+    "Kulbear/deep-learning-coursera #34: the stride is missing in backward",
+    A="value|path|elements",
+    W="value|path",
+    b="",
+)
 def convolution_without_stride() -> Any:
     return convolution(at=1)
 
@@ -1176,11 +1234,51 @@ def the_input_in_place_of_the_gradient() -> Any:
     return f, {"x0": x0, "x1": x1}, {"x0": x0, "x1": c1 * (1 - np.tanh(x1) ** 2)}
 
 
+@case("relu's derivative by x[x <= 0] = 0; x[x > 0] = 1, in place", "mask", W1="", W2="value")
+def relu_made_its_own_mask() -> Any:
+    x, c, W1, W2 = normal(5, 3), normal(5, 2), normal(3, 4), normal(4, 2)
+    h = np.maximum(x @ W1, 0)
+    d = c @ W2.T
+    h[h > 0] = 1
+    f = lambda W1, W2: (tg.relu(x @ W1) @ W2 * c).sum()  # noqa: E731
+    return f, {"W1": W1, "W2": W2}, {"W1": x.T @ (d * h), "W2": h.T @ c}
+
+
+@case("dgamma by x in place of the normalised x", x="", gamma="value", beta="")
+def gain_by_the_input() -> Any:
+    f, p, given = batch_norm(
+        lambda d, xn, inv, N: inv / N * (N * d - d.sum(0) - xn * (d * xn).sum(0))
+    )
+    return f, p, given | {"gamma": (normal(6, 4, seed=1) * p["x"]).sum(0)}
+
+
+@case("a convolution that returns the gradient of what it padded", "padded", x="shape")
+def padding_not_cut_off() -> Any:
+    x, w, c, dp = normal(4, 4), normal(3, 3), normal(4, 4), np.zeros((6, 6))
+
+    def f(x: Any) -> Any:
+        p, loss = tg.pad(x, ((1, 1), (1, 1))), 0.0
+        for i in range(4):
+            for j in range(4):
+                loss = loss + (p[i : i + 3, j : j + 3] * w).sum() * c[i, j]
+        return loss
+
+    for i in range(4):
+        for j in range(4):
+            dp[i : i + 3, j : j + 3] += w * c[i, j]
+    return f, {"x": x}, {"x": dp}
+
+
 # Two at once
 
 
-@case("sigmoid' at the activation, and the bias a mean", W1="value", b1="value + factor|factor + value",
-      W2="", b2="factor")  # fmt: skip
+@case(
+    "sigmoid' at the activation, and the bias a mean",
+    W1="value",
+    b1="value + factor|factor + value",
+    W2="",
+    b2="factor",
+)
 def value_and_mean() -> Any:
     x, c = normal(5, 3), normal(5, 2)
     p = {"W1": normal(3, 4), "b1": normal(4), "W2": normal(4, 2), "b2": normal(2)}
@@ -1305,8 +1403,8 @@ def momentum_is_right() -> Any:
     def step() -> Any:
         d = x @ p["W"] + p["b"] - y
         grads = {"W": x.T @ d / 5, "b": d.mean(0)}
-        for k in p:
-            v[k] = 0.9 * v[k] - 0.01 * grads[k]
+        for k, grad in grads.items():
+            v[k] = 0.9 * v[k] - 0.01 * grad
             p[k] = p[k] + v[k]
 
     return tg.audit_step(

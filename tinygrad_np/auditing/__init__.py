@@ -27,13 +27,9 @@ Arrays = Mapping[str, Any] | Sequence[Any] | ArrayLike | Tensor
 
 
 def audit(
-    f: Callable[..., Any],
-    inputs: Arrays,
-    gradients: Arrays | Callable[..., Arrays] | None = None,
-    *,
-    deltas: Mapping[str, ArrayLike | Tensor] | None = None,
-    rtol: float | None = None,
-) -> AuditReport:
+    f: Callable[..., Any], inputs: Arrays, gradients: Arrays | Callable[..., Arrays] | None = None,
+    *, deltas: Mapping[str, ArrayLike | Tensor] | None = None, rtol: float | None = None,
+) -> AuditReport:  # fmt: skip
     """Check gradients derived by hand, and say what is wrong with them.
 
     ``inputs`` are arrays or Tensors of real numbers: a mapping, ``f(**inputs)``, a tuple or list,
@@ -103,15 +99,11 @@ def audit(
 
 
 def audit_layer(
-    layer: Any,
-    inputs: Any,
-    *,
-    forward: str | Callable[..., Any] | None = None,
+    layer: Any, inputs: Any, *, forward: str | Callable[..., Any] | None = None,
     backward: str | Callable[..., Any] | None = None,
     params: Sequence[str] | Mapping[str, Any] | None = None,
-    rtol: float | None = None,
-    seed: int = 0,
-) -> AuditReport:
+    rtol: float | None = None, seed: int = 0,
+) -> AuditReport:  # fmt: skip
     """Check the backward pass of a layer written in NumPy, as it stands.
 
     ``layer`` is an object with ``forward(x)`` and ``backward(g)`` (or methods of the names given),
@@ -149,13 +141,9 @@ def audit_layer(
 
 
 def audit_step(
-    step: Callable[..., Any],
-    params: Any,
-    *,
-    lr: float | None = None,
-    loss: Callable[..., Any] | None = None,
-    rtol: float | None = None,
-) -> AuditReport:
+    step: Callable[..., Any], params: Any, *, lr: float | None = None,
+    loss: Callable[..., Any] | None = None, rtol: float | None = None,
+) -> AuditReport:  # fmt: skip
     """Check the gradients inside an update of the parameters, such as W -= lr * dW, as it stands.
 
     ``step`` is called once, without arguments (or with ``params``). ``params`` is what it updates:

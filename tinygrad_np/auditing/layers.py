@@ -72,10 +72,8 @@ def audit_a_layer(
         values = {**arrays, **{name: before[place] for name, (place, _) in found.items()}}
         values = {name: array for name, array in values.items() if name in gradients}
         if not values:
-            raise ValueError(
-                "audit_layer: backward returned no gradient, and none was found in the layer: say "
-                'where they are, params={"W": "dW"}'
-            )
+            told = 'found none in the layer either: say where they are, params={"W": "dW"}'
+            raise ValueError(f"audit_layer: backward returned no gradient, and the audit {told}")
 
         def loss(**tensors: Any) -> Any:
             ours = copy.deepcopy(layer)
@@ -120,13 +118,10 @@ def _method(layer: Any, given: Any, usual: tuple[str, ...]) -> Method:
             raise TypeError("audit_layer: give the backward function, too: backward=...")
         return lambda owner: owner
     names = [given] if given else usual
-    name = next((name for name in names if hasattr(layer, name)), None)
-    if name is None:
-        raise TypeError(
-            f"audit_layer: {type(layer).__name__} has no method {' or '.join(names)}: name the one "
-            "it has"
-        )
-    return lambda owner: getattr(owner, name)
+    if not (own := [name for name in names if hasattr(layer, name)]):
+        kind, tried = type(layer).__name__, " or ".join(names)
+        raise TypeError(f"audit_layer: {kind} has no method {tried}: name the one it has")
+    return lambda owner: getattr(owner, own[0])
 
 
 def _is_real(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from ..graph import Node
@@ -16,10 +16,7 @@ MOST = 200
 def mistakes(trace: Trace, single: Iterable[Mistake]) -> Iterator[Mistake]:
     """Slips that occur at all nodes of a loop, of a line of a function, or of one op."""
     groups: dict[object, list[Mistake]] = defaultdict(list)
-    sizes: dict[object, set[Node]] = defaultdict(set)
-    for node in trace.order:
-        for name in _names(trace, node):
-            sizes[name].add(node)
+    sizes = Counter(name for node in trace.order for name in _names(trace, node))
     for mistake in single:
         if mistake.solved is None and mistake.key is not None and mistake.cost <= 1.2:
             for name in _names(trace, mistake.at[0]):
@@ -27,14 +24,10 @@ def mistakes(trace: Trace, single: Iterable[Mistake]) -> Iterator[Mistake]:
                     groups[name, mistake.key].append(mistake)
     found: dict[frozenset[int], Mistake] = {}
     for (name, _), members in groups.items():  # type: ignore[misc]
-        if len(members) > 1 and len(members) >= len(sizes[name]) - 1:
+        if len(members) > 1 and len(members) >= sizes[name] - 1:
             found.setdefault(frozenset(map(id, members)), _together(members))
-    yield from sorted(found.values(), key=_likelihood)[:MOST]
-
-
-def _likelihood(mistake: Mistake) -> tuple[object, ...]:
-    rare = mistake.cost > 1.2
-    return rare, " reads " in mistake.words, mistake.cost, KINDS.index(mistake.kind)
+    key = lambda m: (m.cost > 1.2, " reads " in m.words, m.cost, KINDS.index(m.kind))  # noqa: E731
+    yield from sorted(found.values(), key=key)[:MOST]
 
 
 def _names(trace: Trace, node: Node) -> list[tuple[object, ...]]:

@@ -107,12 +107,7 @@ def _is_label(trace: Trace, node: Node, slot: int) -> bool:
     if node.op is None or node.op.name != "multiply":
         return False
     parent = parent_of(node, slot)
-    if parent.op is not None and "log" in parent.op.name:
-        return True
-    constants = [a for p, a in zip(node.parents, trace.operands[node], strict=True) if p is None]
-    return any(_is_one_hot(np.asarray(c)) for c in constants)
-
-
-def _is_one_hot(array: Array) -> bool:
-    some = [array != 0, array == 0]
-    return any(bool((s.sum(axis=axis) == 1).all()) for s in some for axis in range(array.ndim))
+    pairs = zip(node.parents, trace.operands[node], strict=True)
+    some = [mask for p, a in pairs if p is None for mask in (np.not_equal(a, 0), np.equal(a, 0))]
+    one_hot = [(m.sum(axis=axis) == 1).all() for m in some for axis in range(np.ndim(m))]
+    return any(one_hot) or (parent.op is not None and "log" in parent.op.name)

@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ..tensor import Array
 
 DEPTH = 4
+RoutineType = BuiltinFunctionType | FunctionType | MethodType
 Place = tuple[str | int, ...]
 """Where an array is in an object: attributes, written ``.name``, keys of dicts, numbers."""
 
@@ -30,13 +32,8 @@ def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
     for step, value in items:
         if isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f":
             yield (step,), np.asarray(value)
-        elif depth and not (isinstance(value, type | np.ndarray) or callable_or_module(value)):
+        elif depth and not isinstance(value, type | np.ndarray | ModuleType | RoutineType):
             yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
-
-
-def callable_or_module(value: Any) -> bool:
-    """Whether a value is a function or a module, in which nobody keeps weights."""
-    return inspect.isroutine(value) or inspect.ismodule(value)
 
 
 def put(owner: Any, place: Place, value: Any) -> None:

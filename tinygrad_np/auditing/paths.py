@@ -138,7 +138,7 @@ def through_time(trace: Trace) -> Iterator[Mistake]:
         yield from _without_derivative(trace, uses)
     groups = [group for uses in loops if (group := [u for u in uses if _is_carried(trace, u)])]
     carried = [use for uses in groups for use in uses]
-    nothing = lambda found, use: 0 * found[use[0]]  # noqa: E731
+    nothing: Function = lambda found, use: 0 * found[use[0]]  # noqa: E731
     words = "the gradient that comes back from the next turn of the loop is missing: the path "
     if len(groups) > 1:
         yield _instead(trace, carried, f"{words}through time", nothing)
@@ -146,13 +146,12 @@ def through_time(trace: Trace) -> Iterator[Mistake]:
         names = trace.labels[uses[0][0]], trace.labels[parent_of(*uses[0])]
         words = f"the gradient that comes back through time from {names[0]} to {names[1]} is "
         yield _instead(trace, uses, f"{words}missing, at every step", nothing)
-    made = _instead(trace, carried, "", nothing) if carried else None
-    for steps in range(1, min(TRUNCATED, len(carried) - 1)) if made else ():
-        words = f"the gradient of each step goes back {steps} step{'s' * (steps > 1)} alone: "
-        shorter = cache(partial(run, trace, (made,)))
+    arrived = nothing
+    for steps in range(1, min(TRUNCATED, len(carried) - 1)):
+        words = f"the gradient of each step goes back {steps} steps alone: it is truncated"
+        shorter = cache(partial(run, trace, (_instead(trace, carried, "", arrived),)))
         arrived = lambda found, use, shorter=shorter: shorter()[use[0]]  # noqa: E731
-        made = _instead(trace, carried, f"{words}it is truncated", arrived, "path", 1.05)
-        yield made
+        yield _instead(trace, carried, words, arrived, "path", 1.05)
 
 
 def _is_carried(trace: Trace, use: Use) -> bool:

@@ -33,14 +33,11 @@ class Problem:
         self.misshapen = {n: array for n, array in given.items() if array.shape != n.shape}
         self.targets = [n for n in trace.targets.values() if n in given]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        sizes = {
-            n: float(np.max(np.abs(g))) for n, g in run(trace).items() if n in rtol or n in given
-        }
+        true = run(trace)
+        sizes = {n: float(np.max(np.abs(true[n]))) for n in {**rtol, **given}}
         largest = max(sizes.values()) + 1e-300
-        self.floor = {
-            n: (100 * rtol[n] if sizes[n] < 1e-12 * largest else 1e-6) * largest
-            for n in self.targets
-        }
+        small = {n: sizes[n] < 1e-12 * largest for n in self.targets}
+        self.floor = {n: largest * (100 * rtol[n] if small[n] else 1e-6) for n in self.targets}
         self.true, self.notes = kinks.best_convention(trace, self.fits, self.given)
         self.passes: dict[Mistakes, Gradients | None] = {(): self.true}
         self.known: dict[Mistakes, dict[Node, Array]] = {}

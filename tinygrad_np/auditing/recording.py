@@ -86,9 +86,6 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
-    def __repr__(self) -> str:
-        return f"recorded {self.plain!r}"
-
     def __bool__(self) -> bool:
         return bool(self.plain)
 
@@ -97,17 +94,13 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         if isinstance(self.value, Tensor):
-            raise TypeError(
-                "an array that an audit records cannot become a number or a plain array: its "
-                "gradient would be lost; use the array itself"
-            )
+            raise TypeError("an audit records this array: as a number it would lose its gradient")
         return np.array(self.value, dtype=dtype)
 
     def __getitem__(self, index: Any) -> Any:
         index = bare_index(index)
-        return (
-            Recorded(self.value[index], self, index) if self.shape else recorded(self.value[index])
-        )
+        part = self.value[index]
+        return Recorded(part, self, index) if self.shape else recorded(part)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         places = np.arange(math.prod(self.shape)).reshape(self.shape)[bare_index(index)]
@@ -251,9 +244,10 @@ def recording(*functions: Any) -> Iterator[None]:
     makers = {name: _maker(getattr(np, name)) for name in MAKERS}
     package = sys.modules[PACKAGE]
     tensors = {name: _on_tensors(f) for name, f in vars(package).items() if _is_function(f)}
-    stands_for = {id(np): _StandIn(np, makers), id(package): _StandIn(package, tensors)}
+    stands_for: dict[int, Any] = {}
     for module, own in ((np, makers), (package, tensors)):
         stands_for |= {id(getattr(module, name)): new for name, new in own.items()}
+        stands_for[id(module)] = _StandIn(module, own)
     spaces = {id(d): d for f in functions if isinstance(d := getattr(f, "__globals__", None), dict)}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""

@@ -127,9 +127,8 @@ class Search:
     def _reshaped(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """A gradient of another shape than its Tensor's, after at most one other mistake."""
         problem, found = self.problem, list[Explained]()
-        more = [
-            (b, (first,)) for b in bases for first in self._sweep(b).promising(target)[:RESHAPED]
-        ]
+        promising = {base: self._sweep(base).promising(target)[:RESHAPED] for base in bases}
+        more = [(base, (first,)) for base in bases for first in promising[base]]
         for base, first in [*((base, ()) for base in bases), *more]:
             if first and found:
                 break
@@ -144,14 +143,13 @@ class Search:
     def _as_given(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """The elements that are wrong as they were given; below, all goes on from there."""
         problem = self.problem
-        for base in bases:
-            found = problem.gradients(base)
-            if found and (made := shapes.of_other_arrays(problem, target, found)):
+        known = [(base, g) for base in bases if (g := problem.gradients(base)) is not None]
+        for base, gradients in known:
+            if made := shapes.of_other_arrays(problem, target, gradients):
                 return state.limited(target, (*base, made), made.cost)
-        known = [(base, g[target]) for base in bases if (g := problem.gradients(base)) is not None]
-        wrong = [problem.misfits(target, gradient) for _, gradient in known]
+        wrong = [problem.misfits(target, gradients[target]) for _, gradients in known]
         best = min(range(len(known)), key=lambda i: int(wrong[i].sum()))
-        base, expected = known[best]
+        base, expected = known[best][0], known[best][1][target]
         made = as_given(problem.trace, target, problem.given[target], expected, wrong[best])
         if base == state.joint:
             return state._replace(joint=(*base, made), cost=state.cost + made.cost)

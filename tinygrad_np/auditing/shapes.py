@@ -50,9 +50,9 @@ def explained(
 
 def unexplained(problem: Problem, target: Node) -> Mistake:
     """A gradient of a shape that nothing explains."""
-    given = problem.misshapen[target].shape
-    words = f"the gradient of {problem.trace.labels[target]} has shape {given}, not {target.shape}"
-    return Mistake("unknown", f"{words}, and nothing tried makes it fit", (target, None))
+    label, shape = problem.trace.labels[target], problem.misshapen[target].shape
+    words = f"the gradient of {label} has shape {shape}, not {target.shape}; no mistake explains it"
+    return Mistake("unknown", words, (target, None))
 
 
 def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:

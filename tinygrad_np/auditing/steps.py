@@ -39,9 +39,8 @@ def audit_a_step(
         reset()
         moved = [p for p in after if not np.array_equal(after[p], before[p])]
         if not moved:
-            raise ValueError(
-                "audit_step: the step changed none of the parameters: are params what it updates?"
-            )
+            told = "the step changed none of the parameters: are params what it updates?"
+            raise ValueError(f"audit_step: {told}")
 
         function = loss or step
 

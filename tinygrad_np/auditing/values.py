@@ -78,22 +78,16 @@ def _elsewhere(
             saved[user] = there[1]
             if ops is None or (user.op and user.op.name in ops):
                 instead[id(trace.outputs[user])] = there[0]
-    return tuple(
-        [
-            (parent_of(*use), changed(trace, use, with_saved(saved[use[0]])))
-            for use in trace.rules
-            if use[0] in saved
-        ]
-    )
+    uses = [use for use in trace.rules if use[0] in saved]
+    return tuple([(parent_of(*u), changed(trace, u, with_saved(saved[u[0]]))) for u in uses])
 
 
 def _of_leaf(trace: Trace, name: str, leaf: Node, given: Given) -> Iterator[Mistake]:
     """An input is read after its update, or turned; or its gradient is that of another input."""
-    users = [(user, slot) for user, slot in trace.users[leaf] if user in trace.operands]
-    if not users or leaf.op is not None:
+    if leaf.op is not None or not (users := trace.users[leaf]):
         return
-    array = trace.operands[users[0][0]][users[0][1]]
     use = users[0]
+    array = trace.operands[use[0]][use[1]]
 
     def updated(rate: float) -> Mistake:
         changes = _elsewhere(trace, {id(array): array + rate * given[leaf]}, MOVING)
@@ -113,10 +107,7 @@ def _of_leaf(trace: Trace, name: str, leaf: Node, given: Given) -> Iterator[Mist
         yield Mistake("derivative", words, use, changes, None, 1.1)
     for other, node in trace.leaves.items():
         if node is not leaf and node in given and node.shape == leaf.shape and given[node].any():
-
-            def copied(found: Gradients, node: Node = node) -> Array:
-                return given[node] - found[leaf]
-
+            copied = lambda found, node=node: given[node] - found[leaf]  # noqa: E731
             words = f"the gradient of {name} is that of {other}"
             yield Mistake("value", words, (leaf, None), ((leaf, copied),), None, 1.2)
 
@@ -152,10 +143,10 @@ def _windows(trace: Trace, node: Node) -> Iterator[Mistake]:
     def misplaced(found: Gradients) -> Array:
         values = np.concatenate([found[user].ravel() for user, _ in uses])
         wrongly = np.bincount(np.concatenate(wrong, axis=None), values, whole.size)
-        return wrongly.reshape(node.shape) - sum(trace.part(u, found[u[0]]) for u in uses)
+        right = sum(trace.part(u, found[u[0]]) for u in uses)
+        return np.asarray(wrongly.reshape(node.shape) - right)
 
-    label, number = trace.labels[node], int(strides.max())
-    words = f"windows of {label} are {{}} at steps of 1, not of {number}: the stride is missing"
+    words = f"windows of {trace.labels[node]} are {{}} at steps of 1: the stride is missing"
     array = trace.operands[uses[0][0]][0]
     read = {id(trace.outputs[u]): array.flat[w] for (u, _), w in zip(uses, wrong, strict=True)}
     yield Mistake("value", words.format("put"), uses[0], ((node, misplaced),), None, 1.1)
