@@ -455,8 +455,7 @@ def clipped_by_value() -> Any:
 )
 def one_bias_in_three_gates() -> Any:
     x, c0, c = normal(3, 2), normal(3, 4), normal(3, 4, seed=1)
-    Wf, Wu, Wc, Wo, bo = (normal(2, 4, seed=i) for i in range(4)), None, None, None, normal(4)
-    Wf, Wu, Wc, Wo = Wf
+    (Wf, Wu, Wc, Wo), bo = (normal(2, 4, seed=i) for i in range(4)), normal(4)
 
     def f(Wo: Any, bo: Any) -> Any:
         cell = tg.sigmoid(x @ Wf + bo) * c0 + tg.sigmoid(x @ Wu + bo) * np.tanh(x @ Wc)
@@ -556,7 +555,8 @@ def rnn(carried: bool = True, first: Any = None, last: int = 0, taken: str = "")
     }
 
     def f(Wxh: Any, Whh: Any, Bhh: Any, Wyh: Any, Byh: Any) -> Any:
-        h, loss = np.zeros(H), 0.0
+        h: Any = np.zeros(H)
+        loss: Any = 0.0
         for t in range(T):
             h = tg.tanh(Wxh @ x[:, t] + Whh @ h + Bhh)
             loss = loss + 0.5 * ((Wyh @ h + Byh - y[:, t]) ** 2).sum()
@@ -857,7 +857,8 @@ def truncated(steps: int) -> Any:
     p = {"U": normal(H, D), "W": normal(H, H), "V": normal(D, H)}
 
     def f(U: Any, W: Any, V: Any) -> Any:
-        h, loss = np.zeros((N, H)), 0.0
+        h: Any = np.zeros((N, H))
+        loss: Any = 0.0
         for t in range(T):
             h = tg.tanh(x[:, t] @ U.T + h @ W.T)
             loss = loss + (h @ V.T * c[:, t]).sum()
@@ -1119,7 +1120,7 @@ def softplus_at_its_output() -> Any:
 @case("mlpack/mlpack #1540: Fn(y) + alpha of what is activated already", x="value|derivative")
 def elu_twice() -> Any:
     x, c, alpha = normal(12), normal(12, seed=1), 0.8
-    elu = lambda x: np.where(x > 0, x, alpha * (np.exp(x) - 1))  # noqa: E731
+    elu: Any = lambda x: np.where(x > 0, x, alpha * (np.exp(x) - 1))  # noqa: E731
     y = elu(x)
     f = lambda x: (tg.where(x > 0, x, alpha * (tg.exp(x) - 1)) * c).sum()  # noqa: E731
     return f, {"x": x}, {"x": c * np.where(y > 0, 1, elu(y) + alpha)}
@@ -1377,7 +1378,7 @@ def epsilon_in_the_logarithm() -> Any:
 @case("gradients of finite differences, as in cs231n's eval_numerical_gradient", W="", b="")
 def finite_differences_are_right() -> Any:
     x, W, b = normal(4, 3), normal(3, 2), normal(2)
-    loss = lambda W, b: (np.tanh(x @ W + b) ** 2).sum()  # noqa: E731
+    loss: Any = lambda W, b: (np.tanh(x @ W + b) ** 2).sum()  # noqa: E731
 
     def slope(name: str) -> Any:
         p = {"W": W.copy(), "b": b.copy()}
