@@ -1,9 +1,9 @@
 """The audit compares gradients derived by hand with autograd's, and names the mistakes.
 
 ``judging`` does the work; it is imported at the first call. ``trace`` runs f and keeps its graph.
-``passes`` runs the backward pass, with deliberate mistakes in it. ``problem`` compares gradients and
-lists the possible mistakes. ``sweep`` estimates the effect of every one of them, ``search`` finds
-the fewest that explain the given gradients, and ``findings`` writes the ``report``.
+``passes`` runs the backward pass, with deliberate mistakes in it. ``problem`` compares gradients
+and lists the possible mistakes. ``sweep`` estimates the effect of every one of them, ``search``
+finds the fewest that explain the given gradients, and ``findings`` writes the ``report``.
 
 Each kind of mistake has a module: ``factors``, ``masks``, ``derivatives`` (with the ``units`` of a
 graph), ``sums``, ``values``, ``paths`` and ``shapes``. ``loops`` repeats a mistake at every turn of

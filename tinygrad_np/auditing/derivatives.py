@@ -19,7 +19,7 @@ FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
 """Functions that people mix up."""
 Factor = tuple[str, str, Any, float]
 OTHER = 0.2
-"""How much harder it is to believe in another function's derivative; never without the gradient."""
+"""The extra cost of another function's derivative; it is never tried without the gradient."""
 
 
 def mistakes(trace: Trace) -> Iterator[Mistake]:
@@ -33,7 +33,7 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
 
 
 def _of(unit: Unit) -> Iterator[Mistake]:
-    """Something else in the place of a unit's derivative, times the incoming gradient or alone."""
+    """Wrong derivatives of a unit, multiplied by the incoming gradient or alone."""
     of, alone = f"the derivative of {unit.label}", "is not multiplied by the incoming gradient"
     least = 1.0 if unit.single else 1.1  # it is harder to take several ops for one function
     if unit.is_curved:
@@ -66,7 +66,7 @@ def _itself(unit: Unit, of: str) -> Iterator[Factor]:
 
 
 def _factors(unit: Unit, of: str) -> Iterator[Factor]:
-    """What people multiply with: its kind, its words, the factor, and what it costs to believe."""
+    """Wrong derivatives: the kind of mistake, its description, the factor, and the extra cost."""
     slope, out, x, plain = unit.slope, unit.out, unit.x, unit.is_elementwise
     inner = "" if unit.single or not plain else ": the inner derivative"
     yield "derivative", f"{of} is missing{inner}", np.ones_like(slope), 0.0
@@ -106,7 +106,7 @@ def _factors(unit: Unit, of: str) -> Iterator[Factor]:
 
 
 def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
-    """What people write for a derivative: products of simple terms, and other functions' own."""
+    """Wrong formulas for a derivative: products of simple terms, other functions' derivatives."""
     terms = {"x": x, "out": out, "(1 − x)": 1 - x, "(1 − out)": 1 - out}
     terms |= {"(1 + x)": 1 + x, "(1 + out)": 1 + out}
     yield from [(words.strip("()"), term) for words, term in [*terms.items()][2:]]
@@ -128,6 +128,6 @@ def _formulas(x: Array, out: Array, own: str) -> Iterator[tuple[str, Array]]:
 
 
 def _slope(name: str, x: Array, out: Any) -> Array:
-    """A function's derivative, from its input and its result, of which it may read one."""
+    """The derivative of a function, computed from its input or its result."""
     [rule] = OPS[name].rules
     return np.asarray(rule(np.ones_like(x), (x, out)))

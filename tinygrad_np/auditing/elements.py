@@ -1,4 +1,4 @@
-"""What can be said of a gradient that no mistake explains: where it is right, how it is wrong."""
+"""A description of a gradient that no mistake explains: where it is right, how it is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .trace import Trace
 
 
 def as_given(trace: Trace, node: Node, given: Array, expected: Array, bad: Array) -> Mistake:
-    """The wrong elements as they were given, few or all."""
+    """A mistake that replaces the wrong elements by the given ones, with a description of them."""
     what, count, kind = f"the gradient of {trace.labels[node]}", int(bad.sum()), "elements"
     limit = float(np.abs(given).max())
     larger = np.abs(expected[bad]) > (limit or np.inf)

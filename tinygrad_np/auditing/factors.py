@@ -1,4 +1,4 @@
-"""Constant factors: where one can stand, and what it is called: 2, ½, √3, the batch size, 1 − p."""
+"""Constant factors: where they can occur, and their names: 2, ½, √3, the batch size, 1 − p."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIKELY = ("the batch size", "the width")
 
 
 class Known(NamedTuple):
-    """A number of this graph: what it is, the node it belongs to, if to one, how it is written."""
+    """A number of this graph: its description, its node if it belongs to one, and its notation."""
 
     number: float
     words: str
@@ -71,7 +71,7 @@ def _scaled(trace: Trace, known: list[Known], node: Node, slots: tuple[Use, ...]
 
 
 def known_numbers(trace: Trace) -> list[Known]:
-    """The numbers of this graph that could have got lost, the likeliest first."""
+    """The numbers of this graph that could be a forgotten factor, the likeliest first."""
     found: list[Known] = []
     for (node, _), factor in trace.factors.items():
         low, high = np.unique(factor)[[0, -1]]
@@ -100,7 +100,7 @@ def known_numbers(trace: Trace) -> list[Known]:
 
 
 def _lengths(trace: Trace) -> list[tuple[int, str]]:
-    """The lengths of axes, and numbers of elements, and what they are."""
+    """The lengths of axes and the numbers of elements, with descriptions."""
     nodes = [node for node in trace.order if node.op and node.shape]
     found = [(n, LIKELY[0]) for n, _ in Counter(n.shape[0] for n in nodes).most_common(1)]
     found += dict.fromkeys((n, LIKELY[1]) for leaf in trace.leaves.values() for n in leaf.shape)
@@ -117,11 +117,11 @@ def _lengths(trace: Trace) -> list[tuple[int, str]]:
 
 
 def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, str, float]:
-    """A factor as people would write it: its exact value, its words, and what it costs to believe.
+    """The exact value of a factor, its description, and its cost.
 
-    That is 1 for a number that can be named, a little less for a mask's factor at its own node,
-    more for others. Of several masks the one nearest to ``site`` is meant. All that a number
-    happens to be is said.
+    The cost is 1 for a number with a name, a little less for a mask's factor at its own node, and
+    more for others. Of several masks the nearest to ``site`` counts. The description mentions all
+    known numbers that are equal to the factor.
     """
     found = [hit for hit in known if _same(number, hit.number)]
     if plain := [value for value in PLAIN if _same(number, value)]:

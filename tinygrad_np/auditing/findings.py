@@ -1,4 +1,4 @@
-"""What the search found, in words: verdicts on the gradients, and the mistakes with evidence."""
+"""The result of the search in words: verdicts on the gradients, and mistakes with evidence."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .search import Search
 from .trace import Trace
 
 TINY = 1e-50
-"""Differences from the numerical derivative below this are none."""
+"""Smaller differences from the numerical derivative do not count."""
 HARMLESS = 1e-3
-"""An epsilon that changes a gradient by less than this is none, but a note."""
+"""An epsilon that changes a gradient by less than this is not a mistake; a note mentions it."""
 
 
 def report_on(
@@ -63,7 +63,7 @@ def report_on(
 
 
 def _doubtful(trace: Trace, name: str, numerical: GradcheckReport) -> Diagnosis | None:
-    """Autograd's own gradient, where the numerical derivative is another."""
+    """A diagnosis if autograd's own gradient differs from the numerical derivative."""
     # On a kink of f, or where they do not settle, differences say nothing; the notes tell.
     excused = [n for n in numerical.notes if "a kink" in n or "do not settle" in n]
     for c in numerical.comparisons:
@@ -122,7 +122,7 @@ def _diagnosis(
 
 
 def _apart(problem: Problem, node: Node, other: Array) -> tuple[float, Array]:
-    """How far a gradient is from another: against the true one's largest, and each element."""
+    """The difference from a gradient: relative to the largest true element, and by element."""
     apart = np.abs(problem.given[node] - other)
     largest = max(float(np.abs(problem.true[node]).max()), np.finfo(float).tiny)
     return float(apart.max()) / largest, apart

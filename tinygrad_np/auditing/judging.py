@@ -1,4 +1,4 @@
-"""From somebody's function and gradients to a report: what ``audit`` does."""
+"""The work of ``audit``: from a function and its given gradients to a report."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .report import AuditReport
 from .trace import Function, Trace, parts
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
-"""How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
+"""The tolerance relative to the largest element, by dtype; 1e-7 for all other dtypes."""
 
 
 @graph.enable_grad()
 def judge(
     f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None
 ) -> AuditReport:
-    """The report on somebody's gradients; ``audit`` documents the arguments."""
+    """The report on given gradients; ``audit`` documents the arguments."""
     values = _named(f, inputs)
     arrays = {name: _input(name, value) for name, value in values.items()}
 
@@ -69,7 +69,7 @@ def judge(
 
 
 def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Function:
-    """f as it is or, where Tensors are not what it can work on, f on recorded arrays."""
+    """f itself if it runs on Tensors, else f on recorded arrays."""
     try:
         call({name: leaf(array) for name, array in arrays.items()})
         return call
@@ -88,10 +88,10 @@ def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Functi
 
 
 def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Trace) -> GradcheckReport:
-    """Autograd against differences of f along a random direction in which all inputs count.
+    """Compare autograd with differences of f along a random direction of all inputs together.
 
-    The step is small, some 1e-8, so that few kinks are crossed; four digits are left. Where that is
-    not enough, each input is looked at by itself, with steps of all sizes.
+    The step is small, about 1e-8, so that it crosses few kinks; that leaves four digits. If that is
+    not conclusive, each input is checked by itself, with steps of several sizes.
     """
     rng = np.random.default_rng(0)
     true = run(trace)
@@ -110,7 +110,7 @@ def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Trace) -> Gra
 
 
 def _own_line(loss: Function, arrays: Mapping[str, Array], own: Any) -> str:
-    """The first line of somebody's backward pass that differs from the derivation, if it is found.
+    """The first line of a given backward pass that differs from the derivation, or "".
 
     It must be a function of plain NumPy that can be read and run line by line.
     """
@@ -141,7 +141,7 @@ def _named(f: Function, inputs: Any) -> dict[str, Any]:
 
 
 def _input(name: str, value: Any) -> Array:
-    """An input as it is traced: an array of float64, of its own."""
+    """An input for the trace: a new array of float64."""
     array = np.asarray(plain(value))
     if array.dtype.kind != "f":
         raise TypeError(

@@ -16,11 +16,11 @@ from .trace import Given, Gradients, Trace, Use
 
 NEAR = 1e-13
 MOST = 3
-"""How many kinds of ops may each have a convention of their own."""
+"""How many kinds of ops may each choose a convention."""
 
 
 def best_convention(trace: Trace, fits: Any, given: Given) -> tuple[Gradients, list[str]]:
-    """The true gradients, by the subgradients that agree with most of the given, and notes."""
+    """The true gradients, by the subgradients that agree with most of the given ones, and notes."""
     true = usual = run(trace)
     right = [n for n in given if fits(n, usual[n])]
     if len(right) == len(given):

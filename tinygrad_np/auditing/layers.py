@@ -1,4 +1,4 @@
-"""Audits of layers as people write them: their forward pass, and what backward leaves behind."""
+"""Audits of existing NumPy layers: their forward pass, and the gradients of their backward pass."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RATES = frozenset(["alpha", "eta", "learning_rate", "lr", "rate", "step_size"])
 CACHES = frozenset(["cache", "caches", "context", "ctx", "memory", "saved"])
 MARKS = ("d{}", "d_{}", "grad_{}", "{}_grad", "grad{}", "g{}", "delta_{}", "dL_d{}", "dL{}",
          "{}_gradient", "gradient_{}")  # fmt: skip
-"""What people call the gradient of something."""
+"""Usual names for the gradient of an array."""
 GRADIENTS = ("grads", "gradients", "grad", "dparams", "derivatives")
-"""What people call an object that holds gradients."""
+"""Usual names for an object that holds gradients."""
 CONTENTS = ("value", "data", "array", "val", "w")
-"""What people call the array of a parameter, whose gradient is ``grad``."""
+"""Usual names for the array of a parameter object, beside its ``grad``."""
 Method = Callable[[Any], Function]
-"""A method, to be bound to a layer or to a copy of it."""
+"""A function that returns the method of a layer or of its copy."""
 
 
 def audit_a_layer(
@@ -91,7 +91,7 @@ def audit_a_layer(
 
 @contextmanager
 def _at_work(layer: Any, back: Method) -> Iterator[Any]:
-    """What runs forward and backward: a copy of the layer or, if need be, itself, put back."""
+    """A copy of the layer or, if that is impossible, the layer, which is restored afterwards."""
     bound = getattr(back(layer), "__self__", None)
     if bound is layer or inspect.isroutine(layer):
         yield copy.deepcopy(layer)
@@ -130,7 +130,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _parted(returned: Any, wanted: list[str]) -> tuple[list[Any], list[Any]]:
-    """What a forward pass returned: outputs, and the cache that the backward pass wants."""
+    """The outputs of a forward pass, and the cache for the backward pass."""
     if not isinstance(returned, tuple):
         return [returned], []
     arrays = [isinstance(item, np.ndarray | np.floating | Recorded) for item in returned]
@@ -149,7 +149,7 @@ def _pull(back: Function, upstream: list[Any], cache: list[Any]) -> Any:
 def _returned(
     gave: Any, names: Mapping[str, Any], real: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Any]]:
-    """The gradients of the arguments that a backward pass returned, and what is left over."""
+    """The returned gradients of the arguments, and the remaining returned arrays."""
     if isinstance(gave, Mapping):
         marked = {n: (n, *(mark.format(n) for mark in MARKS)) for n in real}
         return {n: gave[k] for n, keys in marked.items() for k in keys if k in gave}, []
@@ -160,7 +160,7 @@ def _returned(
 
 
 def _wanted(before: Mapping[Place, Array], params: Any) -> dict[Place, tuple[str, Any]]:
-    """The places of the arrays that are meant, with their names, and where their gradients are.
+    """The places of the selected arrays, with their names and the places of their gradients.
 
     ``params`` are names, or {name: where the gradient is}.
     """

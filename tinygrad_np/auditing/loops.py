@@ -1,4 +1,4 @@
-"""The same mistake made again and again: at every turn of a loop, or wherever an op is used."""
+"""The same mistake at every turn of a loop, or wherever an op is used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .mistakes import KINDS, Mistake
 from .trace import Trace
 
 MOST = 200
-"""How many of these are tried at most: each takes a backward pass."""
+"""How many of these mistakes are tried at most; each takes a backward pass."""
 
 
 def mistakes(trace: Trace, single: Iterable[Mistake]) -> Iterator[Mistake]:
-    """Slips that occur at all nodes of a loop, of a line of a function, or of one op."""
+    """Mistakes at all nodes of a loop, of a source line, or of one op."""
     groups: dict[object, list[Mistake]] = defaultdict(list)
     sizes = Counter(name for node in trace.order for name in _names(trace, node))
     for mistake in single:
@@ -39,7 +39,7 @@ def _names(trace: Trace, node: Node) -> list[tuple[object, ...]]:
 
 
 def _together(members: list[Mistake]) -> Mistake:
-    """One slip made at several places."""
+    """One mistake at several places."""
     first = members[-1]  # the uppermost comes last in the forward pass
     changes = tuple([change for member in members for change in member.changes])
     words = f"{first.words}, at each of {len(members)} places"

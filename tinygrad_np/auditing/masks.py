@@ -1,4 +1,4 @@
-"""Mistakes with masks: relu's, dropout's and the like missing, inverted, or where none belongs."""
+"""Mistakes with the masks of relu, dropout and the like: missing, inverted, or one too many."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[M
 
 
 def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
-    """Which elements of a maximum get the gradient is forgotten, or all that tie for it get it."""
+    """The mask of a maximum is missing, or all elements that tie get the whole gradient."""
     node = use[0]
     axis = trace.argument(node, "axis")
 
@@ -79,7 +79,7 @@ def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
 
 
 def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
-    """The gradient that arrives multiplied by a mask that does not belong there."""
+    """The arriving gradient is multiplied by a mask that does not belong there."""
     found: dict[bytes, tuple[str, Array]] = {}
 
     def add(name: str, mask: Any) -> None:

@@ -1,4 +1,4 @@
-"""People's objects: the arrays in them, where these are, and the generators that they draw from."""
+"""Objects of existing code: the arrays in them, their places, and the random generators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..tensor import Array
 DEPTH = 4
 RoutineType = BuiltinFunctionType | FunctionType | MethodType
 Place = tuple[str | int, ...]
-"""Where an array is in an object: attributes, written ``.name``, keys of dicts, numbers."""
+"""The path to an array in an object: attributes (written ``.name``), keys and indices."""
 
 
 def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
@@ -57,7 +57,7 @@ def dotted(place: Place) -> str:
 
 
 def short_names(places: Iterable[Place]) -> dict[Place, str]:
-    """A name for each place: its last word, or all of them where that is not clear."""
+    """A name for each place: its last word, or the whole path if that is ambiguous."""
     words = {place: dotted(place) for place in places}
     last = [name.rpartition(".")[2] for name in words.values()]
     clear = {n for n in last if last.count(n) == 1 and not n.isdigit()}
@@ -66,9 +66,9 @@ def short_names(places: Iterable[Place]) -> dict[Place, str]:
 
 @contextmanager
 def dice(*owners: Any) -> Iterator[Callable[[], None]]:
-    """A function that sets every generator that these may draw from back to where it was.
+    """A function that resets every random generator that these objects may use.
 
-    In the end, it is done once more. A generator that an object holds is copied with the object.
+    The exit resets them, too. A generator inside an object is copied with the object.
     """
     found: list[Any] = []
     for owner in owners:
@@ -98,7 +98,7 @@ def dice(*owners: Any) -> Iterator[Callable[[], None]]:
 
 
 def needs(function: Callable[..., Any]) -> list[str]:
-    """The names of the arguments that a function cannot do without."""
+    """The names of a function's required arguments."""
     try:
         kinds = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -23,7 +23,7 @@ from .trace import Gradients, Trace, Use
 
 
 def run(trace: Trace, mistakes: Iterable[Mistake] = ()) -> Gradients:
-    """The gradient of every node, with mistakes. Errors of what they call are let through."""
+    """The gradient of every node, with mistakes. Errors in a wrong rule propagate."""
     changed = _by_node(mistakes)
     found = {node: np.zeros(node.shape) for node in trace.targets.values()}
     found[trace.root] = np.ones(trace.root.shape)
@@ -59,7 +59,7 @@ def tangent(
 
 
 class _Read(dict[Node, Tensor]):
-    """Gradients as Tensors, made when they are read."""
+    """Gradients as Tensors, created on first read."""
 
     def __missing__(self, node: Node) -> Tensor:
         self[node] = Tensor(np.ones(node.shape), True)

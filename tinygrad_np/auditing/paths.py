@@ -1,4 +1,4 @@
-"""Mistakes with paths: a use of a Tensor that is left out, or overwritten, or turns of a loop."""
+"""Mistakes with paths: uses of a Tensor or turns of a loop that are left out or overwritten."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mistakes(trace: Trace, given: Given) -> Iterator[Mistake]:
 
 
 def missing(trace: Trace, node: Node, *users: Node) -> str:
-    """What a use of a node that is left out is called."""
+    """The description of a missing use of a node."""
     names = " to ".join(dict.fromkeys([trace.labels[user] for user in users]))
     words = f"the gradient of {trace.labels[node]} that comes from {names} is missing"
     is_statistic = users[0].op and users[0].op.name in STATISTICS
@@ -62,7 +62,7 @@ def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
 
 
 def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
-    """Those turns of a loop left out that explain a gradient: of a loop in a loop, say."""
+    """The turns of a loop whose omission explains a gradient, such as a loop that ends too early."""
     uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
         return
@@ -88,7 +88,7 @@ WRITTEN = {
 
 
 def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
-    """What is picked more than once by indices or windows of an array."""
+    """Elements that indices or windows select more than once."""
     uses = sorted(trace.users[node], key=lambda use: use[0].tick)
     uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
     whole = np.arange(math.prod(node.shape)).reshape(node.shape)
@@ -128,7 +128,7 @@ TRUNCATED = 6
 
 
 def through_time(trace: Trace) -> Iterator[Mistake]:
-    """What comes back from the next turn of a loop is left out, cut off later, or not derived."""
+    """The gradient that comes back from the next turn of a loop is missing, truncated or wrong."""
     sites: dict[object, list[Use]] = defaultdict(list)
     for node, slot in trace.rules:
         if node in trace.turn:
@@ -162,7 +162,7 @@ def _is_carried(trace: Trace, use: Use) -> bool:
 
 
 def _without_derivative(trace: Trace, uses: Sequence[Use]) -> Iterator[Mistake]:
-    """What one input of a loop's function gets is taken above the function, not below it."""
+    """The gradient of one input in a loop lacks the derivative of the function above it."""
     ends: dict[Use, Node] = {}
     for use in uses:
         users, end = trace.users[use[0]], use[0]
@@ -184,7 +184,7 @@ def _instead(
     trace: Trace, uses: Sequence[Use], words: str, arrived: Function,
     kind: str = "path", cost: float = 1.0,
 ) -> Mistake:  # fmt: skip
-    """Some uses, at many nodes, with another gradient than the one that arrives there."""
+    """Some uses receive another gradient than the one that arrives there."""
 
     def effect(found: Gradients, use: Use) -> Any:
         return trace.part(use, arrived(found, use) - found[use[0]])

@@ -1,4 +1,4 @@
-"""The problem that a search solves: gradients as given and as true, and all that could be wrong."""
+"""The problem for the search: the given and the true gradients, and all possible mistakes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .passes import run, tangent
 from .trace import Given, Gradients, Trace
 
 DIRECTIONS = 2
-"""Along how many random directions each target is looked at."""
+"""The number of random directions for each target."""
 Mistakes = tuple[Mistake, ...]
 
 
 class Problem:
-    """What was given, what is true, and what could be wrong.
+    """The given gradients, the true ones, and the possible mistakes.
 
-    ``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met; those of
-    another shape than their Tensor stand in ``misshapen``. ``notes`` say what is right at a kink.
+    ``given`` holds the gradients by target, and ``rtol`` their tolerances. Gradients of another
+    shape than their Tensor are in ``misshapen``. ``notes`` explain what is right at a kink.
     """
 
     def __init__(self, trace: Trace, given: Given, rtol: Mapping[Node, float]) -> None:
@@ -76,7 +76,7 @@ class Problem:
 
     @cached_property
     def singles(self) -> list[Mistake]:
-        """All that could be made at one place."""
+        """The possible mistakes at one place."""
         rooms = (derivatives, masks, sums, factors)
         found = [mistake for room in rooms for mistake in room.mistakes(self.trace)]
         for room in (paths, values):
@@ -85,12 +85,12 @@ class Problem:
 
     @cached_property
     def groups(self) -> list[Mistake]:
-        """All that could be made at many places alike."""
+        """The possible mistakes at many places at once."""
         return [*loops.mistakes(self.trace, self.singles), *paths.through_time(self.trace)]
 
     @cached_property
     def weight(self) -> int:
-        """How many mistakes a sweep looks at; a backward pass counts as half its rules."""
+        """The cost of a sweep: the number of mistakes; a backward pass counts as half its rules."""
         looped = sum(self.is_one_turn(mistake) for mistake in self.singles)
         return len(self.singles) - looped + len(self.groups) * len(self.trace.rules) // 2
 

@@ -1,7 +1,7 @@
-"""Arrays that remember: what lets people's own NumPy code run on Tensors, in audits alone.
+"""Arrays that record what is done with them, so that existing NumPy code runs on Tensors.
 
-``Recorded`` behaves as an ndarray does where a Tensor does not: it is copied, written to in place,
-and added to. Each read gives a Tensor of what was written so far, so that gradients flow through
+``Recorded`` behaves as an ndarray where a Tensor does not: code can copy it, write to it in place
+and add to it. Each read gives a Tensor of the values so far, so that gradients flow through
 ``out = np.zeros(...); out[i] = x[i] * w``.
 """
 
@@ -235,11 +235,11 @@ def _maker(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def recording(*functions: Any) -> Iterator[None]:
-    """In people's modules, and those of ``functions``, np.zeros and the like make recorded arrays.
+    """Within this context, np.zeros and the like make recorded arrays in the user's modules.
 
-    A plain array cannot remember what is written to it. NumPy itself stays as it is: what these
-    modules call ``np`` is replaced for the time of one call, and so are the functions of this
-    package, which know no recorded arrays.
+    A plain array cannot record what is written to it. NumPy itself does not change: the name
+    ``np`` in these modules is replaced for the time of one call, and so are the functions of this
+    package, which do not accept recorded arrays.
     """
     makers = {name: _maker(getattr(np, name)) for name in MAKERS}
     package = sys.modules[PACKAGE]

@@ -16,13 +16,13 @@ from .problem import Mistakes, Problem
 from .trace import Gradients, Trace, fitted
 
 Way = tuple[str, str, Array, Array]
-"""A kind, its words, and two arrays that would be the same if that mistake had been made."""
+"""A kind, its description, and two arrays that are equal if that is the mistake."""
 
 
 def explained(
     problem: Problem, target: Node, gradients: Gradients
 ) -> Iterator[tuple[Mistakes, float]]:
-    """The mistakes that make a gradient come out as given, and what these cost to believe.
+    """The mistakes that explain a gradient of the wrong shape, and their costs.
 
     A constant factor may be left; it is then a mistake of its own.
     """
@@ -82,7 +82,7 @@ def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Ite
 
 
 def of_other_arrays(problem: Problem, target: Node, gradients: Gradients) -> Mistake | None:
-    """The product of a gradient and an array that is what was given, though not the true one."""
+    """The given gradient as a product of some gradient and some array, if it is one."""
     trace, shape = problem.trace, target.shape
     for kind, how, array in _products(trace, [] if trace.is_long else trace.order, gradients):
         with suppress(ValueError):  # it does not fit
@@ -98,7 +98,7 @@ def of_other_arrays(problem: Problem, target: Node, gradients: Gradients) -> Mis
 def _products(
     trace: Trace, nodes: Iterable[Node], gradients: Gradients
 ) -> Iterator[tuple[str, str, Array]]:
-    """What people compute from the gradient that arrives at an op and any other array."""
+    """Products of the gradient that arrives at an op and another array."""
     for node, (label, a, _) in itertools.product(nodes, trace.values):
         g, of = gradients.get(node, np.zeros(())), f"of {label} and the gradient of "
         of += trace.labels[node]

@@ -1,4 +1,4 @@
-"""Audits of updates as people write them: the gradients are read from the change of the weights."""
+"""Audits of existing updates: the gradients are read from the change of the weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audit_a_step(
     names = short_names(before)
 
     def reset() -> None:
-        """Everything as it was, the arrays themselves as well."""
+        """Restore the arrays and their values."""
         for place, array in originals.items():
             array[...] = before[place]
             put(params, place, array)
@@ -73,13 +73,13 @@ def audit_a_step(
 
 
 def _arguments(function: Function, params: Any, arrays: list[Any]) -> list[Any]:
-    """What a step or a loss is called with: nothing, the params, or their arrays one by one."""
+    """The arguments of a step or a loss: nothing, the params, or their arrays one by one."""
     count = len(needs(function))
     return [params] if count == 1 != len(arrays) else arrays[:count]
 
 
 def _allowed(before: Mapping[Place, Array], gradients: Mapping[str, Array], lr: float) -> float:
-    """The change of a large weight by a small gradient has few digits."""
+    """The tolerance: the change of a large weight by a small gradient has few digits."""
     largest = max(float(np.abs(array).max()) for array in before.values())
     size = max(float(np.abs(gradient).max()) for gradient in gradients.values())
     return max(1e-7, 1e-14 * largest / abs(lr) / size)
@@ -88,7 +88,7 @@ def _allowed(before: Mapping[Place, Array], gradients: Mapping[str, Array], lr: 
 def _rate(
     loss: Function, inputs: Mapping[str, Array], changes: Mapping[str, Array]
 ) -> tuple[float, str]:
-    """The learning rate with which most changes are gradients, and what to say of it."""
+    """The learning rate for which most changes are gradients, and a note about it."""
     tensors = {name: Tensor(array, True) for name, array in inputs.items()}
     loss(**tensors).backward()
     found, exact = [], []

@@ -24,7 +24,7 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
 
 
 def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
-    """What is summed over the rows of a batch: one row alone, or over the other axis."""
+    """A sum over the rows of a batch takes one row alone, or the other axis."""
     parent, use = parent_of(node, slot), (node, slot)
     name = node.op.name if node.op else ""
     if parent.shape == node.shape if use in trace.factors else name not in PRODUCTS:
@@ -45,7 +45,7 @@ def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
 
 
 def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
-    """A mean or sum that is broadcast back to where it came from, taken over another axis."""
+    """A mean or sum over the wrong axis, of a statistic that is broadcast back to its input."""
     statistic, factor = parent_of(node, slot), trace.factors.get((node, slot))
     if statistic.op is None or statistic.op.name not in ("mean", "sum") or factor is None:
         return

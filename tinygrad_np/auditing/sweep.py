@@ -1,8 +1,8 @@
-"""One look at every mistake: which explain a gradient, which may do so with a second one.
+"""A sweep over all mistakes: which explain a gradient, alone or with a second one.
 
-What a mistake does to a target is linear in what it does to the gradient where it is made: one
-tangent for each target tells its effect along random directions, so that a sweep is linear in the
-length of the graph. Only what seems to fit is tried by a backward pass.
+The effect of a mistake on a target is linear in its effect at its own node. One
+tangent per target gives the effect along random directions, so a sweep is linear in the
+length of the graph. Only mistakes that seem to fit are tried by a backward pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""f, traced for an audit: its graph, the arrays that it met, and the source lines of its ops."""
+"""A trace of f for an audit: its graph, its arrays, and the source lines of its ops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Function = Callable[..., Any]
 Use = tuple[Node, int]
 """A node, and which of its inputs is meant."""
 LONG = 80
-"""From how many uses on a graph counts as long."""
+"""A graph with more uses than this is long."""
 
 
 class Observed(NamedTuple):
@@ -80,7 +80,7 @@ class Trace:
         self.labels = self._labels()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        """Remember what a node was computed from, what it gave, and the source line."""
+        """Record the operands of a node, its output, and the source line."""
         self.outputs[node], self.operands[node] = np.asarray(output), operands
         if node.saved is not None:  # the arrays themselves, of which the graph saves copies
             saved = [*originals(node.saved, node.originals)]
@@ -176,7 +176,7 @@ class Trace:
 
     @cached_property
     def values(self) -> list[Observed]:
-        """Every array of at least one axis that the forward pass met."""
+        """Every array of the forward pass with at least one axis."""
         found: dict[int, Observed] = {}
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
@@ -201,7 +201,7 @@ class Trace:
 
     @cached_property
     def factors(self) -> dict[Use, Array]:
-        """What the elementwise among the rules multiply with."""
+        """The factor of each elementwise rule."""
         found: dict[Use, Array] = {}
         for (node, slot), rule in self.rules.items():
             trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
@@ -221,7 +221,7 @@ class Trace:
         return fitted(self.rules[use](g, use[0].saved or ()), parent_of(*use).shape)
 
     def again(self, node: Node, *operands: Any) -> tuple[Array, Any] | None:
-        """What an op gives for other operands, and what its rules would read; None if it cannot."""
+        """The result of an op for other operands, and its saved arrays; None if that is impossible."""
         op = node.op
         if not isinstance(op, Op) or op.variadic:
             return None
@@ -245,7 +245,7 @@ class Trace:
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
 
-        With ``slot=None`` those that make the node's gradient, one for each use of it.
+        With ``slot=None``, the rules of all uses of the node.
         """
         if slot is None:
             rules = dict.fromkeys(self.rule_words(*use) for use in self.users[node])
@@ -258,7 +258,7 @@ class Trace:
 
 
 def parent_of(node: Node, slot: int) -> Node:
-    """The node that is an input which gets a gradient."""
+    """The input node of a use."""
     parent = node.parents[slot]
     assert parent is not None
     return parent

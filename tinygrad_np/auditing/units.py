@@ -21,7 +21,7 @@ from .trace import Trace
 LONGEST = 14
 """How many ops a unit has at most."""
 LARGE = 4096
-"""How many elements it has at most, if its Jacobian's diagonal is to be found one by one."""
+"""The largest unit whose Jacobian's diagonal is computed element by element."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Unit:
 
     @cached_property
     def is_curved(self) -> bool:
-        """Whether it is more than a line and a mask: its slope is another close by."""
+        """Whether its slope changes smoothly, unlike that of a line or a relu."""
         if len(np.unique(self.slope)) > 2 or not self.single:
             return len(np.unique(self.slope)) > 1
         there = None if self.x is None else self.at(self.x + 0.375)

@@ -64,9 +64,9 @@ def _reshaped(g: Any, rule: Any) -> Any:
 def _elsewhere(
     trace: Trace, others: Mapping[int, Array], ops: frozenset[str] | None = None
 ) -> Changes:
-    """What changes in the backward pass where arrays of f, by their ids, have other values.
+    """The changes in the backward pass if arrays of f, given by id, have other values.
 
-    What is computed from them changes as well, by ``ops`` alone where they are given.
+    The values that ``ops`` compute from them change, too; by default, all ops.
     """
     instead, saved = dict(others), {}
     for user in trace.order[::-1]:
@@ -83,7 +83,7 @@ def _elsewhere(
 
 
 def _of_leaf(trace: Trace, name: str, leaf: Node, given: Given) -> Iterator[Mistake]:
-    """An input is read after its update, or turned; or its gradient is that of another input."""
+    """An input is read updated, rotated or as 1; or its gradient is that of another input."""
     if leaf.op is not None or not (users := trace.users[leaf]):
         return
     use = users[0]
@@ -198,7 +198,7 @@ def _role(trace: Trace, node: Node, value: Observed) -> object:
 
 
 def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Observed]:
-    """The other arrays of an array's shape that were met near by, or in the last turn of a loop."""
+    """Other arrays of the same shape: the nearest ones, and that of the last turn of a loop."""
     here = trace.place_of.get(id(trace.outputs.get(node)), 0)
     order = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
     found = [trace.values[i] for i in order]
@@ -209,7 +209,7 @@ def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Observed]
 
 
 def _last_turn(trace: Trace, node: Node, place: int) -> list[Observed]:
-    """What the first turn of a loop reads by h[t - 1]: the result of the last one."""
+    """What the first turn of a loop reads as h[t - 1]: in Python, the result of the last turn."""
     turns = [n for n in trace.order if n in trace.turn and trace.sites[n] == trace.sites.get(node)]
     if not turns or turns[-1] is not node:
         return []
