@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,19 +43,11 @@ def _of(unit: Unit) -> Iterator[Mistake]:
     else:
         return
     for kind, words, factor, more in factors:
-        at = factor if callable(factor) else partial(_constant, factor)
+        at: Any = factor if callable(factor) else lambda g, value=factor: value  # type: ignore[misc]
         key, cost = words.replace(of, ""), least + more
-        yield unit.slip(kind, words, partial(_times, at), key, cost)
+        yield unit.slip(kind, words, lambda g, at=at: g * at(g), key, cost)
         if more != OTHER:
             yield unit.slip(kind, f"{words}, and {alone}", at, (key, 0), cost + 0.15)
-
-
-def _times(factor: Callable[[Array], Any], g: Array) -> Any:
-    return g * factor(g)
-
-
-def _constant(value: Array, g: Array) -> Array:
-    return value
 
 
 def _itself(unit: Unit, of: str) -> Iterator[Factor]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from .. import graph
 from ..graph import Node
 from ..tensor import Array, Tensor
 from .mistakes import Mistake
-from .trace import Gradients, Trace, Use
+from .trace import Gradients, Trace
 
 
 def run(trace: Trace, mistakes: Iterable[Mistake] = ()) -> Gradients:
@@ -49,7 +48,7 @@ def tangent(
                 if part is not None:
                     part = part * found[parent]
                 else:
-                    effect = partial(_part_of, trace, use)
+                    effect = lambda found, use=use: trace.part(use, found[use[0]])  # noqa: E731
                     part = transposed(effect, found[parent]).get(node, np.zeros(node.shape))
                 _add(found, node, part)
         for change in changed[node][::-1] if node in found else ():
@@ -79,10 +78,6 @@ def transposed(effect: Callable[[Any], Any], tangent: Array) -> Gradients:
 
 def _add(found: Gradients, node: Node, part: Array) -> None:
     found[node] = found[node] + part if node in found else part
-
-
-def _part_of(trace: Trace, use: Use, found: Gradients) -> Any:
-    return trace.part(use, found[use[0]])
 
 
 def _by_node(mistakes: Iterable[Mistake]) -> dict[Node, list[Callable[[Gradients], Array]]]:

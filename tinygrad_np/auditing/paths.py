@@ -62,7 +62,7 @@ def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
 
 
 def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
-    """The turns of a loop whose omission explains a gradient, such as a loop that ends too early."""
+    """The turns of a loop whose omission explains a gradient, as where a loop ends too early."""
     uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
         return

@@ -13,6 +13,7 @@ from ..tensor import Array
 from .factors import known_numbers, name_factor
 from .mistakes import KINDS, Mistake
 from .problem import Mistakes, Problem
+from .sums import PRODUCTS
 from .trace import Gradients, Trace, fitted
 
 Way = tuple[str, str, Array, Array]
@@ -84,11 +85,12 @@ def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Ite
 def of_other_arrays(problem: Problem, target: Node, gradients: Gradients) -> Mistake | None:
     """The given gradient as a product of some gradient and some array, if it is one."""
     trace, shape = problem.trace, target.shape
+    summed = any(user.op and user.op.name in PRODUCTS for user, _ in trace.users[target])
     for kind, how, array in _products(trace, [] if trace.is_long else trace.order, gradients):
         with suppress(ValueError):  # it does not fit
             found = fitted(array, shape)
             if found.shape == shape and problem.fits(target, found):
-                name = kind if array.shape == shape else "value"
+                name = kind if summed and array.shape == shape else "value"
                 words = f"the gradient of {trace.labels[target]} {how}"
                 effect = lambda now: found - now[target]  # noqa: B023, E731
                 return Mistake(name, words, (target, None), ((target, effect),), None, 1.5)

@@ -221,7 +221,7 @@ class Trace:
         return fitted(self.rules[use](g, use[0].saved or ()), parent_of(*use).shape)
 
     def again(self, node: Node, *operands: Any) -> tuple[Array, Any] | None:
-        """The result of an op for other operands, and its saved arrays; None if that is impossible."""
+        """The result of an op for other operands, and its saved arrays; None if that fails."""
         op = node.op
         if not isinstance(op, Op) or op.variadic:
             return None
