@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,15 @@ def _of(unit: Unit) -> Iterator[Mistake]:
     else:
         return
     for kind, words, factor, more in factors:
-        at: Any = factor if callable(factor) else lambda g, value=factor: value  # type: ignore[misc]
+        at: Any = factor if callable(factor) else lambda g, value=factor: value
         key, cost = words.replace(of, ""), least + more
-        yield unit.slip(kind, words, lambda g, at=at: g * at(g), key, cost)
+        yield unit.slip(kind, words, partial(_times, at), key, cost)
         if more != OTHER:
             yield unit.slip(kind, f"{words}, and {alone}", at, (key, 0), cost + 0.15)
+
+
+def _times(factor: Callable[[Array], Any], g: Array) -> Any:
+    return g * factor(g)
 
 
 def _itself(unit: Unit, of: str) -> Iterator[Factor]:
