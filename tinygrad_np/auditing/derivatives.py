@@ -12,7 +12,7 @@ import numpy as np
 from ..definition import OPS
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip
-from .trace import Trace, parent_of
+from .trace import Tape, parent_of
 from .units import Unit, units
 
 FUNCTIONS = ("exp", "log", "normal_cdf", "relu", "sigmoid", "tanh")
@@ -22,7 +22,7 @@ OTHER = 0.2
 """The extra cost of another function's derivative; it is never tried without the gradient."""
 
 
-def mistakes(trace: Trace) -> Iterator[Mistake]:
+def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes in the derivatives of a graph's functions."""
     for unit in units(trace):
         yield from _of(unit)

@@ -9,10 +9,10 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, slip
-from .trace import Trace
+from .trace import Tape
 
 
-def as_given(trace: Trace, node: Node, given: Array, expected: Array, bad: Array) -> Mistake:
+def as_given(trace: Tape, node: Node, given: Array, expected: Array, bad: Array) -> Mistake:
     """A mistake that replaces the wrong elements by the given ones, with a description of them."""
     what, count, kind = f"the gradient of {trace.labels[node]}", int(bad.sum()), "elements"
     limit = float(np.abs(given).max())

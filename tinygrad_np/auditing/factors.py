@@ -14,7 +14,7 @@ import numpy as np
 from ..graph import Node
 from .mistakes import Mistake, open_
 from .paths import STATISTICS, missing
-from .trace import Gradients, Trace, Use
+from .trace import Gradients, Tape, Use
 
 PLAIN = {2.0: "2", 0.5: "½", -1.0: "−1", -2.0: "−2", -0.5: "−½"}
 LIKELY = ("the batch size", "the width")
@@ -30,7 +30,7 @@ class Known(NamedTuple):
     likely: bool = False
 
 
-def mistakes(trace: Trace) -> Iterator[Mistake]:
+def mistakes(trace: Tape) -> Iterator[Mistake]:
     """A factor at every node, and at each of several uses of one."""
     known = known_numbers(trace)
     for node in trace.order:
@@ -43,7 +43,7 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
             yield _scaled(trace, known, node, tuple(statistics))
 
 
-def _scaled(trace: Trace, known: list[Known], node: Node, slots: tuple[Use, ...]) -> Mistake:
+def _scaled(trace: Tape, known: list[Known], node: Node, slots: tuple[Use, ...]) -> Mistake:
     """The gradient of a node, or the part of it that comes from some uses, times a number."""
     at = slots[0] if slots else (node, None)
     what = f"the gradient of {trace.labels[node]}"
@@ -70,7 +70,7 @@ def _scaled(trace: Trace, known: list[Known], node: Node, slots: tuple[Use, ...]
     return open_(made)
 
 
-def known_numbers(trace: Trace) -> list[Known]:
+def known_numbers(trace: Tape) -> list[Known]:
     """The numbers of this graph that could be a forgotten factor, the likeliest first."""
     found: list[Known] = []
     for (node, _), factor in trace.factors.items():
@@ -99,7 +99,7 @@ def known_numbers(trace: Trace) -> list[Known]:
     return found
 
 
-def _lengths(trace: Trace) -> list[tuple[int, str]]:
+def _lengths(trace: Tape) -> list[tuple[int, str]]:
     """The lengths of axes and the numbers of elements, with descriptions."""
     nodes = [node for node in trace.order if node.op and node.shape]
     found = [(n, LIKELY[0]) for n, _ in Counter(n.shape[0] for n in nodes).most_common(1)]

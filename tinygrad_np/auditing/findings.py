@@ -13,7 +13,7 @@ from .mistakes import Mistake
 from .problem import Mistakes, Problem
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search
-from .trace import Trace
+from .trace import Tape
 
 TINY = 1e-50
 """Smaller differences from the numerical derivative do not count."""
@@ -22,7 +22,7 @@ HARMLESS = 1e-3
 
 
 def report_on(
-    trace: Trace, given: Mapping[str, Array], rtol: Mapping[Node, float],
+    trace: Tape, given: Mapping[str, Array], rtol: Mapping[Node, float],
     numerical: GradcheckReport, own_line: Callable[[], str],
 ) -> AuditReport:  # fmt: skip
     """The verdicts on the gradients, by name, and the mistakes that explain them."""
@@ -62,7 +62,7 @@ def report_on(
     return AuditReport(verdicts, tuple(found), numerical, tuple(notes), line)
 
 
-def _doubtful(trace: Trace, name: str, numerical: GradcheckReport) -> Diagnosis | None:
+def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis | None:
     """A diagnosis if autograd's own gradient differs from the numerical derivative."""
     # On a kink of f, or where they do not settle, differences say nothing; the notes tell.
     excused = [n for n in numerical.notes if "a kink" in n or "do not settle" in n]
@@ -75,7 +75,7 @@ def _doubtful(trace: Trace, name: str, numerical: GradcheckReport) -> Diagnosis 
     return None
 
 
-def _not_finite(trace: Trace, name: str, array: Array) -> Diagnosis | None:
+def _not_finite(trace: Tape, name: str, array: Array) -> Diagnosis | None:
     if (bad := ~np.isfinite(array)).any():
         words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
         evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
@@ -83,7 +83,7 @@ def _not_finite(trace: Trace, name: str, array: Array) -> Diagnosis | None:
     return None
 
 
-def _fault(trace: Trace, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
+def _fault(trace: Tape, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
     rule = trace.rule_words(trace.targets[name], None)
     return Diagnosis(kind, name, f"the gradient of {name} {words}", rule, evidence, (name,))
 

@@ -17,7 +17,7 @@ from .findings import report_on
 from .passes import run
 from .recording import Recorded, bare, recording
 from .report import AuditReport
-from .trace import Function, Trace, parts
+from .trace import Function, Tape, parts
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """The tolerance relative to the largest element, by dtype; 1e-7 for all other dtypes."""
@@ -53,7 +53,7 @@ def judge(
 
     with np.errstate(all="ignore"):
         scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
-    trace = Trace(runs, arrays, list(deltas))
+    trace = Tape(runs, arrays, list(deltas))
     rtols = {}
     for name, array in theirs.items():
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
@@ -87,7 +87,7 @@ def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Functi
     return recorded
 
 
-def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Trace) -> GradcheckReport:
+def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Tape) -> GradcheckReport:
     """Compare autograd with differences of f along a random direction of all inputs together.
 
     The step is small, about 1e-8, so that it crosses few kinks; that leaves four digits. If that is

@@ -12,14 +12,14 @@ import numpy as np
 from ..graph import Node, Rule
 from ..tensor import Array
 from .passes import run
-from .trace import Given, Gradients, Trace, Use
+from .trace import Given, Gradients, Tape, Use
 
 NEAR = 1e-13
 MOST = 3
 """How many kinds of ops may each choose a convention."""
 
 
-def best_convention(trace: Trace, fits: Any, given: Given) -> tuple[Gradients, list[str]]:
+def best_convention(trace: Tape, fits: Any, given: Given) -> tuple[Gradients, list[str]]:
     """The true gradients, by the subgradients that agree with most of the given ones, and notes."""
     true = usual = run(trace)
     right = [n for n in given if fits(n, usual[n])]
@@ -55,7 +55,7 @@ def best_convention(trace: Trace, fits: Any, given: Given) -> tuple[Gradients, l
     ]
 
 
-def _conventions(trace: Trace, node: Node) -> dict[Use, list[Rule]]:
+def _conventions(trace: Tape, node: Node) -> dict[Use, list[Rule]]:
     """The rules of an op at a kink: its own, that of either side, the steeper and the flatter.
 
     The elements are moved unequally, so that one of those that tie for a maximum wins.

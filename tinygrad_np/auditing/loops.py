@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from ..graph import Node
 from .mistakes import KINDS, Mistake
-from .trace import Trace
+from .trace import Tape
 
 MOST = 200
 """How many of these mistakes are tried at most; each takes a backward pass."""
 
 
-def mistakes(trace: Trace, single: Iterable[Mistake]) -> Iterator[Mistake]:
+def mistakes(trace: Tape, single: Iterable[Mistake]) -> Iterator[Mistake]:
     """Mistakes at all nodes of a loop, of a source line, or of one op."""
     groups: dict[object, list[Mistake]] = defaultdict(list)
     sizes = Counter(name for node in trace.order for name in _names(trace, node))
@@ -30,7 +30,7 @@ def mistakes(trace: Trace, single: Iterable[Mistake]) -> Iterator[Mistake]:
     yield from sorted(found.values(), key=key)[:MOST]
 
 
-def _names(trace: Trace, node: Node) -> list[tuple[object, ...]]:
+def _names(trace: Tape, node: Node) -> list[tuple[object, ...]]:
     """The groups that a node belongs to."""
     if node.op is None or node not in trace.sites:
         return []

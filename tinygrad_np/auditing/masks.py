@@ -11,10 +11,10 @@ from ..graph import Node
 from ..shapes import spread
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip, times
-from .trace import Trace, Use, parent_of
+from .trace import Tape, Use, parent_of
 
 
-def mistakes(trace: Trace) -> Iterator[Mistake]:
+def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes with the masks of a graph."""
     masks = {}
     for (node, slot), factor in trace.factors.items():
@@ -37,7 +37,7 @@ def mistakes(trace: Trace) -> Iterator[Mistake]:
                 yield from _of_maximum(trace, use, parent)
 
 
-def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
+def _of_mask(trace: Tape, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
     """The mask of an op is missing, or is another."""
     label, (low, high) = trace.labels[use[0]], (float(level) for level in levels)
     found: list[tuple[str, str, Any]] = [("mask", f"the mask of {label} is missing", handed_on)]
@@ -61,7 +61,7 @@ def _of_mask(trace: Trace, use: Use, factor: Array, levels: Array) -> Iterator[M
         yield slip(trace, kind, words, use, new, words.replace(label, ""))
 
 
-def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
+def _of_maximum(trace: Tape, use: Use, parent: Node) -> Iterator[Mistake]:
     """The mask of a maximum is missing, or all elements that tie get the whole gradient."""
     node = use[0]
     axis = trace.argument(node, "axis")
@@ -78,7 +78,7 @@ def _of_maximum(trace: Trace, use: Use, parent: Node) -> Iterator[Mistake]:
     yield slip(trace, "mask", words, use, ties, "ties")
 
 
-def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
+def _extra(trace: Tape, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
     """The arriving gradient is multiplied by a mask that does not belong there."""
     found: dict[bytes, tuple[str, Array]] = {}
 
@@ -102,7 +102,7 @@ def _extra(trace: Trace, node: Node, masks: dict[Node, Array]) -> Iterator[Mista
     yield slip(trace, "mask", words, at, lambda g, _: np.maximum(g, 0), "cut", 1.2)
 
 
-def _is_label(trace: Trace, node: Node, slot: int) -> bool:
+def _is_label(trace: Tape, node: Node, slot: int) -> bool:
     """Whether a multiplication picks terms of the loss, as one-hot labels do."""
     if node.op is None or node.op.name != "multiply":
         return False

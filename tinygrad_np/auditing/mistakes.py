@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .trace import Gradients, Trace, fitted, parent_of
+from .trace import Gradients, Tape, fitted, parent_of
 
 KINDS = (
     "factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
@@ -52,7 +52,7 @@ New = Callable[..., Any]
 
 
 def slip(
-    trace: Trace, kind: str, words: str, at: tuple[Node, int | None], new: New,
+    trace: Tape, kind: str, words: str, at: tuple[Node, int | None], new: New,
     key: Hashable = None, cost: float = 1.0,
 ) -> Mistake:  # fmt: skip
     """A mistake in one rule, or, without a slot, in the gradient that has arrived at a node."""
@@ -64,7 +64,7 @@ def slip(
     return Mistake(kind, words, at, (changes,), (kind, slot, key), cost)
 
 
-def changed(trace: Trace, use: tuple[Node, int], new: New) -> Effect:
+def changed(trace: Tape, use: tuple[Node, int], new: New) -> Effect:
     """The effect of a replacement for a rule."""
     node, shape = use[0], parent_of(*use).shape
 
@@ -74,7 +74,7 @@ def changed(trace: Trace, use: tuple[Node, int], new: New) -> Effect:
     return lambda found: fitted(new(found[node], rule), shape) - trace.part(use, found[node])
 
 
-def dropped(trace: Trace, node: Node, uses: Any, words: str, cost: float = 1.0) -> Mistake:
+def dropped(trace: Tape, node: Node, uses: Any, words: str, cost: float = 1.0) -> Mistake:
     """Some uses of a node left out."""
     flat = [use for slots in uses for use in slots]
 

@@ -18,10 +18,10 @@ from .. import graph
 from ..graph import Node
 from ..tensor import Array, Tensor
 from .mistakes import Mistake
-from .trace import Gradients, Trace
+from .trace import Gradients, Tape
 
 
-def run(trace: Trace, mistakes: Iterable[Mistake] = ()) -> Gradients:
+def run(trace: Tape, mistakes: Iterable[Mistake] = ()) -> Gradients:
     """The gradient of every node, with mistakes. Errors in a wrong rule propagate."""
     changed = _by_node(mistakes)
     found = {node: np.zeros(node.shape) for node in trace.targets.values()}
@@ -36,7 +36,7 @@ def run(trace: Trace, mistakes: Iterable[Mistake] = ()) -> Gradients:
 
 
 def tangent(
-    trace: Trace, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
+    trace: Tape, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
 ) -> Gradients:
     """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
     changed = _by_node(mistakes)

@@ -14,12 +14,12 @@ from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, dropped, open_, slip
 from .passes import run
-from .trace import Function, Given, Gradients, Trace, Use, fitted, parent_of
+from .trace import Function, Given, Gradients, Tape, Use, fitted, parent_of
 
 STATISTICS = frozenset(["max", "mean", "min", "norm", "std", "var"])
 
 
-def mistakes(trace: Trace, given: Given) -> Iterator[Mistake]:
+def mistakes(trace: Tape, given: Given) -> Iterator[Mistake]:
     """Uses of a node left out, or those of one line in all turns, or turns of a loop."""
     for name, leaf in trace.leaves.items():
         if math.prod(leaf.shape) > 1:  # a single number is a multiple of any other
@@ -42,7 +42,7 @@ def mistakes(trace: Trace, given: Given) -> Iterator[Mistake]:
         yield from _overwritten(trace, node)
 
 
-def missing(trace: Trace, node: Node, *users: Node) -> str:
+def missing(trace: Tape, node: Node, *users: Node) -> str:
     """The description of a missing use of a node."""
     names = " to ".join(dict.fromkeys([trace.labels[user] for user in users]))
     words = f"the gradient of {trace.labels[node]} that comes from {names} is missing"
@@ -50,7 +50,7 @@ def missing(trace: Trace, node: Node, *users: Node) -> str:
     return words + (f": {names} is treated as a constant" if is_statistic else "")
 
 
-def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
+def _added(name: str, leaf: Node, trace: Tape) -> Mistake:
     """The gradient of a regularisation that f does not have."""
 
     def made(number: float) -> Mistake:
@@ -61,7 +61,7 @@ def _added(name: str, leaf: Node, trace: Trace) -> Mistake:
     return open_(made)
 
 
-def _turns_left_out(trace: Trace, leaf: Node, given: Array) -> Iterator[Mistake]:
+def _turns_left_out(trace: Tape, leaf: Node, given: Array) -> Iterator[Mistake]:
     """The turns of a loop whose omission explains a gradient, as where a loop ends too early."""
     uses, true = trace.uses_of(leaf), run(trace)
     if not 3 < len(uses) <= math.prod(leaf.shape):
@@ -87,7 +87,7 @@ WRITTEN = {
 }
 
 
-def _overwritten(trace: Trace, node: Node) -> Iterator[Mistake]:
+def _overwritten(trace: Tape, node: Node) -> Iterator[Mistake]:
     """Elements that indices or windows select more than once."""
     uses = sorted(trace.users[node], key=lambda use: use[0].tick)
     uses = [use for use in uses if use[0].op and use[0].op.name == "getitem"]
@@ -127,7 +127,7 @@ TRUNCATED = 6
 """Up to how many steps back a truncation is looked for."""
 
 
-def through_time(trace: Trace) -> Iterator[Mistake]:
+def through_time(trace: Tape) -> Iterator[Mistake]:
     """The gradient that comes back from the next turn of a loop is missing, truncated or wrong."""
     sites: dict[object, list[Use]] = defaultdict(list)
     for node, slot in trace.rules:
@@ -154,14 +154,14 @@ def through_time(trace: Trace) -> Iterator[Mistake]:
         yield _instead(trace, carried, words, arrived, "path", 1.05)
 
 
-def _is_carried(trace: Trace, use: Use) -> bool:
+def _is_carried(trace: Tape, use: Use) -> bool:
     """Whether a use is of a state that an earlier turn computed (not the loss, added up in it)."""
     parent = parent_of(*use)
     known = bool(parent.shape) and parent in trace.turn
     return known and trace.turn[parent] < trace.turn[use[0]]
 
 
-def _without_derivative(trace: Trace, uses: Sequence[Use]) -> Iterator[Mistake]:
+def _without_derivative(trace: Tape, uses: Sequence[Use]) -> Iterator[Mistake]:
     """The gradient of one input in a loop lacks the derivative of the function above it."""
     ends: dict[Use, Node] = {}
     for use in uses:
@@ -181,7 +181,7 @@ def _without_derivative(trace: Trace, uses: Sequence[Use]) -> Iterator[Mistake]:
 
 
 def _instead(
-    trace: Trace, uses: Sequence[Use], words: str, arrived: Function,
+    trace: Tape, uses: Sequence[Use], words: str, arrived: Function,
     kind: str = "path", cost: float = 1.0,
 ) -> Mistake:  # fmt: skip
     """Some uses receive another gradient than the one that arrives there."""

@@ -13,7 +13,7 @@ from ..tensor import Array
 from . import derivatives, factors, kinks, loops, masks, paths, sums, values
 from .mistakes import Mistake
 from .passes import run, tangent
-from .trace import Given, Gradients, Trace
+from .trace import Given, Gradients, Tape
 
 DIRECTIONS = 2
 """The number of random directions for each target."""
@@ -27,7 +27,7 @@ class Problem:
     shape than their Tensor are in ``misshapen``. ``notes`` explain what is right at a kink.
     """
 
-    def __init__(self, trace: Trace, given: Given, rtol: Mapping[Node, float]) -> None:
+    def __init__(self, trace: Tape, given: Given, rtol: Mapping[Node, float]) -> None:
         self.trace, self.rtol = trace, rtol
         self.given = {n: array for n, array in given.items() if array.shape == n.shape}
         self.misshapen = {n: array for n, array in given.items() if array.shape != n.shape}

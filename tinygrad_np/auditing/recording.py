@@ -211,7 +211,8 @@ class _StandIn:
     """A module as it is, but for some functions of its own."""
 
     def __init__(self, module: Any, own: dict[str, Any]) -> None:
-        self.__dict__.update(own, _module=module)
+        self.__dict__.update(own)
+        self._module = module
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)

@@ -14,7 +14,7 @@ from .factors import known_numbers, name_factor
 from .mistakes import KINDS, Mistake
 from .problem import Mistakes, Problem
 from .sums import PRODUCTS
-from .trace import Gradients, Trace, fitted
+from .trace import Gradients, Tape, fitted
 
 Way = tuple[str, str, Array, Array]
 """A kind, its description, and two arrays that are equal if that is the mistake."""
@@ -56,7 +56,7 @@ def unexplained(problem: Problem, target: Node) -> Mistake:
     return Mistake("unknown", words, (target, None))
 
 
-def _ways(trace: Trace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
+def _ways(trace: Tape, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
     true, size = gradients[target], given.size
     for words, total in _totals(given):
         if total.size == true.size < size:
@@ -98,7 +98,7 @@ def of_other_arrays(problem: Problem, target: Node, gradients: Gradients) -> Mis
 
 
 def _products(
-    trace: Trace, nodes: Iterable[Node], gradients: Gradients
+    trace: Tape, nodes: Iterable[Node], gradients: Gradients
 ) -> Iterator[tuple[str, str, Array]]:
     """Products of the gradient that arrives at an op and another array."""
     for node, (label, a, _) in itertools.product(nodes, trace.values):

@@ -10,20 +10,20 @@ import numpy as np
 from ..graph import Node
 from ..shapes import normalize_axes
 from .mistakes import Mistake, New, slip, square, swapped
-from .trace import Gradients, Trace, parent_of
+from .trace import Gradients, Tape, parent_of
 
 PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 """Ops whose rules sum over rows; so do those that broadcast an operand."""
 
 
-def mistakes(trace: Trace) -> Iterator[Mistake]:
+def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes with the sums of a graph's backward pass."""
     for node, slot in trace.rules:
         yield from _rows(trace, node, slot)
         yield from _statistic(trace, node, slot)
 
 
-def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
+def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     """A sum over the rows of a batch takes one row alone, or the other axis."""
     parent, use = parent_of(node, slot), (node, slot)
     name = node.op.name if node.op else ""
@@ -44,7 +44,7 @@ def _rows(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
         yield slip(trace, "sum", f"{what} summed over the wrong axis", use, turned, "axis")
 
 
-def _statistic(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
+def _statistic(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     """A mean or sum over the wrong axis, of a statistic that is broadcast back to its input."""
     statistic, factor = parent_of(node, slot), trace.factors.get((node, slot))
     if statistic.op is None or statistic.op.name not in ("mean", "sum") or factor is None:

@@ -39,7 +39,7 @@ class Observed(NamedTuple):
     node: Node | None
 
 
-class Trace:
+class Tape:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
@@ -89,7 +89,7 @@ class Trace:
                     saved[place] = array
             node.saved = tuple(saved)
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
-        while frame.f_back is not None and frame.f_code is not Trace.__init__.__code__:
+        while frame.f_back is not None and frame.f_code is not Tape.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
             if node not in self.lines and is_users_frame(frame):
                 self.lines[node] = frame.f_code.co_filename, frame.f_lineno

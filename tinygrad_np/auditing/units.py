@@ -16,7 +16,7 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake
-from .trace import Trace
+from .trace import Tape
 
 LONGEST = 14
 """How many ops a unit has at most."""
@@ -28,7 +28,7 @@ LARGE = 4096
 class Unit:
     """A function of the node ``start`` with the result ``end``; ``inside``: its ops, end first."""
 
-    trace: Trace
+    trace: Tape
     end: Node
     start: Node
     inside: tuple[Node, ...]
@@ -110,7 +110,7 @@ class Unit:
         return Mistake(kind, words, use, (changes,), (kind, names, key), cost)
 
 
-def units(trace: Trace) -> Iterator[Unit]:
+def units(trace: Tape) -> Iterator[Unit]:
     """The units of a graph: of each op by itself, and then those of several."""
     for end in trace.order:
         inside: list[Node] = []

@@ -21,7 +21,7 @@ from .mistakes import (
     swapped,
     with_saved,
 )
-from .trace import Given, Gradients, Observed, Trace, parent_of
+from .trace import Given, Gradients, Observed, Tape, parent_of
 
 NEAREST = 10
 """How many arrays of the right shape are tried in the place of another."""
@@ -32,7 +32,7 @@ MOVING = frozenset(["getitem", "moveaxis", "ravel", "reshape", "swapaxes", "tran
 TURNING = frozenset(["moveaxis", "swapaxes", "transpose"])
 
 
-def mistakes(trace: Trace, given: Given) -> Iterator[Mistake]:
+def mistakes(trace: Tape, given: Given) -> Iterator[Mistake]:
     """Rules that read the wrong array, or weights updated with the gradients ``given``."""
     for node in trace.order:
         if square(node.shape):
@@ -62,7 +62,7 @@ def _reshaped(g: Any, rule: Any) -> Any:
 
 
 def _elsewhere(
-    trace: Trace, others: Mapping[int, Array], ops: frozenset[str] | None = None
+    trace: Tape, others: Mapping[int, Array], ops: frozenset[str] | None = None
 ) -> Changes:
     """The changes in the backward pass if arrays of f, given by id, have other values.
 
@@ -82,9 +82,10 @@ def _elsewhere(
     return tuple([(parent_of(*u), changed(trace, u, with_saved(saved[u[0]]))) for u in uses])
 
 
-def _of_leaf(trace: Trace, name: str, leaf: Node, given: Given) -> Iterator[Mistake]:
+def _of_leaf(trace: Tape, name: str, leaf: Node, given: Given) -> Iterator[Mistake]:
     """An input is read updated, rotated or as 1; or its gradient is that of another input."""
-    if leaf.op is not None or not (users := trace.users[leaf]):
+    users = [use for use in trace.users[leaf] if use[0] in trace.operands]
+    if leaf.op is not None or not users:
         return
     use = users[0]
     array = trace.operands[use[0]][use[1]]
@@ -112,7 +113,7 @@ def _of_leaf(trace: Trace, name: str, leaf: Node, given: Given) -> Iterator[Mist
             yield Mistake("value", words, (leaf, None), ((leaf, copied),), None, 1.2)
 
 
-def _epsilons(trace: Trace) -> Iterator[Mistake]:
+def _epsilons(trace: Tape) -> Iterator[Mistake]:
     """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
     for node in trace.order:
         slots, operands = trace.slots(node), trace.operands.get(node, ())
@@ -126,7 +127,7 @@ def _epsilons(trace: Trace) -> Iterator[Mistake]:
             yield Mistake("value", words, (node, None), changes, "epsilon", 0.95)
 
 
-def _windows(trace: Trace, node: Node) -> Iterator[Mistake]:
+def _windows(trace: Tape, node: Node) -> Iterator[Mistake]:
     """Windows of an array that a loop moves by a stride, which the backward pass forgets."""
     whole = np.arange(int(np.prod(node.shape))).reshape(node.shape)
     uses = [use for use in trace.users[node] if use[0].op and use[0].op.name == "getitem"]
@@ -157,7 +158,7 @@ def _windows(trace: Trace, node: Node) -> Iterator[Mistake]:
 # One rule that reads another array
 
 
-def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
+def _misread(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     label, squared = trace.labels[node], node.parents[:1] * 2 == node.parents
     if squared and slot:
         return
@@ -189,7 +190,7 @@ def _misread(trace: Trace, node: Node, slot: int) -> Iterator[Mistake]:
                 yield slip(trace, kind, words, (node, slot), new, (place, key), cost)
 
 
-def _role(trace: Trace, node: Node, value: Observed) -> object:
+def _role(trace: Tape, node: Node, value: Observed) -> object:
     """The same array seen from any turn of a loop: who computed it, how many turns away."""
     other = value.node
     if other in trace.turn and node in trace.turn:
@@ -197,7 +198,7 @@ def _role(trace: Trace, node: Node, value: Observed) -> object:
     return value.label
 
 
-def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Observed]:
+def _alike(trace: Tape, array: Array, node: Node, place: int) -> list[Observed]:
     """Other arrays of the same shape: the nearest ones, and that of the last turn of a loop."""
     here = trace.place_of.get(id(trace.outputs.get(node)), 0)
     order = sorted(range(len(trace.values)), key=lambda i: abs(i - here))[: 6 * NEAREST]
@@ -208,7 +209,7 @@ def _alike(trace: Trace, array: Array, node: Node, place: int) -> list[Observed]
     return near + [value for value in last if all(value.array is not v.array for v in near)]
 
 
-def _last_turn(trace: Trace, node: Node, place: int) -> list[Observed]:
+def _last_turn(trace: Tape, node: Node, place: int) -> list[Observed]:
     """What the first turn of a loop reads as h[t - 1]: in Python, the result of the last turn."""
     turns = [n for n in trace.order if n in trace.turn and trace.sites[n] == trace.sites.get(node)]
     if not turns or turns[-1] is not node:
