@@ -35,11 +35,8 @@ def report_on(
     problem = Problem(trace, sound, rtol)
     search = Search(problem)
     state, notes = search.run(), list(problem.notes)
-    shown = {
-        name: search.explanation(state, node)
-        for name, node in trace.targets.items()
-        if node in problem.targets
-    }
+    targets = [(name, node) for name, node in trace.targets.items() if node in problem.targets]
+    shown = {name: search.explanation(state, node) for name, node in targets}
     for name, mistakes in shown.items():
         if mistakes and all(m.key == "epsilon" for m in mistakes):
             node = trace.targets[name]

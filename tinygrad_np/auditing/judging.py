@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,10 @@ def judge(
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
         usual = max([TOLERANCES.get(str(d), 1e-7) for d in dtypes])
         rtols[trace.targets[name]] = usual if rtol is None else rtol
-    return report_on(
-        trace,
-        {name: array.astype(np.float64) for name, array in theirs.items()},
-        rtols,
-        _numerical(loss, arrays, trace),
-        lambda: _own_line(loss, arrays, gradients),
-    )
+    theirs = {name: array.astype(np.float64) for name, array in theirs.items()}
+    numerical = _numerical(loss, arrays, trace)
+    line = partial(_own_line, loss, arrays, gradients)
+    return report_on(trace, theirs, rtols, numerical, line)
 
 
 def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Function:

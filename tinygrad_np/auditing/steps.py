@@ -16,9 +16,8 @@ from .trace import Function
 
 
 def audit_a_step(
-    step: Function, params: Any, lr: float | None, loss: Function | None,
-    rtol: float | None,
-) -> AuditReport:  # fmt: skip
+    step: Function, params: Any, lr: float | None, loss: Function | None, rtol: float | None
+) -> AuditReport:
     """The report on an update; ``audit_step`` documents the arguments."""
     before = {place: array.copy() for place, array in arrays_in(params)}
     originals = dict(arrays_in(params))
