@@ -9,8 +9,8 @@ from ..graph import Node
 from .mistakes import KINDS, Mistake
 from .trace import Tape
 
-MOST = 200
-"""How many of these mistakes are tried at most; each takes a backward pass."""
+LEAST, RULES = 200, 50_000
+"""How many of these mistakes are tried: as many as run so many rules, but no fewer than this."""
 
 
 def mistakes(trace: Tape, single: Iterable[Mistake]) -> Iterator[Mistake]:
@@ -20,14 +20,14 @@ def mistakes(trace: Tape, single: Iterable[Mistake]) -> Iterator[Mistake]:
     for mistake in single:
         if mistake.solved is None and mistake.key is not None and mistake.cost <= 1.2:
             for name in _names(trace, mistake.at[0]):
-                if mistake.cost <= 1.1 or name[0] == "loop":
+                if mistake.cost <= 1.1 or name[0] == "op":
                     groups[name, mistake.key].append(mistake)
     found: dict[frozenset[int], Mistake] = {}
     for (name, _), members in groups.items():  # type: ignore[misc]
         if len(members) > 1 and len(members) >= sizes[name] - 1:
             found.setdefault(frozenset(map(id, members)), _together(members))
-    key = lambda m: (m.cost > 1.2, " reads " in m.words, m.cost, KINDS.index(m.kind))  # noqa: E731
-    yield from sorted(found.values(), key=key)[:MOST]
+    key = lambda m: (" reads " in m.words, m.cost, KINDS.index(m.kind))  # noqa: E731
+    yield from sorted(found.values(), key=key)[: max(LEAST, RULES // len(trace.rules))]
 
 
 def _names(trace: Tape, node: Node) -> list[tuple[object, ...]]:

@@ -179,7 +179,7 @@ def _misread(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
             found.append(("value", words, role, value.array, 1.0))
             if place == 1 == len(node.parents) and (there := trace.again(node, value.array)):
                 words = f"the derivative of {label} is taken at {value.label}, not at its input"
-                found.append(("value", words, ("at", role), there[0], 1.15))
+                found.append(("value", words, ("at", role), there[0], 1.2))
         for kind, words, key, other, cost in found:
             if squared:  # b * b reads b in both places
                 new = with_saved((other, other))
