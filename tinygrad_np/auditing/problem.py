@@ -89,10 +89,15 @@ class Problem:
         return [*loops.mistakes(self.trace, self.singles), *paths.through_time(self.trace)]
 
     @cached_property
+    def likely_groups(self) -> list[Mistake]:
+        """Those of the groups that may occur beside another mistake."""
+        return [mistake for mistake in self.groups if mistake.cost < 1.2]
+
+    @cached_property
     def weight(self) -> int:
         """The cost of a sweep: the number of mistakes; a backward pass counts as half its rules."""
         looped = sum(self.is_one_turn(mistake) for mistake in self.singles)
-        return len(self.singles) - looped + len(self.groups) * len(self.trace.rules) // 2
+        return len(self.singles) - looped + len(self.likely_groups) * len(self.trace.rules) // 2
 
     def is_one_turn(self, mistake: Mistake) -> bool:
         """Whether a mistake is made in a single turn of a long loop."""

@@ -54,7 +54,7 @@ class Sweep:
         gradients = problem.gradients(base)
         self.start = problem.along(gradients or {})
         tangents = problem.tangents(base)
-        many = problem.groups if len(base) < 3 else []
+        many = problem.groups if not base else problem.likely_groups if len(base) < 3 else []
         for mistake in [*problem.singles, *many] if np.isfinite(self.start).all() else ():
             if base and problem.is_one_turn(mistake):
                 continue  # two mistakes, one of them in one turn alone: too hard to believe
