@@ -307,7 +307,7 @@ def test_a_derivative_at_the_wrong_value() -> None:
     )
     of_input = tg.audit(f, W, X.T @ (T * z * (1 - z)))
     assert kinds(of_input) == ["value"]
-    assert "reads matmul, not its own result" in of_input.mistakes[0].words
+    assert "takes its input, matmul, for its own result" in of_input.mistakes[0].words
 
     def scaled(W: Any) -> Any:
         return tg.square(tg.tanh(X @ W) * (2 * KEPT)).sum()

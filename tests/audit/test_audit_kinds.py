@@ -88,7 +88,7 @@ def relu_of_the_gradient_too() -> Any:
     return two_layers(lambda g, z, h: np.maximum(g, 0) * (h > 0), "relu")
 
 
-@case("reads add 1, not", W1="value", b1="value", **HIDDEN)
+@case("takes its input, add 1, for its own result", W1="value", b1="value", **HIDDEN)
 def the_derivative_of_the_input() -> Any:
     return two_layers(lambda g, z, h: g * z * (1 - z))
 

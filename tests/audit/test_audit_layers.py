@@ -357,8 +357,8 @@ def test_params_are_named_or_placed() -> None:
     assert {v.name for v in report.verdicts} == {"x", "b"}
     report = tg.audit_layer(layer, RNG.normal(size=(5, 6)), params={"W": "db"})
     assert report["W"].kind in ("sum", "unknown", "shape")
-    report = tg.audit_layer(layer, RNG.normal(size=(5, 6)), params={"weights": layer.W})
-    assert report and {v.name for v in report.verdicts} == {"x", "weights"}
+    report = tg.audit_layer(layer, RNG.normal(size=(5, 6)), params={"W": "dW"})
+    assert report and {v.name for v in report.verdicts} == {"x", "W"}
     with pytest.raises(ValueError, match="does not have; it has: W, b"):
         tg.audit_layer(layer, RNG.normal(size=(5, 6)), params=["V"])
 

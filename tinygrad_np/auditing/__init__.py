@@ -1,12 +1,15 @@
-"""The audit: gradients derived by hand are compared with autograd's, and mistakes are named.
+"""The audit compares gradients derived by hand with autograd's, and names the mistakes.
 
-``judging`` does the work, imported at the first call: ``trace`` runs f, ``passes`` its backward
-pass with ``mistakes`` in it, ``problem`` compares, ``sweep`` looks at every mistake once,
-``search`` finds the fewest that explain what was given, ``findings`` says so in a ``report``. Each
-kind of mistake has a room of its own: ``factors``, ``masks``, ``derivatives`` (of the ``units`` of
-a graph), ``sums``, ``values``, ``paths``, ``shapes``, ``loops`` for those made again and again,
-``kinks`` for what is right on either side, and ``elements`` for what nothing explains. ``layers``
-and ``steps`` read gradients out of people's ``objects``, whose code runs on ``recording`` arrays.
+``judging`` does the work; it is imported at the first call. ``trace`` runs f and keeps its graph.
+``passes`` runs the backward pass, with deliberate mistakes in it. ``problem`` compares gradients
+and lists the possible mistakes. ``sweep`` estimates the effect of every one of them, ``search``
+finds the fewest that explain the given gradients, and ``findings`` writes the ``report``.
+
+Each kind of mistake has a module: ``factors``, ``masks``, ``derivatives`` (with the ``units`` of a
+graph), ``sums``, ``values``, ``paths`` and ``shapes``. ``loops`` repeats a mistake at every turn of
+a loop, ``kinks`` accepts the slope of either side of a kink, and ``elements`` describes what no
+mistake explains. ``layers`` and ``steps`` read gradients out of the ``objects`` of existing NumPy
+code, which runs on ``recording`` arrays.
 """
 
 from __future__ import annotations
@@ -22,66 +25,70 @@ from .report import Diagnosis as Diagnosis
 from .report import Verdict as Verdict
 
 derive: Callable[..., Any] | None = None
-"""``tg.derivation``, set by the package: it stands above, and knows the lines of people's code."""
+"""``tg.derivation``, which the package sets here: this module may not import it from above."""
 Arrays = Mapping[str, Any] | Sequence[Any] | ArrayLike | Tensor
 
 
 def audit(
-    f: Callable[..., Any],
-    inputs: Arrays,
-    gradients: Arrays | Callable[..., Arrays] | None = None,
-    *,
-    deltas: Mapping[str, ArrayLike | Tensor] | None = None,
-    rtol: float | None = None,
-) -> AuditReport:
-    """Check gradients derived by hand, and say what is wrong with them.
+    f: Callable[..., Any], inputs: Arrays, gradients: Arrays | Callable[..., Arrays] | None = None,
+    *, deltas: Mapping[str, ArrayLike | Tensor] | None = None, rtol: float | None = None,
+) -> AuditReport:  # fmt: skip
+    """Check gradients derived by hand, and name the mistakes in them.
 
-    ``inputs`` are arrays or Tensors of real numbers: a mapping, ``f(**inputs)``, a tuple or list,
-    ``f(*inputs)``, or a single array, ``f(inputs)``. f returns a scalar Tensor. ``gradients`` are
-    somebody's own for these inputs, in the same form, or a function that gives them and is called
-    as f is, with arrays; None (and a name left out of a mapping) stands for one not given.
-    ``deltas`` are derivatives of f for intermediate Tensors, by name: those that f names
-    (``z.name = "z1"``) or returns, ``(loss, {"z1": z1})``. All is computed in float64.
+    ``inputs`` are arrays or Tensors of real numbers: a mapping for ``f(**inputs)``, a tuple or list
+    for ``f(*inputs)``, or a single array for ``f(inputs)``. f returns a scalar Tensor.
+    ``gradients`` are your gradients of these inputs, in the same form, or a function that returns
+    them; it is called as f is, with arrays. Leave a name out of a mapping, or give None, where you
+    have no gradient. ``deltas`` are derivatives of f by intermediate Tensors. Their names are those
+    that f gives (``z.name = "z1"``) or returns, ``(loss, {"z1": z1})``. The audit computes in
+    float64.
 
-    Each gradient is compared with autograd's, and autograd with a numerical derivative along a
-    random direction. A gradient agrees if no element is farther off than ``rtol`` times its
-    largest: 1e-7, or 1e-4 where it or the input is float32. (In one that cancels to nothing, only
-    the rounding of the others is left; it is measured by them.) A gradient that agrees is right,
-    whatever else is wrong. At a kink (relu at 0, ties of a maximum) the derivative of either side
-    is right, and so is a gradient that leaves out an epsilon in f; the report's ``notes`` say so.
+    The audit compares each gradient with autograd's, and autograd's with a numerical derivative
+    along a random direction. A gradient is right if no element is farther off than ``rtol`` times
+    the largest element. The default is 1e-7, or 1e-4 if the gradient or the input is float32.
+    (A gradient that cancels to zero is measured against the other gradients.) A right gradient
+    stays right, whatever is wrong elsewhere. At a kink (relu at 0, ties of a maximum) the
+    derivative of either side is right, and so is a gradient that ignores an epsilon in f; the
+    report's ``notes`` say so.
 
-    If some are wrong, the backward pass is run again with deliberate mistakes, and the fewest that
-    reproduce all gradients as given are reported: everywhere, or in one gradient alone. Of
-    explanations that are equally good the first of these kinds is taken, and the others are named:
+    If gradients are wrong, the audit runs the backward pass again with deliberate mistakes. It
+    reports the fewest mistakes that reproduce your gradients, in the whole backward pass or in one
+    gradient alone. If several explanations are equally good, it reports the first of these kinds
+    and mentions the others:
 
-    - "factor": a constant factor, named where it is 2, ½, the batch size, a root of the width,
-      1 − p of a dropout, an inverse or a product of these. So is a mean in place of a sum, dropout
-      applied twice, and a lost use of x in x * x. Not −1, which is a
-    - "sign", as are the signs of single elements, forgotten;
-    - "transpose": of the gradient, of a part of it, or of a square matrix in a rule;
-    - "mask": relu's, dropout's or the like missing, inverted or one too many, or relu of g;
-    - "path": one use of a Tensor that is used several times is missing, or some turns of a loop, or
-      what comes back through time; indices or windows that should add up overwrite each other; a
-      term of a regularisation that f does not have;
-    - "derivative": of another function, missing, multiplied twice, or the function in its place;
-    - "sum": one missing over an axis, over the wrong axis, over one row only, or too many; the
-      diagonal of softmax's Jacobian alone; an inner in place of an outer product;
+    - "factor": a constant factor. The audit names 2, ½, the batch size, a root of the width, the
+      1 − p of a dropout, and their inverses and products. A mean in place of a sum is a factor, and
+      so is a lost use of x in x * x. The factor −1 is a
+    - "sign", and so are forgotten signs of single elements;
+    - "transpose": of the gradient, of a part of it, or of a matrix in a rule; a reshape in place of
+      a transpose;
+    - "mask": the mask of a relu or a dropout is missing, inverted or one too many, or relu is
+      applied to the gradient;
+    - "path": one use of a Tensor with several uses is missing, or some turns of a loop, or what
+      comes back through time, or everything more than a few steps back; indices or windows that
+      should add up overwrite each other; a regularisation that f does not have;
+    - "derivative": it is missing, multiplied twice, that of another function, or the function
+      itself stands in its place;
+    - "sum": a sum is missing, one too many, over the wrong axis or over one row only; the diagonal
+      alone of softmax's Jacobian; an inner in place of an outer product;
     - "value": a rule reads another array than it should, as in σ'(σ(x)) or 1 − (mask · h)², or
-      weights that were updated before;
-    - "elements": a few elements, one row or one column, or rows that are 0;
+      weights after their update; the gradient is that of another input; windows without their
+      stride;
+    - "elements": a few elements, one row or one column are wrong, or rows are 0, or large elements
+      are clipped;
     - "shape": the right numbers in another shape; "nan": nan or inf in the gradient;
     - "autograd": autograd and the numerical derivative differ: a rule of f's own ops is wrong;
-    - "unknown": none of these; the words say what can be seen.
+    - "unknown": none of the mistakes above; the report says what can be seen.
 
-    Each names the source line of the op in f. Where ``gradients`` is a function of plain NumPy that
-    ``tg.derivation`` can follow, the report also names its first line that is wrong.
+    The report names the source line of each op in f. If ``gradients`` is a function of plain NumPy
+    that ``tg.derivation`` can follow, the report also names the first of its lines that is wrong.
 
-    f may also be NumPy code that Tensors alone cannot run, with copies and writes in place. For
-    layers and updates as they stand see ``audit_layer`` and ``audit_step``.
+    f may also be NumPy code that copies arrays and writes to them in place. For layers and updates
+    as they stand, see ``audit_layer`` and ``audit_step``.
 
-    Raises TypeError for integer inputs and where f gives no Tensor; ValueError where f's result is
-    no scalar, nan, infinite, not the same twice, or independent of the inputs, for inputs of
-    length 0, and where gradients and inputs (or deltas and Tensors) do not go together.
+    Raises TypeError for integer inputs and if f does not return a Tensor. Raises ValueError if the
+    result of f is not a scalar, is nan or infinite, changes from call to call, or does not depend
+    on the inputs; for inputs of length 0; and if gradients or deltas do not match the inputs.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> x, w = np.array([[1.0, 2.0], [3.0, -4.0], [2.0, 1.0]]), np.array([1.0, 2.0])
@@ -103,31 +110,29 @@ def audit(
 
 
 def audit_layer(
-    layer: Any,
-    inputs: Any,
-    *,
-    forward: str | Callable[..., Any] | None = None,
+    layer: Any, inputs: Any, *, forward: str | Callable[..., Any] | None = None,
     backward: str | Callable[..., Any] | None = None,
     params: Sequence[str] | Mapping[str, Any] | None = None,
-    rtol: float | None = None,
-    seed: int = 0,
-) -> AuditReport:
+    rtol: float | None = None, seed: int = 0,
+) -> AuditReport:  # fmt: skip
     """Check the backward pass of a layer written in NumPy, as it stands.
 
     ``layer`` is an object with ``forward(x)`` and ``backward(g)`` (or methods of the names given),
-    or a forward function ``f(x, w, b)``, with ``backward`` a function too. ``inputs`` is what
-    forward gets, an array or a tuple of them; integers (labels, indices) have no gradient. Its
-    result, or the first of several, gets a random gradient, which is what ``backward`` is called
-    with (a cache that forward returned comes after it). A layer that returns a number is a loss.
+    or a forward function ``f(x, w, b)`` with a ``backward`` function. ``inputs`` are the arguments
+    of forward: an array or a tuple. Integers (labels, indices) have no gradient. The audit calls
+    ``backward`` with a random gradient of the result of forward, or of the first result if there
+    are several, followed by the cache if forward returns one. A layer that returns a number is a
+    loss, and its gradient is 1.
 
-    The layer's own forward pass runs on arrays that record what is done with them, so that it may
-    copy, write in place and use np.zeros. Random masks are drawn from the same state at each run,
-    and the generators are put back. The layer is copied and stays as it is.
+    The layer's own forward pass runs on arrays that record what is done with them, so it may copy
+    arrays, write to them in place and use np.zeros. Random masks are the same in every run, and the
+    random generators keep their state. The audit works on a copy; the layer does not change.
 
-    The gradients are those that ``backward`` returns, and those of the arrays of the layer, which
-    it leaves beside them: dW, grad_W, grads["W"], W_grad and the like. ``params`` names the arrays,
-    or says where the gradients are, {"W": "dW"}; for a function it holds the arrays themselves,
-    {"w": w, "b": b}. An update inside backward is undone: its learning rate is 1 then.
+    The audit takes the gradients that ``backward`` returns, and those that it leaves in the layer
+    beside their arrays: dW, grad_W, grads["W"], W_grad and the like. ``params`` selects arrays by
+    name, or says where their gradients are, {"W": "dW"}. For a function it holds the arrays
+    themselves, {"w": w, "b": b}. If backward updates the arrays, the audit reads the gradients from
+    the change; a learning rate among the arguments of backward is 1.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> class Scale:
@@ -149,20 +154,17 @@ def audit_layer(
 
 
 def audit_step(
-    step: Callable[..., Any],
-    params: Any,
-    *,
-    lr: float | None = None,
-    loss: Callable[..., Any] | None = None,
-    rtol: float | None = None,
-) -> AuditReport:
-    """Check the gradients inside an update of the parameters, such as W -= lr * dW, as it stands.
+    step: Callable[..., Any], params: Any, *, lr: float | None = None,
+    loss: Callable[..., Any] | None = None, rtol: float | None = None,
+) -> AuditReport:  # fmt: skip
+    """Check the gradients inside an update such as W -= lr * dW, as it stands.
 
-    ``step`` is called once, without arguments (or with ``params``). ``params`` is what it updates:
-    an object with arrays as attributes or in dicts and lists, or a dict of arrays. The gradients
-    are read from the change of the arrays, which are put back. ``loss`` gives what the update is
-    meant to descend, read from the same params; without it, step returns it. ``lr`` is the
-    learning rate; without it, it is found, and the report's notes say what it is.
+    The audit calls ``step`` once, without arguments or with ``params``. ``params`` holds the arrays
+    that the step updates: an object with arrays in attributes, dicts or lists, or a dict of arrays.
+    The audit reads the gradients from the change of the arrays and then restores the arrays.
+    ``loss`` returns the loss that the update should decrease, computed from the same params.
+    Without it, step must return the loss. ``lr`` is the learning rate. Without it the audit finds
+    the rate, and the notes of the report say which one.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> x, y, p = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0]), {"w": np.array(0.5)}

@@ -1,4 +1,4 @@
-"""What can be said of a gradient that no mistake explains: where it is right, how it is wrong."""
+"""A description of a gradient that no mistake explains: where it is right, how it is wrong."""
 
 from __future__ import annotations
 
@@ -9,45 +9,53 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake, slip
-from .trace import BackwardTrace
+from .trace import Tape
 
 
-def as_given(
-    trace: BackwardTrace, node: Node, given: Array, expected: Array, bad: Array
-) -> Mistake:
-    """The wrong elements as they were given, few or all."""
-    label, places = trace.labels[node], np.argwhere(bad)
-    kind, cost = "unknown", 3.0
+def as_given(trace: Tape, node: Node, given: Array, expected: Array, bad: Array) -> Mistake:
+    """A mistake that replaces the wrong elements by the given ones, with a description of them."""
+    what, count, kind = f"the gradient of {trace.labels[node]}", int(bad.sum()), "elements"
+    limit = float(np.abs(given).max())
+    larger = np.abs(expected[bad]) > (limit or np.inf)
+    some = f"{count} of {bad.size} elements: {_listed(np.argwhere(bad))}"
     if not trace.users[node]:
-        words = f"f does not depend on {label}: its gradient is 0"
+        kind, words = "unknown", f"f does not depend on {trace.labels[node]}: its gradient is 0"
+    elif larger.all() and np.allclose(given[bad], np.sign(expected[bad]) * limit, 1e-9):
+        words = f"{what} is clipped to ±{limit:.6g} in {some}"
     elif bad.ndim and not bad.all() and not given[bad].any():
-        kind, cost = "elements", 1.7
-        words = f"the gradient of {label} is right in {_where_right(bad)} and 0 in the rest"
-    elif _are_few(bad):
-        kind, cost = "elements", 1.7
-        where = ", ".join([str(tuple(place)) for place in places[:5].tolist()])
-        words = f"the gradient of {label} is right but for {len(places)} of {bad.size} "
-        words += f"elements: {where}{', …' if len(places) > 5 else ''}"
-        if len(places) > 1 and (line := _line(places, bad.shape)):
-            words += f", all at {line}"
+        words = f"{what} is right in {_where_right(bad)} and 0 in the rest"
+    elif count <= max(min(3, bad.size // 3), bad.size // (3 if _line(bad) else 10)):
+        words = f"{what} is right but for {some}{_line(bad)}"
     else:
-        words = f"the gradient of {label} is wrong; no mistake tried explains it"
+        kind, words = "unknown", f"{what} is wrong; no mistake tried explains it"
         words += "".join([f"; {fact}" for fact in _facts(given, expected, bad)])
     new = lambda g, _: np.where(bad, given, g)  # noqa: E731
-    return slip(trace, kind, words, (node, None), new, None, cost)
+    return slip(trace, kind, words, (node, None), new, None, 3.0 if kind == "unknown" else 1.7)
+
+
+def _listed(places: Array) -> str:
+    few = ", ".join([str(tuple(place)) for place in places[:5].tolist()])
+    return few + ", …" * (len(places) > 5)
 
 
 def _where_right(bad: Array) -> str:
     """Where a gradient is right: rows or columns, if there are whole ones, else how many."""
     for axis in range(bad.ndim if bad.ndim > 1 else 0):
-        others = tuple([i for i in range(bad.ndim) if i != axis])
-        clean = np.flatnonzero(~bad.any(axis=others))
+        clean = np.flatnonzero(~np.moveaxis(bad, axis, 0).reshape(bad.shape[axis], -1).any(axis=1))
         if len(clean):
             name = {0: "rows", 1: "columns"}.get(axis, f"indices of axis {axis}")
             return f"{name} {', '.join(map(str, clean[:6].tolist()))}{', …' * (len(clean) > 6)}"
-    places = ", ".join([str(tuple(p)) for p in np.argwhere(~bad)[:4].tolist()])
-    right = bad.size - int(bad.sum())
-    return f"{right} of {bad.size} elements: {places}{', …' * (right > 4)}"
+    right = np.argwhere(~bad)
+    return f"{len(right)} of {bad.size} elements: {_listed(right)}"
+
+
+def _line(bad: Array) -> str:
+    """The row or column that the wrong elements of a matrix share, in words; "" without one."""
+    places = np.argwhere(bad)
+    for axis, length in enumerate(bad.shape if bad.ndim > 1 and len(places) > 1 else ()):
+        if length > 2 and (places[:, axis] == places[0, axis]).all():
+            return f", all at index {places[0, axis]} of axis {axis}"
+    return ""
 
 
 def _facts(given: Array, true: Array, bad: Array) -> Iterator[str]:
@@ -63,18 +71,3 @@ def _facts(given: Array, true: Array, bad: Array) -> Iterator[str]:
         cosine = float(np.vdot(given, true)) / sizes[0] / sizes[1]
         yield f"its cosine with the true one is {cosine:.3f}"
         yield f"it is {sizes[0] / sizes[1]:.3g} times as long"
-
-
-def _are_few(bad: Array) -> bool:
-    """Whether elements are few: three or a tenth, or all in one row or column of several."""
-    count = int(bad.sum())
-    few = count <= max(min(3, bad.size // 3), bad.size // 10)
-    return few or (count <= bad.size // 3 and bool(_line(np.argwhere(bad), bad.shape)))
-
-
-def _line(places: Array, shape: tuple[int, ...]) -> str:
-    """The row or column that places in a matrix have in common, in words; "" if there is none."""
-    for axis, length in enumerate(shape if len(shape) > 1 else ()):
-        if length > 2 and (places[:, axis] == places[0, axis]).all():
-            return f"index {places[0, axis]} of axis {axis}"
-    return ""

@@ -1,4 +1,4 @@
-"""What the search found, in words: verdicts on the gradients, and the mistakes with evidence."""
+"""The result of the search in words: verdicts on the gradients, and mistakes with evidence."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from .mistakes import Mistake
 from .problem import Mistakes, Problem
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search
-from .trace import BackwardTrace
+from .trace import Tape
 
 TINY = 1e-50
-"""Differences from the numerical derivative below this are none."""
+"""Smaller differences from the numerical derivative do not count."""
 HARMLESS = 1e-3
-"""An epsilon that changes a gradient by less than this is none, but a note."""
+"""An epsilon that changes a gradient by less than this is not a mistake; a note mentions it."""
 
 
 def report_on(
-    trace: BackwardTrace,
-    given: Mapping[str, Array],
-    rtol: Mapping[Node, float],
-    numerical: GradcheckReport,
-    own_line: Callable[[], str],
-) -> AuditReport:
+    trace: Tape, given: Mapping[str, Array], rtol: Mapping[Node, float],
+    numerical: GradcheckReport, own_line: Callable[[], str],
+) -> AuditReport:  # fmt: skip
     """The verdicts on the gradients, by name, and the mistakes that explain them."""
     faults = {
         name: fault
@@ -38,11 +35,8 @@ def report_on(
     problem = Problem(trace, sound, rtol)
     search = Search(problem)
     state, notes = search.run(), list(problem.notes)
-    shown = {
-        name: search.explanation(state, node)
-        for name, node in trace.targets.items()
-        if node in problem.targets
-    }
+    targets = [(name, node) for name, node in trace.targets.items() if node in problem.targets]
+    shown = {name: search.explanation(state, node) for name, node in targets}
     for name, mistakes in shown.items():
         if mistakes and all(m.key == "epsilon" for m in mistakes):
             node = trace.targets[name]
@@ -65,8 +59,8 @@ def report_on(
     return AuditReport(verdicts, tuple(found), numerical, tuple(notes), line)
 
 
-def _doubtful(trace: BackwardTrace, name: str, numerical: GradcheckReport) -> Diagnosis | None:
-    """Autograd's own gradient, where the numerical derivative is another."""
+def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis | None:
+    """A diagnosis if autograd's own gradient differs from the numerical derivative."""
     # On a kink of f, or where they do not converge, differences say nothing; the notes tell.
     excused = [n for n in numerical.notes if "a kink" in n or "do not converge" in n]
     for c in numerical.comparisons:
@@ -78,7 +72,7 @@ def _doubtful(trace: BackwardTrace, name: str, numerical: GradcheckReport) -> Di
     return None
 
 
-def _not_finite(trace: BackwardTrace, name: str, array: Array) -> Diagnosis | None:
+def _not_finite(trace: Tape, name: str, array: Array) -> Diagnosis | None:
     if (bad := ~np.isfinite(array)).any():
         words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
         evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
@@ -86,17 +80,13 @@ def _not_finite(trace: BackwardTrace, name: str, array: Array) -> Diagnosis | No
     return None
 
 
-def _fault(trace: BackwardTrace, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
+def _fault(trace: Tape, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
     rule = trace.rule_words(trace.targets[name], None)
     return Diagnosis(kind, name, f"the gradient of {name} {words}", rule, evidence, (name,))
 
 
 def _diagnosis(
-    problem: Problem,
-    shown: Mapping[str, Mistakes],
-    mistake: Mistake,
-    limited: bool,
-    also: tuple[Mistake, ...],
+    problem: Problem, shown: Mapping[str, Mistakes], mistake: Mistake, limited: bool, also: Mistakes
 ) -> Diagnosis:
     """A mistake, with the evidence: what the gradients are with it, and without it."""
     trace, after, before = problem.trace, 0.0, 0.0
@@ -104,8 +94,8 @@ def _diagnosis(
     for name in names:
         node = trace.targets[name]
         if node in problem.given:
-            rest = tuple([m for m in shown[name] if m is not mistake])
-            pair = [problem.gradients(made) for made in (shown[name], rest)]
+            without = tuple([m for m in shown[name] if m is not mistake])
+            pair = [problem.gradients(made) for made in (shown[name], without)]
             size = [_apart(problem, node, g[node])[0] if g else np.inf for g in pair]
             after, before = max(after, size[0]), max(before, size[1])
     who = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
@@ -117,29 +107,19 @@ def _diagnosis(
         evidence = f"a gradient of {who} made so has exactly this shape and these values"
     if limited and mistake.changes:
         alone = problem.gradients((mistake,))
-        others = [n for n in problem.given if n not in [trace.targets[name] for name in names]]
-        if alone and any(not np.allclose(alone[n], problem.true[n], 1e-6, 1e-12) for n in others):
+        rest = {*problem.given} - {trace.targets[name] for name in names}
+        if alone and any(not np.allclose(alone[n], problem.true[n], 1e-6, 1e-12) for n in rest):
             words += f", in the gradient of {who} alone"
-    different = {  # one of each kind, if it is not much harder to believe
-        m.kind: m.words
-        for m in also[::-1]
-        if m.kind != mistake.kind and m.cost < mistake.cost + 0.25
-    }
-    node, slot = mistake.at
-    return Diagnosis(
-        mistake.kind,
-        trace.labels[node],
-        words,
-        trace.rule_words(node, slot),
-        evidence,
-        names,
-        trace.line(node),
-        tuple(different.values())[::-1][:2],
-    )
+    # Of the others one of each kind, if it is not much harder to believe.
+    others = [m for m in also[::-1] if m.kind != mistake.kind and m.cost < mistake.cost + 0.25]
+    different = tuple({m.kind: m.words for m in others}.values())[::-1][:2]
+    (node, slot), kind = mistake.at, mistake.kind
+    rule, line = trace.rule_words(node, slot), trace.line(node)
+    return Diagnosis(kind, trace.labels[node], words, rule, evidence, names, line, different)
 
 
 def _apart(problem: Problem, node: Node, other: Array) -> tuple[float, Array]:
-    """How far a gradient is from another: against the true one's largest, and each element."""
+    """The difference from a gradient: relative to the largest true element, and by element."""
     apart = np.abs(problem.given[node] - other)
     largest = max(float(np.abs(problem.true[node]).max()), np.finfo(float).tiny)
     return float(apart.max()) / largest, apart
@@ -153,7 +133,5 @@ def _verdict(problem: Problem, name: str, found: list[Diagnosis]) -> Verdict:
     relative, apart = _apart(problem, node, true)
     at = tuple([int(i) for i in np.unravel_index(int(apart.argmax()), true.shape)])
     given = float(problem.given[node][at])
-    return Verdict(
-        name, true.shape, not mistakes, float(apart[at]), relative, at, given, float(true[at]),
-        mistakes,
-    )  # fmt: skip
+    off, right = float(apart[at]), not mistakes
+    return Verdict(name, true.shape, right, off, relative, at, given, float(true[at]), mistakes)

@@ -1,9 +1,10 @@
-"""From somebody's function and gradients to a report: what ``audit`` does."""
+"""The work of ``audit``: from a function and its given gradients to a report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,21 @@ from .findings import report_on
 from .passes import run
 from .recording import Recorded, bare, recording
 from .report import AuditReport
-from .trace import BackwardTrace, parts
+from .trace import Function, Tape, parts
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
-"""How closely a gradient of little precision must agree, against its largest element; else 1e-7."""
+"""The tolerance relative to the largest element, by dtype; 1e-7 for all other dtypes."""
 
 
 @enable_grad()
 def judge(
-    f: Callable[..., Any],
-    inputs: Any,
-    gradients: Any,
-    deltas: Mapping[str, Any],
-    rtol: float | None,
+    f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None
 ) -> AuditReport:
-    """The report on somebody's gradients; ``audit`` documents the arguments."""
+    """The report on given gradients; ``audit`` documents the arguments."""
     values = _named(f, inputs)
     arrays = {name: _input(name, value) for name, value in values.items()}
 
-    def call(arguments: Mapping[str, Any], function: Callable[..., Any] = f) -> Any:
+    def call(arguments: Mapping[str, Any], function: Function = f) -> Any:
         if isinstance(inputs, Mapping):
             return function(**arguments)
         return function(*arguments.values())
@@ -58,25 +55,20 @@ def judge(
 
     with np.errstate(all="ignore"):
         Scalar(lambda: loss(*map(leaf, arrays.values())), None, np.random.default_rng())
-    trace = BackwardTrace(runs, arrays, list(deltas))
+    trace = Tape(runs, arrays, list(deltas))
     rtols = {}
     for name, array in theirs.items():
         dtypes = array.dtype, np.asarray(plain(values.get(name, array))).dtype
         usual = max([TOLERANCES.get(str(d), 1e-7) for d in dtypes])
         rtols[trace.targets[name]] = usual if rtol is None else rtol
-    return report_on(
-        trace,
-        {name: array.astype(np.float64) for name, array in theirs.items()},
-        rtols,
-        _numerical(loss, arrays, trace),
-        lambda: _own_line(loss, arrays, gradients),
-    )
+    theirs = {name: array.astype(np.float64) for name, array in theirs.items()}
+    numerical = _numerical(loss, arrays, trace)
+    line = partial(_own_line, loss, arrays, gradients)
+    return report_on(trace, theirs, rtols, numerical, line)
 
 
-def runnable(
-    call: Callable[..., Any], arrays: Mapping[str, Array], f: Callable[..., Any]
-) -> Callable[..., Any]:
-    """f as it is or, where Tensors are not what it can work on, f on recorded arrays."""
+def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Function:
+    """f itself if it runs on Tensors, else f on recorded arrays."""
     try:
         call({name: leaf(array) for name, array in arrays.items()})
         return call
@@ -94,13 +86,11 @@ def runnable(
     return recorded
 
 
-def _numerical(
-    loss: Callable[..., Any], arrays: Mapping[str, Array], trace: BackwardTrace
-) -> GradcheckReport:
-    """Autograd against differences of f along a random direction in which all inputs count.
+def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Tape) -> GradcheckReport:
+    """Compare autograd with differences of f along a random direction of all inputs together.
 
-    The step is small, some 1e-8, so that few kinks are crossed; four digits are left. Where that is
-    not enough, each input is looked at by itself, with steps of all sizes.
+    The step is small, about 1e-8, so that it crosses few kinks; that leaves four digits. If that is
+    not conclusive, each input is checked by itself, with steps of several sizes.
     """
     rng = np.random.default_rng(0)
     true = run(trace)
@@ -118,8 +108,8 @@ def _numerical(
     return gradcheck(loss, tensors, directions=1, rtol=1e-4, raises=False)
 
 
-def _own_line(loss: Callable[..., Any], arrays: Mapping[str, Array], own: Any) -> str:
-    """The first line of somebody's backward pass that differs from the derivation, if it is found.
+def _own_line(loss: Function, arrays: Mapping[str, Array], own: Any) -> str:
+    """The first line of a given backward pass that differs from the derivation, or "".
 
     It must be a function of plain NumPy that can be read and run line by line.
     """
@@ -137,7 +127,7 @@ def _own_line(loss: Callable[..., Any], arrays: Mapping[str, Array], own: Any) -
 # What was given
 
 
-def _named(f: Callable[..., Any], inputs: Any) -> dict[str, Any]:
+def _named(f: Function, inputs: Any) -> dict[str, Any]:
     """The inputs by name: the mapping's, the Tensors', or those of f's parameters."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
@@ -150,7 +140,7 @@ def _named(f: Callable[..., Any], inputs: Any) -> dict[str, Any]:
 
 
 def _input(name: str, value: Any) -> Array:
-    """An input as it is traced: an array of float64, of its own."""
+    """An input for the trace: a new array of float64."""
     array = np.asarray(plain(value))
     if array.dtype.kind != "f":
         raise TypeError(

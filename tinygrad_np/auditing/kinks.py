@@ -4,77 +4,85 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node, Rule
+from ..tensor import Array
 from .passes import run
-from .trace import BackwardTrace, Gradients, Use, fitted, parent_of
+from .trace import Given, Gradients, Tape, Use
 
-SIDES = (0, 1, -1)
-"""Autograd's own derivative, and those of the sides, where operands are a little larger or less."""
 NEAR = 1e-13
 MOST = 3
-"""How many kinds of ops may each take a side of their own."""
+"""How many kinds of ops may each choose a convention."""
 
 
-def best_convention(
-    trace: BackwardTrace, fits: Any, given: Mapping[Node, Any]
-) -> tuple[Gradients, list[str]]:
-    """The true gradients, by the subgradients that agree with most of the given, and notes."""
-    usual = run(trace)
-    if all(fits(node, usual[node]) for node in given):
+def best_convention(trace: Tape, fits: Any, given: Given) -> tuple[Gradients, list[str]]:
+    """The true gradients, by the subgradients that agree with most of the given ones, and notes."""
+    true = usual = run(trace)
+    right = [n for n in given if fits(n, usual[n])]
+    if len(right) == len(given):
         return usual, []
-    bent: dict[str, dict[int, dict[Use, Rule]]] = defaultdict(lambda: {1: {}, -1: {}})
-    for node, side in itertools.product(trace.order, SIDES[1:]):
+    bent: dict[str, dict[Use, list[Rule]]] = defaultdict(dict)
+    for node in trace.order:
         if node.op and not getattr(node.op, "analytic", True):
-            bent[node.op.name][side] |= _beside(trace, node, side)
-    bent = {name: sides for name, sides in bent.items() if any(sides.values())}
-    own, names, passes = dict(trace.rules), [*bent][:MOST], []
-    for sides in itertools.product(SIDES, repeat=len(names)):
-        trace.rules = dict(own)
-        for name, side in zip(names, sides, strict=True):
-            trace.rules |= bent[name].get(side, {})
+            bent[node.op.name] |= _conventions(trace, node)
+    kinked = [uses for uses in bent.values() if uses]
+    own = trace.rules
+    for numbers in itertools.product(range(5), repeat=min(MOST, len(kinked))):
+        chosen = zip(kinked, numbers, strict=False)
+        trace.rules, before = dict(own), trace.rules
+        trace.rules |= {use: rules[i] for uses, i in chosen for use, rules in uses.items()}
         found = run(trace)
-        passes.append(([n for n in given if fits(n, found[n])], found, trace.rules))
-    right, true, trace.rules = max(passes, key=lambda each: len(each[0]))
-    true = dict(true)
-    for nodes, found, _ in passes:
-        true |= {n: found[n] for n in nodes if n not in right}
-    others = [k for k, n in trace.targets.items() if n in given and (true[n] != usual[n]).any()]
-    if not others:
+        fitting = [n for n in given if fits(n, found[n])]
+        others = {n: found[n] for n in fitting if n not in right}
+        if len(fitting) > len(right):
+            true, right = found | {n: true[n] for n in right if n not in fitting}, fitting
+        else:
+            true, trace.rules = true | others, before
+        if len(right) == len(given):
+            break
+    names = [k for k, n in trace.targets.items() if n in given and (true[n] != usual[n]).any()]
+    if not names:
         return true, []
-    nodes = [node for sides in bent.values() for uses in sides.values() for node, _ in uses]
-    labels = [trace.labels[node] for node in dict.fromkeys(nodes)]
+    labels = [*dict.fromkeys(trace.labels[node] for uses in kinked for node, _ in uses)]
     kinks = ", ".join(labels[:3]) + ", …" * (len(labels) > 3)
     return true, [
-        f"{', '.join(others)}: f has a kink here ({kinks}), where any value between the "
+        f"{', '.join(names)}: f has a kink here ({kinks}), where any value between the "
         "slopes of both sides is right; yours is not the one that autograd takes"
     ]
 
 
-def _beside(trace: BackwardTrace, node: Node, side: int) -> dict[Use, Rule]:
-    """The rules of an op as they are a little to one side, where that makes a difference.
+def _conventions(trace: Tape, node: Node) -> dict[Use, list[Rule]]:
+    """The rules of an op at a kink: its own, that of either side, the steeper and the flatter.
 
     The elements are moved unequally, so that one of those that tie for a maximum wins.
     """
-    operands, ones = list(trace.operands[node]), np.ones(node.shape)
+    operands, found = list(trace.operands[node]), dict[Use, list[Rule]]()
     place = next(i for i, parent in enumerate(node.parents) if parent is not None)
     array = np.asarray(operands[place], float)
-    ramp = np.linspace(2, 1, array.size).reshape(array.shape)
-    operands[place] = array + side * NEAR * max(1.0, float(np.abs(array).max())) * ramp
-    there, found = trace.again(node, *operands), dict[Use, Rule]()
-    for use, _ in trace.slots(node) if there else ():
-        rule = _reading(trace.rules[use], there)
-        if (
-            np.abs(trace.part(use, ones) - fitted(rule(ones, ()), parent_of(*use).shape)).max()
-            > 1e-6
-        ):
-            found[use] = rule
+    ramp = NEAR * max(1.0, float(np.abs(array).max())) * np.linspace(2, 1, array.size)
+    sides = []
+    for side in (1, -1):
+        operands[place] = array + side * ramp.reshape(array.shape)
+        sides.append(trace.again(node, *operands))
+    for use, _ in trace.slots(node) if all(sides) else ():
+        rules = [trace.rules[use], *[_reading(trace.rules[use], there) for there in sides]]
+        here, above, below = (rule(np.ones(node.shape), node.saved or ()) for rule in rules)
+        if np.allclose(above, here, 0, 1e-6) and np.allclose(below, here, 0, 1e-6):
+            continue
+        if use in trace.factors:
+            steep = abs(above) >= abs(below)
+            rules += [partial(_either, steep, rules[1:]), partial(_either, ~steep, rules[1:])]
+        found[use] = [*rules, *rules[1:]]
     return found
 
 
 def _reading(rule: Rule, there: Any) -> Rule:
     return lambda g, _: rule(g, there[1])
+
+
+def _either(first: Array, pair: list[Rule], g: Any, saved: Any) -> Any:
+    return np.where(first, pair[0](g, saved), pair[1](g, saved))

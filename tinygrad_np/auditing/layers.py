@@ -1,4 +1,4 @@
-"""Audits of layers as people write them: their forward pass, and what backward leaves behind."""
+"""Audits of existing NumPy layers: their forward pass, and the gradients of their backward pass."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from .judging import judge
 from .objects import Place, arrays_in, dice, dotted, needs, put, short_names
 from .recording import Recorded, bare, recording
 from .report import AuditReport
+from .trace import Function
 
 RATES = frozenset(["alpha", "eta", "learning_rate", "lr", "rate", "step_size"])
 CACHES = frozenset(["cache", "caches", "context", "ctx", "memory", "saved"])
 MARKS = ("d{}", "d_{}", "grad_{}", "{}_grad", "grad{}", "g{}", "delta_{}", "dL_d{}", "dL{}",
          "{}_gradient", "gradient_{}")  # fmt: skip
-"""What people call the gradient of something."""
+"""Usual names for the gradient of an array."""
 GRADIENTS = ("grads", "gradients", "grad", "dparams", "derivatives")
-"""What people call an object that holds gradients."""
+"""Usual names for an object that holds gradients."""
 CONTENTS = ("value", "data", "array", "val", "w")
-"""What people call the array of a parameter, whose gradient is ``grad``."""
-Method = Callable[[Any], Callable[..., Any]]
-"""A method, to be bound to a layer or to a copy of it."""
+"""Usual names for the array of a parameter object, beside its ``grad``."""
+Method = Callable[[Any], Function]
+"""A function that returns the method of a layer or of its copy."""
 
 
 def audit_a_layer(
@@ -65,16 +66,14 @@ def audit_a_layer(
             after = {dotted(place): array.copy() for place, array in arrays_in(mine)}
         gradients, rest = _returned(gave, arguments, arrays)
         after |= dict(gave) if isinstance(gave, Mapping) else {}
-        wanted = {} if inspect.isroutine(layer) else _wanted(before, params, layer)
+        wanted = {} if inspect.isroutine(layer) else _wanted(before, params)
         found = _of_params(before, between, after, rest, wanted)
         gradients |= {name: gradient for name, (_, gradient) in found.items()}
         values = {**arrays, **{name: before[place] for name, (place, _) in found.items()}}
         values = {name: array for name, array in values.items() if name in gradients}
         if not values:
-            raise ValueError(
-                "audit_layer: backward returned no gradient, and none was found in the layer: say "
-                'where they are, params={"W": "dW"}'
-            )
+            told = 'found none in the layer either: say where they are, params={"W": "dW"}'
+            raise ValueError(f"audit_layer: backward returned no gradient, and the audit {told}")
 
         def loss(**tensors: Any) -> Any:
             ours = copy.deepcopy(layer)
@@ -92,7 +91,7 @@ def audit_a_layer(
 
 @contextmanager
 def _at_work(layer: Any, back: Method) -> Iterator[Any]:
-    """What runs forward and backward: a copy of the layer or, if need be, itself, put back."""
+    """A copy of the layer or, if that is impossible, the layer, which is restored afterwards."""
     bound = getattr(back(layer), "__self__", None)
     if bound is layer or inspect.isroutine(layer):
         yield copy.deepcopy(layer)
@@ -119,13 +118,10 @@ def _method(layer: Any, given: Any, usual: tuple[str, ...]) -> Method:
             raise TypeError("audit_layer: give the backward function, too: backward=...")
         return lambda owner: owner
     names = [given] if given else usual
-    name = next((name for name in names if hasattr(layer, name)), None)
-    if name is None:
-        raise TypeError(
-            f"audit_layer: {type(layer).__name__} has no method {' or '.join(names)}: name the one "
-            "it has"
-        )
-    return lambda owner: getattr(owner, name)
+    if not (own := [name for name in names if hasattr(layer, name)]):
+        kind, tried = type(layer).__name__, " or ".join(names)
+        raise TypeError(f"audit_layer: {kind} has no method {tried}: name the one it has")
+    return lambda owner: getattr(owner, own[0])
 
 
 def _is_real(value: Any) -> bool:
@@ -134,7 +130,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _parted(returned: Any, wanted: list[str]) -> tuple[list[Any], list[Any]]:
-    """What a forward pass returned: outputs, and the cache that the backward pass wants."""
+    """The outputs of a forward pass, and the cache for the backward pass."""
     if not isinstance(returned, tuple):
         return [returned], []
     arrays = [isinstance(item, np.ndarray | np.floating | Recorded) for item in returned]
@@ -143,7 +139,7 @@ def _parted(returned: Any, wanted: list[str]) -> tuple[list[Any], list[Any]]:
     return [*returned[: max(1, len(wanted)) if all(arrays) else 1]], []
 
 
-def _pull(back: Callable[..., Any], upstream: list[Any], cache: list[Any]) -> Any:
+def _pull(back: Function, upstream: list[Any], cache: list[Any]) -> Any:
     wanted = needs(back)
     rates = {name: 1.0 for name in wanted if name in RATES}
     arguments = [g if np.ndim(g) else 1.0 for g in upstream] + cache
@@ -153,7 +149,7 @@ def _pull(back: Callable[..., Any], upstream: list[Any], cache: list[Any]) -> An
 def _returned(
     gave: Any, names: Mapping[str, Any], real: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Any]]:
-    """The gradients of the arguments that a backward pass returned, and what is left over."""
+    """The returned gradients of the arguments, and the remaining returned arrays."""
     if isinstance(gave, Mapping):
         marked = {n: (n, *(mark.format(n) for mark in MARKS)) for n in real}
         return {n: gave[k] for n, keys in marked.items() for k in keys if k in gave}, []
@@ -163,26 +159,22 @@ def _returned(
     return dict(pairs), listed[len(order) :]
 
 
-def _wanted(before: Mapping[Place, Array], params: Any, layer: Any) -> dict[Place, tuple[str, Any]]:
-    """The places of the arrays that are meant, with their names, and where their gradients are.
+def _wanted(before: Mapping[Place, Array], params: Any) -> dict[Place, tuple[str, Any]]:
+    """The places of the selected arrays, with their names and the places of their gradients.
 
-    ``params`` are names, {name: where the gradient is}, arrays of the layer, or {name: array}.
+    ``params`` are names, or {name: where the gradient is}.
     """
     names = short_names(before)
-    if params is None:
-        return {place: (name, None) for place, name in names.items()}
-    pairs = params.items() if isinstance(params, Mapping) else [(p, None) for p in params]
-    own = {id(array): place for place, array in arrays_in(layer)}
-    found: dict[Place, tuple[str, Any]] = {}
-    for key, value in pairs:
-        array = key if isinstance(key, np.ndarray) else value
-        if isinstance(array, np.ndarray):
-            if (place := own.get(id(array))) is not None:
-                found[place] = names[place] if array is key else key, None
-        else:
-            places = [p for p, name in names.items() if key in (name, dotted(p))]
-            found |= dict.fromkeys(places, (key, value))
-    if len(found) < len(pairs):
+    wanted = dict.fromkeys(names.values()) if params is None else params
+    if not isinstance(wanted, Mapping):
+        wanted = dict.fromkeys(wanted)
+    found = {
+        place: (key, where)
+        for place, name in names.items()
+        for key, where in wanted.items()
+        if key in (name, dotted(place))
+    }
+    if len(found) < len(wanted):
         raise ValueError(
             f"audit_layer: params name arrays that the layer does not have; it has: "
             f"{', '.join(names.values()) or 'none'}"

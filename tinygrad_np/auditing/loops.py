@@ -1,40 +1,36 @@
-"""The same mistake made again and again: at every turn of a loop, or wherever an op is used."""
+"""The same mistake at every turn of a loop, or wherever an op is used."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from ..graph import Node
 from .mistakes import KINDS, Mistake
-from .trace import BackwardTrace
+from .trace import Tape
 
-MOST = 200
-"""How many of these are tried at most: each takes a backward pass."""
+LEAST, RULES = 200, 50_000
+"""How many of these mistakes are tried: as many as run so many rules, but no fewer than this."""
 
 
-def mistakes(trace: BackwardTrace, single: Iterable[Mistake]) -> Iterator[Mistake]:
-    """Slips that occur at all nodes of a loop, of a line of a function, or of one op."""
+def mistakes(trace: Tape, single: Iterable[Mistake]) -> Iterator[Mistake]:
+    """Mistakes at all nodes of a loop, of a source line, or of one op."""
     groups: dict[object, list[Mistake]] = defaultdict(list)
-    sizes: dict[object, set[Node]] = defaultdict(set)
-    for node in trace.order:
-        for name in _names(trace, node):
-            sizes[name].add(node)
+    sizes = Counter(name for node in trace.order for name in _names(trace, node))
     for mistake in single:
-        if mistake.solved is None and mistake.key is not None and mistake.cost <= 1.1:
+        if mistake.solved is None and mistake.key is not None and mistake.cost <= 1.2:
             for name in _names(trace, mistake.at[0]):
-                groups[name, mistake.key].append(mistake)
+                if mistake.cost <= 1.1 or name[0] == "op":
+                    groups[name, mistake.key].append(mistake)
     found: dict[frozenset[int], Mistake] = {}
     for (name, _), members in groups.items():  # type: ignore[misc]
-        if len(members) > 1 and len(members) >= len(sizes[name]) - 1:
+        if len(members) > 1 and len(members) >= sizes[name] - 1:
             found.setdefault(frozenset(map(id, members)), _together(members))
-    order = sorted(
-        found.values(), key=lambda m: (" reads " in m.words, m.cost, KINDS.index(m.kind))
-    )
-    yield from order[:MOST]
+    key = lambda m: (" reads " in m.words, m.cost, KINDS.index(m.kind))  # noqa: E731
+    yield from sorted(found.values(), key=key)[: max(LEAST, RULES // len(trace.rules))]
 
 
-def _names(trace: BackwardTrace, node: Node) -> list[tuple[object, ...]]:
+def _names(trace: Tape, node: Node) -> list[tuple[object, ...]]:
     """The groups that a node belongs to."""
     if node.op is None or node not in trace.sites:
         return []
@@ -43,7 +39,7 @@ def _names(trace: BackwardTrace, node: Node) -> list[tuple[object, ...]]:
 
 
 def _together(members: list[Mistake]) -> Mistake:
-    """One slip made at several places."""
+    """One mistake at several places."""
     first = members[-1]  # the uppermost comes last in the forward pass
     changes = tuple([change for member in members for change in member.changes])
     words = f"{first.words}, at each of {len(members)} places"

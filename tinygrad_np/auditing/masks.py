@@ -1,4 +1,4 @@
-"""Mistakes with masks: relu's, dropout's and the like missing, inverted, or where none belongs."""
+"""Mistakes with the masks of relu, dropout and the like: missing, inverted, or one too many."""
 
 from __future__ import annotations
 
@@ -11,28 +11,19 @@ from ..graph import Node
 from ..ops.axes import spread
 from ..tensor import Array
 from .mistakes import Mistake, handed_on, slip, times
-from .trace import BackwardTrace, Use, parent_of
-
-LINEAR = frozenset(
-    ["add", "divide", "getitem", "mean", "multiply", "negative", "reshape", "subtract", "sum"]
-)
+from .trace import Tape, Use, parent_of
 
 
-def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
+def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes with the masks of a graph."""
     masks = {}
-    linear = set[Node]()
-    for node in trace.order:  # what the loss is linear in
-        users = [user for user, _ in trace.users[node]]
-        if all(user in linear and user.op and user.op.name in LINEAR for user in users):
-            linear.add(node)
     for (node, slot), factor in trace.factors.items():
         levels = np.unique(factor)
         smooth = levels[0] != 0 and getattr(node.op, "analytic", False)
         same = node.shape and parent_of(node, slot).shape == node.shape
         if len(levels) != 2 or smooth or not same:
             continue
-        if _is_label(trace, node, slot, linear):
+        if _is_label(trace, node, slot):
             words = f"what {trace.labels[node]} multiplies with is missing"
             yield slip(trace, "derivative", words, (node, slot), handed_on, "missing")
             continue
@@ -46,7 +37,7 @@ def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
                 yield from _of_maximum(trace, use, parent)
 
 
-def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
+def _of_mask(trace: Tape, use: Use, factor: Array, levels: Array) -> Iterator[Mistake]:
     """The mask of an op is missing, or is another."""
     label, (low, high) = trace.labels[use[0]], (float(level) for level in levels)
     found: list[tuple[str, str, Any]] = [("mask", f"the mask of {label} is missing", handed_on)]
@@ -56,22 +47,24 @@ def _of_mask(trace: BackwardTrace, use: Use, factor: Array, levels: Array) -> It
         new = times(np.where(abs(factor) == min(abs(low), abs(high)), -1, 1))
         found.append(("sign", f"the smaller slope of {label} has the wrong sign", new))
     else:
-        found += [
-            ("mask", f"the mask of {label} is inverted", lambda g, rule: g * (high - factor)),
-            ("mask", f"{label} is applied to the incoming gradient, in place of its mask",
-             lambda g, rule: np.maximum(g, 0) * high),
-            ("mask", f"{label} is applied to the gradient as well as its mask",
-             lambda g, rule: np.maximum(rule(g), 0)),
-        ]  # fmt: skip
+        inverted = lambda g, rule: g * (high - factor)  # noqa: E731
+        found.append(("mask", f"the mask of {label} is inverted", inverted))
+        if high != 1:
+            words = f"the mask of {label} is missing, and its factor {high:.6g} is there"
+            found.append(("mask", words, lambda g, rule: g * high))
+        if use[0].op and use[0].op.name != "multiply":  # relu and the like
+            words = f"{label} is applied to the incoming gradient, in place of its mask"
+            found.append(("mask", words, lambda g, rule: np.maximum(g, 0) * high))
+            words = f"{label} is applied to the gradient as well as its mask"
+            found.append(("mask", words, lambda g, rule: np.maximum(rule(g), 0)))
     for kind, words, new in found:
         yield slip(trace, kind, words, use, new, words.replace(label, ""))
 
 
-def _of_maximum(trace: BackwardTrace, use: Use, parent: Node) -> Iterator[Mistake]:
-    """Which elements of a maximum get the gradient is forgotten, or all that tie for it get it."""
+def _of_maximum(trace: Tape, use: Use, parent: Node) -> Iterator[Mistake]:
+    """The mask of a maximum is missing, or all elements that tie get the whole gradient."""
     node = use[0]
-    extras = getattr(node.op, "extras", ())
-    axis = dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get("axis")
+    axis = trace.argument(node, "axis")
 
     def whole(g: Any, rule: Any) -> Any:
         return rule(g) * 0 + spread(g, parent.shape, axis)
@@ -85,8 +78,8 @@ def _of_maximum(trace: BackwardTrace, use: Use, parent: Node) -> Iterator[Mistak
     yield slip(trace, "mask", words, use, ties, "ties")
 
 
-def _extra(trace: BackwardTrace, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
-    """The gradient that arrives multiplied by a mask that does not belong there."""
+def _extra(trace: Tape, node: Node, masks: dict[Node, Array]) -> Iterator[Mistake]:
+    """The arriving gradient is multiplied by a mask that does not belong there."""
     found: dict[bytes, tuple[str, Array]] = {}
 
     def add(name: str, mask: Any) -> None:
@@ -109,17 +102,12 @@ def _extra(trace: BackwardTrace, node: Node, masks: dict[Node, Array]) -> Iterat
     yield slip(trace, "mask", words, at, lambda g, _: np.maximum(g, 0), "cut", 1.2)
 
 
-def _is_label(trace: BackwardTrace, node: Node, slot: int, linear: set[Node]) -> bool:
+def _is_label(trace: Tape, node: Node, slot: int) -> bool:
     """Whether a multiplication picks terms of the loss, as one-hot labels do."""
     if node.op is None or node.op.name != "multiply":
         return False
     parent = parent_of(node, slot)
-    if parent.op is not None and "log" in parent.op.name:
-        return True
-    constants = [a for p, a in zip(node.parents, trace.operands[node], strict=True) if p is None]
-    return node in linear and any(_is_one_hot(np.asarray(c)) for c in constants)
-
-
-def _is_one_hot(array: Array) -> bool:
-    some = [array != 0, array == 0]
-    return any(bool((s.sum(axis=axis) == 1).all()) for s in some for axis in range(array.ndim))
+    pairs = zip(node.parents, trace.operands[node], strict=True)
+    some = [mask for p, a in pairs if p is None for mask in (np.not_equal(a, 0), np.equal(a, 0))]
+    one_hot = [(m.sum(axis=axis) == 1).all() for m in some for axis in range(np.ndim(m))]
+    return any(one_hot) or (parent.op is not None and "log" in parent.op.name)

@@ -1,4 +1,4 @@
-"""What a mistake is: something added to the gradients of a backward pass, and what to call it."""
+"""What a mistake is: a change of the gradients in a backward pass, and its description."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .trace import BackwardTrace, Gradients, fitted, parent_of
+from .trace import Gradients, Tape, fitted, parent_of
 
 KINDS = (
     "factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
     "shape", "unknown",
 )  # fmt: skip
-"""The kinds of mistakes; of equally good explanations the first is reported."""
+"""The kinds of mistakes; of equally good explanations, the first kind is reported."""
 Effect = Callable[[Gradients], Any]
-"""What a mistake adds to a node's gradient, when the gradients above are as given."""
+"""What a mistake adds to a node's gradient, as a function of the gradients above."""
 Changes = tuple[tuple[Node, Effect], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """One mistake: its words, and its ``changes``, the nodes and what it adds to their gradients.
+    """One mistake: its description, and its ``changes``: what it adds to the gradients of nodes.
 
-    ``at`` is the node, and the slot of the rule, that is to be looked at. ``cost`` says how hard it
-    is to believe, 1 being a mere slip. Mistakes of one ``key`` are the same slip at different
-    nodes. Where ``solved`` is given, the changes are proportional to a number that is to be found:
-    it gives the mistake with that number, or None where nobody makes it.
+    ``at`` is the node and the slot of the rule to look at. ``cost`` says how unlikely the mistake
+    is; a mere slip costs 1. Mistakes with the same ``key`` are the same slip at different
+    nodes. With ``solved``, the changes are proportional to an unknown number:
+    it returns the mistake for a number, or None if nobody makes that one.
     """
 
     kind: str
@@ -42,24 +42,19 @@ class Mistake:
 
     @property
     def place(self) -> Node:
-        """The node whose gradient comes out wrong."""
+        """The node with the wrong gradient."""
         node, slot = self.at
         return node if slot is None else parent_of(node, slot)
 
 
 New = Callable[..., Any]
-"""What stands in the place of a rule, ``new(g, rule)``; ``rule(g)`` is what it should be."""
+"""A replacement for a rule, ``new(g, rule)``; ``rule(g)`` is the right value."""
 
 
 def slip(
-    trace: BackwardTrace,
-    kind: str,
-    words: str,
-    at: tuple[Node, int | None],
-    new: New,
-    key: Hashable = None,
-    cost: float = 1.0,
-) -> Mistake:
+    trace: Tape, kind: str, words: str, at: tuple[Node, int | None], new: New,
+    key: Hashable = None, cost: float = 1.0,
+) -> Mistake:  # fmt: skip
     """A mistake in one rule, or, without a slot, in the gradient that has arrived at a node."""
     node, slot = at
     if slot is None:
@@ -69,8 +64,8 @@ def slip(
     return Mistake(kind, words, at, (changes,), (kind, slot, key), cost)
 
 
-def changed(trace: BackwardTrace, use: tuple[Node, int], new: New) -> Effect:
-    """The effect of something else in the place of a rule."""
+def changed(trace: Tape, use: tuple[Node, int], new: New) -> Effect:
+    """The effect of a replacement for a rule."""
     node, shape = use[0], parent_of(*use).shape
 
     def rule(g: Array, saved: Any = None) -> Any:
@@ -79,7 +74,7 @@ def changed(trace: BackwardTrace, use: tuple[Node, int], new: New) -> Effect:
     return lambda found: fitted(new(found[node], rule), shape) - trace.part(use, found[node])
 
 
-def dropped(trace: BackwardTrace, node: Node, uses: Any, words: str, cost: float = 1.0) -> Mistake:
+def dropped(trace: Tape, node: Node, uses: Any, words: str, cost: float = 1.0) -> Mistake:
     """Some uses of a node left out."""
     flat = [use for slots in uses for use in slots]
 
@@ -90,20 +85,20 @@ def dropped(trace: BackwardTrace, node: Node, uses: Any, words: str, cost: float
 
 
 def reading(node: Node, place: int, array: Any) -> tuple[Any, ...]:
-    """What a node saved, with another array in one place."""
+    """The saved arrays of a node, with one of them replaced."""
     saved = node.saved or ()
     return (*saved[:place], array, *saved[place + 1 :])
 
 
 def saved_arrays(node: Node) -> Iterator[tuple[int, Array]]:
-    """The arrays that a node's rules read, with their places."""
+    """The saved arrays that a node's rules read, with their places."""
     for place, array in enumerate(node.saved or ()):
         if isinstance(array, np.ndarray) and array.ndim:
             yield place, array
 
 
 def times(factor: Any) -> New:
-    """What the rule gives, multiplied."""
+    """The result of the rule times a factor."""
     return lambda g, rule: rule(g) * factor
 
 
@@ -113,7 +108,7 @@ def handed_on(g: Any, rule: Any) -> Any:
 
 
 def with_saved(saved: tuple[Any, ...]) -> New:
-    """The rule, reading other arrays than those that were saved for it."""
+    """The rule with other arrays in place of the saved ones."""
     return lambda g, rule: rule(g, saved)
 
 
@@ -130,5 +125,5 @@ def swapped(g: Any) -> Any:
 def open_(
     made: Callable[[float], Mistake], solved: Callable[[float], Mistake | None] | None = None
 ) -> Mistake:
-    """A mistake with a number in it that is to be found."""
+    """A mistake with an unknown number."""
     return replace(made(1.0), solved=solved or made)

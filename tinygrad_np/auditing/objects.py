@@ -1,4 +1,4 @@
-"""People's objects: the arrays in them, where these are, and the generators that they draw from."""
+"""Objects of existing code: the arrays in them, their places, and the random generators."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import numpy as np
 from ..tensor import Array
 
 DEPTH = 4
+RoutineType = BuiltinFunctionType | FunctionType | MethodType
 Place = tuple[str | int, ...]
-"""Where an array is in an object: attributes, written ``.name``, keys of dicts, numbers."""
+"""The path to an array in an object: attributes (written ``.name``), keys and indices."""
 
 
 def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
@@ -30,13 +32,8 @@ def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
     for step, value in items:
         if isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f":
             yield (step,), np.asarray(value)
-        elif depth and not (isinstance(value, type | np.ndarray) or callable_or_module(value)):
+        elif depth and not isinstance(value, type | np.ndarray | ModuleType | RoutineType):
             yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
-
-
-def callable_or_module(value: Any) -> bool:
-    """Whether a value is a function or a module, in which nobody keeps weights."""
-    return inspect.isroutine(value) or inspect.ismodule(value)
 
 
 def put(owner: Any, place: Place, value: Any) -> None:
@@ -60,7 +57,7 @@ def dotted(place: Place) -> str:
 
 
 def short_names(places: Iterable[Place]) -> dict[Place, str]:
-    """A name for each place: its last word, or all of them where that is not clear."""
+    """A name for each place: its last word, or the whole path if that is ambiguous."""
     words = {place: dotted(place) for place in places}
     last = [name.rpartition(".")[2] for name in words.values()]
     clear = {n for n in last if last.count(n) == 1 and not n.isdigit()}
@@ -69,9 +66,9 @@ def short_names(places: Iterable[Place]) -> dict[Place, str]:
 
 @contextmanager
 def dice(*owners: Any) -> Iterator[Callable[[], None]]:
-    """A function that sets every generator that these may draw from back to where it was.
+    """A function that resets every random generator that these objects may use.
 
-    In the end, it is done once more. A generator that an object holds is copied with the object.
+    The exit resets them, too. A generator inside an object is copied with the object.
     """
     found: list[Any] = []
     for owner in owners:
@@ -101,7 +98,7 @@ def dice(*owners: Any) -> Iterator[Callable[[], None]]:
 
 
 def needs(function: Callable[..., Any]) -> list[str]:
-    """The names of the arguments that a function cannot do without."""
+    """The names of a function's required arguments."""
     try:
         kinds = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

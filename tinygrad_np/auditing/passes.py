@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from .. import graph
 from ..graph import Node
 from ..tensor import Array, Tensor
 from .mistakes import Mistake
-from .trace import BackwardTrace, Gradients, Use
+from .trace import Gradients, Tape
 
 
-def run(trace: BackwardTrace, mistakes: Iterable[Mistake] = ()) -> Gradients:
-    """The gradient of every node, with mistakes. Errors of what they call are let through."""
+def run(trace: Tape, mistakes: Iterable[Mistake] = ()) -> Gradients:
+    """The gradient of every node, with mistakes. Errors in a wrong rule propagate."""
     changed = _by_node(mistakes)
     found = {node: np.zeros(node.shape) for node in trace.targets.values()}
     found[trace.root] = np.ones(trace.root.shape)
@@ -37,7 +36,7 @@ def run(trace: BackwardTrace, mistakes: Iterable[Mistake] = ()) -> Gradients:
 
 
 def tangent(
-    trace: BackwardTrace, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
+    trace: Tape, target: Node, direction: Array, mistakes: Iterable[Mistake] = ()
 ) -> Gradients:
     """For each node the array T with ⟨T, change of its gradient⟩ = ⟨direction, target's⟩."""
     changed = _by_node(mistakes)
@@ -49,7 +48,7 @@ def tangent(
                 if part is not None:
                     part = part * found[parent]
                 else:
-                    effect = partial(_part_of, trace, use)
+                    effect = lambda found, use=use: trace.part(use, found[use[0]])  # noqa: E731
                     part = transposed(effect, found[parent]).get(node, np.zeros(node.shape))
                 _add(found, node, part)
         for change in changed[node][::-1] if node in found else ():
@@ -59,7 +58,7 @@ def tangent(
 
 
 class _Read(dict[Node, Tensor]):
-    """Gradients as Tensors, made when they are read."""
+    """Gradients as Tensors, created on first read."""
 
     def __missing__(self, node: Node) -> Tensor:
         self[node] = Tensor(np.ones(node.shape), True)
@@ -79,10 +78,6 @@ def transposed(effect: Callable[[Any], Any], tangent: Array) -> Gradients:
 
 def _add(found: Gradients, node: Node, part: Array) -> None:
     found[node] = found[node] + part if node in found else part
-
-
-def _part_of(trace: BackwardTrace, use: Use, found: Gradients) -> Any:
-    return trace.part(use, found[use[0]])
 
 
 def _by_node(mistakes: Iterable[Mistake]) -> dict[Node, list[Callable[[Gradients], Array]]]:

@@ -1,4 +1,4 @@
-"""The problem that a search solves: gradients as given and as true, and all that could be wrong."""
+"""The problem for the search: the given and the true gradients, and all possible mistakes."""
 
 from __future__ import annotations
 
@@ -13,36 +13,31 @@ from ..tensor import Array
 from . import derivatives, factors, kinks, loops, masks, paths, sums, values
 from .mistakes import Mistake
 from .passes import run, tangent
-from .trace import BackwardTrace, Gradients
+from .trace import Given, Gradients, Tape
 
 DIRECTIONS = 2
-"""Along how many random directions each target is looked at."""
+"""The number of random directions for each target."""
 Mistakes = tuple[Mistake, ...]
 
 
 class Problem:
-    """What was given, what is true, and what could be wrong.
+    """The given gradients, the true ones, and the possible mistakes.
 
-    ``given`` holds somebody's gradients by target, ``rtol`` how closely each must be met; those of
-    another shape than their Tensor stand in ``misshapen``. ``notes`` say what is right at a kink.
+    ``given`` holds the gradients by target, and ``rtol`` their tolerances. Gradients of another
+    shape than their Tensor are in ``misshapen``. ``notes`` explain what is right at a kink.
     """
 
-    def __init__(
-        self, trace: BackwardTrace, given: Mapping[Node, Array], rtol: Mapping[Node, float]
-    ) -> None:
+    def __init__(self, trace: Tape, given: Given, rtol: Mapping[Node, float]) -> None:
         self.trace, self.rtol = trace, rtol
         self.given = {n: array for n, array in given.items() if array.shape == n.shape}
         self.misshapen = {n: array for n, array in given.items() if array.shape != n.shape}
         self.targets = [n for n in trace.targets.values() if n in given]
         # Where a gradient cancels to nothing, what is left is rounding of the others.
-        sizes = {
-            n: float(np.max(np.abs(g))) for n, g in run(trace).items() if n in rtol or n in given
-        }
+        true = run(trace)
+        sizes = {n: float(np.max(np.abs(true[n]))) for n in {**rtol, **given}}
         largest = max(sizes.values()) + 1e-300
-        self.floor = {
-            n: (100 * rtol[n] if sizes[n] < 1e-12 * largest else 1e-6) * largest
-            for n in self.targets
-        }
+        small = {n: sizes[n] < 1e-12 * largest for n in self.targets}
+        self.floor = {n: largest * (100 * rtol[n] if small[n] else 1e-6) for n in self.targets}
         self.true, self.notes = kinks.best_convention(trace, self.fits, self.given)
         self.passes: dict[Mistakes, Gradients | None] = {(): self.true}
         self.known: dict[Mistakes, dict[Node, Array]] = {}
@@ -81,7 +76,7 @@ class Problem:
 
     @cached_property
     def singles(self) -> list[Mistake]:
-        """All that could be made at one place."""
+        """The possible mistakes at one place."""
         rooms = (derivatives, masks, sums, factors)
         found = [mistake for room in rooms for mistake in room.mistakes(self.trace)]
         for room in (paths, values):
@@ -90,14 +85,19 @@ class Problem:
 
     @cached_property
     def groups(self) -> list[Mistake]:
-        """All that could be made at many places alike."""
+        """The possible mistakes at many places at once."""
         return [*loops.mistakes(self.trace, self.singles), *paths.through_time(self.trace)]
 
     @cached_property
+    def likely_groups(self) -> list[Mistake]:
+        """Those of the groups that may occur beside another mistake."""
+        return [mistake for mistake in self.groups if mistake.cost < 1.2]
+
+    @cached_property
     def weight(self) -> int:
-        """How many mistakes a sweep looks at; a backward pass counts as half its rules."""
+        """The cost of a sweep: the number of mistakes; a backward pass counts as half its rules."""
         looped = sum(self.is_one_turn(mistake) for mistake in self.singles)
-        return len(self.singles) - looped + len(self.groups) * len(self.trace.rules) // 2
+        return len(self.singles) - looped + len(self.likely_groups) * len(self.trace.rules) // 2
 
     def is_one_turn(self, mistake: Mistake) -> bool:
         """Whether a mistake is made in a single turn of a long loop."""
@@ -125,7 +125,7 @@ class Problem:
                     all_[i] = np.ravel(part)
         return self.known[base]
 
-    def along(self, gradients: Mapping[Node, Array]) -> Array:
+    def along(self, gradients: Given) -> Array:
         """The targets' gradients along their directions, in a row."""
         nothing = np.zeros(())
         pairs = [(w, gradients.get(n, nothing)) for n, ws in self.ways.items() for w in ws]

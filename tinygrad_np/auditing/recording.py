@@ -1,7 +1,7 @@
-"""Arrays that remember: what lets people's own NumPy code run on Tensors, in audits alone.
+"""Arrays that record what is done with them, so that existing NumPy code runs on Tensors.
 
-``Recorded`` behaves as an ndarray does where a Tensor does not: it is copied, written to in place,
-and added to. Each read gives a Tensor of what was written so far, so that gradients flow through
+``Recorded`` behaves as an ndarray where a Tensor does not: code can copy it, write to it in place
+and add to it. Each read gives a Tensor of the values so far, so that gradients flow through
 ``out = np.zeros(...); out[i] = x[i] * w``.
 """
 
@@ -87,9 +87,6 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
-    def __repr__(self) -> str:
-        return f"recorded {self.plain!r}"
-
     def __bool__(self) -> bool:
         return bool(self.plain)
 
@@ -98,17 +95,13 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         if isinstance(self.value, Tensor):
-            raise TypeError(
-                "an array that an audit records cannot become a number or a plain array: its "
-                "gradient would be lost; use the array itself"
-            )
+            raise TypeError("an audit records this array: as a number it would lose its gradient")
         return np.array(self.value, dtype=dtype)
 
     def __getitem__(self, index: Any) -> Any:
         index = bare_index(index)
-        return (
-            Recorded(self.value[index], self, index) if self.shape else recorded(self.value[index])
-        )
+        part = self.value[index]
+        return Recorded(part, self, index) if self.shape else recorded(part)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         places = np.arange(math.prod(self.shape)).reshape(self.shape)[bare_index(index)]
@@ -215,14 +208,20 @@ def bare_index(index: Any) -> Any:
     return values(bare(index))
 
 
-class _NumPy:
-    """NumPy as it is, but for the functions that make arrays: they make recorded ones."""
+class _StandIn:
+    """A module as it is, but for some functions of its own."""
 
-    def __init__(self) -> None:
-        self.__dict__.update({name: _maker(getattr(np, name)) for name in MAKERS})
+    def __init__(self, module: Any, own: dict[str, Any]) -> None:
+        self.__dict__.update(own)
+        self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
+        return getattr(self._module, name)
+
+
+def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of this package, on recorded arrays."""
+    return lambda *args, **kwargs: recorded(function(*bare(args), **bare(kwargs)))
 
 
 def _maker(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -238,13 +237,19 @@ def _maker(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def recording(*functions: Any) -> Iterator[None]:
-    """In people's modules, and those of ``functions``, np.zeros and the like make recorded arrays.
+    """Within this context, np.zeros and the like make recorded arrays in the user's modules.
 
-    A plain array cannot remember what is written to it. NumPy itself stays as it is: what these
-    modules call ``np`` is replaced for the time of one call.
+    A plain array cannot record what is written to it. NumPy itself does not change: the name
+    ``np`` in these modules is replaced for the time of one call, and so are the functions of this
+    package, which do not accept recorded arrays.
     """
-    ours = _NumPy()
-    stands_for = {id(np): ours, **{id(getattr(np, n)): getattr(ours, n) for n in MAKERS}}
+    makers = {name: _maker(getattr(np, name)) for name in MAKERS}
+    package = sys.modules[PACKAGE]
+    tensors = {name: _on_tensors(f) for name, f in vars(package).items() if _is_function(f)}
+    stands_for: dict[int, Any] = {}
+    for module, own in ((np, makers), (package, tensors)):
+        stands_for |= {id(getattr(module, name)): new for name, new in own.items()}
+        stands_for[id(module)] = _StandIn(module, own)
     spaces = {id(d): d for f in functions if isinstance(d := getattr(f, "__globals__", None), dict)}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""
@@ -263,6 +268,10 @@ def recording(*functions: Any) -> Iterator[None]:
     finally:
         for names, key, value in changed:
             names[key] = value
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _gathered(function: Any, args: Any, kwargs: Any) -> Any:

@@ -11,11 +11,11 @@ from ..tables import columns, printable
 
 
 class Diagnosis(NamedTuple):
-    """One mistake: its ``kind``, ``where`` it was made, what it is in words, and the evidence.
+    """One mistake: its ``kind``, ``where`` it is, a description in ``words``, and the evidence.
 
-    ``rule`` is the gradient rule that was not followed, in its own words; ``explains`` names the
-    gradients that come out wrong because of it; ``line`` is the source line of the forward op;
-    ``also`` holds other mistakes with the same result.
+    ``rule`` is the right gradient rule, as its source states it. ``explains`` lists the gradients
+    that are wrong because of this mistake. ``line`` is the source line of the forward op. ``also``
+    holds other mistakes with the same result.
     """
 
     kind: str
@@ -38,8 +38,8 @@ class Diagnosis(NamedTuple):
 class Verdict(NamedTuple):
     """One gradient: whether it is right, and where it differs most from autograd's.
 
-    ``difference`` is the largest absolute one and stands at index ``at``, where ``given`` and
-    ``true`` are the two values; ``relative`` is the difference against the largest element.
+    ``difference`` is the largest absolute difference. It is at index ``at``, where your value is
+    ``given`` and autograd's is ``true``. ``relative`` divides it by the largest true element.
     """
 
     name: str
@@ -67,12 +67,12 @@ class Verdict(NamedTuple):
 class AuditReport:
     """The ``verdicts``, from the loss down, and the ``mistakes``. True if all gradients are right.
 
-    ``report["W1"]`` is the verdict on one of them; ``notes`` say what is right with a reservation,
-    such as a subgradient at a kink; ``numerical`` compares autograd with numerical derivatives
-    along random directions: of all inputs together or, where that left doubts, of each.
-    ``own_line`` is the first line of your own backward pass that differs from the derivation, where
-    the gradients were given as a function that ``tg.derivation`` can follow. Printed, it is a table
-    and the mistakes with their evidence.
+    ``report["W1"]`` is one verdict. ``notes`` explain a verdict that is right with a reservation,
+    such as a subgradient at a kink. ``numerical`` compares autograd with numerical derivatives
+    along random directions: of all inputs together or, if that is not conclusive, of each input.
+    ``own_line`` is the first wrong line of your backward pass, if you gave the gradients as a
+    function that ``tg.derivation`` can follow. A printed report shows a table of the verdicts and
+    the mistakes with their evidence.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> report = tg.audit(lambda w: (w * w).sum(), np.array([1.0, 2.0]), np.array([1.0, 2.0]))

@@ -1,4 +1,4 @@
-"""The search for the fewest mistakes that explain somebody's gradients.
+"""The search for the fewest mistakes that explain the given gradients.
 
 It walks from the loss down. At the first gradient that is wrong it follows the best few
 explanations; a mistake that explains several gradients beats several that explain one each. A
@@ -20,7 +20,7 @@ from .problem import Mistakes, Problem
 from .sweep import WIDTH, Sweep
 
 PAIRS = 150_000
-"""How many mistakes are looked at when two are sought at once; a backward pass counts as many."""
+"""The effort for pairs of mistakes, in single mistakes; see ``Problem.weight``."""
 RESHAPED = 400
 """How many mistakes are tried with a gradient of the wrong shape."""
 
@@ -40,14 +40,14 @@ class Explained(NamedTuple):
         return round(self.cost, 6), kinds, sum([mistake.place.tick for mistake in made])
 
     def limited(self, target: Node, made: Mistakes, cost: float) -> Explained:
-        """With mistakes that one target alone shows."""
+        """This state with mistakes in one target alone."""
         if made[-1] in {mistake for _, own in self.alone for mistake in own}:
             cost = 0.2  # the same slip as in another gradient
         return Explained(self.joint, (*self.alone, (target, made)), self.cost + cost + 0.3)
 
 
 class Search:
-    """The walk from the loss down; ``also`` holds, for a mistake, others with the same result."""
+    """The walk from the loss down; ``also`` holds other mistakes with the same result as one."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.left = problem, PAIRS
@@ -64,7 +64,7 @@ class Search:
         return states[0]
 
     def explanation(self, state: Explained, target: Node) -> Mistakes:
-        """The mistakes that a target shows."""
+        """The mistakes in one target."""
         if target not in self.problem.wrong:
             return ()
         whole = list(dict(state.alone).get(target, state.joint))
@@ -112,7 +112,7 @@ class Search:
     def _with_two(
         self, state: Explained, base: Mistakes, target: Node, reserved: int
     ) -> list[Explained]:
-        """Two mistakes at once; what is reserved of the effort is left to other bases."""
+        """Two mistakes at once; the reserved effort is left for other bases."""
         found: list[Explained] = []
         for first in self._sweep(base).promising(target):
             if any(s.cost < state.cost + 2.05 for s in found):
@@ -127,9 +127,8 @@ class Search:
     def _reshaped(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """A gradient of another shape than its Tensor's, after at most one other mistake."""
         problem, found = self.problem, list[Explained]()
-        more = [
-            (b, (first,)) for b in bases for first in self._sweep(b).promising(target)[:RESHAPED]
-        ]
+        promising = {base: self._sweep(base).promising(target)[:RESHAPED] for base in bases}
+        more = [(base, (first,)) for base in bases for first in promising[base]]
         for base, first in [*((base, ()) for base in bases), *more]:
             if first and found:
                 break
@@ -142,12 +141,15 @@ class Search:
         return state.limited(target, (shapes.unexplained(problem, target),), 3.0)
 
     def _as_given(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
-        """The elements that are wrong as they were given; below, all goes on from there."""
+        """The wrong elements replaced by the given ones, so that the search can go on below."""
         problem = self.problem
-        known = [(base, g[target]) for base in bases if (g := problem.gradients(base)) is not None]
-        wrong = [problem.misfits(target, gradient) for _, gradient in known]
+        known = [(base, g) for base in bases if (g := problem.gradients(base)) is not None]
+        for base, gradients in known:
+            if made := shapes.of_other_arrays(problem, target, gradients):
+                return state.limited(target, (*base, made), made.cost)
+        wrong = [problem.misfits(target, gradients[target]) for _, gradients in known]
         best = min(range(len(known)), key=lambda i: int(wrong[i].sum()))
-        base, expected = known[best]
+        base, expected = known[best][0], known[best][1][target]
         made = as_given(problem.trace, target, problem.given[target], expected, wrong[best])
         if base == state.joint:
             return state._replace(joint=(*base, made), cost=state.cost + made.cost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -11,18 +11,19 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .factors import known_numbers, name_factor
-from .mistakes import KINDS, Mistake, reading, saved_arrays
+from .mistakes import KINDS, Mistake
 from .problem import Mistakes, Problem
-from .trace import BackwardTrace, Gradients
+from .sums import PRODUCTS
+from .trace import Gradients, Tape, fitted
 
 Way = tuple[str, str, Array, Array]
-"""A kind, its words, and two arrays that would be the same if that mistake had been made."""
+"""A kind, its description, and two arrays that are equal if that is the mistake."""
 
 
 def explained(
     problem: Problem, target: Node, gradients: Gradients
 ) -> Iterator[tuple[Mistakes, float]]:
-    """The mistakes that make a gradient come out as given, and what these cost to believe.
+    """The mistakes that explain a gradient of the wrong shape, and their costs.
 
     A constant factor may be left; it is then a mistake of its own.
     """
@@ -50,12 +51,12 @@ def explained(
 
 def unexplained(problem: Problem, target: Node) -> Mistake:
     """A gradient of a shape that nothing explains."""
-    given = problem.misshapen[target].shape
-    words = f"the gradient of {problem.trace.labels[target]} has shape {given}, not {target.shape}"
-    return Mistake("unknown", f"{words}, and nothing tried makes it fit", (target, None))
+    label, shape = problem.trace.labels[target], problem.misshapen[target].shape
+    words = f"the gradient of {label} has shape {shape}, not {target.shape}; no mistake explains it"
+    return Mistake("unknown", words, (target, None))
 
 
-def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
+def _ways(trace: Tape, target: Node, gradients: Gradients, given: Array) -> Iterator[Way]:
     true, size = gradients[target], given.size
     for words, total in _totals(given):
         if total.size == true.size < size:
@@ -67,32 +68,51 @@ def _ways(trace: BackwardTrace, target: Node, gradients: Gradients, given: Array
         yield "shape", words, given.reshape(true.shape), true
     many = [(words.replace(" over", " too many, over"), total) for words, total in _totals(true)]
     made = [("sum", f"has one {words}", total) for words, total in many]
-    for node, slot in trace.users[target]:
+    for name, leaf in trace.leaves.items():
+        made.append(("value", f"is that of {name}", gradients[leaf]))
+    users = [node for node, _ in trace.users[target]]
+    made += _products(trace, users if trace.is_long else trace.order, gradients)
+    for node in users:
+        if node.op and node.op.name == "padded":
+            made.append(("shape", "is not cut back from what was padded", gradients[node]))
         of = f"the gradient of {trace.labels[node]}"
         made += [("sum", f"is the {words} of {of}", t) for words, t in _totals(gradients[node])]
-        made += _products(trace, node, slot, gradients[node])
     for kind, words, array in made:
         if array.shape == given.shape or array.size == size < true.size:
             yield kind, words, array.reshape(given.shape), given
 
 
+def of_other_arrays(problem: Problem, target: Node, gradients: Gradients) -> Mistake | None:
+    """The given gradient as a product of some gradient and some array, if it is one."""
+    trace, shape = problem.trace, target.shape
+    summed = any(user.op and user.op.name in PRODUCTS for user, _ in trace.users[target])
+    for kind, how, array in _products(trace, [] if trace.is_long else trace.order, gradients):
+        with suppress(ValueError):  # it does not fit
+            found = fitted(array, shape)
+            if found.shape == shape and problem.fits(target, found):
+                name = kind if summed and array.shape == shape else "value"
+                words = f"the gradient of {trace.labels[target]} {how}"
+                effect = lambda now: found - now[target]  # noqa: B023, E731
+                return Mistake(name, words, (target, None), ((target, effect),), None, 1.5)
+    return None
+
+
 def _products(
-    trace: BackwardTrace, node: Node, slot: int, g: Array
+    trace: Tape, nodes: Iterable[Node], gradients: Gradients
 ) -> Iterator[tuple[str, str, Array]]:
-    """What people compute from the gradient that arrives at an op and other arrays."""
-    for value, (place, array) in itertools.product(trace.values, saved_arrays(node)):
-        if value.array is not array and value.array.ndim == array.ndim:
-            with suppress(Exception):  # it does not fit
-                part = trace.rules[node, slot](g, reading(node, place, value.array))
-                words = f"comes from the rule of {trace.labels[node]} with {value.label}, not "
-                yield "value", words + trace.label_of(array), np.asarray(part)
-    for value in trace.values:
-        if value.array.shape == g.shape and value.array.dtype.kind == "f":
-            of = f"of the gradient of {trace.labels[node]} and {value.label}"
-            if g.ndim == 1:
-                inner = np.asarray(np.vdot(g, value.array))
-                yield "sum", f"is the inner product {of}, not the outer one", inner
-            yield "sum", f"is the elementwise product {of}, not summed", g * value.array
+    """Products of the gradient that arrives at an op and another array."""
+    for node, (label, a, _) in itertools.product(nodes, trace.values):
+        g, of = gradients.get(node, np.zeros(())), f"of {label} and the gradient of "
+        of += trace.labels[node]
+        if a.dtype.kind != "f" or not g.ndim:
+            continue
+        with suppress(ValueError):
+            yield "sum", f"is the elementwise product {of}, not summed", a * g
+        if g.shape == a.shape == (g.size,):
+            yield "sum", f"is the inner product {of}, not the outer one", np.asarray(np.vdot(a, g))
+        for first, second in ((a.T, g), (g.T, a), (g, a.T)) if g.ndim == a.ndim == 2 else ():
+            with suppress(ValueError):
+                yield "value", f"is the matrix product {of}", first @ second
 
 
 def _totals(array: Array) -> Iterator[tuple[str, Array]]:

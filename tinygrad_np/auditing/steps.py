@@ -1,9 +1,9 @@
-"""Audits of updates as people write them: the gradients are read from the change of the weights."""
+"""Audits of existing updates: the gradients are read from the change of the weights."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,19 @@ from ..tensor import Array, Tensor
 from .judging import judge, runnable
 from .objects import Place, arrays_in, dice, needs, put, short_names
 from .report import AuditReport
+from .trace import Function
 
 
 def audit_a_step(
-    step: Callable[..., Any], params: Any, lr: float | None, loss: Callable[..., Any] | None,
-    rtol: float | None,
-) -> AuditReport:  # fmt: skip
+    step: Function, params: Any, lr: float | None, loss: Function | None, rtol: float | None
+) -> AuditReport:
     """The report on an update; ``audit_step`` documents the arguments."""
     before = {place: array.copy() for place, array in arrays_in(params)}
     originals = dict(arrays_in(params))
     names = short_names(before)
 
     def reset() -> None:
-        """Everything as it was, the arrays themselves as well."""
+        """Restore the arrays and their values."""
         for place, array in originals.items():
             array[...] = before[place]
             put(params, place, array)
@@ -38,9 +38,8 @@ def audit_a_step(
         reset()
         moved = [p for p in after if not np.array_equal(after[p], before[p])]
         if not moved:
-            raise ValueError(
-                "audit_step: the step changed none of the parameters: are params what it updates?"
-            )
+            told = "the step changed none of the parameters: are params what it updates?"
+            raise ValueError(f"audit_step: {told}")
 
         function = loss or step
 
@@ -72,23 +71,23 @@ def audit_a_step(
     return dataclasses.replace(report, notes=(told, *report.notes))
 
 
-def _arguments(function: Callable[..., Any], params: Any, arrays: list[Any]) -> list[Any]:
-    """What a step or a loss is called with: nothing, the params, or their arrays one by one."""
+def _arguments(function: Function, params: Any, arrays: list[Any]) -> list[Any]:
+    """The arguments of a step or a loss: nothing, the params, or their arrays one by one."""
     count = len(needs(function))
     return [params] if count == 1 != len(arrays) else arrays[:count]
 
 
 def _allowed(before: Mapping[Place, Array], gradients: Mapping[str, Array], lr: float) -> float:
-    """The change of a large weight by a small gradient has few digits."""
+    """The tolerance: the change of a large weight by a small gradient has few digits."""
     largest = max(float(np.abs(array).max()) for array in before.values())
     size = max(float(np.abs(gradient).max()) for gradient in gradients.values())
     return max(1e-7, 1e-14 * largest / abs(lr) / size)
 
 
 def _rate(
-    loss: Callable[..., Any], inputs: Mapping[str, Array], changes: Mapping[str, Array]
+    loss: Function, inputs: Mapping[str, Array], changes: Mapping[str, Array]
 ) -> tuple[float, str]:
-    """The learning rate with which most changes are gradients, and what to say of it."""
+    """The learning rate for which most changes are gradients, and a note about it."""
     tensors = {name: Tensor(array, True) for name, array in inputs.items()}
     loss(**tensors).backward()
     found, exact = [], []

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,30 +10,21 @@ import numpy as np
 from ..graph import Node
 from ..ops.axes import normalize_axes
 from .mistakes import Mistake, New, slip, square, swapped
-from .trace import BackwardTrace, Gradients, parent_of
+from .trace import Gradients, Tape, parent_of
 
 PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 """Ops whose rules sum over rows; so do those that broadcast an operand."""
 
 
-def mistakes(trace: BackwardTrace) -> Iterator[Mistake]:
+def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes with the sums of a graph's backward pass."""
-    for node, axis in itertools.product(trace.order, (0, 1)):
-        if len(node.shape) == 2 and node.op is not None:
-            words = f"the gradient of {trace.labels[node]} is summed over axis {axis} too early"
-            new = partial(_summed, axis=axis)
-            yield slip(trace, "sum", words, (node, None), new, ("early", axis), 1.3)
     for node, slot in trace.rules:
         yield from _rows(trace, node, slot)
         yield from _statistic(trace, node, slot)
 
 
-def _summed(g: Any, rule: Any, axis: int) -> Any:
-    return g.sum(axis=axis, keepdims=True) + 0 * g
-
-
-def _rows(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
-    """What is summed over the rows of a batch: one row alone, or over the other axis."""
+def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
+    """A sum over the rows of a batch takes one row alone, or the other axis."""
     parent, use = parent_of(node, slot), (node, slot)
     name = node.op.name if node.op else ""
     if parent.shape == node.shape if use in trace.factors else name not in PRODUCTS:
@@ -56,8 +44,8 @@ def _rows(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
         yield slip(trace, "sum", f"{what} summed over the wrong axis", use, turned, "axis")
 
 
-def _statistic(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]:
-    """A mean or sum that is broadcast back to where it came from, taken over another axis."""
+def _statistic(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
+    """A mean or sum over the wrong axis, of a statistic that is broadcast back to its input."""
     statistic, factor = parent_of(node, slot), trace.factors.get((node, slot))
     if statistic.op is None or statistic.op.name not in ("mean", "sum") or factor is None:
         return
@@ -65,20 +53,16 @@ def _statistic(trace: BackwardTrace, node: Node, slot: int) -> Iterator[Mistake]
     if len(trace.users[statistic]) != 1 or not slots or slots[0][1].shape != node.shape:
         return
     [(use, parent)] = slots
-    extras = getattr(statistic.op, "extras", ())
-    axis = dict(zip(extras[::-1], (statistic.saved or ())[::-1], strict=False)).get("axis")
-    axes = normalize_axes(axis, len(node.shape))
-    outer = [trace.factors.get(use) for use in trace.users[node]]
-    scales = [1.0, *(f for f in outer[:1] if len(outer) == 1 and f is not None and f.all())]
-    count = math.prod(node.shape) // math.prod(statistic.shape)
-    for other, length in enumerate(node.shape):
-        for scale in scales if (other,) != axes else ():
-            for over in {count, length} if statistic.op.name == "mean" else {1}:
+    axes = normalize_axes(trace.argument(statistic, "axis"), len(node.shape))
+    outer = [trace.factors.get(use, np.ones(1)) for use in trace.users[node]]
+    scale = outer[0] if len(outer) == 1 and outer[0].all() else 1.0  # what is multiplied later
+    for other in [axis for axis in range(len(node.shape)) if (axis,) != axes]:
 
-                def effect(found: Gradients, o: int = other, s: Any = scale, n: int = over) -> Any:
-                    total = s * (found[node] * factor / s).sum(axis=o, keepdims=True) / n
-                    return total - trace.part(use, found[statistic])
+        def effect(found: Gradients, axis: int = other) -> Any:
+            terms = found[node] * factor / scale
+            total = terms.mean if statistic.op and statistic.op.name == "mean" else terms.sum
+            return scale * total(axis, keepdims=True) - trace.part(use, found[statistic])
 
-                words = f"the gradient through {trace.labels[statistic]} is summed over axis "
-                words += f"{other}, not over axis {', '.join(map(str, axes))}"
-                yield Mistake("sum", words, use, ((parent, effect),), None, 1.1)
+        right = ", ".join(map(str, axes))
+        words = f"{trace.labels[statistic]} is taken over axis {other}, not over axis {right}"
+        yield Mistake("sum", words, use, ((parent, effect),), None, 1.1)

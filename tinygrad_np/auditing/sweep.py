@@ -1,8 +1,8 @@
-"""One look at every mistake: which explain a gradient, which may do so with a second one.
+"""A sweep over all mistakes: which explain a gradient, alone or with a second one.
 
-What a mistake does to a target is linear in what it does to the gradient where it is made: one
-tangent for each target tells its effect along random directions, so that a sweep is linear in the
-length of the graph. Only what seems to fit is tried by a backward pass.
+The effect of a mistake on a target is linear in its effect at its own node. One
+tangent per target gives the effect along random directions, so a sweep is linear in the
+length of the graph. Only mistakes that seem to fit are tried by a backward pass.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Sweep:
         gradients = problem.gradients(base)
         self.start = problem.along(gradients or {})
         tangents = problem.tangents(base)
-        many = problem.groups if len(base) < 3 else []
+        many = problem.groups if not base else problem.likely_groups if len(base) < 3 else []
         for mistake in [*problem.singles, *many] if np.isfinite(self.start).all() else ():
             if base and problem.is_one_turn(mistake):
                 continue  # two mistakes, one of them in one turn alone: too hard to believe
@@ -135,22 +135,13 @@ class Sweep:
         near = np.abs(ratio[:, None] * after - wanted) <= self._allowed(target)
         almost = near.all(axis=1) & (target in problem.given)
         wrong = np.concatenate([np.r_[self._rows(n)] for n in problem.wrong])
-        now = np.linalg.norm(((self.wanted - self.start) / self.size)[wrong])
         miss = (self.wanted - self.start - self.effects)[:, wrong] / self.size[wrong]
         rest = np.sqrt((miss * miss).sum(axis=1))  # what is left to explain
-        long = problem.trace.is_long
 
         def order(i: Any) -> tuple[object, ...]:
-            mistake = self.mistakes[i]
-            return (
-                not almost[i],
-                problem.is_one_turn(mistake),
-                long and rest[i] > now,
-                mistake.cost > 1.1,
-                " reads " in mistake.words,
-                rest[i] if long else mistake.cost,
-                -mistake.place.tick,
-            )
+            made = self.mistakes[i]
+            one_turn, rare = problem.is_one_turn(made), made.cost > 1.1
+            return not almost[i], one_turn, rare, " reads " in made.words, rest[i]
 
         unlike: dict[bytes, Mistake] = {}
         marks = np.round(self.effects / self.size, 7) + 0.0

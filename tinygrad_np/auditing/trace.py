@@ -1,4 +1,4 @@
-"""f, traced for an audit: its graph, the arrays that it met, and the source lines of its ops."""
+"""A trace of f for an audit: its graph, its arrays, and the source lines of its ops."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ from ..shapes import unbroadcast
 from ..tensor import Array, Tensor
 
 Gradients = dict[Node, Array]
+Given = Mapping[Node, Array]
+"""The gradients that somebody gives."""
+Function = Callable[..., Any]
 Use = tuple[Node, int]
 """A node, and which of its inputs is meant."""
 LONG = 80
-"""From how many uses on a graph counts as long."""
+"""A graph with more uses than this is long."""
 
 
 class Observed(NamedTuple):
@@ -37,7 +40,7 @@ class Observed(NamedTuple):
     node: Node | None
 
 
-class BackwardTrace:
+class Tape:
     """One run of f: the graph from the loss (``root``) to the ``targets``, from the loss down.
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
@@ -47,10 +50,7 @@ class BackwardTrace:
     """
 
     def __init__(
-        self,
-        call: Callable[[dict[str, Tensor]], Any],
-        inputs: Mapping[str, Array],
-        wanted: Collection[str],
+        self, call: Function, inputs: Mapping[str, Array], wanted: Collection[str]
     ) -> None:
         self.call, self.inputs = call, inputs
         self.outputs: dict[Node, Array] = {}
@@ -81,7 +81,7 @@ class BackwardTrace:
         self.labels = self._labels()
 
     def observe(self, node: Node, operands: tuple[Any, ...], output: Any) -> None:
-        """Remember what a node was computed from, what it gave, and the source line."""
+        """Record the operands of a node, its output, and the source line."""
         self.outputs[node], self.operands[node] = np.asarray(output), operands
         if node.saved is not None:  # the arrays themselves, of which the graph saves copies
             saved = [*originals(node.saved, node.originals)]
@@ -90,7 +90,7 @@ class BackwardTrace:
                     saved[place] = array
             node.saved = tuple(saved)
         calls, frame = [], sys._getframe(1)  # no other way leads from an op to the user's line
-        while frame.f_back is not None and frame.f_code is not BackwardTrace.__init__.__code__:
+        while frame.f_back is not None and frame.f_code is not Tape.__init__.__code__:
             calls.append((id(frame.f_code), frame.f_lasti))
             if node not in self.lines and is_users_frame(frame):
                 self.lines[node] = frame.f_code.co_filename, frame.f_lineno
@@ -177,7 +177,7 @@ class BackwardTrace:
 
     @cached_property
     def values(self) -> list[Observed]:
-        """Every array of at least one axis that the forward pass met."""
+        """Every array of the forward pass with at least one axis."""
         found: dict[int, Observed] = {}
         for node in reversed(self.order):
             for parent, operand in zip(node.parents, self.operands.get(node, ()), strict=False):
@@ -202,7 +202,7 @@ class BackwardTrace:
 
     @cached_property
     def factors(self) -> dict[Use, Array]:
-        """What the elementwise among the rules multiply with."""
+        """The factor of each elementwise rule."""
         found: dict[Use, Array] = {}
         for (node, slot), rule in self.rules.items():
             trial = np.cos(np.arange(1.0, 1 + math.prod(node.shape))).reshape(node.shape)
@@ -222,12 +222,13 @@ class BackwardTrace:
         return fitted(self.rules[use](g, use[0].saved or ()), parent_of(*use).shape)
 
     def again(self, node: Node, *operands: Any) -> tuple[Array, Any] | None:
-        """What an op gives for other operands, and what its rules would read; None if it cannot."""
+        """The result of an op for other operands, and its saved arrays; None if that fails."""
         op = node.op
         if not isinstance(op, Op) or op.variadic:
             return None
-        extras = dict(zip(op.extras[::-1], (node.saved or ())[::-1], strict=False))
-        given = {name: extras[name] for name in op.parameters if name in extras}
+        if op.name == "reshape":  # the graph has kept its input's shape alone
+            return np.reshape(operands[0], node.shape), node.saved
+        given = {name: self.argument(node, name) for name in op.parameters if name in op.extras}
         for name, parent, operand in zip(op.inputs, node.parents, operands, strict=False):
             given[name] = operand if parent is None else Tensor(operand, True)
         try:
@@ -237,10 +238,15 @@ class BackwardTrace:
             return None
         return (out.data, out.node.saved) if out.node and out.shape == node.shape else None
 
+    def argument(self, node: Node, name: str) -> Any:
+        """An argument of an op that the graph has kept, such as its axis; else None."""
+        extras = getattr(node.op, "extras", ())
+        return dict(zip(extras[::-1], (node.saved or ())[::-1], strict=False)).get(name)
+
     def rule_words(self, node: Node, slot: int | None) -> str:
         """A gradient rule in its own words, such as ``relu: dx = g * (out > 0)``.
 
-        With ``slot=None`` those that make the node's gradient, one for each use of it.
+        With ``slot=None``, the rules of all uses of the node.
         """
         if slot is None:
             rules = dict.fromkeys(self.rule_words(*use) for use in self.users[node])
@@ -253,7 +259,7 @@ class BackwardTrace:
 
 
 def parent_of(node: Node, slot: int) -> Node:
-    """The node that is an input which gets a gradient."""
+    """The input node of a use."""
     parent = node.parents[slot]
     assert parent is not None
     return parent

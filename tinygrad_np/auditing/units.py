@@ -16,19 +16,19 @@ import numpy as np
 from ..graph import Node
 from ..tensor import Array
 from .mistakes import Mistake
-from .trace import BackwardTrace
+from .trace import Tape
 
 LONGEST = 14
 """How many ops a unit has at most."""
 LARGE = 4096
-"""How many elements it has at most, if its Jacobian's diagonal is to be found one by one."""
+"""The largest unit whose Jacobian's diagonal is computed element by element."""
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
     """A function of the node ``start`` with the result ``end``; ``inside``: its ops, end first."""
 
-    trace: BackwardTrace
+    trace: Tape
     end: Node
     start: Node
     inside: tuple[Node, ...]
@@ -37,11 +37,6 @@ class Unit:
     def single(self) -> bool:
         """Whether it is one op."""
         return len(self.inside) == 1
-
-    @property
-    def cost(self) -> float:
-        """How hard it is to believe that somebody takes it for one function."""
-        return 1.0 if self.single else 1.1
 
     @property
     def label(self) -> str:
@@ -90,7 +85,7 @@ class Unit:
 
     @cached_property
     def is_curved(self) -> bool:
-        """Whether it is more than a line and a mask: its slope is another close by."""
+        """Whether its slope changes smoothly, unlike that of a line or a relu."""
         if len(np.unique(self.slope)) > 2 or not self.single:
             return len(np.unique(self.slope)) > 1
         there = None if self.x is None else self.at(self.x + 0.375)
@@ -115,7 +110,7 @@ class Unit:
         return Mistake(kind, words, use, (changes,), (kind, names, key), cost)
 
 
-def units(trace: BackwardTrace) -> Iterator[Unit]:
+def units(trace: Tape) -> Iterator[Unit]:
     """The units of a graph: of each op by itself, and then those of several."""
     for end in trace.order:
         inside: list[Node] = []
