@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from .. import native
 from .c_code import CArray, assign, c_type, indented
 from .fusion import Group, without_flags
 from .memory import Memory
+from .parts import shared
 from .passes.use_def import UseDef
+from .products import uses_blas
 from .program import Program, Value, map_tree
 from .schedule import Kernel, Segment
 
@@ -30,6 +33,7 @@ class CProgram:
         self.heads: dict[str, None] = {}
         self.named: dict[str, str] = {}
         self.parts: list[str | Segment] = []
+        self.by_blas = any(uses_blas(call) for kernel in kernels for call in kernel.calls)
         self.places: dict[Value, CArray | None] = {}
         functions: list[str] = []
         position = {call: i for i, call in enumerate(self.program.calls)}
@@ -40,7 +44,7 @@ class CProgram:
             if body or ending:
                 name = f"tg_part{len(functions)}"
                 head = f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)"
-                text = [head, "{", *self.declared.values(), "set_flags(0);", *lines]
+                text = [head, "{", *self._declarations(lines), "set_flags(0);", *lines]
                 functions.append(indented([*text, "return 0;", "}"]))
                 self.parts.append(name)
             body.clear()
@@ -103,6 +107,32 @@ class CProgram:
         i = self.program.numbers.index(value)
         self.declared[f"n{i}"] = f"const double n{i} = NUMBER(numbers, {i});"
         return f"n{i}"
+
+    def shared(self, lines: list[str], variable: str, work: float) -> list[str]:
+        """The lines, of which threads share a loop whose runs do not depend on each other."""
+        if self._parts(work) == 1:
+            return lines
+        lines, runs = shared(lines, variable)
+        self.head(native.PARALLEL)
+        tuples = ("arrays", "numbers", "fixed", "out")
+        given = [f"Tuple *const {name} = operands[{i}];" for i, name in enumerate(tuples)]
+        head = "static void NAME(void **operands, isize part, isize parts)"
+        text = [head, "{", *given, *self._declarations(lines), *lines, "}"]
+        return [self.in_parts(self.function("task", indented(text)), work, runs, *tuples)]
+
+    def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
+        """A call of a task in at most so many parts; its value is their number."""
+        pool, words = self.address("pool", native.pool()), ", ".join(pointers)
+        parts = min(self._parts(work), most)
+        return f"parallel({pool}, {parts}, {task}, (void *[]){{{words}}});"
+
+    def _parts(self, work: float) -> int:
+        return 1 + int(work / (_BESIDE_BLAS if self.by_blas else _ALONE))
+
+    def _declarations(self, lines: Iterable[str]) -> list[str]:
+        """The declarations of what the lines read and write."""
+        words = {*re.findall(r"\w+", " ".join(lines))}
+        return [text for word, text in self.declared.items() if word in words]
 
     def head(self, text: str) -> None:
         """Text that stands before the functions, once."""
@@ -180,6 +210,11 @@ class CProgram:
         assert found is not None
         return found
 
+
+_ALONE = 5_000
+"""Nanoseconds of work for which a second thread pays: to hand it a part takes 140."""
+_BESIDE_BLAS = 100_000
+"""The same in a program that uses BLAS: its threads watch for work and take a core."""
 
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
 _CHECK_UPDATES = "if (flags() && NUMBER(fixed, 1)) return -2; /* the same, of an update */"

@@ -52,6 +52,17 @@ class Names(Protocol):
         """The name of a number that the program is given."""
         ...
 
+    def shared(self, lines: list[str], variable: str, work: float) -> list[str]:
+        """The lines, of which threads share a loop whose runs do not depend on each other.
+
+        ``work`` is about how many nanoseconds the lines take on one thread.
+        """
+        ...
+
+    def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
+        """A call of a task in at most so many parts; its value is their number."""
+        ...
+
     def head(self, text: str) -> None:
         """C text that is to stand before the functions, once."""
         ...
@@ -154,6 +165,12 @@ def _resolved(function: Any, args: tuple[Any, ...], call: Call) -> Any:
 
 def _repeats(args: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     return any(isinstance(a, Value) and 1 < a.size != int(np.prod(shape)) for a in args)
+
+
+def _needs_no_python(item: Part) -> bool:
+    """Whether the loop never asks for the GIL, as that of integer powers does to raise an error."""
+    known = item.function is _CLIP or getattr(np, item.function.__name__, None) is item.function
+    return known and all(dtype.kind in "fb" for dtype in item.types)
 
 
 def without_flags(calls: list[Call], lines: list[str]) -> list[str]:
@@ -281,7 +298,19 @@ class _Text:
             chosen = [item for item in self.group.items if item.level == level]
             lines = self._by_numpy(chosen) if level % 2 else self._by_c(chosen)
             body += without_flags([item.call for item in chosen], lines)
-        return loops(self.outer, self.at, [*heads, *body, *["}"] * bool(heads)])
+        lines = loops(self.outer, self.at, [*heads, *body, *["}"] * bool(heads)])
+        if self.blocked and self.whole and not self.outer:
+            return lines
+        variable = "i0" if self.outer else name if heads else "r" if self.rows[0] > 1 else "c"
+        return self.names.shared(lines, variable, self._work())
+
+    def _work(self) -> float:
+        """About how many nanoseconds the loops take; 0 where only Python's thread may run them."""
+        called = [item for item in self.group.items if item.level % 2]
+        if not all(_needs_no_python(item) for item in called):
+            return 0.0
+        others = len(self.group.items) - len(called) + len(self.places)
+        return self.group.items[0].out.size * (len(called) + 0.1 * others)
 
     def _index(self, value: Value, row: str, column: str) -> str:
         if value in self.temporary:

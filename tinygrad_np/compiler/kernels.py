@@ -44,6 +44,7 @@ def single(call: Call) -> Single | None:
         moves.reshaped,
         moves.joined,
         moves.padded,
+        moves.side_by_side,
         along.along,
     ):
         if (emit := rule(call)) is not None:

@@ -24,7 +24,12 @@ from .c_code import (
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
+from .passes.tiles import fits
 from .program import Call, Value
+from .small_products import multiply
+
+_BLAS_ALONE = 1 << 18
+"""Products of numbers up to which OpenBLAS uses one thread."""
 
 
 @functools.lru_cache(1000)
@@ -39,6 +44,17 @@ def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
         arrays.append(np.ndarray(shape, char, memory, -low, strides))
     one, other = np.dot(*arrays), np.matmul(*arrays)
     return one.tobytes() == other.tobytes()
+
+
+def uses_blas(call: Call) -> bool:
+    """Whether a call is a product on BLAS's threads."""
+    if call.function is gemm:
+        _, a, b, *_ = call.args
+        return a.shape[1] > 1 and not fits(a, b, call.out)
+    if call.function not in (np.matmul, np.dot, np.ndarray.dot):
+        return False
+    shape = getattr(call.args[0], "shape", ()) or (1,)
+    return call.out.size * shape[-1] > _BLAS_ALONE
 
 
 def product(call: Call) -> Emit | None:
@@ -113,6 +129,8 @@ def accumulated(call: Call) -> Emit | None:
                 "if (x != 0 || !finite) {", *loops([(m, ())], ["j"], [f"{z} += x * {y};"], True),
                 "}", "}", "}",
             ]  # fmt: skip
+        if fits(a, b, out):
+            return ["{", *text, multiply(names, left, right, target, "(void *)&alpha"), "}"]
         words = []
         for v, place in ((a, left), (b, right)):
             turned, leading = layout(v) or (False, 0)

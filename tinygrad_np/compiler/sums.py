@@ -75,6 +75,7 @@ def reduction(call: Call) -> Emit | None:
             a, b = element(whole, inner, axes, 1), element(source, inner, axes, 0)
             text = f"{a} += {b}" if ufunc is np.add else f"{a} = {text}"
             body = loops(axes, inner, [substituted(text, a=a, b=b) + ";"], independent=bool(onto))
+            calls = 0
         else:
             inner = numbered(len(outer))
             a = f"&{element(whole, inner, outer, 1)}"
@@ -82,6 +83,11 @@ def reduction(call: Call) -> Emit | None:
             along = [str(stride * x.dtype.itemsize) for stride in (onto, step, onto)]
             text = loop_call(names.loop(ufunc, types), str(n), along, [a, b, a])
             body = loops(outer, inner, [text])
+            calls = x.size // n
+        for variable, (_, (_, along_out)) in zip(inner, axes, strict=False):
+            if along_out:  # the runs of this loop add to different elements
+                body = names.shared(body, variable, 0.1 * x.size + 12 * calls)
+                break
         return [*before, *body]
 
     return lines
