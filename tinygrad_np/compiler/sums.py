@@ -78,11 +78,14 @@ def reduction(call: Call) -> Emit | None:
             calls = 0
         else:
             inner = numbered(len(outer))
-            a = f"&{element(whole, inner, outer, 1)}"
-            b = f"&{element(source, inner, outer, 0)}"
+            a, b = element(whole, inner, outer, 1), element(source, inner, outer, 0)
             along = [str(stride * x.dtype.itemsize) for stride in (onto, step, onto)]
-            text = loop_call(names.loop(ufunc, types), str(n), along, [a, b, a])
-            body = loops(outer, inner, [text])
+            words = [f"&{word}" for word in (a, b, a)]
+            body = [loop_call(names.loop(ufunc, types), str(n), along, words)]
+            if not onto and all(kept for _, (_, kept) in outer):  # a call makes all of an element
+                first = b if start is None else literal(start, out.dtype)
+                before, body = [], [f"{a} = {first};", *body]
+            body = loops(outer, inner, body)
             calls = x.size // n
         for variable, (_, (_, along_out)) in zip(inner, axes, strict=False):
             if along_out:  # the runs of this loop add to different elements
