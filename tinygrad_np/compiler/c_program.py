@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import native
 from .c_code import CArray, assign, c_type, indented
-from .fusion import Group, without_flags
+from .fusion import Group, placed, without_flags
 from .memory import Memory
 from .parts import shared
 from .passes.use_def import UseDef
@@ -74,10 +74,6 @@ class CProgram:
         tables = [f"Loop {name};" for name in self.loops]
         self.text = "\n".join([*tables, "", *self.heads, *functions, ""])
 
-    def addresses(self) -> list[tuple[str, tuple[int, int]]]:
-        """The names of the loops, and what they are to hold."""
-        return list(self.loops.items())
-
     # What kernels ask for
 
     def place(self, value: Value) -> CArray | None:
@@ -114,11 +110,8 @@ class CProgram:
             return lines
         lines, runs = shared(lines, variable)
         self.head(native.PARALLEL)
-        tuples = ("arrays", "numbers", "fixed", "out")
-        given = [f"Tuple *const {name} = operands[{i}];" for i, name in enumerate(tuples)]
-        head = "static void NAME(void **operands, isize part, isize parts)"
-        text = [head, "{", *given, *self._declarations(lines), *lines, "}"]
-        return [self.in_parts(self.function("task", indented(text)), work, runs, *tuples)]
+        text = ["TASK(NAME)", "{", "TUPLES", *self._declarations(lines), *lines, "}"]
+        return [self.in_parts(self.function("task", indented(text)), work, runs, "GIVEN")]
 
     def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
         """A call of a task in at most so many parts; its value is their number."""
@@ -199,21 +192,16 @@ class CProgram:
                 type_, strides = c_type(value.dtype), self.memory.templates[i].strides
                 target = CArray(f"o{i}", value.dtype, 0, value.dtype, value.shape, strides)
                 self.declared[f"o{i}"] = f"{type_} *const o{i} = DATA({type_}, out, {i});"
-                lines += assign(target, self._known(value))
+                lines += assign(target, placed(self, value)[0])
         for place, value in self.program.updates:
             if self.memory.homes.get(value) is not place and place.size:
-                lines += assign(self._known(place), self._known(value))
+                lines += assign(placed(self, place)[0], placed(self, value)[0])
         return ["", "/* results */", *lines] if lines else []
-
-    def _known(self, value: Value) -> CArray:
-        found = self.place(value)
-        assert found is not None
-        return found
 
 
 _ALONE = 5_000
 """Nanoseconds of work for which a second thread pays: to hand it a part takes 140."""
-_BESIDE_BLAS = 100_000
+_BESIDE_BLAS = 160_000
 """The same in a program that uses BLAS: its threads watch for work and take a core."""
 
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"

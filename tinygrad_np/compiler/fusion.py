@@ -36,40 +36,35 @@ _CLIP: Any = np._core.umath.clip  # type: ignore[attr-defined]
 class Names(Protocol):
     """What the text of a kernel asks for."""
 
+    by_blas: bool
+    """Whether the program has products on BLAS's threads."""
+
     def place(self, value: Value) -> CArray | None:
         """Where a value lies; None for one that has no memory, between the loops of a group."""
-        ...
 
     def loop(self, ufunc: np.ufunc, types: tuple[np.dtype[Any], ...]) -> str:
         """The name of one of NumPy's inner loops."""
-        ...
 
     def address(self, name: str, address: int) -> str:
         """The name under which C finds another function."""
-        ...
 
     def number(self, value: Value) -> str:
         """The name of a number that the program is given."""
-        ...
 
     def shared(self, lines: list[str], variable: str, work: float) -> list[str]:
         """The lines, of which threads share a loop whose runs do not depend on each other.
 
         ``work`` is about how many nanoseconds the lines take on one thread.
         """
-        ...
 
     def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
         """A call of a task in at most so many parts; its value is their number."""
-        ...
 
     def head(self, text: str) -> None:
         """C text that is to stand before the functions, once."""
-        ...
 
     def function(self, kind: str, text: str) -> str:
         """The name of a function of this text, in which it is NAME; equal ones have one name."""
-        ...
 
 
 Emit = Callable[[Names], list[str]]
@@ -290,10 +285,8 @@ class _Text:
                 "at", self.columns[0], BLOCK)  # fmt: skip
             heads = [f"for (isize {name} = 0; {name} < {most}; {name} += {step}) {{",
                      f"isize n = {most} - {name} < {step} ? {most} - {name} : {step};"]  # fmt: skip
-            if by_rows:
-                self.from_row, self.count = name, ("n", self.count[1])
-            else:
-                self.from_column, self.count = name, (self.count[0], "n")
+            self.from_row, self.from_column = (name, "") if by_rows else ("", name)
+            self.count = ("n", self.count[1]) if by_rows else (self.count[0], "n")
         for level in sorted({item.level for item in self.group.items}):
             chosen = [item for item in self.group.items if item.level == level]
             lines = self._by_numpy(chosen) if level % 2 else self._by_c(chosen)

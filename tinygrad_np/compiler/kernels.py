@@ -44,7 +44,6 @@ def single(call: Call) -> Single | None:
         moves.reshaped,
         moves.joined,
         moves.padded,
-        moves.side_by_side,
         along.along,
     ):
         if (emit := rule(call)) is not None:

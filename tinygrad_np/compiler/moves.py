@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
+from ..ops import indexing
 from .c_code import CArray, assign, at, converted, literal, loops, nest, numbered, substituted
 from .fusion import Emit, Names, placed
-from .passes.slices import SCATTERED, assembled, is_basic
 from .program import Call, Value, values_in
 from .symbol import with_item
+
+_SCATTERED: Any = indexing.scattered.__wrapped__  # type: ignore[attr-defined]
 
 _CONSTANT = {"mode", "constant_values"}
 
@@ -27,16 +28,9 @@ def reshaped(call: Call) -> Emit | None:
 
     def lines(names: Names) -> list[str]:
         source, target = placed(names, x, out)
-        return copied(names, target.view(lambda a: a.reshape(x.shape)), source)
+        return assign(target.view(lambda a: a.reshape(x.shape)), source)
 
     return lines
-
-
-def copied(names: Names, out: CArray, x: CArray, how: str = "=") -> list[str]:
-    """``out[...] = x``, by several threads where that pays."""
-    lines = assign(out, x, how)
-    in_loops = any(line.startswith("for (isize j0 = 0") for line in lines)
-    return names.shared(lines, "j0", 0.4 * math.prod(out.shape)) if in_loops else lines
 
 
 def joined(call: Call) -> Emit | None:
@@ -58,7 +52,7 @@ def joined(call: Call) -> Emit | None:
         for (source,) in (placed(names, part) for part in parts):
             end = start + (1 if stack else source.shape[axis])
             picked: Any = (slice(None),) * axis + (start if stack else slice(start, end),)
-            text += copied(names, _part(target, picked), source)
+            text += assign(_part(target, picked), source)
             start = end
         return text
 
@@ -103,6 +97,14 @@ def _array_index(given: Any, rank: int) -> tuple[int, list[Any]] | None:
     if not any(isinstance(part, Value) for part in arrays) or len(parts) > rank:
         return None
     return first, arrays
+
+
+_BASIC = frozenset([int, np.int64, slice, type(None), type(Ellipsis)])
+
+
+def _is_basic(given: Any) -> bool:
+    parts = given if isinstance(given, tuple) else (given,)
+    return _BASIC.issuperset(map(type, parts)) and not any(True for _ in values_in(given))
 
 
 def _part(place: CArray, given: Any) -> CArray:
@@ -153,10 +155,10 @@ def gathered(call: Call) -> Emit | None:
 
 def scattered(call: Call) -> Emit | None:
     """Zeros with elements added at an index, as by ``np.add.at``."""
-    if call.function is not SCATTERED or not isinstance(call.args[0], Value):
+    if call.function is not _SCATTERED or not isinstance(call.args[0], Value):
         return None
     (g, given, shape), out = call.args, call.out
-    basic = is_basic(given)
+    basic = _is_basic(given)
     if not basic and (_array_index(given, len(shape)) is None or out.dtype.char not in "fd"):
         return None
 
@@ -170,23 +172,6 @@ def scattered(call: Call) -> Emit | None:
     return lines
 
 
-def side_by_side(call: Call) -> Emit | None:
-    """Slices that the pass ``slices`` has found in a sum."""
-    if call.function is not assembled:
-        return None
-    _, indices, *slices = call.args
-
-    def lines(names: Names) -> list[str]:
-        target, *sources = placed(names, call.out, *slices)
-        whole = sum(part.size for part in slices) == call.out.size
-        text = [] if whole else [f"memset({target.pointer}, 0, {call.out.nbytes});"]
-        for index, source in zip(indices, sources, strict=True):
-            text += copied(names, _part(target, index), source, "= 0 +")
-        return text
-
-    return lines
-
-
 def set_item(call: Call) -> Emit | None:
     """A copy with other elements at a basic index (numbers and slices)."""
     if call.function is not with_item:
@@ -194,7 +179,7 @@ def set_item(call: Call) -> Emit | None:
     x, given, value = call.args
     if not isinstance(x, Value) or not isinstance(value, Value) or value.source == "number":
         return None
-    if not is_basic(given) or converted("x", value.dtype, x.dtype) is None:
+    if not _is_basic(given) or converted("x", value.dtype, x.dtype) is None:
         return None
 
     def lines(names: Names) -> list[str]:

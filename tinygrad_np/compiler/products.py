@@ -14,12 +14,10 @@ from .c_code import (
     at,
     c_type,
     element,
-    expression,
     literal,
     loops,
     nest,
     numbered,
-    substituted,
 )
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
@@ -107,45 +105,29 @@ def accumulated(call: Call) -> Emit | None:
     c, a, b, sign, factor = call.args
     out, (n, k), m = call.out, a.shape, b.shape[1]
     dtype, type_ = out.dtype, c_type(out.dtype)
-    if k > 1 and (blas := native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm")) is None:
+    blas = native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm") or 0
+    if k > 1 and not blas:
         return None
 
     def lines(names: Names) -> list[str]:
         old, left, right, target = placed(names, c, a, b, out)
-        is_number = isinstance(factor, Value)
-        word = f"({type_}){names.number(factor)}" if is_number else literal(factor, dtype)
-        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}{word};"]
+        word = literal(factor, dtype) if not isinstance(factor, Value) else names.number(factor)
+        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}({type_}){word};"]
         if old.pointer != target.pointer:
             text += assign(target, old)
         if k == 1:
-            x, y = at(left, ["i"], left.steps[:1]), at(right, ["j"], right.steps[1:])
-            z = at(target, "ij", target.steps)
-            # Where x is 0, as most of an image is, nothing changes, unless y is inf or nan.
-            found = "finite &= " + (expression(np.isfinite, [dtype, dtype]) or "")
-            return [
-                "{", *text, "int finite = 1;",
-                *loops([(m, ())], ["j"], [substituted(found, a=y) + ";"], True),
-                f"for (isize i = 0; i < {n}; i++) {{", f"const {type_} x = alpha * {x};",
-                "if (x != 0 || !finite) {", *loops([(m, ())], ["j"], [f"{z} += x * {y};"], True),
-                "}", "}", "}",
-            ]  # fmt: skip
-        if fits(a, b, out):
-            return ["{", *text, multiply(names, left, right, target, "(void *)&alpha"), "}"]
-        words = []
-        for v, place in ((a, left), (b, right)):
-            turned, leading = layout(v) or (False, 0)
-            words.append((f"{'TRANSPOSED' if turned else 'PLAIN'}", f"{place.pointer}, {leading}"))
-        (turn_a, at_a), (turn_b, at_b) = words
-        table = names.address(f"blas_gemm_{type_}", blas or 0)
-        head = f"gemm_{type_}({table}, {turn_a}, {turn_b}, {n}, {m}, {k}"
-        # BLAS takes no look at A and B where alpha is 0; NumPy makes nan of 0 * inf.
-        return [
-            "{", *text,
-            "if (alpha != 0)", f"{head}, alpha, {at_a}, {at_b}, 1, {target.pointer});", "else", "{",
-            f"static {type_} whole[{n * m}];", f"{head}, 1, {at_a}, {at_b}, 0, whole);",
-            f"for (isize i = 0; i < {n * m}; i++)", f"{target.pointer}[i] += alpha * whole[i];",
-            "}", "}",
-        ]  # fmt: skip
+            column, row = f"{left.pointer}, {left.steps[0]}", f"{right.pointer}, {right.steps[1]}"
+            text.append(f"outer_{type_}({n}, {m}, alpha, {column}, {row}, {target.pointer});")
+        elif fits(a, b, out) and not names.by_blas:
+            text.append(multiply(names, left, right, target, alpha="(void *)&alpha"))
+        else:
+            words = [names.address(f"blas_gemm_{type_}", blas), f"{n}, {m}, {k}, alpha"]
+            for v, place in ((a, left), (b, right)):
+                turned, leading = layout(v) or (False, 0)
+                words.append(f"{'TRANSPOSED' if turned else 'PLAIN'}, {place.pointer}, {leading}")
+            text.append(f"static {type_} whole[{n * m}];")
+            text.append(f"gemm_{type_}({', '.join(words)}, {target.pointer}, whole);")
+        return ["{", *text, "}"]
 
     return lines
 

@@ -17,18 +17,13 @@ def by_tiles(call: Call) -> Emit | None:
     """A product of small matrices, batched or not, with its sums in registers."""
     if call.function is not tiled:
         return None
-    a, b = call.args
-
-    def lines(names: Names) -> list[str]:
-        left, right, target = placed(names, a, b, call.out)
-        return [multiply(names, left, right, target)]
-
-    return lines
+    return lambda names: [multiply(names, *placed(names, *call.args, call.out))]
 
 
-def multiply(names: Names, a: CArray, b: CArray, out: CArray, *alpha: str) -> str:
-    """``out = a @ b``, or, where the address of ``alpha`` is given, ``out += alpha * a @ b``."""
-    places, type_ = (a, b, out), c_type(out.dtype) or ""
+def multiply(names: Names, *places: CArray, alpha: str = "") -> str:
+    """Of places a, b, out: ``out = a @ b``; with a pointer ``alpha``: ``out += alpha * a @ b``."""
+    a, _, out = places
+    type_ = c_type(out.dtype) or ""
     headers(names, type_, native.PRODUCT)
     (n, m), k, batch = out.shape[-2:], a.shape[-1], out.shape[:-2]
     (a_row, a_step), (b_row, b_step), (row, _) = [p.steps[-2:] for p in places]
@@ -41,26 +36,17 @@ def multiply(names: Names, a: CArray, b: CArray, out: CArray, *alpha: str) -> st
         f"({type_} *)operands[{i}] + {index(inner, [steps[i] for _, steps in axes])}"
         for i in range(3)
     ]  # fmt: skip
-    width = f"VECTORS({m}, {type_}_lanes) * {type_}_lanes"
-    copied = f"{int(b_step != 1)} || {m} % {type_}_lanes"
     added = f"1, *({type_} *)operands[3]" if alpha else "0, 0"
-    work = [
-        f"const {type_} *from = {at_b};",
-        f"isize step = {b_row};",
-        f"if ({copied}) {{",
-        f"{type_}_packed({k}, {m}, from, {b_row}, {b_step}, copy[part]);",
-        f"from = copy[part], step = {width};",
-        "}",
-        f"{type_}_multiply({n}, {k}, {m}, {at_a}, {a_row}, {a_step}, from, "
-        f"{copied} ? {width} : {b_row}, {at_out}, {row}, {added}, "
-        f"{'0, 1' if axes else 'part, parts'});",
-    ]
-    text, runs = loops(axes, inner, work), n
+    work = (
+        f"{type_}_multiply({n}, {k}, {m}, {at_a}, {a_row}, {a_step}, {at_b}, {b_row}, {b_step}, "
+        f"{at_out}, {row}, {added}, copy[part], {'0, 1' if axes else 'part, parts'});"
+    )
+    text, runs = loops(axes, inner, [work]), n
     if axes:
         text, runs = shared(text, "j0")
-    head = "static void NAME(void **operands, isize part, isize parts)"
+    width = f"VECTORS({m}, {type_}_lanes) * {type_}_lanes"
     memory = f"static _Alignas(64) {type_} copy[THREADS][{k} * {width}];"
-    text = ["FUSED", head, "{", memory, *text, "}", "FUSED_END"]
+    text = ["FUSED", "TASK(NAME)", "{", memory, *text, "}", "FUSED_END"]
     name = names.function("product", "\n".join(text))
-    pointers = [f"(void *){place.pointer}" for place in places]
-    return names.in_parts(name, math.prod((*out.shape, k)) / 50, runs, *pointers, *alpha)
+    pointers = [*[f"(void *){place.pointer}" for place in places], *[alpha] * bool(alpha)]
+    return names.in_parts(name, math.prod((*out.shape, k)) / 50, runs, *pointers)

@@ -12,6 +12,13 @@ static inline isize parallel(Loop pool, isize most, Task *task, void **operands)
     return ((isize (*)(isize, Task *, void **))(void *)pool.function)(most, task, operands);
 }
 
+/* The head of a task. One that is a part of a program is given what the program is given. */
+#define TASK(name) static void name(void **operands, isize part, isize parts)
+#define GIVEN arrays, numbers, fixed, out
+#define TUPLES \
+    Tuple *const arrays = operands[0], *const numbers = operands[1]; \
+    Tuple *const fixed = operands[2], *const out = operands[3];
+
 /* The share of a part in n runs of a loop. */
 #define FROM(n) (part * (n) / parts)
 #define TO(n) ((part + 1) * (n) / parts)

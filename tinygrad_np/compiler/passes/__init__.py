@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..program import Program
-from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, slices, tiles
+from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, tiles
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -12,7 +12,7 @@ Pass = Callable[[Program], None]
 EXACT: tuple[Pass, ...] = (dce.run, cse.run)
 """Passes that keep the bits of every result."""
 
-EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, slices.run, dce.run)
+EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
 """The same for native code."""
 
 REORDERING: tuple[Pass, ...] = (
