@@ -2,15 +2,16 @@
  *
  * A process has one pool, in a library of its own. A task comes in parts that do not depend on each
  * other. The caller takes parts from the front and the pool's threads take them from the back, so a
- * thread that wakes up late delays nobody. After a task the threads watch for the next one for about
- * 50 µs, then they sleep. */
+ * thread that wakes up late delays nobody. After a task the threads watch for the next one for
+ * 200 µs, then they sleep: a step of 230 µs takes 195 µs where they do not sleep inside it. */
 #include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
-enum { PATIENCE = 1000, STACK = 1 << 23 };
+enum { PATIENCE = 200000 /* ns */, STACK = 1 << 23 };
 #define OWN_LINE _Alignas(64) /* of the cache: threads watch one and write to another */
 
 int (*blas_threads)(void); /* set by Python; NULL where NumPy's BLAS does not tell */
@@ -31,6 +32,13 @@ static OWN_LINE _Atomic int busy, asleep; /* whether there is a task; threads th
 static isize started;                    /* threads */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+
+static inline int64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * (int64_t)1000000000 + time.tv_nsec;
+}
 
 static inline void pause_a_moment(int turn)
 {
@@ -61,7 +69,8 @@ static void take_parts(int front)
 static void *serve(void *unused)
 {
     for (;;) {
-        for (int turn = 0; turn < PATIENCE && !any(atomic_load(&open_parts)); turn++)
+        const int64_t start = now();
+        for (int turn = 0; !any(atomic_load(&open_parts)) && now() - start < PATIENCE; turn++)
             pause_a_moment(turn);
         if (!any(atomic_load(&open_parts))) {
             pthread_mutex_lock(&lock);
