@@ -1,7 +1,10 @@
 """Loops on several threads: the same bits, NumPy's warnings, forked processes, Python's threads."""
 
+import os
 import re
+import select
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -135,3 +138,26 @@ def test_pythons_threads_may_call_at_the_same_time() -> None:
             thread.join(120)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_runs_the_step() -> None:
+    x, w = sample(403, 300), sample(100, seed=1)
+    compiled = tg.compile(mixed, backend="native")
+    with threadpool_limits(2, "blas"):
+        expected = [[r.data.tobytes() for r in compiled(x, w)] for _ in range(3)][-1]
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of a fork beside threads
+            child = os.fork()
+        if child == 0:
+            found = [[r.data.tobytes() for r in compiled(x, w)] for _ in range(5)][-1]
+            os.write(writing, bytes([found == expected]))
+            os._exit(0)
+        os.close(writing)
+        answered, _, _ = select.select([reading], [], [], 60)
+        if not answered:
+            os.kill(child, 9)
+        os.waitpid(child, 0)
+        assert answered and os.read(reading, 1) == b"\x01"
+        os.close(reading)
