@@ -105,7 +105,7 @@ class CProgram:
         return f"n{i}"
 
     def shared(self, lines: list[str], variable: str, work: float) -> list[str]:
-        """The lines, of which threads share a loop whose runs do not depend on each other."""
+        """The lines; where it pays, several threads share a loop with independent runs."""
         if self._parts(work) == 1:
             return lines
         lines, runs = shared(lines, variable)
@@ -114,7 +114,7 @@ class CProgram:
         return [self.in_parts(self.function("task", indented(text)), work, runs, "GIVEN")]
 
     def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
-        """A call of a task in at most so many parts; its value is their number."""
+        """The C call that runs a task in at most ``most`` parts; its value is their number."""
         pool, words = self.address("pool", native.pool()), ", ".join(pointers)
         parts = min(self._parts(work), most)
         return f"parallel({pool}, {parts}, {task}, (void *[]){{{words}}});"
@@ -123,7 +123,7 @@ class CProgram:
         return 1 + int(work / (_BESIDE_BLAS if self.by_blas else _ALONE))
 
     def _declarations(self, lines: Iterable[str]) -> list[str]:
-        """The declarations of what the lines read and write."""
+        """The declarations of the arrays and numbers that the lines use."""
         words = {*re.findall(r"\w+", " ".join(lines))}
         return [text for word, text in self.declared.items() if word in words]
 
@@ -200,9 +200,10 @@ class CProgram:
 
 
 _ALONE = 5_000
-"""Nanoseconds of work for which a second thread pays: to hand it a part takes 140."""
+"""Nanoseconds of work for which a second thread pays; handing a part to it takes 140."""
 _BESIDE_BLAS = 160_000
-"""The same in a program that uses BLAS: its threads watch for work and take a core."""
+"""The same in a program that uses BLAS, whose threads occupy the cores while they wait for work:
+with more tasks for the pool, a step of 0.3 ms took 3 ms."""
 
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
 _CHECK_UPDATES = "if (flags() && NUMBER(fixed, 1)) return -2; /* the same, of an update */"

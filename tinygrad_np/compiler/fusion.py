@@ -52,13 +52,13 @@ class Names(Protocol):
         """The name of a number that the program is given."""
 
     def shared(self, lines: list[str], variable: str, work: float) -> list[str]:
-        """The lines, of which threads share a loop whose runs do not depend on each other.
+        """The lines; where it pays, several threads share a loop with independent runs.
 
-        ``work`` is about how many nanoseconds the lines take on one thread.
+        ``work`` estimates the nanoseconds that the lines take on one thread.
         """
 
     def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
-        """A call of a task in at most so many parts; its value is their number."""
+        """The C call that runs a task in at most ``most`` parts; its value is their number."""
 
     def head(self, text: str) -> None:
         """C text that is to stand before the functions, once."""
@@ -163,7 +163,7 @@ def _repeats(args: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _needs_no_python(item: Part) -> bool:
-    """Whether the loop never asks for the GIL, as that of integer powers does to raise an error."""
+    """Whether a NumPy loop never takes the GIL, as the one for integer powers does to raise."""
     known = item.function is _CLIP or getattr(np, item.function.__name__, None) is item.function
     return known and all(dtype.kind in "fb" for dtype in item.types)
 
@@ -298,7 +298,7 @@ class _Text:
         return self.names.shared(lines, variable, self._work())
 
     def _work(self) -> float:
-        """About how many nanoseconds the loops take; 0 where only Python's thread may run them."""
+        """An estimate of the loops' nanoseconds; 0 where only Python's own thread may run them."""
         called = [item for item in self.group.items if item.level % 2]
         if not all(_needs_no_python(item) for item in called):
             return 0.0

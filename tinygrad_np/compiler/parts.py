@@ -16,7 +16,7 @@ def headers(names: Names, type_: str, *texts: str) -> None:
 
 
 def shared(lines: Sequence[str], variable: str) -> tuple[list[str], int]:
-    """The lines with one loop cut to the share of a part, and how often that loop runs."""
+    """The lines with one loop restricted to the runs of a part, and the number of all its runs."""
     head = rf"for \(isize {variable} = 0; {variable} < (\d+); {variable} ?\+[+=] ?(\d*)\) {{"
     at, found = next((i, m) for i, line in enumerate(lines) if (m := re.fullmatch(head, line)))
     step = int(found[2] or 1)

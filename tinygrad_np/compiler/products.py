@@ -27,7 +27,7 @@ from .program import Call, Value
 from .small_products import multiply
 
 _BLAS_ALONE = 1 << 18
-"""Products of numbers up to which OpenBLAS uses one thread."""
+"""Multiplications up to which OpenBLAS uses one thread."""
 
 
 @functools.lru_cache(1000)
@@ -45,7 +45,7 @@ def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
 
 
 def uses_blas(call: Call) -> bool:
-    """Whether a call is a product on BLAS's threads."""
+    """Whether BLAS computes a call on its own threads."""
     if call.function is gemm:
         _, a, b, *_ = call.args
         return a.shape[1] > 1 and not fits(a, b, call.out)

@@ -21,7 +21,10 @@ def by_tiles(call: Call) -> Emit | None:
 
 
 def multiply(names: Names, *places: CArray, alpha: str = "") -> str:
-    """Of places a, b, out: ``out = a @ b``; with a pointer ``alpha``: ``out += alpha * a @ b``."""
+    """The C call for ``out = a @ b``, or ``out += alpha * a @ b`` where ``alpha`` is a pointer.
+
+    ``places`` are those of a, b and out.
+    """
     a, _, out = places
     type_ = c_type(out.dtype) or ""
     headers(names, type_, native.PRODUCT)

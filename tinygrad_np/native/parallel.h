@@ -2,7 +2,7 @@
 enum { THREADS = 16 };
 typedef void Task(void **operands, isize part, isize parts);
 
-/* Returns the number of parts, which is at most so many. */
+/* Run a task in at most "most" parts. Returns their number. */
 static inline isize parallel(Loop pool, isize most, Task *task, void **operands)
 {
     if (!pool.function) {
@@ -12,13 +12,13 @@ static inline isize parallel(Loop pool, isize most, Task *task, void **operands)
     return ((isize (*)(isize, Task *, void **))(void *)pool.function)(most, task, operands);
 }
 
-/* The head of a task. One that is a part of a program is given what the program is given. */
+/* The head of a task. A task that is a piece of a program gets the operands of the program. */
 #define TASK(name) static void name(void **operands, isize part, isize parts)
 #define GIVEN arrays, numbers, fixed, out
 #define TUPLES \
     Tuple *const arrays = operands[0], *const numbers = operands[1]; \
     Tuple *const fixed = operands[2], *const out = operands[3];
 
-/* The share of a part in n runs of a loop. */
+/* From which of a loop's n runs to which a part goes. */
 #define FROM(n) (part * (n) / parts)
 #define TO(n) ((part + 1) * (n) / parts)

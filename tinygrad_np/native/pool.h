@@ -26,10 +26,10 @@ static inline isize first_part(uint64_t open) { return open & 0xffff; }
 static inline isize end_part(uint64_t open) { return open >> 16 & 0xffff; }
 static inline int any(uint64_t open) { return first_part(open) < end_part(open); }
 
-static OWN_LINE _Atomic isize finished;  /* parts of the task */
-static _Atomic int raised;               /* its floating-point flags */
-static OWN_LINE _Atomic int busy, asleep; /* whether there is a task; threads that sleep */
-static isize started;                    /* threads */
+static OWN_LINE _Atomic isize finished;   /* the number of finished parts */
+static _Atomic int raised;                /* the floating-point flags of the pool's threads */
+static OWN_LINE _Atomic int busy, asleep; /* whether there is a task; how many threads sleep */
+static isize started;                     /* the number of threads */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 
@@ -96,7 +96,7 @@ static void forget_threads(void)
     pthread_cond_init(&wake, NULL);
 }
 
-/* Start threads up to a number. Where there is none to be had, the caller does all the parts. */
+/* Start threads until there are "count". Where the system has none, the caller does all parts. */
 static void start(isize count)
 {
     static int known;
@@ -116,7 +116,7 @@ static void start(isize count)
     pthread_attr_destroy(&attributes);
 }
 
-/* Do a task, in at most so many parts. Returns the number of parts. */
+/* Run a task in at most "most" parts. Returns their number. */
 isize run_in_parts(isize most, Task *task, void **operands)
 {
     isize parts = most > 1 && blas_threads ? blas_threads() : 1;

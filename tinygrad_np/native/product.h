@@ -65,8 +65,8 @@ INSIDE void REAL_packed(const isize k, const isize m, const REAL *b, const isize
             out[t * step + j] = b[t * b_row + j * b_step];
 }
 
-/* Of out = a @ b, or out += alpha * a @ b, a part of the rows: (n, k) times (k, m). There is room for
- * a copy of b, which is made where the rows of b are not whole vectors. */
+/* A part of the rows of out = a @ b, or of out += alpha * a @ b; a is (n, k) and b is (k, m). Where the
+ * rows of b are not whole vectors, b is first copied to "copy". */
 INSIDE void REAL_multiply(const isize n, const isize k, const isize m, const REAL *a,
                           const isize a_row, const isize a_step, const REAL *b, isize b_row,
                           const isize b_step, REAL *out, const isize row, const int adds,
