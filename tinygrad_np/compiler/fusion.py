@@ -36,9 +36,6 @@ _CLIP: Any = np._core.umath.clip  # type: ignore[attr-defined]
 class Names(Protocol):
     """What the text of a kernel asks for."""
 
-    by_blas: bool
-    """Whether the program has products on BLAS's threads."""
-
     def place(self, value: Value) -> CArray | None:
         """Where a value lies; None for one that has no memory, between the loops of a group."""
 

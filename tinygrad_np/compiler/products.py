@@ -22,9 +22,7 @@ from .c_code import (
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
-from .passes.tiles import fits
 from .program import Call, Value
-from .small_products import multiply
 
 _BLAS_ALONE = 1 << 18
 """Multiplications up to which OpenBLAS uses one thread."""
@@ -47,8 +45,7 @@ def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
 def uses_blas(call: Call) -> bool:
     """Whether BLAS computes a call on its own threads."""
     if call.function is gemm:
-        _, a, b, *_ = call.args
-        return a.shape[1] > 1 and not fits(a, b, call.out)
+        return bool(call.args[1].shape[1] > 1)
     if call.function not in (np.matmul, np.dot, np.ndarray.dot):
         return False
     shape = getattr(call.args[0], "shape", ()) or (1,)
@@ -118,8 +115,6 @@ def accumulated(call: Call) -> Emit | None:
         if k == 1:
             column, row = f"{left.pointer}, {left.steps[0]}", f"{right.pointer}, {right.steps[1]}"
             text.append(f"outer_{type_}({n}, {m}, alpha, {column}, {row}, {target.pointer});")
-        elif fits(a, b, out) and not names.by_blas:
-            text.append(multiply(names, left, right, target, alpha="(void *)&alpha"))
         else:
             words = [names.address(f"blas_gemm_{type_}", blas), f"{n}, {m}, {k}, alpha"]
             for v, place in ((a, left), (b, right)):

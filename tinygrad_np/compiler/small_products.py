@@ -17,14 +17,11 @@ def by_tiles(call: Call) -> Emit | None:
     """A product of small matrices, batched or not, with its sums in registers."""
     if call.function is not tiled:
         return None
-    return lambda names: [multiply(names, *placed(names, *call.args, call.out))]
+    return lambda names: [_multiply(names, *placed(names, *call.args, call.out))]
 
 
-def multiply(names: Names, *places: CArray, alpha: str = "") -> str:
-    """The C call for ``out = a @ b``, or ``out += alpha * a @ b`` where ``alpha`` is a pointer.
-
-    ``places`` are those of a, b and out.
-    """
+def _multiply(names: Names, *places: CArray) -> str:
+    """The C call for ``out = a @ b``; ``places`` are those of a, b and out."""
     a, _, out = places
     type_ = c_type(out.dtype) or ""
     headers(names, type_, native.PRODUCT)
@@ -39,10 +36,9 @@ def multiply(names: Names, *places: CArray, alpha: str = "") -> str:
         f"({type_} *)operands[{i}] + {index(inner, [steps[i] for _, steps in axes])}"
         for i in range(3)
     ]  # fmt: skip
-    added = f"1, *({type_} *)operands[3]" if alpha else "0, 0"
     work = (
         f"{type_}_multiply({n}, {k}, {m}, {at_a}, {a_row}, {a_step}, {at_b}, {b_row}, {b_step}, "
-        f"{at_out}, {row}, {added}, copy[part], {'0, 1' if axes else 'part, parts'});"
+        f"{at_out}, {row}, 0, 0, copy[part], {'0, 1' if axes else 'part, parts'});"
     )
     text, runs = loops(axes, inner, [work]), n
     if axes:
@@ -51,5 +47,5 @@ def multiply(names: Names, *places: CArray, alpha: str = "") -> str:
     memory = f"static _Alignas(64) {type_} copy[THREADS][{k} * {width}];"
     text = ["FUSED", "TASK(NAME)", "{", memory, *text, "}", "FUSED_END"]
     name = names.function("product", "\n".join(text))
-    pointers = [*[f"(void *){place.pointer}" for place in places], *[alpha] * bool(alpha)]
+    pointers = [f"(void *){place.pointer}" for place in places]
     return names.in_parts(name, math.prod((*out.shape, k)) / 50, runs, *pointers)

@@ -1,4 +1,4 @@
-"""Updates: W - rate * (A @ B) as one GEMM, by BLAS or tiles, that accumulates in W's own memory.
+"""Updates by BLAS: W - rate * (A @ B) as one GEMM that accumulates in W's own memory.
 
 The gradient A @ B is never written to memory, which saves 5% of a training step. Momentum and
 weight decay read the gradient elsewhere too, so they keep it.

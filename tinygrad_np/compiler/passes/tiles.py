@@ -24,12 +24,11 @@ def run(program: Program) -> None:
     for call in program.calls:
         if call.function in (np.matmul, np.dot, np.ndarray.dot) and not call.kwargs:
             a, b = call.args
-            if fits(a, b, call.out, call.function is np.matmul):
+            if _fits(a, b, call.out, call.function is np.matmul):
                 call.function = tiled
 
 
-def fits(a: Any, b: Any, out: Value, batched: bool = False) -> bool:
-    """Whether a product is small enough; more than two axes count where it may be ``batched``."""
+def _fits(a: Any, b: Any, out: Value, batched: bool) -> bool:
     if not (isinstance(a, Value) and isinstance(b, Value)) or out.dtype.char not in "fd":
         return False
     ranks = {len(a.shape), len(b.shape)}
