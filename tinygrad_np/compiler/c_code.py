@@ -204,20 +204,15 @@ def element(place: CArray, variables: Iterable[str], axes: Iterable[Axis], k: in
     return at(place, variables, [steps[k] for _, steps in axes])
 
 
-def assign(out: CArray, x: CArray | str, how: str = "=") -> list[str]:
-    """``out[...] = x``, or ``+=``, for x of any strides or a number's text."""
+def assign(out: CArray, x: CArray | str) -> list[str]:
+    """``out[...] = x``, for x of any strides or a number's text."""
     source = replace(out, strides=(0,) * len(out.shape)) if isinstance(x, str) else x
     axes = nest(out.shape, out.steps, source.broadcast(out.shape).steps)
     names = numbered(len(axes))
     left = element(out, names, axes, 0)
     right = x if isinstance(x, str) else converted(
         element(x, names, axes, 1), x.dtype, out.dtype)  # fmt: skip
-    if (
-        source is x and how == "=" and source.dtype == out.dtype
-        and [along for _, along in axes] == [(1, 1)]
-    ):  # fmt: skip
-        return [f"memcpy({out.pointer}, {source.pointer}, {axes[0][0] * out.dtype.itemsize});"]
-    return loops(axes, names, [f"{left} {how} {right};"], independent=True)
+    return loops(axes, names, [f"{left} = {right};"], independent=True)
 
 
 def loop_call(loop: str, count: str, steps: Sequence[str], words: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from .. import native
 from ..ops import convolution
 from .c_code import CArray, assign, c_type, element, loops, nest, numbered
 from .fusion import Emit, Names, placed
-from .parts import headers, in_parts
+from .parts import headers
 from .passes.direct import Direct
 from .program import Call
 
@@ -184,8 +184,8 @@ class _Text:
         type_, sizes = self.type, f"&{self.name}_sizes, TALL({self.filters})"
         work = math.prod(self.count) * self.blocks * len(self.taps) * self.channels
         images, filters = self.x.shape[0], self.y.shape[1]
-        run = in_parts(names, self.name, work * images * filters, images * self.blocks,
-                       self.x, self.y)  # fmt: skip
+        run = names.in_parts(self.name, work * images * filters / 50, images * self.blocks,
+                             f"(void *){x}", f"(void *){y}")  # fmt: skip
         if self.adds:
             shape = self.x.shape
             axes = nest(shape, self.x.steps)

@@ -38,27 +38,30 @@ class Names(Protocol):
 
     def place(self, value: Value) -> CArray | None:
         """Where a value lies; None for one that has no memory, between the loops of a group."""
-        ...
 
     def loop(self, ufunc: np.ufunc, types: tuple[np.dtype[Any], ...]) -> str:
         """The name of one of NumPy's inner loops."""
-        ...
 
     def address(self, name: str, address: int) -> str:
         """The name under which C finds another function."""
-        ...
 
     def number(self, value: Value) -> str:
         """The name of a number that the program is given."""
-        ...
+
+    def shared(self, lines: list[str], variable: str, work: float) -> list[str]:
+        """The lines; where it pays, several threads share a loop with independent runs.
+
+        ``work`` estimates the nanoseconds that the lines take on one thread.
+        """
+
+    def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
+        """The C call that runs a task in at most ``most`` parts; its value is their number."""
 
     def head(self, text: str) -> None:
         """C text that is to stand before the functions, once."""
-        ...
 
     def function(self, kind: str, text: str) -> str:
         """The name of a function of this text, in which it is NAME; equal ones have one name."""
-        ...
 
 
 Emit = Callable[[Names], list[str]]
@@ -154,6 +157,12 @@ def _resolved(function: Any, args: tuple[Any, ...], call: Call) -> Any:
 
 def _repeats(args: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     return any(isinstance(a, Value) and 1 < a.size != int(np.prod(shape)) for a in args)
+
+
+def _needs_no_python(item: Part) -> bool:
+    """Whether a NumPy loop never takes the GIL, as the one for integer powers does to raise."""
+    known = item.function is _CLIP or getattr(np, item.function.__name__, None) is item.function
+    return known and all(dtype.kind in "fb" for dtype in item.types)
 
 
 def without_flags(calls: list[Call], lines: list[str]) -> list[str]:
@@ -273,15 +282,25 @@ class _Text:
                 "at", self.columns[0], BLOCK)  # fmt: skip
             heads = [f"for (isize {name} = 0; {name} < {most}; {name} += {step}) {{",
                      f"isize n = {most} - {name} < {step} ? {most} - {name} : {step};"]  # fmt: skip
-            if by_rows:
-                self.from_row, self.count = name, ("n", self.count[1])
-            else:
-                self.from_column, self.count = name, (self.count[0], "n")
+            self.from_row, self.from_column = (name, "") if by_rows else ("", name)
+            self.count = ("n", self.count[1]) if by_rows else (self.count[0], "n")
         for level in sorted({item.level for item in self.group.items}):
             chosen = [item for item in self.group.items if item.level == level]
             lines = self._by_numpy(chosen) if level % 2 else self._by_c(chosen)
             body += without_flags([item.call for item in chosen], lines)
-        return loops(self.outer, self.at, [*heads, *body, *["}"] * bool(heads)])
+        lines = loops(self.outer, self.at, [*heads, *body, *["}"] * bool(heads)])
+        if self.blocked and self.whole and not self.outer:
+            return lines
+        variable = "i0" if self.outer else name if heads else "r" if self.rows[0] > 1 else "c"
+        return self.names.shared(lines, variable, self._work())
+
+    def _work(self) -> float:
+        """An estimate of the loops' nanoseconds; 0 where only Python's own thread may run them."""
+        called = [item for item in self.group.items if item.level % 2]
+        if not all(_needs_no_python(item) for item in called):
+            return 0.0
+        others = len(self.group.items) - len(called) + len(self.places)
+        return self.group.items[0].out.size * (len(called) + 0.1 * others)
 
     def _index(self, value: Value, row: str, column: str) -> str:
         if value in self.temporary:

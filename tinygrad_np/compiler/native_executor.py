@@ -54,7 +54,7 @@ class NativeExecutor:
         )
         if library is None:
             raise NoLibraryError
-        for name, address in writer.addresses():
+        for name, address in writer.loops.items():
             (ctypes.c_void_p * 2).in_dll(library, name)[:] = list(address)
         constants = [value.array for value in self.memory.constants]
         self.fixed = self.memory.work, 1.0, *constants
@@ -62,7 +62,6 @@ class NativeExecutor:
         self.buffers = [self.memory.work]
         self.whole: NumpyExecutor | None = None
         self.parts = [self._part(library, part) for part in writer.parts]
-        self.run = self._run(self.memory.templates)
 
     def source(self) -> str:
         """The generated C."""
@@ -86,31 +85,13 @@ class NativeExecutor:
 
     # Running
 
-    def _run(self, templates: list[Any]) -> Callable[[Any, Any], Any]:
-        fixed, parts, empty_like = self.fixed, self.parts, np.empty_like
-        if len(parts) != 1 or len(templates) != 1:
-            return self._run_all(templates)
-        part, template = parts[0], templates[0]
-
-        def run_one(arrays: Any, numbers: Any) -> Any:
-            out = (empty_like(template),)
-            if code := part(arrays, numbers, fixed, out):
+    def run(self, arrays: Any, numbers: Any) -> Any:
+        """The outputs, in arrays of their own; the updates are written to the inputs."""
+        out = tuple([np.empty_like(template) for template in self.memory.templates])
+        for part in self.parts:
+            if code := part(arrays, numbers, self.fixed, out):
                 self._resolve(code, part, arrays, numbers, out)
-            return out
-
-        return run_one
-
-    def _run_all(self, templates: list[Any]) -> Callable[[Any, Any], Any]:
-        fixed, parts, empty_like = self.fixed, self.parts, np.empty_like
-
-        def run(arrays: Any, numbers: Any) -> Any:
-            out = tuple([empty_like(template) for template in templates])
-            for part in parts:
-                if code := part(arrays, numbers, fixed, out):
-                    self._resolve(code, part, arrays, numbers, out)
-            return out
-
-        return run
+        return out
 
     def _part(self, library: Any, part: str | Segment) -> Callable[..., int | None]:
         if isinstance(part, str):

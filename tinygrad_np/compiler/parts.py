@@ -1,13 +1,12 @@
-"""C for a task that runs in parts, one thread each, and the headers that such tasks need."""
+"""C for tasks that run in parts on several threads, and the headers that such tasks need."""
 
 from __future__ import annotations
 
-from .. import native
-from .c_code import CArray
-from .fusion import Names
+import re
+from collections.abc import Sequence
 
-_ALONE = 1 << 23
-"""Multiplications for which a further thread pays: starting and joining one takes 17 µs."""
+from .. import native
+from .fusion import Names
 
 
 def headers(names: Names, type_: str, *texts: str) -> None:
@@ -16,8 +15,12 @@ def headers(names: Names, type_: str, *texts: str) -> None:
         names.head(text.replace("REAL", type_))
 
 
-def in_parts(names: Names, task: str, work: int, most: int, *places: CArray) -> str:
-    """The C call that runs a task in at most ``most`` parts; its value is their number."""
-    threads = names.address("blas_threads", native.blas("openblas_get_num_threads") or 0)
-    words = ", ".join(f"(void *){place.pointer}" for place in places)
-    return f"parallel({threads}, {min(most, work // _ALONE + 1)}, {task}, (void *[]){{{words}}});"
+def shared(lines: Sequence[str], variable: str) -> tuple[list[str], int]:
+    """The lines with one loop restricted to the runs of a part, and the number of all its runs."""
+    head = rf"for \(isize {variable} = 0; {variable} < (\d+); {variable} ?\+[+=] ?(\d*)\) {{"
+    at, found = next((i, m) for i, line in enumerate(lines) if (m := re.fullmatch(head, line)))
+    step = int(found[2] or 1)
+    runs, times = -(-int(found[1]) // step), f" * {step}" * (step > 1)
+    cut = (f"for (isize {variable} = FROM({runs}){times}; {variable} < TO({runs}){times}; "
+           f"{variable} += {step}) {{")  # fmt: skip
+    return [*lines[:at], cut, *lines[at + 1 :]], runs

@@ -14,17 +14,18 @@ from .c_code import (
     at,
     c_type,
     element,
-    expression,
     literal,
     loops,
     nest,
     numbered,
-    substituted,
 )
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
 from .program import Call, Value
+
+_BLAS_ALONE = 1 << 18
+"""Multiplications up to which OpenBLAS uses one thread."""
 
 
 @functools.lru_cache(1000)
@@ -39,6 +40,16 @@ def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
         arrays.append(np.ndarray(shape, char, memory, -low, strides))
     one, other = np.dot(*arrays), np.matmul(*arrays)
     return one.tobytes() == other.tobytes()
+
+
+def uses_blas(call: Call) -> bool:
+    """Whether BLAS computes a call on its own threads."""
+    if call.function is gemm:
+        return bool(call.args[1].shape[1] > 1)
+    if call.function not in (np.matmul, np.dot, np.ndarray.dot):
+        return False
+    shape = getattr(call.args[0], "shape", ()) or (1,)
+    return call.out.size * shape[-1] > _BLAS_ALONE
 
 
 def product(call: Call) -> Emit | None:
@@ -91,43 +102,27 @@ def accumulated(call: Call) -> Emit | None:
     c, a, b, sign, factor = call.args
     out, (n, k), m = call.out, a.shape, b.shape[1]
     dtype, type_ = out.dtype, c_type(out.dtype)
-    if k > 1 and (blas := native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm")) is None:
+    blas = native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm") or 0
+    if k > 1 and not blas:
         return None
 
     def lines(names: Names) -> list[str]:
         old, left, right, target = placed(names, c, a, b, out)
-        is_number = isinstance(factor, Value)
-        word = f"({type_}){names.number(factor)}" if is_number else literal(factor, dtype)
-        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}{word};"]
+        word = literal(factor, dtype) if not isinstance(factor, Value) else names.number(factor)
+        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}({type_}){word};"]
         if old.pointer != target.pointer:
             text += assign(target, old)
         if k == 1:
-            x, y = at(left, ["i"], left.steps[:1]), at(right, ["j"], right.steps[1:])
-            z = at(target, "ij", target.steps)
-            # Where x is 0, as most of an image is, nothing changes, unless y is inf or nan.
-            found = "finite &= " + (expression(np.isfinite, [dtype, dtype]) or "")
-            return [
-                "{", *text, "int finite = 1;",
-                *loops([(m, ())], ["j"], [substituted(found, a=y) + ";"], True),
-                f"for (isize i = 0; i < {n}; i++) {{", f"const {type_} x = alpha * {x};",
-                "if (x != 0 || !finite) {", *loops([(m, ())], ["j"], [f"{z} += x * {y};"], True),
-                "}", "}", "}",
-            ]  # fmt: skip
-        words = []
-        for v, place in ((a, left), (b, right)):
-            turned, leading = layout(v) or (False, 0)
-            words.append((f"{'TRANSPOSED' if turned else 'PLAIN'}", f"{place.pointer}, {leading}"))
-        (turn_a, at_a), (turn_b, at_b) = words
-        table = names.address(f"blas_gemm_{type_}", blas or 0)
-        head = f"gemm_{type_}({table}, {turn_a}, {turn_b}, {n}, {m}, {k}"
-        # BLAS takes no look at A and B where alpha is 0; NumPy makes nan of 0 * inf.
-        return [
-            "{", *text,
-            "if (alpha != 0)", f"{head}, alpha, {at_a}, {at_b}, 1, {target.pointer});", "else", "{",
-            f"static {type_} whole[{n * m}];", f"{head}, 1, {at_a}, {at_b}, 0, whole);",
-            f"for (isize i = 0; i < {n * m}; i++)", f"{target.pointer}[i] += alpha * whole[i];",
-            "}", "}",
-        ]  # fmt: skip
+            column, row = f"{left.pointer}, {left.steps[0]}", f"{right.pointer}, {right.steps[1]}"
+            text.append(f"outer_{type_}({n}, {m}, alpha, {column}, {row}, {target.pointer});")
+        else:
+            words = [names.address(f"blas_gemm_{type_}", blas), f"{n}, {m}, {k}, alpha"]
+            for v, place in ((a, left), (b, right)):
+                turned, leading = layout(v) or (False, 0)
+                words.append(f"{'TRANSPOSED' if turned else 'PLAIN'}, {place.pointer}, {leading}")
+            text.append(f"static {type_} whole[{n * m}];")
+            text.append(f"gemm_{type_}({', '.join(words)}, {target.pointer}, whole);")
+        return ["{", *text, "}"]
 
     return lines
 

@@ -70,18 +70,25 @@ def reduction(call: Call) -> Emit | None:
         *outer, (n, (step, onto)) = axes
         text = expression(ufunc, types)
         few = n < 8 and ufunc is np.add and all(kept for _, (_, kept) in outer)
-        if text and (onto or few):
-            inner = numbered(len(axes))
-            a, b = element(whole, inner, axes, 1), element(source, inner, axes, 0)
-            text = f"{a} += {b}" if ufunc is np.add else f"{a} = {text}"
-            body = loops(axes, inner, [substituted(text, a=a, b=b) + ";"], independent=bool(onto))
+        in_c = text and (onto or few)
+        used = axes if in_c else outer
+        inner = numbered(len(used))
+        a, b = element(whole, inner, used, 1), element(source, inner, used, 0)
+        if in_c:
+            text = substituted(text or "", a=a, b=b)
+            body = [f"{a} += {b};" if ufunc is np.add else f"{a} = {text};"]
         else:
-            inner = numbered(len(outer))
-            a = f"&{element(whole, inner, outer, 1)}"
-            b = f"&{element(source, inner, outer, 0)}"
             along = [str(stride * x.dtype.itemsize) for stride in (onto, step, onto)]
-            text = loop_call(names.loop(ufunc, types), str(n), along, [a, b, a])
-            body = loops(outer, inner, [text])
+            words = [f"&{word}" for word in (a, b, a)]
+            body = [loop_call(names.loop(ufunc, types), str(n), along, words)]
+            if not onto and all(kept for _, (_, kept) in outer):  # a call adds up all of a sum
+                begin = b if start is None else literal(start, out.dtype)
+                before, body = [], [f"{a} = {begin};", *body]
+        body = loops(used, inner, body, independent=bool(in_c and onto))
+        apart = [v for v, (_, (_, to)) in zip(inner, used, strict=True) if to]
+        if apart:  # loops whose runs add to different elements
+            ns = 0.1 * x.size + (0 if in_c else 12 * x.size // n)
+            body = names.shared(body, apart[0], ns)
         return [*before, *body]
 
     return lines

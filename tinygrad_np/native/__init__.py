@@ -3,6 +3,7 @@
 Nothing here knows what a program is: it takes C source, and gives addresses.
 """
 
+import ctypes
 from pathlib import Path
 
 from .cache import library as library
@@ -23,3 +24,12 @@ RUNTIME = _text("runtime.h")
 PARALLEL, VECTORS = _text("parallel.h"), _text("vectors.h")
 CONVOLUTION, POOLING, PRODUCT = map(_text, ("convolution.h", "pooling.h", "product.h"))
 """What some programs have besides. REAL in it stands for float or double."""
+
+
+def pool() -> int:
+    """The address of ``run_in_parts``, which has the threads; 0 where C cannot be compiled."""
+    text = f"#define BLAS_INT {blas_integer()}\n{RUNTIME}\n{PARALLEL}\n{_text('pool.h')}"
+    if (found := library(text)) is None:
+        return 0
+    ctypes.c_void_p.in_dll(found, "blas_threads").value = blas("openblas_get_num_threads")
+    return ctypes.cast(found.run_in_parts, ctypes.c_void_p).value or 0

@@ -1,37 +1,24 @@
-/* A task in parts, each on a thread of its own: as many as NumPy's BLAS has. */
-#include <pthread.h>
-
+/* A task in parts that do not depend on each other; pool.h has the threads. */
 enum { THREADS = 16 };
 typedef void Task(void **operands, isize part, isize parts);
-typedef struct { Task *task; void **operands; isize part, parts; int flags; pthread_t thread; } Share;
 
-static void *share(void *given)
+/* Run a task in at most "most" parts. Returns their number. */
+static inline isize parallel(Loop pool, isize most, Task *task, void **operands)
 {
-    Share *s = given;
-    s->task(s->operands, s->part, s->parts);
-    s->flags = flags();
-    return NULL;
+    if (!pool.function) {
+        task(operands, 0, 1);
+        return 1;
+    }
+    return ((isize (*)(isize, Task *, void **))(void *)pool.function)(most, task, operands);
 }
 
-/* In how many parts it was done, at most so many. */
-static isize parallel(Loop threads, isize most, Task *task, void **operands)
-{
-    Share shares[THREADS];
-    isize parts = most > 1 && threads.function ? ((int (*)(void))(void *)threads.function)() : 1;
-    parts = parts < 1 ? 1 : parts > most ? most : parts;
-    parts = parts > THREADS ? THREADS : parts;
-    for (isize part = 1; part < parts; part++) {
-        shares[part] = (Share){task, operands, part, parts};
-        if (pthread_create(&shares[part].thread, NULL, share, &shares[part]))
-            shares[part].task = NULL;
-    }
-    task(operands, 0, parts);
-    for (isize part = 1; part < parts; part++) {
-        if (shares[part].task)
-            pthread_join(shares[part].thread, NULL);
-        else
-            task(operands, part, parts); /* there was no thread to be had */
-        set_flags(flags() | (shares[part].task ? shares[part].flags : 0));
-    }
-    return parts;
-}
+/* The head of a task. A task that is a piece of a program gets the operands of the program. */
+#define TASK(name) static void name(void **operands, isize part, isize parts)
+#define GIVEN arrays, numbers, fixed, out
+#define TUPLES \
+    Tuple *const arrays = operands[0], *const numbers = operands[1]; \
+    Tuple *const fixed = operands[2], *const out = operands[3];
+
+/* From which of a loop's n runs to which a part goes. */
+#define FROM(n) (part * (n) / parts)
+#define TO(n) ((part + 1) * (n) / parts)

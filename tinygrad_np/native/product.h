@@ -65,15 +65,19 @@ INSIDE void REAL_packed(const isize k, const isize m, const REAL *b, const isize
             out[t * step + j] = b[t * b_row + j * b_step];
 }
 
-/* Of out = a @ b, or out += alpha * a @ b, a part of the rows: (n, k) times (k, m). The rows of b
- * are whole vectors. */
+/* A part of the rows of out = a @ b, or of out += alpha * a @ b; a is (n, k) and b is (k, m). Where the
+ * rows of b are not whole vectors, b is first copied to "copy". */
 INSIDE void REAL_multiply(const isize n, const isize k, const isize m, const REAL *a,
-                          const isize a_row, const isize a_step, const REAL *b, const isize b_row,
-                          REAL *out, const isize row, const int adds, const REAL alpha,
-                          isize part, isize parts)
+                          const isize a_row, const isize a_step, const REAL *b, isize b_row,
+                          const isize b_step, REAL *out, const isize row, const int adds,
+                          const REAL alpha, REAL *copy, isize part, isize parts)
 {
     const isize vectors = VECTORS(m, REAL_lanes), wide = COLUMNS(vectors);
     const int rest = m - (vectors - 1) * REAL_lanes; /* of the last vector */
+    if (b_step != 1 || rest != REAL_lanes) {
+        REAL_packed(k, m, b, b_row, b_step, copy);
+        b = copy, b_row = vectors * REAL_lanes;
+    }
     const isize full = rest == REAL_lanes ? vectors : vectors - 1, whole = full - full % wide;
     for (isize v = 0; v < whole; v += wide)
         REAL_strips(wide, n, k, a, a_row, a_step, b + v * REAL_lanes, b_row, out + v * REAL_lanes,

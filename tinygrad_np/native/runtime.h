@@ -90,15 +90,38 @@ static inline void product(Loop loop, isize n, isize k, isize m, const isize *st
     loop.function(operands, lengths, steps, loop.data);
 }
 
-/* out = alpha * a @ b + beta * out by NumPy's BLAS; out is (n, m) without gaps. */
+/* out += alpha * a @ b by NumPy's BLAS, and for a column times a row by loops; out is (n, m) without
+ * gaps. BLAS does not read a and b where alpha is 0, but NumPy makes nan of 0 * inf: then the product
+ * is computed on its own. Where an element of the column is 0, as most of an image is, nothing changes,
+ * unless the row holds inf or nan. */
 #define GEMM(type) \
-    static inline void gemm_##type(Loop blas, int ta, int tb, BLAS_INT n, BLAS_INT m, BLAS_INT k, \
-                                   type alpha, const type *a, BLAS_INT lda, const type *b, \
-                                   BLAS_INT ldb, type beta, type *out) \
+    typedef void blas_##type(int, int, int, BLAS_INT, BLAS_INT, BLAS_INT, type, const type *, \
+                             BLAS_INT, const type *, BLAS_INT, type, type *, BLAS_INT); \
+    static inline void gemm_##type(Loop blas, BLAS_INT n, BLAS_INT m, BLAS_INT k, type alpha, \
+                                   int ta, const type *a, BLAS_INT lda, int tb, const type *b, \
+                                   BLAS_INT ldb, type *out, type *whole) \
     { \
-        ((void (*)(int, int, int, BLAS_INT, BLAS_INT, BLAS_INT, type, const type *, BLAS_INT, \
-                   const type *, BLAS_INT, type, type *, BLAS_INT))(void *)blas.function)( \
-            ROWS, ta, tb, n, m, k, alpha, a, lda, b, ldb, beta, out, m); \
+        blas_##type *const multiply = (blas_##type *)(void *)blas.function; \
+        if (alpha != 0) { \
+            multiply(ROWS, ta, tb, n, m, k, alpha, a, lda, b, ldb, 1, out, m); \
+            return; \
+        } \
+        multiply(ROWS, ta, tb, n, m, k, 1, a, lda, b, ldb, 0, whole, m); \
+        for (isize i = 0; i < n * m; i++) \
+            out[i] += alpha * whole[i]; \
+    } \
+    INSIDE void outer_##type(isize n, isize m, type alpha, const type *x, isize x_step, \
+                             const type *y, isize y_step, type *out) \
+    { \
+        int finite = 1; \
+        for (isize j = 0; j < m; j++) \
+            finite &= __builtin_isfinite(y[j * y_step]); \
+        for (isize i = 0; i < n; i++) { \
+            const type factor = alpha * x[i * x_step]; \
+            if (factor != 0 || !finite) \
+                INDEPENDENT for (isize j = 0; j < m; j++) \
+                    out[i * m + j] += factor * y[j * y_step]; \
+        } \
     }
 GEMM(float) GEMM(double)
 
