@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinygrad_np as tg
 from tests.layer_oracles import LAYERS
@@ -92,6 +94,37 @@ def test_every_layout_of_blocks_gives_the_same(
     assert_close(dx.data, expected, 1e-12, 1e-13)
     expected = LAYERS["convolution_weight"](g, x.data, kernel[2:], *geometry)
     assert_close(dw.data, expected, 1e-12, 1e-13)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_random_convolutions_and_their_gradients(data: st.DataObject) -> None:
+    def number(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
+    axes, groups = number(1, 3), number(1, 2)
+    kernel, stride, dilation = (tuple(number(1, 3) for _ in range(axes)) for _ in range(3))
+    pads = tuple((number(0, 2), number(0, 2)) for _ in range(axes))
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    size = [max(1, n - sum(pad)) + number(0, 3) for n, pad in zip(reach, pads, strict=True)]
+    shape = number(1, 3), groups * number(1, 2), *size
+    geometry = stride, pads, dilation, groups
+    x, w = leaf(*shape), leaf(groups * number(1, 2), shape[1] // groups, *kernel)
+    y = tg.OPS["convolution"].function(x, w, None, *geometry)
+    assert_close(y.data, LAYERS["convolution"](x.data, w.data, None, *geometry), 1e-12, 1e-13)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    dx, dw = tg.grad(y, [x, w], g)
+    expected = LAYERS["convolution_input"](g, w.data, shape[2:], *geometry)
+    assert_close(dx.data, expected, 1e-12, 1e-13)
+    expected = LAYERS["convolution_weight"](g, x.data, kernel, *geometry)
+    assert_close(dw.data, expected, 1e-12, 1e-13)
+
+
+def test_a_bias_of_more_precision_widens_the_result() -> None:
+    x, w, b = leaf(2, 1, 4, dtype="f4"), leaf(3, 1, 2, dtype="f4"), leaf(3)
+    y = tg.conv1d(x, w, b)
+    assert y.dtype == np.float64
+    assert_close(y.data, tg.conv1d(x, w).data + b.data[:, np.newaxis], 1e-15)
 
 
 def test_third_derivatives() -> None:

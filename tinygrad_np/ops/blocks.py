@@ -143,8 +143,8 @@ class Windows(NamedTuple):
         lead = [0 if n == 1 else _ALL for n in view.shape[:3]]
         tail = [0 if n == 1 else _ALL for n in view.shape[2 + len(self.kernel) :]]
         for tap in product(*map(range, self.kernel[1:])):
-            element = view[*lead, *tap, *tail]
-            element += columns[*lead, *tap, *tail]
+            element = view[*lead, *tap, *tail, ...]  # ...: a view, even of a single number
+            element += columns[*lead, *tap, *tail, ...]
         if self.last:
             x += frame
 

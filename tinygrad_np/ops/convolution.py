@@ -148,8 +148,12 @@ def convolution(
     all axes but the channels. See ``conv2d``.
     """
     y = convolve(x, weight, stride, padding, dilation, groups)
-    if bias is not None:
-        y += like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
+    if bias is None:
+        return y
+    bias = like(bias, x).reshape(-1, *(1,) * (x.ndim - 2))
+    if np.result_type(y, bias) != y.dtype:
+        return y + bias
+    y += bias  # in place: a large result costs a third of the product to copy
     return y
 
 
@@ -159,6 +163,7 @@ def convolution(
         case(normal(2, 4, 2, 4), normal(4, 2, 2, 2), (3, 4), (2, 1), ((1, 0), (1, 1)), (1, 2), 2),
         case(normal(0, 1, 2), normal(1, 1, 2), (3,), *_PLAIN),
         case(normal(2, 1, 3), normal(1, 2, 2), (6,), (1,), ((0, 0),), (2,), 1),
+        case(normal(1, 1, 1), normal(1, 1, 1), (1,), *_PLAIN),
     ],
     y=said(
         "convolution(g, weight)",
