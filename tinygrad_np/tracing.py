@@ -87,10 +87,7 @@ def check(function: Callable[..., None], *arrays: Any) -> None:
 
 
 def pure(function: F) -> F:
-    """Decorator for a pure function that writes to arrays of its own: traced as a single call.
-
-    See ``takes_out`` for one with a keyword ``out``.
-    """
+    """Decorator for a pure function that writes to arrays of its own: traced as a single call."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
@@ -98,14 +95,6 @@ def pure(function: F) -> F:
         return function(*args) if tracer is None else tracer.call(function, args, {})
 
     return call  # type: ignore[return-value]
-
-
-def takes_out(function: Any) -> bool:
-    """Whether it is a function of ours with a keyword-only ``out``: an array for its result.
-
-    It must write there only once nothing more can raise.
-    """
-    return "out" in (getattr(function, "__kwdefaults__", None) or ())
 
 
 def item(array: Any, index: Any) -> Any:

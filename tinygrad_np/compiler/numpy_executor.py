@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import tracing
 from . import CompileError
 from .memory import Memory
 from .passes.use_def import UseDef
@@ -23,6 +22,7 @@ from .program import (
     Program,
     Value,
     expression,
+    has_out,
     is_elementwise,
     map_tree,
     values_in,
@@ -129,7 +129,7 @@ class NumpyExecutor:
             words += ["None", self._word(call.out), self._word(named.pop("keepdims"))]
         elif out:
             named.pop("order", None)
-            keyword = call.function in (np.maximum, np.minimum) or tracing.takes_out(call.function)
+            keyword = call.function in (np.maximum, np.minimum) or has_out(call.function)
             words.append(f"{'out=' if keyword else ''}{self._word(call.out)}")
         words += [f"{key}={self._word(value)}" for key, value in named.items()]
         return f"{self._name(call.function)}({', '.join(words)})"
@@ -181,7 +181,7 @@ def _takes_out(call: Call) -> bool:
         return False
     if call.function is np.dot:
         return not call.kwargs and bool(call.out.shape)
-    if tracing.takes_out(call.function):
+    if has_out(call.function):
         return True
     if isinstance(call.function, np.ufunc):
         return call.function.nout == 1 and call.kwargs.keys() <= {"order", "dtype"}

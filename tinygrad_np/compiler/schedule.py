@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import tracing
 from .fusion import Group, items_of
 from .kernels import Single, single
 from .passes.use_def import UseDef
-from .program import Call, Program, Value
+from .program import Call, Program, Value, has_out
 
 
 @dataclass(eq=False)
@@ -39,7 +38,7 @@ class NumpyCall:
     def raises(self) -> bool:
         """Whether it may raise once it has begun to write: no ufunc and no ``reduce`` does."""
         function = getattr(self.call.function, "__self__", self.call.function)
-        return not (isinstance(function, np.ufunc) or tracing.takes_out(function))
+        return not (isinstance(function, np.ufunc) or has_out(function))
 
 
 Kernel = Group | Single | Segment
