@@ -1,8 +1,8 @@
 """Training on many machines: processes started by ``mpiexec`` share each batch (extra ``mpi``).
 
-Every process, a *rank*, holds the whole model and computes the loss of its own rows of a batch,
-their mean. The gradients are averaged, weighted by the rows, so all ranks make the update that one
-process would make on the whole batch:
+Every process, called a *rank*, holds the whole model and computes the mean loss over its own rows
+of a batch. The ranks average their gradients, weighted by the number of rows, so each of them makes
+the update that one process would make on the whole batch:
 
     tg.distributed.init()
     for x, t in tg.distributed.shard(tg.data.batches(x_train, t_train, 128, rng=rng)):
@@ -12,11 +12,10 @@ process would make on the whole batch:
         optimizer.step()
         optimizer.zero_grad()
 
-Every rank must draw the same batches (a generator of the same seed) and start from the same weights
-(the same seed, or ``broadcast``). Dropout's masks are drawn for the whole batch, so the weights do
-not depend on the number of ranks, but for rounding. Without ``mpiexec`` every function here does
-nothing, or what it does for one rank. Steps may be compiled: the exchange then stands between two
-programs, backward and update.
+All ranks must draw the same batches (from generators with the same seed) and start from the same
+weights (by the same seed, or by ``broadcast``). Dropout draws its masks for the whole batch, so the
+weights depend on the number of ranks only by rounding. In one process these functions exchange
+nothing. Steps may be compiled: the exchange then runs between two programs, backward and update.
 """
 
 from __future__ import annotations
@@ -41,27 +40,30 @@ from .definition import OPS, Value, op
 from .ops.elementwise import divide, sqrt, square, subtract
 from .ops.normalization import affine, follow
 from .ops.reduction import mean
+from .shared_sum import SharedSum
 from .tensor import Array, Operand, Tensor, plain
 
 T = TypeVar("T")
 
 _STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Where Open MPI's ``mpiexec``, MPICH's and Slurm's ``srun`` say how many processes there are."""
+"""Where Open MPI's ``mpiexec``, MPICH's and Slurm's ``srun`` give the number of processes."""
 _KINDS = ("end", "sum", "max", "min", "broadcast")
-"""What ranks meet for."""
+"""What the ranks can do together."""
 
 
 @dataclass
 class _World:
-    """The processes, and this one's part of the batch; one rank where nothing was started."""
+    """The processes, and this one's part of the batch. The defaults are those of one process."""
 
     mpi: Any = None
     rank: int = 0
     size: int = 1
     weight: float = 1.0
-    """The part of the batch's rows that this rank has."""
+    """This rank's rows, divided by all rows of the batch."""
     total: int = 0
-    """The rows of the whole batch."""
+    """The number of rows of the whole batch."""
+    sums: Any = None
+    """The ``SharedSum`` of the ranks; None in one process."""
 
 
 _world = _World()
@@ -71,13 +73,13 @@ _world = _World()
 
 
 def init(required: bool = False) -> None:
-    """Join the other processes that ``mpiexec`` has started; do nothing where it has not.
+    """Join the other processes that ``mpiexec`` has started; in one process, do nothing.
 
-    From here on an exception in one rank ends them all, and NumPy's BLAS uses this rank's part of
-    the machine's cores, unless ``OPENBLAS_NUM_THREADS`` or its like is set. Call it first.
+    Call it first. From here on an exception in one rank ends all ranks, and NumPy's BLAS uses this
+    rank's share of the machine's cores, unless ``OPENBLAS_NUM_THREADS`` or its like is set.
 
-    With ``required``, or under ``mpiexec``, raises ImportError where mpi4py or an MPI library is
-    missing, or belongs to another MPI than ``mpiexec``.
+    With ``required``, or under ``mpiexec``, it raises ImportError if mpi4py or an MPI library is
+    missing, or if the library and ``mpiexec`` belong to different MPIs.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.init()
@@ -101,17 +103,23 @@ def init(required: bool = False) -> None:
             f"{MPI.Get_library_version().split(',')[0].strip()}, is another MPI than mpiexec's. "
             f"Use the mpiexec that belongs to it, {os.path.dirname(sys.executable)}/mpiexec say"
         )
+    if world.size == 1:
+        return
+    node = world.Split_type(MPI.COMM_TYPE_SHARED)
+    _limit_threads(node.size)
+    alike = len({*world.allgather(node.size)}) == 1  # so the slices are the same on all machines
+    if not (alike and hasattr(os, "memfd_create")):
+        node = MPI.COMM_SELF
     _world.mpi, _world.rank, _world.size = MPI, world.rank, world.size
     _world.weight = 1 / world.size
-    if world.size > 1:
-        _limit_threads(world.Split_type(MPI.COMM_TYPE_SHARED).size)
-        shown = sys.excepthook
-        sys.excepthook = lambda *error: abort(1, lambda: shown(*error))
-        atexit.register(_end)
+    _world.sums = SharedSum(MPI, node, world.Split(node.rank))
+    shown = sys.excepthook
+    sys.excepthook = lambda *error: abort(1, lambda: shown(*error))
+    atexit.register(_end)
 
 
 def _limit_threads(neighbours: int) -> None:
-    """Leave each of the ranks of this machine its part of the cores."""
+    """Divide the cores among the ranks of this machine."""
     if not any(f"{name}_NUM_THREADS" in os.environ for name in ("OMP", "OPENBLAS", "MKL", "BLIS")):
         from threadpoolctl import threadpool_limits
 
@@ -119,7 +127,7 @@ def _limit_threads(neighbours: int) -> None:
 
 
 def rank() -> int:
-    """The number of this process, from 0.
+    """The number of this process, counted from 0.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.rank()
@@ -139,13 +147,13 @@ def size() -> int:
 
 
 def abort(code: int, say: Callable[[], object]) -> None:
-    """End all ranks with an exit code, after ``say()``; where there is one rank, say it only."""
+    """Call ``say()``, which prints an error; where there are several ranks, end all of them."""
     if _world.size == 1:
         say()
         return
     try:
         if _world.rank:
-            time.sleep(1)  # what all ranks have to say alike, rank 0 says alone
+            time.sleep(1)  # an error that all ranks have, rank 0 prints alone
             print(f"rank {_world.rank}:", file=sys.stderr)
         say()
         sys.stdout.flush()
@@ -155,7 +163,7 @@ def abort(code: int, say: Callable[[], object]) -> None:
 
 
 def _end() -> None:
-    """Wait for the others to end; where one goes on, all end with an error."""
+    """Wait until all ranks end; if one of them still wants to exchange, end all with an error."""
     try:
         _meet("end")
     except RuntimeError as error:
@@ -164,7 +172,7 @@ def _end() -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, this process is the only rank: nothing is shared, averaged or waited for.
+    """Inside, this process works as if it were the only rank: it exchanges nothing.
 
     >>> import tinygrad_np as tg
     >>> with tg.distributed.alone():
@@ -185,10 +193,10 @@ def alone() -> Iterator[None]:
 
 
 def _meet(kind: str, nbytes: int = 0) -> None:
-    """Raise RuntimeError unless all ranks are about to do the same.
+    """Wait for all ranks, and raise RuntimeError unless they are about to do the same.
 
-    It costs a second, short message, and is what keeps ranks that part from waiting for each other
-    for ever, or from adding what does not belong together.
+    Without this short message, ranks whose programs diverge would wait for each other for ever, or
+    add arrays that do not belong together.
     """
     mine = np.array([_KINDS.index(kind), nbytes])
     both = np.concatenate([mine, -mine])
@@ -207,32 +215,24 @@ def _meet(kind: str, nbytes: int = 0) -> None:
 
 @tracing.pure
 def all_reduce(array: Any, operation: str = "sum") -> Any:
-    """The "sum", "max" or "min" of the ranks' arrays, elementwise; booleans are counted.
+    """The elementwise "sum", "max" or "min" of the ranks' arrays; booleans count as 0 and 1.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.all_reduce([1.0, 2.0])
     array([1., 2.])
     """
     dtype = np.asarray(array).dtype
-    out = np.array(array, _known_to_mpi(dtype), order="C")
-    _exchange(out, operation)
-    return out.astype(np.float16) if dtype.char == "e" else out
-
-
-def _known_to_mpi(dtype: np.dtype[Any]) -> Any:
-    return {"e": np.float32, "?": np.int64}.get(dtype.char, dtype)
-
-
-def _exchange(out: Array, operation: str) -> None:
-    """Put the sum, or what else, of the ranks' arrays into each of them."""
+    known_to_mpi = {"e": np.float32, "?": np.int64}.get(dtype.char, dtype)
+    out = np.array(array, known_to_mpi, order="C")
     if _world.size > 1 and not tracing.is_rehearsal():
         _meet(operation, out.nbytes)
         way = getattr(_world.mpi, operation.upper())
         _world.mpi.COMM_WORLD.Allreduce(_world.mpi.IN_PLACE, out, way)
+    return out.astype(np.float16) if dtype.char == "e" else out
 
 
 def agreed(value: T) -> T:
-    """Rank 0's value, on every rank: anything that can be pickled.
+    """Rank 0's value, on every rank; it may be anything that can be pickled.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.agreed({"seed": 7})
@@ -245,7 +245,7 @@ def agreed(value: T) -> T:
 
 
 def broadcast(module: Any) -> None:
-    """Give all ranks the state of rank 0's module: parameters, frozen ones and buffers.
+    """Give all ranks the state of rank 0's module: parameters, also frozen ones, and buffers.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.broadcast(tg.nn.Linear(3, 2, rng=0))
@@ -258,7 +258,7 @@ def broadcast(module: Any) -> None:
 
 
 def part(rows: int) -> slice:
-    """This rank's part of so many rows: from rows r // size to rows (r + 1) // size, r its rank.
+    """This rank's part of so many rows: ``rows * rank // size`` up to that of the next rank.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.part(10)
@@ -269,10 +269,11 @@ def part(rows: int) -> slice:
 
 
 def share(*arrays: Array) -> tuple[Array, ...]:
-    """This rank's ``part`` of a batch's arrays; ``average`` and dropout go by it from here on.
+    """This rank's ``part`` of a batch's arrays. From here on ``average`` weights ranks by it.
 
-    Where there are fewer rows than ranks, some compute the first row, and it counts nothing.
-    Raises ValueError where the arrays differ in length or are empty.
+    With fewer rows than ranks, some ranks compute the first row with weight 0. Dropout takes this
+    rank's rows of the whole batch's mask. Raises ValueError if the arrays are empty, or differ in
+    length.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> x, t = tg.distributed.share(np.arange(6).reshape(3, 2), np.arange(3))
@@ -293,7 +294,7 @@ def share(*arrays: Array) -> tuple[Array, ...]:
 
 
 def shard(batches: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
-    """This rank's rows of each batch: see ``share``. The batches must be the same on all ranks.
+    """This rank's rows of each batch, by ``share``. All ranks must draw the same batches.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> x = np.arange(4)
@@ -303,18 +304,26 @@ def shard(batches: Iterable[tuple[Array, ...]]) -> Iterator[tuple[Array, ...]]:
     return (share(*batch) for batch in batches)
 
 
-def _averaged(x: Any) -> Any:
-    """The mean of the ranks' arrays, each weighted by its rows."""
-    return x * 1.0 if _world.mpi is None else _weighted_sum(x)
-
-
 @tracing.pure
-def _weighted_sum(x: Array) -> Array:
-    # One pass writes what is sent: another one over the gradients took 3% of a step of W4.
-    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(float)
-    out = np.asarray(np.multiply(x, _world.weight, dtype=_known_to_mpi(dtype), order="C"))
-    _exchange(out, "sum")
-    return out.astype(dtype, copy=False)
+def _average(*arrays: Array, out: Array | None = None) -> Array:
+    """Join arrays of one dtype, flattened, and average them over the ranks, weighted by rows."""
+    dtype = arrays[0].dtype if arrays[0].dtype.kind in "fc" else np.dtype(float)
+    wide = np.dtype(np.float32) if dtype.char == "e" else dtype
+    count = sum([x.size for x in arrays])
+    out = np.empty(count, dtype) if out is None else out
+    sums = None if _world.size == 1 or tracing.is_rehearsal() else _world.sums
+    if sums and sums.is_short_of(count * wide.itemsize):
+        _meet("sum", count * wide.itemsize)
+        sums.reserve(count * wide.itemsize)
+    place, start = sums.own(count, wide) if sums else out, 0
+    for x in arrays:  # one pass copies and weights: a second one took 3% of a step of W4
+        part = place[start : start + x.size].reshape(x.shape)
+        np.multiply(x, _world.weight, out=part, dtype=wide)
+        start += x.size
+    if sums:
+        _meet("sum", count * wide.itemsize)
+        np.copyto(out, sums.total(count, wide), casting="same_kind")
+    return out
 
 
 @op(
@@ -322,25 +331,23 @@ def _weighted_sum(x: Array) -> Array:
     x=lambda g: OPS["average_over_ranks"](g),
 )  # fmt: skip
 def average(x: Value) -> Value:
-    """The mean of the ranks' x, each weighted by its rows of the batch: the mean over the batch.
+    """The mean of the ranks' x, weighted by their rows: of mean losses, the mean over the batch.
 
-    Each rank's gradient is of its own loss, the mean over its rows, so the gradient here is
-    ``average(g)``.
+    Each rank differentiates the mean loss over its own rows, so the gradient is ``average(g)``.
 
     >>> import tinygrad_np as tg
     >>> tg.distributed.average([1.0, 2.0]).tolist()
     [1.0, 2.0]
     """
-    return _averaged(x)
+    return x * 1.0 if _world.mpi is None else _average(x).reshape(x.shape)
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Make each gradient that of the whole batch's mean loss: the average of the ranks' gradients.
+    """Replace each gradient by its average over the ranks: that of the whole batch's mean loss.
 
-    Call it after each ``backward``; gradients that were averaged before stay what they are. All of
-    one dtype travel in one message (to begin during the backward pass gains next to nothing: see
-    docs/many_machines.md). RuntimeError where the ranks' gradients differ in size, because one has
-    none for some parameter, say.
+    Call it after ``backward``; a second call changes nothing. All gradients of one dtype are
+    averaged together. Raises RuntimeError if the ranks' gradients differ in size, for example
+    because one rank lacks a gradient.
 
     >>> import tinygrad_np as tg
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -356,8 +363,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         if parameter.grad is not None:
             groups.setdefault(parameter.dtype, []).append(parameter)
     for group in groups.values():
-        flat = _averaged(np.concatenate([p.grad.reshape(-1) for p in group]))  # type: ignore[union-attr]
-        start = 0
+        flat, start = _average(*[p.grad for p in group]), 0
         for parameter in group:
             stop = start + parameter.size
             parameter.grad = flat[start:stop].reshape(parameter.shape)
@@ -370,8 +376,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 def synchronize(module: Any) -> None:
     """Let the batch normalization layers of a module use the statistics of the whole batch.
 
-    Without it each rank standardizes its rows by themselves, and keeps running statistics of its
-    own.
+    Otherwise each rank standardizes its own rows and keeps its own running statistics.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> norm = tg.nn.BatchNorm1d(3)
@@ -404,7 +409,7 @@ def batch_norm(
 
 
 def _unbiased(rows: int, places: int) -> float:
-    """What makes a variance over the batch one without bias: n / (n - 1)."""
+    """The factor n / (n - 1) that makes the variance of the batch unbiased."""
     count = (_world.total or rows) * places
     if count == 1:
         raise ValueError("batch_norm: a batch of one element for each feature has no variance")

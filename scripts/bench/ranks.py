@@ -30,19 +30,19 @@ from .workloads import WORKLOADS, Problem, make_problem
 WORKLOAD = WORKLOADS["W4"]
 BATCH = WORKLOAD.settings["batch"]
 NODES = (8, 64)
-"""Numbers of ranks for which a time is predicted, one rank a node."""
+"""Numbers of nodes, with one rank each, for which times are predicted."""
 NETWORKS = {"this machine's memory": None, "10 Gbit/s Ethernet": (30e-6, 1.1e9),
             "100 Gbit/s InfiniBand": (3e-6, 11e9)}  # fmt: skip
-"""Latency in seconds and bandwidth in bytes a second; None: as measured, the others assumed."""
+"""Latency in seconds and bandwidth in bytes a second, assumed; None: measured on this machine."""
 
 
 def launch(ranks: int, *command: str) -> tuple[list[str], dict[str, str]]:
-    """What starts a command in so many ranks, with one BLAS thread each, and its environment."""
+    """The command line and the environment for so many ranks with one BLAS thread each."""
     beside = Path(sys.executable).with_name("mpiexec")
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec") or "mpiexec"
     environment = {
         **os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
-        # Open MPI's: more ranks than cores, and by root, as in a container.
+        # For Open MPI: allow more ranks than cores, and root, as in a container.
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     }  # fmt: skip
@@ -50,7 +50,7 @@ def launch(ranks: int, *command: str) -> tuple[list[str], dict[str, str]]:
 
 
 def section(plan: Plan) -> Section:
-    """W4 in 1 to N ranks, one for each core, and what follows for more of them."""
+    """W4 in 1 to N ranks, where N is the number of cores, and predictions for more nodes."""
     title = "Many machines"
     try:
         import mpi4py  # noqa: F401
@@ -66,15 +66,16 @@ def section(plan: Plan) -> Section:
         efficiency = ratio(one, [ranks * seconds for seconds in each])
         rows.append([str(ranks), f"{1e3 * float(np.median(each)):.1f} ms", str(efficiency)])
     text = [
-        f"Workload {WORKLOAD.name} ({WORKLOAD.title}), float32, compiled, one batch shared by the "
-        "ranks on this machine, one BLAS thread each. Efficiency: the time of one rank, divided by "
-        f"ranks × time. Medians, and in brackets the quartiles, of {plan.rounds} rounds.",
+        f"Workload {WORKLOAD.name} ({WORKLOAD.title}), float32, compiled: the ranks on this "
+        "machine share one batch, with one BLAS thread each. One rank is one process, which "
+        "exchanges nothing. Efficiency: the time of one rank, divided by ranks × time. Medians, "
+        f"and in brackets the quartiles, of {plan.rounds} rounds.",
         "", *table(["ranks", "time of a step", "efficiency"], rows),
     ]  # fmt: skip
     if cores > 1:
         pair = {key: _median(rounds, 1, key) for key in ("bytes", "short", "long")}
-        parts = {p: _median(rounds, 0, f"part {p}") for p in (1, *NODES)}
-        text += _predicted(pair, parts)
+        parts = {p: _median(rounds, 1, f"part {p}") for p in (1, *NODES)}
+        text += _predicted(pair, float(np.median(one)), parts)
     return Section(title, text, rounds)
 
 
@@ -91,16 +92,20 @@ def _measure(ranks: int, seconds: float) -> Any:
 
 
 def exchange_seconds(ranks: int, nbytes: float, latency: float, bandwidth: float) -> float:
-    """The time of an Allreduce by halves, with the short one before it.
+    """The time of an Allreduce by recursive halving and doubling, after a short one.
 
-    Three times log2(ranks) messages wait for the latency; each rank sends and receives 2 (ranks -
-    1) / ranks of the bytes. (Thakur, Rabenseifner, Gropp 2005.)
+    It takes 2 log2(ranks) latencies, and each rank sends and receives 2 (ranks - 1) / ranks of the
+    bytes; the short one takes log2(ranks) latencies. (Thakur, Rabenseifner, Gropp 2005.)
     """
     return 3 * math.log2(ranks) * latency + 2 * (ranks - 1) / ranks * nbytes / bandwidth
 
 
-def _predicted(found: dict[str, float], parts: dict[int, float]) -> list[str]:
-    """Times of a step for more nodes: ``parts`` are those of a rank for its part of a batch."""
+def _predicted(found: dict[str, float], one: float, parts: dict[int, float]) -> list[str]:
+    """Predicted times of a step.
+
+    ``found`` holds the times of exchanges, ``one`` is the time of one process for a batch, and
+    ``parts[p]`` that of a rank for 1/p of a batch, without the exchange.
+    """
     nbytes = found["bytes"]
     measured = found["short"], nbytes / (found["long"] - found["short"])
     rows = []
@@ -109,19 +114,21 @@ def _predicted(found: dict[str, float], parts: dict[int, float]) -> list[str]:
         same, grown = parts[ranks], parts[1]
         rows.append([
             network, str(ranks), f"{1e3 * exchange:.1f} ms",
-            f"{1e3 * (same + exchange):.1f} ms", f"{grown / (same + exchange) / ranks:.2f}",
-            f"{1e3 * (grown + exchange):.1f} ms", f"{grown / (grown + exchange):.2f}",
+            f"{1e3 * (same + exchange):.1f} ms", f"{one / (same + exchange) / ranks:.2f}",
+            f"{1e3 * (grown + exchange):.1f} ms", f"{one / (grown + exchange):.2f}",
         ])  # fmt: skip
     batch = WORKLOAD.settings["batch"]
     return [
         "",
-        f"Two ranks of this machine sum 8 bytes in {1e6 * found['short']:.1f} µs and the "
-        f"{nbytes / 1e6:.1f} MB of gradients in {1e3 * found['long']:.2f} ms: a latency of "
-        f"{1e6 * measured[0]:.1f} µs, a bandwidth of {measured[1] / 1e9:.1f} GB/s.",
+        f"An Allreduce of two ranks on this machine takes {1e6 * found['short']:.1f} µs for 8 "
+        f"bytes and {1e3 * found['long']:.2f} ms for {nbytes / 1e6:.1f} MB, the size of the "
+        f"gradients: a latency of {1e6 * measured[0]:.1f} µs and a bandwidth of "
+        f"{measured[1] / 1e9:.1f} GB/s.",
         "",
-        "**Predictions, not measurements**: a step takes what one rank was measured to take for "
-        "its part of the batch, and 3 log2(P) latencies and 2 (P - 1) / P of the gradients' bytes "
-        "for the exchange among P nodes of one rank each. The networks' figures are assumed.",
+        "**Predictions, not measurements**, for P nodes with one rank each: the time of a step is "
+        "the measured time of one rank for its part of the batch, plus 3 log2(P) latencies and the "
+        "transfer of 2 (P - 1) / P of the gradients' bytes. Latencies and bandwidths of the "
+        "networks are assumed.",
         "",
         *table(["network", "nodes", "exchange", f"batch {batch} in all", "efficiency",
                 f"batch {batch} each", "efficiency"], rows),
@@ -132,8 +139,11 @@ def _predicted(found: dict[str, float], parts: dict[int, float]) -> list[str]:
 
 
 def main(seconds: float) -> None:
-    """Measure, and print the medians as JSON on rank 0."""
+    """Measure; rank 0 prints the medians as JSON."""
     distributed.init(required=True)
+    if hasattr(os, "sched_setaffinity"):  # each rank on a core of its own
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[distributed.rank() % len(cores)]})
     problem = make_problem(WORKLOAD, "float32")
     found: dict[str, float] = {"step": step_seconds(problem, seconds, 1)}
     gradients = np.zeros(sum(array.size for array in problem.parameters), np.float32)
@@ -147,7 +157,10 @@ def main(seconds: float) -> None:
 
 
 def _timed(function: Callable[[], Any], seconds: float) -> float:
-    """The median time of a call, of as many as fit into the seconds: the same on all ranks."""
+    """The median time of a call, among as many calls as the seconds allow, and at least five.
+
+    All ranks make the same number of calls.
+    """
     function()
     start = time.perf_counter()
     function()
@@ -161,7 +174,7 @@ def _timed(function: Callable[[], Any], seconds: float) -> float:
 
 
 def step_seconds(problem: Problem, seconds: float, parts: int) -> float:
-    """The time of one update of this rank's part of a batch, or of a smaller one alone."""
+    """The median time of a step on a batch of 1/parts of the workload's size."""
     parameters = [tg.Tensor(array, True) for array in problem.copies()]
     optimizer = tg.optim.SGD(parameters, problem.workload.settings["rate"])
 

@@ -1,4 +1,7 @@
-"""What the ranks of the tests run: python -m tests.distributed.ranks NAME ARGUMENTS."""
+"""The programs that the tests start in several ranks.
+
+python -m tests.distributed.ranks NAME ARGUMENTS calls the function NAME.
+"""
 
 import os
 import signal
@@ -12,6 +15,7 @@ import tinygrad_np as tg
 from scripts import training
 from tests import tiny
 from tinygrad_np import distributed, nn
+from tinygrad_np.shared_sum import SharedSum
 
 
 class Net(nn.Module):
@@ -28,7 +32,7 @@ class Net(nn.Module):
 
 
 class Double(tiny.Net):
-    """The tiny network with its dropout, in any dtype, and with batch normalization."""
+    """The tiny network with dropout and batch normalization, in any dtype."""
 
     def __init__(self, rng: Any = None, dtype: Any = np.float32) -> None:
         self.hidden: Any = nn.Sequential(
@@ -112,8 +116,24 @@ def exchanges() -> None:
     assert distributed.rank() == rank
 
 
+def machines() -> None:
+    """Four ranks average as if they were on two machines, and on four."""
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    pairs = world.Split(world.rank // 2)
+    rng = np.random.default_rng(world.rank)
+    for node in (pairs, MPI.COMM_SELF):
+        distributed._world.sums = SharedSum(MPI, node, world.Split(node.rank))
+        for count in (1, 1000, 3, 100_000, 99_999):
+            x = rng.normal(size=count)
+            found = distributed.average(x).data
+            np.testing.assert_allclose(found, distributed.all_reduce(x) / 4, rtol=0, atol=1e-15)
+            assert (found == distributed.agreed(found)).all()
+
+
 def warns() -> None:
-    """A compiled step overflows on rank 1 alone: it runs again there, for NumPy's warning."""
+    """A compiled step overflows on rank 1 only, and runs again there to give NumPy's warning."""
     w = tg.Tensor(np.ones(3), requires_grad=True)
 
     @tg.compile
@@ -132,7 +152,7 @@ def warns() -> None:
 
 
 def run_and_signal(rank: str, update: str, number: str, *command: str) -> int:
-    """scripts.train, in which one rank gets a signal before an update."""
+    """Run scripts.train, and send one rank a signal before an update."""
     from scripts import train as script
 
     proper = training.Training.update

@@ -1,4 +1,4 @@
-"""Ranks without mpiexec: alone everything is a no-op; a pretended world shows one rank's part."""
+"""Ranks without mpiexec: one process exchanges nothing; a pretended world shows one rank's part."""
 
 import subprocess
 import sys
@@ -15,30 +15,37 @@ import tinygrad_np as tg
 from scripts import train
 from tests import tiny
 from tinygrad_np import distributed, nn, random
+from tinygrad_np.shared_sum import SharedSum
 
 ROOT = Path(__file__).parents[2]
 
 
 class Twins:
-    """A communicator of two ranks that always hold the same: sums double, all else stays."""
+    """A communicator of two ranks with equal arrays: sums double, maxima stay."""
+
+    size = 2
 
     def __init__(self) -> None:
         self.sums = 0
+        self.diverges = False
 
     def Allreduce(self, place: Any, array: Any, operation: str) -> None:
         if operation == "sum":
             array *= 2
             self.sums += 1
+        elif self.diverges:
+            array += 1
 
 
 @contextmanager
 def world(rank: int, size: int) -> Iterator[Twins]:
-    """One rank of so many, whose others are pretended."""
+    """One rank among others that do not exist."""
     comm = Twins()
     mpi = SimpleNamespace(COMM_WORLD=comm, IN_PLACE=None, SUM="sum", MAX="max", MIN="min")
+    sums = SharedSum(mpi, SimpleNamespace(rank=0, size=1), comm)
     with distributed.alone():
         before = vars(distributed._world).copy()
-        vars(distributed._world).update(mpi=mpi, rank=rank, size=size, weight=1 / size)
+        vars(distributed._world).update(mpi=mpi, rank=rank, size=size, weight=1 / size, sums=sums)
         try:
             yield comm
         finally:
@@ -145,6 +152,27 @@ def test_a_compiled_step_exchanges_once_a_call_and_never_for_a_trace(backend: An
             assert comm.sums == 2 * call  # a message for each dtype
     assert w.tolist() == [1 - 0.5 * 5] * 3
     assert other.tolist() == [[1 - 0.5 * 3 * 5] * 3] * 2
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_a_compiled_step_of_ranks_that_diverge_changes_nothing(backend: Any) -> None:
+    w = tg.Tensor(np.ones(3), requires_grad=True)
+    optimizer = tg.optim.SGD([w], 0.5)
+
+    def step(x: Any) -> None:
+        (w * x).sum().backward()
+        distributed.average_gradients([w])
+        optimizer.step()
+
+    compiled = tg.compile(step, backend=backend)
+    with world(0, 2) as comm:
+        compiled(np.ones(3))
+        compiled(np.ones(3))
+        before = w.tolist(), w.grad.tolist()  # type: ignore[union-attr]
+        comm.diverges = True
+        with pytest.raises(RuntimeError, match="the ranks do not do the same"):
+            compiled(np.ones(3))
+    assert (w.tolist(), w.grad.tolist()) == before  # type: ignore[union-attr]
 
 
 def test_a_step_compiled_among_ranks_runs_alone_without_an_exchange() -> None:

@@ -1,4 +1,4 @@
-"""Processes that mpiexec starts: the same weights for any number of them, and never a hang."""
+"""Ranks that mpiexec starts: any number of them trains the same weights, and none ever hangs."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.mpi
 
 ROOT = Path(__file__).parents[2]
 HANGS = 120
-"""Seconds after which a program that mpiexec has started is taken to hang."""
+"""Seconds after which a program counts as hanging."""
 _, ENVIRONMENT = launch(1)
 ENVIRONMENT["PYTHONPATH"] = str(ROOT)
 
@@ -35,7 +35,7 @@ def start(ranks: int, *command: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and output; the test fails where it hangs."""
+    """The exit code and the output. The test fails if the program hangs."""
     with process:
         try:
             text, _ = process.communicate(timeout=HANGS)
@@ -54,7 +54,7 @@ def program(ranks: int, *arguments: str) -> tuple[int, str]:
 
 
 def assert_close(one: Any, other: Any) -> None:
-    """The same arrays, to 1e-12 of each one's largest number."""
+    """Assert that arrays are equal to 1e-12, relative to the largest number of each."""
     assert {*one} == {*other}
     for name in one:
         scale = np.abs(other[name]).max()
@@ -66,7 +66,7 @@ def assert_close(one: Any, other: Any) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What one process without mpiexec trains."""
+    """The weights that one process without mpiexec trains."""
     out = tmp_path_factory.mktemp("alone") / "weights.npz"
     command = [sys.executable, "-m", "tests.distributed.ranks", "train", str(out)]
     subprocess.run(command, check=True, cwd=ROOT, env=ENVIRONMENT)
@@ -85,6 +85,11 @@ def test_any_number_of_ranks_ends_with_the_same_weights(
 
 def test_arrays_of_every_dtype_are_exchanged() -> None:
     code, text = program(3, "exchanges")
+    assert code == 0, text
+
+
+def test_machines_exchange_what_their_ranks_have_added_up() -> None:
+    code, text = program(4, "machines")
     assert code == 0, text
 
 
@@ -147,7 +152,7 @@ def command(images: Path, out: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of one process that nothing has stopped."""
+    """The folder of an uninterrupted run of one process."""
     out = tmp_path_factory.mktemp("whole")
     script = [sys.executable, "-m", "scripts.train", *command(images, out)]
     subprocess.run(script, check=True, cwd=ROOT, env=ENVIRONMENT, capture_output=True)
@@ -199,7 +204,7 @@ def test_an_error_of_all_is_said_once(tmp_path: Path, images: Path) -> None:
 def stopped_and_resumed(
     images: Path, out: Path, rank: int, update: int, number: int, ranks: int
 ) -> tuple[int, str]:
-    """A run in which one of 2 ranks gets a signal, resumed by ``ranks``; the first one's end."""
+    """Send one of 2 ranks a signal, then resume with ``ranks``; return how the first run ended."""
     full = command(images, out)
     code, text = program(2, "run_and_signal", str(rank), str(update), str(int(number)), *full)
     files = Checkpoints(out).files()
@@ -275,7 +280,7 @@ def test_ranks_killed_at_random_moments(images: Path, tmp_path: Path) -> None:
 
 
 def newest(out: Path) -> int:
-    """The updates of the newest checkpoint, -1 where there is none."""
+    """The number of updates in the newest checkpoint, or -1 if there is none."""
     return max([int(path.stem[7:]) for path in Checkpoints(out).files()], default=-1)
 
 

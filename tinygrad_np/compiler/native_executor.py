@@ -100,18 +100,16 @@ class NativeExecutor:
             return function  # type: ignore[no-any-return]
         program, targets = self.program, [c.out for c in part.calls if c.out in self.memory.offsets]
         inner = part_of(program, self.use_def, part.calls, targets)
-        executor = NumpyExecutor(inner, 1000 * (1 + len(self.origin)), copies=False)
+        executor = NumpyExecutor(inner, 1000 * (1 + len(self.origin)))
         self.origin |= executor.origin
+        roots = inner.inputs[: len(inner.inputs) - len(targets)]
         inputs: Any = [program.inputs.index(v) if v.source == "input" else self.memory.array(v)
-                       for v in inner.inputs]  # fmt: skip
+                       for v in (*roots, *targets)]  # fmt: skip
         numbers = [program.numbers.index(v) for v in inner.numbers]
-        places = [self.memory.array(value) for value in targets]
 
         def run(arrays: Any, given: Any, fixed: Any, out: Any) -> None:
-            found = executor.run(tuple([arrays[i] if type(i) is int else i for i in inputs]),
-                                 tuple([given[i] for i in numbers]))  # fmt: skip
-            for place, array in zip(places, found, strict=True):
-                np.copyto(place, array)
+            executor.run(tuple([arrays[i] if type(i) is int else i for i in inputs]),
+                         tuple([given[i] for i in numbers]))  # fmt: skip
 
         return run
 

@@ -22,6 +22,7 @@ from .program import (
     Program,
     Value,
     expression,
+    has_out,
     is_elementwise,
     map_tree,
     values_in,
@@ -34,13 +35,10 @@ _REDUCES = frozenset(REDUCTIONS.values())
 
 
 class NumpyExecutor:
-    """The program as one generated Python function.
+    """The program as one generated Python function."""
 
-    Without ``copies`` the outputs may be arrays that the next run writes to.
-    """
-
-    def __init__(self, program: Program, first_line: int = 0, copies: bool = True) -> None:
-        self.program, self.first_line, self.copies = program, first_line, copies
+    def __init__(self, program: Program, first_line: int = 0) -> None:
+        self.program, self.first_line = program, first_line
         self.use_def = UseDef(program)
         self.names: dict[str, Any] = {
             "array": np.array,
@@ -97,8 +95,8 @@ class NumpyExecutor:
             for call, line in group:
                 lines.append(("        " if errors else "    ") + line)
                 self.origin[self.first_line + len(lines)] = call
-        results, copy = self.memory.results, "array({}, order='K')" if self.copies else "{}"
-        outputs = [f"o{i}" if results.get(v) == i else copy.format(self._word(v))
+        results = self.memory.results
+        outputs = [f"o{i}" if results.get(v) == i else f"array({self._word(v)}, order='K')"
                    for i, v in enumerate(self.program.outputs)]  # fmt: skip
         lines += [f"    out = [{', '.join(outputs)}]"]
         homes = self.memory.homes
@@ -131,8 +129,8 @@ class NumpyExecutor:
             words += ["None", self._word(call.out), self._word(named.pop("keepdims"))]
         elif out:
             named.pop("order", None)
-            extra = call.function in (np.maximum, np.minimum)  # take out= as a keyword only
-            words.append(f"{'out=' if extra else ''}{self._word(call.out)}")
+            keyword = call.function in (np.maximum, np.minimum) or has_out(call.function)
+            words.append(f"{'out=' if keyword else ''}{self._word(call.out)}")
         words += [f"{key}={self._word(value)}" for key, value in named.items()]
         return f"{self._name(call.function)}({', '.join(words)})"
 
@@ -183,6 +181,8 @@ def _takes_out(call: Call) -> bool:
         return False
     if call.function is np.dot:
         return not call.kwargs and bool(call.out.shape)
+    if has_out(call.function):
+        return True
     if isinstance(call.function, np.ufunc):
         return call.function.nout == 1 and call.kwargs.keys() <= {"order", "dtype"}
     reduces = call.function in _REDUCES and len(call.args) == 2

@@ -187,3 +187,11 @@ def is_elementwise(call: Call, *functions: Any) -> bool:
     if functions:
         return any(call.function is function for function in functions)
     return isinstance(call.function, np.ufunc) and call.function.signature is None
+
+
+def has_out(function: Function) -> bool:
+    """Whether it is a function of ours with a keyword-only ``out``, an array for its result.
+
+    Such a function writes there only once nothing more can raise.
+    """
+    return "out" in (getattr(function, "__kwdefaults__", None) or ())

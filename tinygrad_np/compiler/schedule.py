@@ -10,7 +10,7 @@ import numpy as np
 from .fusion import Group, items_of
 from .kernels import Single, single
 from .passes.use_def import UseDef
-from .program import Call, Program, Value
+from .program import Call, Program, Value, has_out
 
 
 @dataclass(eq=False)
@@ -36,8 +36,9 @@ class NumpyCall:
 
     @property
     def raises(self) -> bool:
-        """Whether it may raise: no ufunc and no ``reduce`` does."""
-        return not isinstance(getattr(self.call.function, "__self__", self.call.function), np.ufunc)
+        """Whether it may raise once it has begun to write: no ufunc and no ``reduce`` does."""
+        function = getattr(self.call.function, "__self__", self.call.function)
+        return not (isinstance(function, np.ufunc) or has_out(function))
 
 
 Kernel = Group | Single | Segment
@@ -56,7 +57,10 @@ def prepared(program: Program) -> Program:
 
 
 def part_of(program: Program, use_def: UseDef, calls: list[Call], out: list[Value]) -> Program:
-    """Some calls of a program, with the views that they read, as a program of its own."""
+    """Some calls of a program, with the views that they read, as a program of its own.
+
+    It has no outputs: the last inputs are arrays that it updates to ``out``.
+    """
     own = {call.out for call in calls}
     needed, views, roots = (
         [v for c in calls for v in c.inputs],
@@ -75,7 +79,10 @@ def part_of(program: Program, use_def: UseDef, calls: list[Call], out: list[Valu
             roots[value] = None
     chosen = own | views.keys()
     numbers = [n for n in program.numbers if any(n in call.inputs for call in calls)]
-    return Program(list(roots), numbers, [c for c in program.calls if c.out in chosen], out, [])
+    places = [Value(value, "input") for value in out]
+    calls = [call for call in program.calls if call.out in chosen]
+    updates = list(zip(places, out, strict=True))
+    return Program([*roots, *places], numbers, calls, [], updates)
 
 
 def schedule(program: Program, use_def: UseDef) -> tuple[list[Kernel], dict[Value, int]]:

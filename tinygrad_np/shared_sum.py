@@ -1,0 +1,73 @@
+"""The sum of the ranks' arrays, through memory that the ranks of one machine share.
+
+Each rank writes its array into a row of its own, adds up one slice of all rows, and then reads the
+whole sum. So MPI copies nothing inside a machine, and each element is added by one rank only.
+Between machines, the ranks with the same slice add it up by an Allreduce.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+
+from .tensor import Array
+
+
+class SharedSum:
+    """Adds up the ranks' arrays.
+
+    ``node`` is the communicator of the ranks on this machine, ``across`` that of the ranks with the
+    same number on all machines. A ``node`` of one rank shares no memory.
+    """
+
+    def __init__(self, mpi: Any, node: Any, across: Any) -> None:
+        self.mpi, self.node, self.across = mpi, node, across
+        self.rows = np.empty((1, 0), np.uint8)
+
+    def is_short_of(self, nbytes: int) -> bool:
+        """Whether ``reserve`` must be called first, on all ranks."""
+        return nbytes > self.rows.shape[1]
+
+    def reserve(self, nbytes: int) -> None:
+        """Make room for arrays of so many bytes. All ranks must call it together."""
+        row = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        if self.node.size == 1:
+            self.rows = np.empty((1, row), np.uint8)
+            return
+        shape = self.node.size + 1, row  # the last row is the sum
+        file = os.memfd_create("ranks") if self.node.rank == 0 else -1  # ends with its processes
+        if file >= 0:
+            os.ftruncate(file, math.prod(shape))
+        with open(self.node.bcast(f"/proc/{os.getpid()}/fd/{file}"), "r+b") as shared:
+            self.rows = np.ndarray(shape, np.uint8, mmap.mmap(shared.fileno(), math.prod(shape)))
+        self.node.Barrier()
+        if file >= 0:
+            os.close(file)
+
+    def own(self, count: int, dtype: np.dtype[Any]) -> Array:
+        """Where this rank writes its array of so many elements."""
+        return self._rows(count, dtype)[self.node.rank]
+
+    def total(self, count: int, dtype: np.dtype[Any]) -> Array:
+        """The sum, valid until the next one. Call it when all ranks have written their own rows.
+
+        The rows are added in the order of the ranks, so all ranks get the same bits.
+        """
+        rows, i, size = self._rows(count, dtype), self.node.rank, self.node.size
+        slices = rows[:, count * i // size : count * (i + 1) // size]
+        if size > 1:
+            np.add(slices[0], slices[1], out=slices[-1])
+            for row in slices[2:-1]:
+                np.add(slices[-1], row, out=slices[-1])
+        if self.across.size > 1:
+            self.across.Allreduce(self.mpi.IN_PLACE, slices[-1], self.mpi.SUM)
+        if size > 1:
+            self.node.Barrier()
+        return rows[-1]
+
+    def _rows(self, count: int, dtype: np.dtype[Any]) -> Array:
+        return self.rows[:, : count * dtype.itemsize].view(dtype)
