@@ -40,7 +40,7 @@ from .definition import OPS, Value, op
 from .ops.elementwise import divide, sqrt, square, subtract
 from .ops.normalization import affine, follow
 from .ops.reduction import mean
-from .shared_sum import SharedSum
+from .shared_sum import SharedSum, can_share
 from .tensor import Array, Operand, Tensor, plain
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def init(required: bool = False) -> None:
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     _limit_threads(node.size)
     alike = len({*world.allgather(node.size)}) == 1  # so the slices are the same on all machines
-    if not (alike and hasattr(os, "memfd_create")):
+    if not (world.allreduce(can_share(node), MPI.MIN) and alike):
         node = MPI.COMM_SELF
     _world.mpi, _world.rank, _world.size = MPI, world.rank, world.size
     _world.weight = 1 / world.size
@@ -363,7 +363,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         if parameter.grad is not None:
             groups.setdefault(parameter.dtype, []).append(parameter)
     for group in groups.values():
-        flat, start = _average(*[p.grad for p in group]), 0
+        flat, start = _average(*[plain(p.grad) for p in group]), 0
         for parameter in group:
             stop = start + parameter.size
             parameter.grad = flat[start:stop].reshape(parameter.shape)

@@ -7,14 +7,43 @@ Between machines, the ranks with the same slice add it up by an Allreduce.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .tensor import Array
+
+
+def _shared(node: Any, nbytes: int) -> mmap.mmap:
+    """Memory that all ranks of a machine see. It has no name, so it ends with the processes."""
+    file = -1
+    if node.rank == 0:
+        with contextlib.suppress(OSError):  # then no rank finds the file
+            file = os.memfd_create("ranks")
+            os.ftruncate(file, nbytes)
+    try:
+        with open(node.bcast(f"/proc/{os.getpid()}/fd/{file}"), "r+b") as shared:
+            return mmap.mmap(shared.fileno(), nbytes)
+    finally:
+        node.Barrier()
+        if file >= 0:
+            os.close(file)
+
+
+def can_share(node: Any) -> bool:
+    """Whether this rank sees the memory of the first rank of its machine."""
+    if not hasattr(os, "memfd_create"):  # Linux has it
+        return False
+    try:
+        _shared(node, mmap.PAGESIZE).close()
+    except OSError:  # a machine without /proc, or ranks in separate containers
+        return False
+    return True
 
 
 class SharedSum:
@@ -26,11 +55,11 @@ class SharedSum:
 
     def __init__(self, mpi: Any, node: Any, across: Any) -> None:
         self.mpi, self.node, self.across = mpi, node, across
-        self.rows = np.empty((1, 0), np.uint8)
+        self.rows: NDArray[np.uint8] = np.empty((1, 0), np.uint8)
 
     def is_short_of(self, nbytes: int) -> bool:
         """Whether ``reserve`` must be called first, on all ranks."""
-        return nbytes > self.rows.shape[1]
+        return nbytes > int(self.rows.shape[1])
 
     def reserve(self, nbytes: int) -> None:
         """Make room for arrays of so many bytes. All ranks must call it together."""
@@ -39,18 +68,11 @@ class SharedSum:
             self.rows = np.empty((1, row), np.uint8)
             return
         shape = self.node.size + 1, row  # the last row is the sum
-        file = os.memfd_create("ranks") if self.node.rank == 0 else -1  # ends with its processes
-        if file >= 0:
-            os.ftruncate(file, math.prod(shape))
-        with open(self.node.bcast(f"/proc/{os.getpid()}/fd/{file}"), "r+b") as shared:
-            self.rows = np.ndarray(shape, np.uint8, mmap.mmap(shared.fileno(), math.prod(shape)))
-        self.node.Barrier()
-        if file >= 0:
-            os.close(file)
+        self.rows = np.ndarray(shape, np.uint8, _shared(self.node, math.prod(shape)))
 
     def own(self, count: int, dtype: np.dtype[Any]) -> Array:
         """Where this rank writes its array of so many elements."""
-        return self._rows(count, dtype)[self.node.rank]
+        return self._rows(count, dtype)[int(self.node.rank)]
 
     def total(self, count: int, dtype: np.dtype[Any]) -> Array:
         """The sum, valid until the next one. Call it when all ranks have written their own rows.
@@ -58,7 +80,7 @@ class SharedSum:
         The rows are added in the order of the ranks, so all ranks get the same bits.
         """
         rows, i, size = self._rows(count, dtype), self.node.rank, self.node.size
-        slices = rows[:, count * i // size : count * (i + 1) // size]
+        slices = [row[count * i // size : count * (i + 1) // size] for row in rows]
         if size > 1:
             np.add(slices[0], slices[1], out=slices[-1])
             for row in slices[2:-1]:
@@ -69,5 +91,5 @@ class SharedSum:
             self.node.Barrier()
         return rows[-1]
 
-    def _rows(self, count: int, dtype: np.dtype[Any]) -> Array:
-        return self.rows[:, : count * dtype.itemsize].view(dtype)
+    def _rows(self, count: int, dtype: np.dtype[Any]) -> list[Array]:
+        return list(self.rows[:, : count * dtype.itemsize].view(dtype))
