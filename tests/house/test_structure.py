@@ -182,9 +182,9 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 
 # The design asks for 1,150 (the lower floors, ops apart) and 5,600 (all but ops, nn and optim), and
 # for 2,400 lines of scripts. These are what there is: they may fall, and are then lowered here.
-# Convolutions, pooling and small products in C took 700 lines of the package, many machines 190,
-# derivations of convolutions 220, words and tables for people 250.
-LOWER_FLOORS, PACKAGE, SCRIPTS = 1_780, 14_340, 3_310
+# Convolutions, pooling and small products in C take 700 lines of the package, many machines 270,
+# derivations of convolutions 220, words and tables for people 460.
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_215, 14_285, 3_010
 FOR_PEOPLE = {"hints", "messages", "tables"}
 """What floor 0 holds beside the mathematics: what errors say, tables for reports."""
 GROWING = {"ops", "nn", "optim"}

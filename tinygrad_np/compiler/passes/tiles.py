@@ -12,6 +12,8 @@ from ..program import Program, Value
 
 _MOST, _DEEPEST = 1 << 21, 2048
 """The largest second matrix, in bytes and in rows, whose columns stay in the cache."""
+_NARROW = 100
+"""Some side is at most this long: BLAS takes half the time where all three are 500 or more."""
 
 
 def tiled(a: Any, b: Any) -> Any:
@@ -37,4 +39,6 @@ def _fits(a: Any, b: Any, out: Value, batched: bool) -> bool:
     if (not batched and ranks != {2}) or out.strides[-1] != out.dtype.itemsize:
         return False
     n, (k, m) = a.shape[-2], b.shape[-2:]
+    if min(n, k, m) > _NARROW:
+        return False
     return n > 1 and m > 4 and k <= _DEEPEST and k * m * out.dtype.itemsize <= _MOST
