@@ -32,12 +32,13 @@ def images() -> Images:
 # The tables
 
 
-SLOW = "relu_sgd", "dropout_sgd", "dropout_minibatch"
+MARKS = {
+    "relu_sgd": pytest.mark.slow, "dropout_sgd": pytest.mark.slow,
+    "dropout_minibatch": pytest.mark.minutes,  # CI runs it compiled: scripts.reproduce
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NAMES]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, ())) for n in NAMES])
 def test_the_first_rows_are_the_printed_ones(name: str, images: Images) -> None:
     rows = [str(row) for row in run(EXPERIMENTS[name], images, 31) if row]
     assert rows == reproduce.read_table(TABLES / f"{name}.csv")[:4]
