@@ -250,7 +250,7 @@ def drawn(seed: int, slip: Slip) -> tuple[Network, Arrays]:
     raise AssertionError(f"{kind} at {step}: no network shows it")
 
 
-TRIALS = 3
+TRIALS = 2
 
 
 @pytest.mark.slow
@@ -271,7 +271,7 @@ def test_each_kind_of_mistake_is_named() -> None:
             trials += 1
             if [mistake.kind for mistake in report.mistakes] != [slip[0]]:
                 misnamed.append(f"{slip[:2]}: {report}")
-    assert trials > 260
+    assert trials > 175
     assert len(misnamed) <= 0.03 * trials, "\n\n".join(misnamed)
 
 
@@ -302,7 +302,7 @@ def test_two_mistakes_at_once() -> None:
     """Both are found, or a simpler explanation that gives the same numbers."""
     explained, rng = 0, np.random.default_rng(0)
     compatible = [slip for slip in SLIPS if not slip[3].keys() - {"p"}]
-    for seed in range(30):
+    for seed in range(20):
         picked = [compatible[i] for i in rng.choice(len(compatible), 2, replace=False)]
         net = Network(np.random.default_rng(seed), p=0.4)
         wrong = slipped(net, {step: change for _, step, change, _ in picked})
@@ -310,7 +310,7 @@ def test_two_mistakes_at_once() -> None:
         assert not report
         kinds = [mistake.kind for mistake in report.mistakes]
         explained += "unknown" not in kinds and len(kinds) <= 2
-    assert explained >= 27
+    assert explained >= 18
 
 
 def test_the_first_wrong_delta_is_named() -> None:

@@ -113,7 +113,12 @@ def test_a_layer_and_its_mistakes(name: str, slip: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 25))]
+    "seed",
+    [
+        0,
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 11)),
+        *(pytest.param(seed, marks=pytest.mark.minutes) for seed in range(11, 25)),
+    ],
 )
 def test_no_false_alarm_on_right_layers(seed: int) -> None:
     """Of other sizes, on other data, some of it whole numbers, so that relu stands at its kink."""

@@ -113,8 +113,10 @@ def compared(
     ("backend", "examples"),
     [
         ("numpy", 25),
-        pytest.param("numpy", 220, marks=pytest.mark.slow),
-        pytest.param("native", 200, marks=pytest.mark.slow),
+        pytest.param("numpy", 75, marks=pytest.mark.slow),
+        pytest.param("native", 75, marks=pytest.mark.slow),
+        pytest.param("numpy", 220, marks=pytest.mark.minutes),
+        pytest.param("native", 200, marks=pytest.mark.minutes),
     ],
 )
 def test_random_programs(backend: Any, examples: int) -> None:
