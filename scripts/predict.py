@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from scripts import run_folder
 from scripts.command import failed, parser_of, reports
 from scripts.images import read_images
 from scripts.pixels import Pixels
+from scripts.run_folder import load_model, read_config
 from scripts.training import probabilities, score_batches
 from tinygrad_np.nn import Module
 from tinygrad_np.tensor import Array
@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a folder of scripts.train")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, IDX or .npy files")
     options = parser.parse_args(arguments)
-    config = run_folder.read_config(options.run)
+    config = read_config(options.run)
     if config["pixels"] is None:
         raise ValueError(f"{options.run}: is of a text: python -m scripts.sample continues one")
-    model = run_folder.load_model(options.run, config)
+    model = load_model(options.run, config)
     print(_header(config["classes"]))
     code = 0
     for path in options.images:
