@@ -33,7 +33,7 @@ def U(low: float, high: float, *shape: int) -> Any:
     return RNG.uniform(low, high, shape)
 
 
-def I(high: int, *shape: int) -> Any:  # noqa: E743
+def ints(high: int, *shape: int) -> Any:
     return Fixed(RNG.integers(high, size=shape))
 
 
@@ -208,7 +208,7 @@ GROUPS = [
 
 def embeddings() -> list[Call]:
     calls = [
-        call(I(rows, *shape), N(rows, width), padding_idx=padding)
+        call(ints(rows, *shape), N(rows, width), padding_idx=padding)
         for rows, width in ((5, 3), (3, 1), (7, 4))
         for shape in ((4,), (2, 3), (), (0, 2))
         for padding in (None, 1, -1)
@@ -377,8 +377,8 @@ CALLS |= {
                   for p in (2.0, 1.0, 3.0) for scale in (1.0, 1e3, 1e-3)],
     "embedding": embeddings(),
     "one_hot": [
-        *[call(I(4, *shape), 4) for shape in ((3,), (2, 3), (), (0, 2), (5,)) for _ in range(3)],
-        *[call(I(3, 4)) for _ in range(5)], call(Fixed([0, 4]), 3), call(Fixed([-1, 0]), 3)],
+        *[call(ints(4, *shape), 4) for shape in ((3,), (2, 3), (), (0, 2), (5,)) for _ in range(3)],
+        *[call(ints(3, 4)) for _ in range(5)], call(Fixed([0, 4]), 3), call(Fixed([-1, 0]), 3)],
     "scaled_dot_product_attention": attention(), "MultiheadAttention": multihead(),
     "cross_entropy": classes(), "nll_loss": classes(log=True),
     "l1_loss": pairs(), "mse_loss": pairs(), "huber_loss": pairs(N, wide, delta=(1.0, 0.3)),

@@ -441,7 +441,10 @@ def clipped_by_value() -> Any:
     x, c, W, b = normal(5, 4), normal(5, 3), normal(4, 3), normal(3)
     g = x.T @ c
     limit = np.sort(abs(g).ravel())[-5] * 0.9
-    f = lambda W, b: ((x @ W + b) * c).sum()  # noqa: E731
+
+    def f(W: Any, b: Any) -> Any:
+        return ((x @ W + b) * c).sum()
+
     return f, {"W": W, "b": b}, {"W": np.clip(g, -limit, limit), "b": c.sum(0)}
 
 
@@ -683,7 +686,10 @@ def negative_samples_drawn_twice() -> Any:
 def skip_gram_is_right() -> Any:
     center, outside, o = normal(4), normal(7, 4), 2
     d = softmax(outside @ center) - one_hot(o, 7)
-    f = lambda center, outside: -tg.log_softmax(outside @ center)[o]  # noqa: E731
+
+    def f(center: Any, outside: Any) -> Any:
+        return -tg.log_softmax(outside @ center)[o]
+
     return (
         f,
         {"center": center, "outside": outside},
@@ -735,7 +741,10 @@ def regularisation_forgotten() -> Any:
 def weight_decay_in_the_gradient_alone() -> Any:
     X, y, W, b = normal(6, 4), normal(6, 3), normal(4, 3), normal(3)
     d = X @ W + b - y
-    f = lambda W, b: 0.5 * ((X @ W + b - y) ** 2).sum()  # noqa: E731
+
+    def f(W: Any, b: Any) -> Any:
+        return 0.5 * ((X @ W + b - y) ** 2).sum()
+
     return f, {"W": W, "b": b}, {"W": X.T @ d + 0.01 * W, "b": d.sum(0)}
 
 
@@ -903,7 +912,10 @@ def backpropagation_to_the_start_is_right() -> Any:
 def one_over_the_derivative() -> Any:
     x, Wx, b, c = normal(5, 3), 0.4 * normal(3, 4), 0.1 * normal(4), normal(5, 4)
     dt = 1 / (1 - np.tanh(x @ Wx + b) ** 2)
-    f = lambda Wx, b: (tg.tanh(x @ Wx + b) * c).sum()  # noqa: E731
+
+    def f(Wx: Any, b: Any) -> Any:
+        return (tg.tanh(x @ Wx + b) * c).sum()
+
     return f, {"Wx": Wx, "b": b}, {"Wx": x.T @ dt, "b": dt.sum(0)}
 
 
@@ -949,7 +961,10 @@ def exp_with_its_input_as_derivative() -> Any:
 @case("PReLU: the slope's gradient without x", x="", a="derivative|value")
 def prelu_without_x() -> Any:
     x, a, c = normal(4, 3), np.full(3, 0.25), normal(4, 3, seed=1)
-    f = lambda x, a: (tg.where(x > 0, x, a * x) * c).sum()  # noqa: E731
+
+    def f(x: Any, a: Any) -> Any:
+        return (tg.where(x > 0, x, a * x) * c).sum()
+
     return f, {"x": x, "a": a}, {"x": c * np.where(x > 0, 1, a), "a": (c * (x <= 0)).sum(0)}
 
 
@@ -981,7 +996,10 @@ def softsign_without_the_square() -> Any:
 def softmax_with_one_minus_its_output() -> Any:
     x, y, W = normal(5, 4), one_hot(np.array([0, 2, 1, 1, 0]), 3), normal(4, 3)
     out = softmax(x @ W)
-    f = lambda W: 0.5 * ((tg.softmax(x @ W, axis=1) - y) ** 2).sum()  # noqa: E731
+
+    def f(W: Any) -> Any:
+        return 0.5 * ((tg.softmax(x @ W, axis=1) - y) ** 2).sum()
+
     return f, {"W": W}, {"W": x.T @ ((out - y) * (1 - out))}
 
 
@@ -1016,7 +1034,10 @@ def attention_with_the_diagonal_alone() -> Any:
 @case("rust0258, NLP specialisation C2 W4 #70: the bias by l1 @ x.T", W1="", b1="sum|shape|value")
 def bias_as_if_it_were_a_weight() -> Any:
     m, x, c = 5, normal(3, 5), normal(4, 5)
-    f = lambda W1, b1: ((W1 @ x + b1) * c).sum() / m  # noqa: E731
+
+    def f(W1: Any, b1: Any) -> Any:
+        return ((W1 @ x + b1) * c).sum() / m
+
     return f, {"W1": normal(4, 3), "b1": normal(4, 1)}, {"W1": c @ x.T / m, "b1": c @ x.T / m}
 
 
@@ -1055,7 +1076,10 @@ def the_last_sample_alone() -> Any:
     for i in range(5):
         d = x[i] @ W + b - y[i]
         gW, gb = np.outer(x[i], d), d
-    f = lambda W, b: 0.5 * ((x @ W + b - y) ** 2).sum()  # noqa: E731
+
+    def f(W: Any, b: Any) -> Any:
+        return 0.5 * ((x @ W + b - y) ** 2).sum()
+
     return f, {"W": W, "b": b}, {"W": gW, "b": gb}
 
 
@@ -1122,7 +1146,10 @@ def elu_twice() -> Any:
     x, c, alpha = normal(12), normal(12, seed=1), 0.8
     elu: Any = lambda x: np.where(x > 0, x, alpha * (np.exp(x) - 1))  # noqa: E731
     y = elu(x)
-    f = lambda x: (tg.where(x > 0, x, alpha * (tg.exp(x) - 1)) * c).sum()  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return (tg.where(x > 0, x, alpha * (tg.exp(x) - 1)) * c).sum()
+
     return f, {"x": x}, {"x": c * np.where(y > 0, 1, elu(y) + alpha)}
 
 
@@ -1130,7 +1157,10 @@ def elu_twice() -> Any:
 def tanh_of_the_preactivation() -> Any:
     x, c, W1, W2 = normal(5, 3), normal(5, 2), normal(3, 4), normal(4, 2)
     z = x @ W1
-    f = lambda W1, W2: (tg.tanh(x @ W1) @ W2 * c).sum()  # noqa: E731
+
+    def f(W1: Any, W2: Any) -> Any:
+        return (tg.tanh(x @ W1) @ W2 * c).sum()
+
     return f, {"W1": W1, "W2": W2}, {"W1": x.T @ (c @ W2.T * (1 - z**2)), "W2": np.tanh(z).T @ c}
 
 
@@ -1231,7 +1261,10 @@ def convolution_is_right() -> Any:
 @case("explosion/thinc #492: the input in place of the gradient", x0="value|derivative", x1="")
 def the_input_in_place_of_the_gradient() -> Any:
     x0, x1, c0, c1 = (normal(3, 4, seed=i) for i in range(4))
-    f = lambda x0, x1: (x0 * c0).sum() + (tg.tanh(x1) * c1).sum()  # noqa: E731
+
+    def f(x0: Any, x1: Any) -> Any:
+        return (x0 * c0).sum() + (tg.tanh(x1) * c1).sum()
+
     return f, {"x0": x0, "x1": x1}, {"x0": x0, "x1": c1 * (1 - np.tanh(x1) ** 2)}
 
 
@@ -1241,7 +1274,10 @@ def relu_made_its_own_mask() -> Any:
     h = np.maximum(x @ W1, 0)
     d = c @ W2.T
     h[h > 0] = 1
-    f = lambda W1, W2: (tg.relu(x @ W1) @ W2 * c).sum()  # noqa: E731
+
+    def f(W1: Any, W2: Any) -> Any:
+        return (tg.relu(x @ W1) @ W2 * c).sum()
+
     return f, {"W1": W1, "W2": W2}, {"W1": x.T @ (d * h), "W2": h.T @ c}
 
 
@@ -1298,7 +1334,10 @@ def sign_and_mask() -> Any:
     x, t, W1, W2 = normal(5, 3), np.array([0, 2, 1, 1, 0]), normal(3, 4), normal(4, 3)
     h = np.maximum(x @ W1, 0)
     d = one_hot(t, 3) - softmax(h @ W2)
-    f = lambda W1, W2: tg.softmax_cross_entropy(tg.relu(x @ W1) @ W2, t)  # noqa: E731
+
+    def f(W1: Any, W2: Any) -> Any:
+        return tg.softmax_cross_entropy(tg.relu(x @ W1) @ W2, t)
+
     return f, {"W1": W1, "W2": W2}, {"W1": x.T @ (d @ W2.T), "W2": h.T @ d}
 
 
@@ -1309,14 +1348,20 @@ def sign_and_mask() -> Any:
 def softmax_with_cross_entropy_is_right() -> Any:
     x, t, W, b = normal(5, 3), one_hot(np.array([0, 2, 1, 1, 0]), 3), normal(3, 3), normal(1, 3)
     d = softmax(x @ W + b) - t
-    f = lambda W, b: -(t * tg.log(tg.softmax(x @ W + b, axis=1))).sum()  # noqa: E731
+
+    def f(W: Any, b: Any) -> Any:
+        return -(t * tg.log(tg.softmax(x @ W + b, axis=1))).sum()
+
     return f, {"W": W, "b": b}, {"W": x.T @ d, "b": d.sum(0, keepdims=True)}
 
 
 @case("tinygrad/tinygrad #155: x^y log x", x="", y="")
 def power_is_right() -> Any:
     x, y, c = 0.5 + normal(5) ** 2, normal(5, seed=1), normal(5, seed=2)
-    f = lambda x, y: (x**y * c).sum()  # noqa: E731
+
+    def f(x: Any, y: Any) -> Any:
+        return (x**y * c).sum()
+
     return f, {"x": x, "y": y}, {"x": c * y * x ** (y - 1), "y": c * x**y * np.log(x)}
 
 
@@ -1325,14 +1370,20 @@ def mish_is_right() -> Any:
     x, c = normal(9), normal(9, seed=1)
     w = 4 * (x + 1) + 4 * np.exp(2 * x) + np.exp(3 * x) + np.exp(x) * (4 * x + 6)
     d = 2 * np.exp(x) + np.exp(2 * x) + 2
-    f = lambda x: (x * tg.tanh(tg.softplus(x)) * c).sum()  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return (x * tg.tanh(tg.softplus(x)) * c).sum()
+
     return f, {"x": x}, {"x": c * np.exp(x) * w / d**2}
 
 
 @case("uptake/numpynet #35: relu and leaky relu at 0", x="")
 def kinks_at_zero_are_right() -> Any:
     x, c = np.array([-1.0, 0, 2, 0, -0.5, 0]), normal(6)
-    f = lambda x: ((tg.relu(x) + tg.maximum(0.1 * x, x)) * c).sum()  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return ((tg.relu(x) + tg.maximum(0.1 * x, x)) * c).sum()
+
     return f, {"x": x}, {"x": c * ((x >= 0) + np.where(x > 0, 1, 0.1))}
 
 
@@ -1349,7 +1400,10 @@ def svm_is_right() -> Any:
 @case("hard tanh and |x| on their borders", x="")
 def borders_are_right() -> Any:
     x, c = np.array([-1.0, -0.3, 0.0, 1.0, 2.0, -4.0]), normal(6)
-    f = lambda x: (tg.clip(x, -1, 1) * c + abs(x)).sum()  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return (tg.clip(x, -1, 1) * c + abs(x)).sum()
+
     return f, {"x": x}, {"x": c * (abs(x) < 1) + np.sign(x)}
 
 
@@ -1392,7 +1446,9 @@ def finite_differences_are_right() -> Any:
             p[name][i] = old
         return g
 
-    f = lambda W, b: (tg.tanh(x @ W + b) ** 2).sum()  # noqa: E731
+    def f(W: Any, b: Any) -> Any:
+        return (tg.tanh(x @ W + b) ** 2).sum()
+
     return tg.audit(f, {"W": W, "b": b}, {"W": slope("W"), "b": slope("b")}, rtol=1e-4)
 
 
@@ -1418,7 +1474,10 @@ def normalised_is_right() -> Any:
     x, c = normal(4, 3), normal(4, 3, seed=1)
     n = np.linalg.norm(x, axis=1, keepdims=True)
     y = x / n
-    f = lambda x: (x / tg.sqrt((x * x).sum(axis=1, keepdims=True)) * c).sum()  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return (x / tg.sqrt((x * x).sum(axis=1, keepdims=True)) * c).sum()
+
     return f, {"x": x}, {"x": (c - y * (y * c).sum(1, keepdims=True)) / n}
 
 
@@ -1426,7 +1485,10 @@ def normalised_is_right() -> Any:
 def column_for_a_vector() -> Any:
     x, y, w, b = normal(6, 3), normal(6), normal(3), np.array(0.3)
     e = (x @ w + b - y)[:, None]
-    f = lambda w, b: ((x @ w + b - y) ** 2).mean()  # noqa: E731
+
+    def f(w: Any, b: Any) -> Any:
+        return ((x @ w + b - y) ** 2).mean()
+
     return f, {"w": w, "b": b}, {"w": 2 * x.T @ e / 6, "b": np.array([2 * e.mean()])}
 
 

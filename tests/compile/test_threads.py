@@ -2,9 +2,7 @@
 
 import os
 import re
-import select
 import threading
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import tinygrad_np as tg
+from tests.forked import holds_in_a_forked_process
 from tinygrad_np import native, nn, optim
 
 pytestmark = pytest.mark.skipif(
@@ -146,18 +145,8 @@ def test_a_forked_process_runs_the_step() -> None:
     compiled = tg.compile(mixed, backend="native")
     with threadpool_limits(2, "blas"):
         expected = [[r.data.tobytes() for r in compiled(x, w)] for _ in range(3)][-1]
-        reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of a fork beside threads
-            child = os.fork()
-        if child == 0:
-            found = [[r.data.tobytes() for r in compiled(x, w)] for _ in range(5)][-1]
-            os.write(writing, bytes([found == expected]))
-            os._exit(0)
-        os.close(writing)
-        answered, _, _ = select.select([reading], [], [], 60)
-        if not answered:
-            os.kill(child, 9)
-        os.waitpid(child, 0)
-        assert answered and os.read(reading, 1) == b"\x01"
-        os.close(reading)
+
+        def same() -> bool:
+            return [[r.data.tobytes() for r in compiled(x, w)] for _ in range(5)][-1] == expected
+
+        assert holds_in_a_forked_process(same)

@@ -3,14 +3,13 @@
 import contextlib
 import ctypes
 import os
-import select
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from threadpoolctl import threadpool_limits
 
+from tests.forked import holds_in_a_forked_process
 from tinygrad_np import native
 
 pytestmark = pytest.mark.skipif(
@@ -107,18 +106,5 @@ def test_a_task_inside_a_task_is_done_by_its_caller(tasks: Any) -> None:
 def test_a_forked_process_starts_threads_of_its_own(tasks: Any) -> None:
     with threads(2):
         assert tasks.overflows() == tasks.over()
-        reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of a fork beside threads
-            child = os.fork()
-        if child == 0:
-            os.write(writing, bytes([tasks.overflows() == tasks.over()]))
-            os._exit(0)
-        os.close(writing)
-        answered, _, _ = select.select([reading], [], [], 60)
-        if not answered:
-            os.kill(child, 9)
-        os.waitpid(child, 0)
-        assert answered and os.read(reading, 1) == b"\x01"
-        os.close(reading)
+        assert holds_in_a_forked_process(lambda: tasks.overflows() == tasks.over())
         assert tasks.overflows() == tasks.over()

@@ -18,6 +18,18 @@ def leaf(*shape: int, dtype: Any = float) -> tg.Tensor:
     return tg.Tensor(np.random.default_rng(0).normal(size=shape), True, dtype)
 
 
+def check_against_loops(x: tg.Tensor, w: tg.Tensor, geometry: Any) -> None:
+    """Compare a convolution and its gradients with plain loops."""
+    y = tg.OPS["convolution"].function(x, w, None, *geometry)
+    assert_close(y.data, LAYERS["convolution"](x.data, w.data, None, *geometry), 1e-12, 1e-13)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    dx, dw = tg.grad(y, [x, w], g)
+    expected = LAYERS["convolution_input"](g, w.data, x.shape[2:], *geometry)
+    assert_close(dx.data, expected, 1e-12, 1e-13)
+    expected = LAYERS["convolution_weight"](g, x.data, w.shape[2:], *geometry)
+    assert_close(dw.data, expected, 1e-12, 1e-13)
+
+
 @pytest.mark.parametrize("block", [1, 2000, 5000, 1 << 20])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_results_do_not_depend_on_the_size_of_blocks(
@@ -85,15 +97,7 @@ def test_every_layout_of_blocks_gives_the_same(
     monkeypatch.setattr(blocks, "BLOCK", block)
     monkeypatch.setattr(blocks, "COLUMNS", 1)
     monkeypatch.setattr(blocks, "WIDE", 16 if images_last else 1)
-    x, w = leaf(*shape), leaf(*kernel)
-    y = tg.OPS["convolution"].function(x, w, None, *geometry)
-    assert_close(y.data, LAYERS["convolution"](x.data, w.data, None, *geometry), 1e-12, 1e-13)
-    g = np.random.default_rng(1).normal(size=y.shape)
-    dx, dw = tg.grad(y, [x, w], g)
-    expected = LAYERS["convolution_input"](g, w.data, shape[2:], *geometry)
-    assert_close(dx.data, expected, 1e-12, 1e-13)
-    expected = LAYERS["convolution_weight"](g, x.data, kernel[2:], *geometry)
-    assert_close(dw.data, expected, 1e-12, 1e-13)
+    check_against_loops(leaf(*shape), leaf(*kernel), geometry)
 
 
 @settings(max_examples=40)
@@ -109,15 +113,8 @@ def test_random_convolutions_and_their_gradients(data: st.DataObject) -> None:
     size = [max(1, n - sum(pad)) + number(0, 3) for n, pad in zip(reach, pads, strict=True)]
     shape = number(1, 3), groups * number(1, 2), *size
     geometry = stride, pads, dilation, groups
-    x, w = leaf(*shape), leaf(groups * number(1, 2), shape[1] // groups, *kernel)
-    y = tg.OPS["convolution"].function(x, w, None, *geometry)
-    assert_close(y.data, LAYERS["convolution"](x.data, w.data, None, *geometry), 1e-12, 1e-13)
-    g = np.random.default_rng(1).normal(size=y.shape)
-    dx, dw = tg.grad(y, [x, w], g)
-    expected = LAYERS["convolution_input"](g, w.data, shape[2:], *geometry)
-    assert_close(dx.data, expected, 1e-12, 1e-13)
-    expected = LAYERS["convolution_weight"](g, x.data, kernel, *geometry)
-    assert_close(dw.data, expected, 1e-12, 1e-13)
+    weight = leaf(groups * number(1, 2), shape[1] // groups, *kernel)
+    check_against_loops(leaf(*shape), weight, geometry)
 
 
 def test_a_bias_of_more_precision_widens_the_result() -> None:
