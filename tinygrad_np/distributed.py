@@ -158,6 +158,7 @@ def abort(code: int, say: Callable[[], object]) -> None:
         say()
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(0.5)  # MPICH's mpiexec drops what it has not read when a rank aborts
     finally:
         _world.mpi.COMM_WORLD.Abort(code)
 
