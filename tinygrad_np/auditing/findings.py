@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from .problem import Mistakes, Problem
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search
 from .trace import Tape
+from .watching import Watch, wrong_line
 
 TINY = 1e-50
 """Smaller differences from the numerical derivative do not count."""
@@ -23,7 +26,7 @@ HARMLESS = 1e-3
 
 def report_on(
     trace: Tape, given: Mapping[str, Array], rtol: Mapping[Node, float],
-    numerical: GradcheckReport, own_line: Callable[[], str],
+    numerical: GradcheckReport, own: Callable[[Watch], Any] | None, watch: Watch,
 ) -> AuditReport:  # fmt: skip
     """The verdicts on the gradients, by name, and the mistakes that explain them."""
     faults = {
@@ -49,14 +52,16 @@ def report_on(
                     f"(rtol={10 * apart:.0e} allows it)"
                 )
     made = dict.fromkeys([mistake for mistakes in shown.values() for mistake in mistakes])
+    if made and own:
+        with suppress(Exception):  # what does not run a second time
+            own(watch)
     limited = [mistake for mistake in made if mistake not in state.joint]
     found = [
         *faults.values(),
-        *[_diagnosis(problem, shown, m, m in limited, search.also.get(m, ())) for m in made],
+        *[_diagnosis(problem, shown, m, m in limited, search.also.get(m, ()), watch) for m in made],
     ]
     verdicts = tuple([_verdict(problem, name, found) for name in trace.targets if name in given])
-    line = own_line() if found else ""
-    return AuditReport(verdicts, tuple(found), numerical, tuple(notes), line)
+    return AuditReport(verdicts, tuple(found), numerical, tuple(notes))
 
 
 def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis | None:
@@ -86,18 +91,21 @@ def _fault(trace: Tape, kind: str, name: str, words: str, evidence: str) -> Diag
 
 
 def _diagnosis(
-    problem: Problem, shown: Mapping[str, Mistakes], mistake: Mistake, limited: bool, also: Mistakes
-) -> Diagnosis:
+    problem: Problem, shown: Mapping[str, Mistakes], mistake: Mistake, limited: bool,
+    also: Mistakes, watch: Watch,
+) -> Diagnosis:  # fmt: skip
     """A mistake, with the evidence: what the gradients are with it, and without it."""
-    trace, after, before = problem.trace, 0.0, 0.0
+    trace, after, before, own = problem.trace, 0.0, 0.0, ""
     names = tuple([name for name, mistakes in shown.items() if mistake in mistakes])
     for name in names:
         node = trace.targets[name]
+        without = tuple([m for m in shown[name] if m is not mistake])
+        pair = [problem.gradients(made) for made in (shown[name], without)]
         if node in problem.given:
-            without = tuple([m for m in shown[name] if m is not mistake])
-            pair = [problem.gradients(made) for made in (shown[name], without)]
             size = [_apart(problem, node, g[node])[0] if g else np.inf for g in pair]
             after, before = max(after, size[0]), max(before, size[1])
+        if not own and pair[0] and pair[1]:
+            own = wrong_line(problem, watch, mistake, node, pair[0], pair[1])
     who = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
     words, evidence = mistake.words, f"{who}: off by {before:.1e} of the largest element"
     if mistake.kind not in ("elements", "unknown"):
@@ -115,7 +123,7 @@ def _diagnosis(
     different = tuple({m.kind: m.words for m in others}.values())[::-1][:2]
     (node, slot), kind = mistake.at, mistake.kind
     rule, line = trace.rule_words(node, slot), trace.line(node)
-    return Diagnosis(kind, trace.labels[node], words, rule, evidence, names, line, different)
+    return Diagnosis(kind, trace.labels[node], words, rule, evidence, names, line, different, own)
 
 
 def _apart(problem: Problem, node: Node, other: Array) -> tuple[float, Array]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from .passes import run
 from .recording import Recorded, bare, recording
 from .report import AuditReport
 from .trace import Function, Tape, parts
+from .watching import Watch
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """The tolerance relative to the largest element, by dtype; 1e-7 for all other dtypes."""
@@ -27,9 +27,13 @@ TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 
 @enable_grad()
 def judge(
-    f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None
-) -> AuditReport:
-    """The report on given gradients; ``audit`` documents the arguments."""
+    f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None,
+    own: Callable[[Watch], Any] | None = None, owner: Any = None, rate: float = 1.0,
+) -> AuditReport:  # fmt: skip
+    """The report on given gradients; ``audit`` documents the arguments.
+
+    ``own(watch)`` runs their backward pass once more, by ``watch``.
+    """
     values = _named(f, inputs)
     arrays = {name: _input(name, value) for name, value in values.items()}
 
@@ -40,7 +44,13 @@ def judge(
 
     given = gradients
     if callable(gradients):
-        given = call({name: np.array(plain(v)) for name, v in values.items()}, gradients)
+
+        def own(watch: Function) -> Any:
+            return watch(
+                lambda: call({n: np.array(plain(v)) for n, v in values.items()}, gradients)
+            )
+
+        given = own(lambda run: run())
     given = {**_given(given, inputs, list(values)), **deltas}
     if both := sorted(set(values) & set(deltas)):
         raise ValueError(f"audit: {', '.join(both)} is an input and has a delta: give one of them")
@@ -63,8 +73,10 @@ def judge(
         rtols[trace.targets[name]] = usual if rtol is None else rtol
     theirs = {name: array.astype(np.float64) for name, array in theirs.items()}
     numerical = _numerical(loss, arrays, trace)
-    line = partial(_own_line, loss, arrays, gradients)
-    return report_on(trace, theirs, rtols, numerical, line)
+    sizes = {math.prod(node.shape) for node in trace.order} - {1} | {
+        a.size for a in theirs.values()
+    }
+    return report_on(trace, theirs, rtols, numerical, own, Watch(sizes, owner, rate))
 
 
 def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Function:
@@ -106,22 +118,6 @@ def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Tape) -> Grad
         return quick
     tensors = tuple([Tensor(array, True, name=name) for name, array in arrays.items()])
     return gradcheck(loss, tensors, directions=1, rtol=1e-4, raises=False)
-
-
-def _own_line(loss: Function, arrays: Mapping[str, Array], own: Any) -> str:
-    """The first line of a given backward pass that differs from the derivation, or "".
-
-    It must be a function of plain NumPy that can be read and run line by line.
-    """
-    from . import derive
-
-    if callable(own) and derive is not None:
-        leaves = {name: Tensor(array, True, name=name) for name, array in arrays.items()}
-        with suppress(Exception):  # code that cannot be read or aligned
-            first = derive(loss, *leaves.values()).compare(own).first
-            if first is not None and first.number:
-                return f"line {first.number}: {first.text}"
-    return ""
 
 
 # What was given

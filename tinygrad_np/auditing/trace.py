@@ -137,12 +137,8 @@ class Tape:
         return labels
 
     def line(self, node: Node) -> str:
-        """The source line that made a node, as ``file.py:12: text``; "" for inputs."""
-        if node not in self.lines:
-            return ""
-        path, number = self.lines[node]
-        text = linecache.getline(path, number).strip()
-        return os.path.basename(location(path, number)) + (f": {text}" if text else "")
+        """The source line that made a node; "" for inputs."""
+        return source_line(*self.lines[node]) if node in self.lines else ""
 
     # What there is
 
@@ -256,6 +252,12 @@ class Tape:
             return op.name if op else ""
         read = op.variadic or op.inputs[slot]
         return f"{op.name}: d{read} = {op.formula(read)}"
+
+
+def source_line(path: str, number: int) -> str:
+    """A line of code, as ``file.py:12: text``."""
+    text = linecache.getline(path, number).strip()
+    return os.path.basename(location(path, number)) + (f": {text}" if text else "")
 
 
 def parent_of(node: Node, slot: int) -> Node:
