@@ -49,7 +49,7 @@ def _statistic(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     statistic, factor = parent_of(node, slot), trace.factors.get((node, slot))
     if statistic.op is None or statistic.op.name not in ("mean", "sum") or factor is None:
         return
-    slots = trace.slots(statistic)
+    slots = trace.slots[statistic]
     if len(trace.users[statistic]) != 1 or not slots or slots[0][1].shape != node.shape:
         return
     [(use, parent)] = slots

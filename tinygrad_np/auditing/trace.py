@@ -45,7 +45,7 @@ class Tape:
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
     names. ``outputs`` holds what each node computed from its ``operands``, ``users`` the uses of
-    each node, ``sites`` the calls in the source that made it. Raises ValueError for names that are
+    each node, ``slots`` its uses of others, ``sites`` the calls in the source that made it. Raises ValueError for names that are
     not there.
     """
 
@@ -70,12 +70,14 @@ class Tape:
         self.order = [node for node in found if node in own]
         self.rules: dict[Use, Rule] = {}
         self.users: dict[Node, list[Use]] = defaultdict(list)
+        self.slots: dict[Node, list[tuple[Use, Node]]] = defaultdict(list)
         for node in self.order:
             rules = node.op.rules if node.op else ()
             for slot, (parent, rule) in enumerate(zip(node.parents, rules, strict=False)):
                 if parent in own:
                     self.rules[node, slot] = rule
                     self.users[parent].append((node, slot))
+                    self.slots[node].append(((node, slot), parent))
         targets = {**self.leaves, **self._intermediate(named, wanted)}
         self.targets = dict(sorted(targets.items(), key=lambda pair: -self._height(pair[1])))
         self.labels = self._labels()
@@ -165,11 +167,6 @@ class Tape:
         for user, slot in self.users[node]:
             found[user].append((user, slot))
         return [tuple(found[user]) for user in sorted(found, key=lambda n: n.tick)]
-
-    def slots(self, node: Node) -> list[tuple[Use, Node]]:
-        """The uses that a node makes of others, and these."""
-        pairs = enumerate(node.parents)
-        return [((node, i), p) for i, p in pairs if p is not None and (node, i) in self.rules]
 
     @cached_property
     def values(self) -> list[Observed]:

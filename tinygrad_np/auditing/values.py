@@ -116,7 +116,7 @@ def _of_leaf(trace: Tape, name: str, leaf: Node, given: Given) -> Iterator[Mista
 def _epsilons(trace: Tape) -> Iterator[Mistake]:
     """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
     for node in trace.order:
-        slots, operands = trace.slots(node), trace.operands.get(node, ())
+        slots, operands = trace.slots[node], trace.operands.get(node, ())
         if node.op is None or node.op.name not in ("add", "maximum") or len(slots) != 1:
             continue
         small = [o for p, o in zip(node.parents, operands, strict=True) if p is None]
