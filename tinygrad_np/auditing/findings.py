@@ -29,12 +29,8 @@ def report_on(
     numerical: GradcheckReport, own: Callable[[Watch], Any] | None, watch: Watch,
 ) -> AuditReport:  # fmt: skip
     """The verdicts on the gradients, by name, and the mistakes that explain them."""
-    faults = {
-        name: fault
-        for name, array in given.items()
-        if (fault := _doubtful(trace, name, numerical) or _not_finite(trace, name, array))
-    }
-    sound = {trace.targets[name]: array for name, array in given.items() if name not in faults}
+    faults = {name: _fault(trace, name, array, numerical) for name, array in given.items()}
+    sound = {trace.targets[name]: array for name, array in given.items() if not faults[name]}
     problem = Problem(trace, sound, rtol)
     search = Search(problem)
     state, notes = search.run(), list(problem.notes)
@@ -57,15 +53,19 @@ def report_on(
             own(watch)
     limited = [mistake for mistake in made if mistake not in state.joint]
     found = [
-        *faults.values(),
+        *filter(None, faults.values()),
         *[_diagnosis(problem, shown, m, m in limited, search.also.get(m, ()), watch) for m in made],
     ]
     verdicts = tuple([_verdict(problem, name, found) for name in trace.targets if name in given])
     return AuditReport(verdicts, tuple(found), numerical, tuple(notes))
 
 
-def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis | None:
-    """A diagnosis if autograd's own gradient differs from the numerical derivative."""
+def _fault(trace: Tape, name: str, array: Array, numerical: GradcheckReport) -> Diagnosis | None:
+    """A diagnosis if autograd's own gradient is doubtful, or the given one is nan or infinite."""
+    told = None
+    if (bad := ~np.isfinite(array)).any():
+        words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
+        told = "nan", words, f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
     # On a kink of f, or where they do not converge, differences say nothing; the notes tell.
     excused = [n for n in numerical.notes if "a kink" in n or "do not converge" in n]
     for c in numerical.comparisons:
@@ -73,19 +73,10 @@ def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis |
         if c.input == name and not c.passed and not kink and c.absolute > TINY:
             words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
             evidence = f"along a random direction {c.autograd:.10g}, {c.numerical:.10g}"
-            return _fault(trace, "autograd", name, words, evidence)
-    return None
-
-
-def _not_finite(trace: Tape, name: str, array: Array) -> Diagnosis | None:
-    if (bad := ~np.isfinite(array)).any():
-        words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
-        evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
-        return _fault(trace, "nan", name, words, evidence)
-    return None
-
-
-def _fault(trace: Tape, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
+            told = "autograd", words, evidence
+    if told is None:
+        return None
+    kind, words, evidence = told
     rule = trace.rule_words(trace.targets[name], None)
     return Diagnosis(kind, name, f"the gradient of {name} {words}", rule, evidence, (name,))
 
@@ -104,7 +95,7 @@ def _diagnosis(
         if node in problem.given:
             size = [_apart(problem, node, g[node])[0] if g else np.inf for g in pair]
             after, before = max(after, size[0]), max(before, size[1])
-        if not own and pair[0] and pair[1]:
+        if watch.found and not own and pair[0] and pair[1]:
             own = wrong_line(problem, watch, mistake, node, pair[0], pair[1])
     who = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
     words, evidence = mistake.words, f"{who}: off by {before:.1e} of the largest element"

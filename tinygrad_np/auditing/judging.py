@@ -42,15 +42,12 @@ def judge(
             return function(**arguments)
         return function(*arguments.values())
 
+    def called(watch: Function) -> Any:
+        return watch(lambda: call({n: np.array(plain(v)) for n, v in values.items()}, gradients))
+
     given = gradients
     if callable(gradients):
-
-        def own(watch: Function) -> Any:
-            return watch(
-                lambda: call({n: np.array(plain(v)) for n, v in values.items()}, gradients)
-            )
-
-        given = own(lambda run: run())
+        given, own = called(lambda run: run()), called
     given = {**_given(given, inputs, list(values)), **deltas}
     if both := sorted(set(values) & set(deltas)):
         raise ValueError(f"audit: {', '.join(both)} is an input and has a delta: give one of them")
@@ -73,9 +70,8 @@ def judge(
         rtols[trace.targets[name]] = usual if rtol is None else rtol
     theirs = {name: array.astype(np.float64) for name, array in theirs.items()}
     numerical = _numerical(loss, arrays, trace)
-    sizes = {math.prod(node.shape) for node in trace.order} - {1} | {
-        a.size for a in theirs.values()
-    }
+    sizes = {math.prod(node.shape) for node in trace.order if node.shape}
+    sizes |= {array.size for array in theirs.values()}
     return report_on(trace, theirs, rtols, numerical, own, Watch(sizes, owner, rate))
 
 

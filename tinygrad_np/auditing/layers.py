@@ -47,7 +47,7 @@ def audit_a_layer(
         arguments |= params if named else zip(names[len(given) :], params, strict=True)
     arrays = {n: np.asarray(v) for n, v in arguments.items() if _is_real(v)}
 
-    with dice(layer, *functions) as again:
+    with dice() as again:
 
         def run(owner: Any, values: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
             """The outputs of the forward pass, and the cache, if there is one."""
@@ -172,21 +172,14 @@ def _wanted(before: Mapping[Place, Array], params: Any) -> dict[Place, tuple[str
     ``params`` are names, or {name: where the gradient is}.
     """
     names = short_names(before)
-    wanted = dict.fromkeys(names.values()) if params is None else params
-    if not isinstance(wanted, Mapping):
-        wanted = dict.fromkeys(wanted)
-    found = {
-        place: (key, where)
-        for place, name in names.items()
-        for key, where in wanted.items()
-        if key in (name, dotted(place))
-    }
-    if len(found) < len(wanted):
-        raise ValueError(
-            f"audit_layer: params name arrays that the layer does not have; it has: "
-            f"{', '.join(names.values()) or 'none'}"
-        )
-    return found
+    wanted = names.values() if params is None else params
+    wanted = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
+    known = {key: place for place, name in names.items() for key in (dotted(place), name)}
+    if not wanted.keys() <= known.keys():
+        has = ", ".join(names.values()) or "none"
+        told = f"params name arrays that the layer does not have; it has: {has}"
+        raise ValueError(f"audit_layer: {told}")
+    return {known[key]: (key, where) for key, where in wanted.items()}
 
 
 def _of_params(

@@ -29,7 +29,7 @@ def audit_a_step(
             array[...] = before[place]
             put(params, place, array)
 
-    with dice(step, *([loss] if loss else [])) as again:
+    with dice() as again:
 
         def taken(watch: Callable[[Function], Any]) -> dict[Place, Array]:
             """The arrays after a step."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import Node
 from ..ops.axes import normalize_axes
-from .mistakes import Mistake, New, slip, square, swapped
+from .mistakes import Mistake, New, slip, square, turned
 from .trace import Gradients, Tape, parent_of
 
 PRODUCTS = frozenset(["einsum", "linear", "matmul"])
@@ -33,9 +33,6 @@ def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
 
     def of_row(row: int) -> New:
         return lambda g, rule: rule(np.where(np.indices(g.shape)[0] == row, g, 0))
-
-    def turned(g: Any, rule: Any) -> Any:
-        return swapped(part) if (part := rule(g)).ndim > 1 else part
 
     for row in {0, node.shape[0] - 1} if node.shape and node.shape[0] > 1 else ():
         words = f"{what} not summed over the rows: row {row} alone"

@@ -45,8 +45,8 @@ class Tape:
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
     names. ``outputs`` holds what each node computed from its ``operands``, ``users`` the uses of
-    each node, ``slots`` its uses of others, ``sites`` the calls in the source that made it. Raises ValueError for names that are
-    not there.
+    each node, ``slots`` its uses of others, ``sites`` the calls in the source that made it. Raises
+    ValueError for names that are not there.
     """
 
     def __init__(

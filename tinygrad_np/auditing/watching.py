@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections import defaultdict
-from collections.abc import Iterable
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,23 +21,16 @@ MOST = 20_000
 """How many lines are looked at, where a backward pass loops over single elements."""
 
 
-class Computed(NamedTuple):
-    """An array that a line computes, or what it subtracts from an array, as an update does."""
-
-    line: tuple[str, int]
-    array: Array
-
-
 class Watch:
     """Runs a backward pass, and keeps what its lines compute: arrays of these ``sizes``.
 
     ``owner`` is an object that it may write to besides its own variables. Of an array that changes,
-    the decrease divided by ``rate`` is kept as well.
+    the decrease divided by ``rate`` is kept as well: an update subtracts a gradient.
     """
 
     def __init__(self, sizes: set[int], owner: Any, rate: float) -> None:
         self.sizes, self.owner, self.rate = sizes, owner, rate
-        self.found: list[Computed] = []
+        self.found: list[tuple[tuple[str, int], Array]] = []
         self._left = MOST
         self._before: dict[FrameType, tuple[int, dict[Place, Array]]] = {}
 
@@ -64,29 +56,22 @@ class Watch:
             old = before.get(place)
             if array.any() and (old is None or not np.array_equal(old, array)):
                 line = frame.f_code.co_filename, number
-                self.found.append(Computed(line, array))
+                self.found.append((line, array))
                 if old is not None and old.shape == array.shape:
-                    self.found.append(Computed(line, (old - array) / self.rate))
+                    self.found.append((line, (old - array) / self.rate))
         if event != "return":
             self._before[frame] = frame.f_lineno, now
         return self._look
 
 
-class _Arrays:
-    """Arrays to compare others with; their axes may be in another order."""
-
-    def __init__(self, arrays: Iterable[Any], rtol: float) -> None:
-        rows: dict[int, list[Array]] = defaultdict(list)
-        for array in arrays:
-            rows[np.size(array)].append(np.sort(np.asarray(array, float), axis=None))
-        self.rows, self.rtol = {size: np.array(same) for size, same in rows.items()}, rtol
-
-    def __contains__(self, array: Array) -> bool:
-        row = np.sort(array, axis=None)
-        apart = np.abs(self.rows.get(array.size, np.inf) - row).max(axis=-1)
-        return bool((apart <= self.rtol * np.abs(row).max()).any())
+def _mark(array: Array, digits: int) -> tuple[float, bytes]:
+    """What equal arrays have in common, whatever the order of their axes."""
+    row = np.sort(np.asarray(array, float), axis=None)
+    size = float(np.abs(row).max()) or 1.0
+    return round(math.log(size), digits), (np.round(row / size, digits) + 0.0).tobytes()
 
 
+@np.errstate(all="ignore")
 def wrong_line(
     problem: Problem, watch: Watch, mistake: Mistake, target: Node,
     made: Gradients, without: Gradients,
@@ -97,19 +82,16 @@ def wrong_line(
     missing, the line before computes both the right gradient and, without the factor, the wrong one
     of the next node: it is the one that lacks the factor.
     """
-    if not watch.found:
-        return ""
-    rtol = 1e-6 + 10 * max(problem.rtol.values())
+    digits = 6 if max(problem.rtol.values()) < 1e-5 else 3
     given = {**problem.given, **problem.misshapen}[target]
-    forward = [value.array for value in problem.trace.values]
-    wrong = _Arrays(made.values(), rtol)
     changed = [node for node, _ in mistake.changes if not np.allclose(made[node], without[node])]
-    place = _Arrays([given, *[made[node] for node in changed]], rtol)
-    right = _Arrays([*forward, *without.values()], rtol)
-    line = ""
-    for computed in watch.found:
-        if computed.array in place:
-            line = source_line(*computed.line)
-        if computed.array in wrong and computed.array not in right:
-            return line or source_line(*computed.line)
-    return line
+    place = {_mark(array, digits) for array in [given, *[made[node] for node in changed]]}
+    right = [*without.values(), *[value.array for value in problem.trace.values]]
+    wrong = {_mark(array, digits) for array in made.values()} - {_mark(a, digits) for a in right}
+    found: tuple[str, int] | None = None
+    for line, array in watch.found:
+        mark = _mark(array, digits)
+        found = line if mark in place else found
+        if mark in wrong:
+            return source_line(*(found or line))
+    return source_line(*found) if found else ""
