@@ -42,11 +42,9 @@ def report_on(
             apart = _apart(problem, node, problem.true[node])[0]
             if apart <= HARMLESS:
                 shown[name] = ()
-                notes.append(
-                    f"{name}: {mistakes[0].words} of the derivation, which changes it by "
-                    f"{apart:.1e} of its largest element: right but for that "
-                    f"(rtol={10 * apart:.0e} allows it)"
-                )
+                told = f"{name}: {mistakes[0].words} of the derivation, which changes it by "
+                told += f"{apart:.1e} of its largest element: right but for that "
+                notes.append(f"{told}(rtol={10 * apart:.0e} allows it)")
     made = dict.fromkeys([mistake for mistakes in shown.values() for mistake in mistakes])
     if made and own:
         with suppress(Exception):  # what does not run a second time

@@ -148,6 +148,7 @@ def _input(name: str, value: Any) -> Array:
 
 def _given(gradients: Any, inputs: Any, names: list[str]) -> dict[str, Any]:
     """The gradients by name, without those that are None."""
+    known = ", ".join(names)
     if gradients is None:
         return {}
     if not isinstance(gradients, Mapping):
@@ -156,15 +157,11 @@ def _given(gradients: Any, inputs: Any, names: list[str]) -> dict[str, Any]:
             single = listed(inputs)[0] is inputs
         several = [gradients] if single else list(gradients)
         if len(several) != len(names):
-            raise ValueError(
-                f"audit: {len(several)} gradients for {len(names)} inputs, {', '.join(names)}"
-            )
+            raise ValueError(f"audit: {len(several)} gradients for {len(names)} inputs, {known}")
         gradients = dict(zip(names, several, strict=True))
     if unknown := [str(name) for name in gradients if name not in names]:
-        raise ValueError(
-            f"audit: there are gradients for {', '.join(unknown)}, but the inputs are "
-            f"{', '.join(names)}"
-        )
+        told = f"there are gradients for {', '.join(unknown)}, but the inputs are {known}"
+        raise ValueError(f"audit: {told}")
     return {name: gradient for name, gradient in gradients.items() if gradient is not None}
 
 

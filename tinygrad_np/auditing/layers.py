@@ -62,9 +62,7 @@ def audit_a_layer(
             with _at_work(layer, back) as mine:
                 before = {place: array.copy() for place, array in arrays_in(mine)}
                 outs, cache = run(mine, {n: a.copy() for n, a in arrays.items()})
-                upstream = [
-                    rng.normal(size=np.shape(o)) if np.ndim(o) else np.float64(1) for o in outs
-                ]
+                upstream = [rng.normal(size=o.shape) if np.ndim(o) else np.float64(1) for o in outs]
                 between = {place: array.copy() for place, array in arrays_in(mine)}
                 gave = watch(lambda: _pull(back(mine), [np.array(g) for g in upstream], cache))
                 after = {dotted(place): array.copy() for place, array in arrays_in(mine)}

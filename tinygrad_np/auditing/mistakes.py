@@ -12,10 +12,8 @@ from ..graph import Node
 from ..tensor import Array
 from .trace import Gradients, Tape, fitted, parent_of
 
-KINDS = (
-    "factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
-    "shape", "unknown",
-)  # fmt: skip
+KINDS = ("factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
+         "shape", "unknown")  # fmt: skip
 """The kinds of mistakes; of equally good explanations, the first kind is reported."""
 Effect = Callable[[Gradients], Any]
 """What a mistake adds to a node's gradient, as a function of the gradients above."""

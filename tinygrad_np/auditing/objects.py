@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.random import Generator, RandomState
 from ..tensor import Array
 
 DEPTH = 4
-RoutineType = BuiltinFunctionType | FunctionType | MethodType
+OPAQUE = (type, np.ndarray, ModuleType)
 Place = tuple[str | int, ...]
 """The path to an array in an object: attributes (written ``.name``), keys and indices."""
 
@@ -33,7 +33,7 @@ def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
     for step, value in items:
         if isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f":
             yield (step,), np.asarray(value)
-        elif depth and not isinstance(value, type | np.ndarray | ModuleType | RoutineType):
+        elif depth and not (isinstance(value, OPAQUE) or inspect.isroutine(value)):
             yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
 
 

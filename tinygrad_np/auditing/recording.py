@@ -27,8 +27,9 @@ from ..tensor import Array, Tensor, plain
 MAKERS = ("array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
           "zeros", "zeros_like")  # fmt: skip
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
-FOREIGN = ("site-packages", "dist-packages")
 PACKAGE = __name__.partition(".")[0]
+PACKAGES = ("site-packages", "dist-packages")
+FOREIGN = sys.stdlib_module_names | {PACKAGE, "numpy"}
 MOVING = frozenset(["broadcast_to", "flip", "fliplr", "flipud", "repeat", "roll", "rot90",
                     "sliding_window_view", "tile"])  # fmt: skip
 """NumPy's functions that move elements about."""
@@ -171,9 +172,8 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         return result
 
 
-_PLAIN = frozenset(
-    ["all", "any", "argmax", "argmin", "argsort", "dtype", "nonzero", "tobytes", "tolist", "flags"]
-)
+_PLAIN = frozenset(["all", "any", "argmax", "argmin", "argsort", "dtype", "flags", "nonzero",
+                    "tobytes", "tolist"])  # fmt: skip
 
 
 def _spread(value: Any, shape: tuple[int, ...]) -> Any:
@@ -243,11 +243,7 @@ def recording(*functions: Any) -> Iterator[None]:
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""
         top = getattr(module, "__name__", "").partition(".")[0]
-        if (
-            top != PACKAGE
-            and not any(folder in path for folder in FOREIGN)
-            and top not in sys.stdlib_module_names | {"numpy"}
-        ) or top == "__main__":
+        if top == "__main__" or not (top in FOREIGN or any(f in path for f in PACKAGES)):
             spaces[id(vars(module))] = vars(module)
     changed = [(d, k, v) for d in spaces.values() for k, v in [*d.items()] if id(v) in stands_for]
     try:
