@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,22 +21,19 @@ PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 
 def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes with the sums of a graph's backward pass."""
-    found: list[_Statistic] = []
+    found: dict[Node, dict[tuple[int, ...], Mistake]] = {}
     for node, slot in trace.rules:
         yield from _rows(trace, node, slot)
-        if (statistic := _statistic(trace, node, slot)) is not None:
-            yield from [statistic.over[axes] for axes in statistic.over if axes != statistic.axes]
-            found.append(statistic)
-    for variance, mean in itertools.permutations(found, 2):
-        if mean.node in variance.node.parents and mean.axes == variance.axes:
-            for axes, one in variance.over.items():
-                # Formulas of a normalisation leave out the mean's share of the variance: it is 0.
-                for other in [mean.over[mean.axes], mean.over[axes]] if axes != mean.axes else ():
-                    words = one.words
-                    if other is mean.over[axes]:
-                        words = f"{other.words}, and so is {words.partition(' is')[0]}"
-                    changes = other.changes + one.changes
-                    yield Mistake("sum", words, one.at, changes, None, 1.1)
+        if over := _statistic(trace, node, slot):
+            found[node] = over
+            yield from [*over.values()][1:]
+    for node, over in found.items():  # a normalisation: (x − mean) / deviation
+        for means in [found[p] for p in node.parents if p in found and [*found[p]] == [*over]]:
+            right, *_ = means.values()  # without the variance's share, which is 0
+            for one, mean in [*zip(over.values(), means.values(), strict=True)][1:]:
+                both = f"{mean.words}, and so is {one.words.partition(' is')[0]}"
+                for other, words in ((right, one.words), (mean, both)):
+                    yield Mistake("sum", words, one.at, other.changes + one.changes, None, 1.1)
 
 
 def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
@@ -58,29 +54,24 @@ def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
         yield slip(trace, "sum", f"{what} summed over the wrong axis", use, turned, "axis")
 
 
-class _Statistic(NamedTuple):
-    """A mean, sum or variance that ``node`` reads, and the mistakes of taking it over others."""
+def _statistic(trace: Tape, node: Node, slot: int) -> dict[tuple[int, ...], Mistake]:
+    """A mean, sum or variance that ``node`` reads, perhaps through a root, taken over other axes.
 
-    node: Node
-    axes: tuple[int, ...]
-    over: dict[tuple[int, ...], Mistake]
-
-
-def _statistic(trace: Tape, node: Node, slot: int) -> _Statistic | None:
-    """A statistic that is broadcast back to its input's shape, perhaps after a root or the like."""
+    The right axes come first. The statistic is broadcast back to the shape of its input.
+    """
     statistic, factor, weight = parent_of(node, slot), trace.factors.get((node, slot)), np.ones(())
     while True:
         slots = trace.slots[statistic]
         if statistic.shape == node.shape or len(trace.users[statistic]) != 1 or len(slots) != 1:
-            return None
+            return {}
         [(use, parent)] = slots
         if statistic.op and statistic.op.name in STATISTICS:
             break
         if use not in trace.factors or parent.shape != statistic.shape:
-            return None
+            return {}
         weight, statistic = weight * trace.factors[use], parent
     if factor is None or parent.shape != node.shape:
-        return None
+        return {}
     right = normalize_axes(trace.argument(statistic, "axis"), len(node.shape))
     # What is constant along the right axes is multiplied after the sum: here, or by the next op.
     above: list[Use] = []
@@ -94,15 +85,14 @@ def _statistic(trace: Tape, node: Node, slot: int) -> _Statistic | None:
     def effect(found: Gradients, axes: tuple[int, ...]) -> Any:
         arrived = found[node] if len(above) != 1 else trace.part(above[0], found[above[0][0]])
         total = (arrived * factor / scale).sum(axes, keepdims=True)
-        if statistic.op and statistic.op.name != "sum":
-            total *= math.prod(node.shape[a] for a in right)
-            total /= math.prod(node.shape[a] for a in axes)
+        if statistic.op and statistic.op.name != "sum":  # a mean over as many elements
+            total *= total.size / math.prod(statistic.shape)
         each = weight * trace.part(use, np.ones(statistic.shape))
         return scale * total * each - trace.part(use, found[statistic])
 
     over: dict[tuple[int, ...], Mistake] = {}
-    for axes in {right, *[(axis,) for axis in range(len(node.shape))]}:
-        words = f"{trace.labels[statistic]} is taken over axis {axes[0]}, not over axis "
-        words += ", ".join(map(str, right))
-        over[axes] = Mistake("sum", words, use, ((parent, partial(effect, axes=axes)),), None, 1.1)
-    return _Statistic(node, right, over)
+    for axes in [right, *[(axis,) for axis in range(len(node.shape))]]:
+        names = f"axis {axes[0]}, not over axis {', '.join(map(str, right))}"
+        words, new = f"{trace.labels[statistic]} is taken over {names}", partial(effect, axes=axes)
+        over.setdefault(axes, Mistake("sum", words, use, ((parent, new),), None, 1.1))
+    return over
