@@ -69,3 +69,18 @@ def test_blas_threads_that_a_step_sets_itself_stay() -> None:
         with threadpool_limits(threads, "blas"):
             step(a)
             assert set(blas_threads()) == {threads}
+
+
+def test_a_repeated_trace_wakes_none_of_blas_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    """They would look for work for 0.1 s, on the core that the pool's thread needs."""
+    a = sample(np.float32, 300, 300)
+
+    def step(a: Any) -> Any:
+        print({*blas_threads()})
+        return a @ a
+
+    compiled = tg.compile(step, backend="native", verify=2)
+    with threadpool_limits(2, "blas"):
+        for _ in range(3):
+            compiled(a)
+        assert (capsys.readouterr().out, {*blas_threads()}) == ("{2}\n{1}\n", {2})

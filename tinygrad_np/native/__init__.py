@@ -10,6 +10,7 @@ from .cache import library as library
 from .layout import unavailable as unavailable
 from .numpy_blas import blas as blas
 from .numpy_blas import blas_integer as blas_integer
+from .numpy_blas import one_blas_thread as one_blas_thread
 from .numpy_loops import loop as loop
 from .order import sums_alike as sums_alike
 from .report import describe as describe
