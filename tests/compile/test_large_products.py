@@ -17,8 +17,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def blas_threads() -> list[int]:
-    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+def blas_threads() -> set[int]:
+    """Of NumPy's BLAS: SciPy, where it is loaded, has one of its own."""
+    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    return {info["num_threads"] for info in found if "numpy" in info["filepath"]}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
@@ -68,7 +70,7 @@ def test_blas_threads_that_a_step_sets_itself_stay() -> None:
     for threads in (2, 1, 3):
         with threadpool_limits(threads, "blas"):
             step(a)
-            assert set(blas_threads()) == {threads}
+            assert blas_threads() == {threads}
 
 
 def test_a_repeated_trace_wakes_none_of_blas_threads(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,11 +78,11 @@ def test_a_repeated_trace_wakes_none_of_blas_threads(capsys: pytest.CaptureFixtu
     a = sample(np.float32, 300, 300)
 
     def step(a: Any) -> Any:
-        print({*blas_threads()})
+        print(blas_threads())
         return a @ a
 
     compiled = tg.compile(step, backend="native", verify=2)
     with threadpool_limits(2, "blas"):
         for _ in range(3):
             compiled(a)
-        assert (capsys.readouterr().out, {*blas_threads()}) == ("{2}\n{1}\n", {2})
+        assert (capsys.readouterr().out, blas_threads()) == ("{2}\n{1}\n", {2})
