@@ -559,6 +559,7 @@ LAYERS: dict[str, Callable[..., Array]] = {
     "l1_loss": lambda x, t, reduction="mean": _reduced(np.abs(x - t), reduction),
     "huber_loss": _huber, "smooth_l1_loss": _smooth_l1, "poisson_nll_loss": _poisson,
     "kl_div": _kl, "binary_entropies": _entropies, "bounded_log": np.log,
+    "multiply_no_nan": lambda x, y: x * y, "x_log_x": lambda x: np.log(x**x),
     "binary_cross_entropy": _bce, "hinge_embedding_loss": _hinge, "margin_ranking_loss": _ranking,
     "soft_margin_loss": lambda x, t, reduction="mean": _reduced(
         np.log(1 + np.exp(-t * x)), reduction

@@ -157,7 +157,7 @@ ORACLES: dict[str, Oracle] = {
     "arctanh": lambda x: np.log((1 + x) / (1 - x)) / 2,
     "hypot": lambda x, y: np.sqrt(x * x + y * y),
     "abs": lambda x: np.sqrt(x * x),
-    "still": lambda x, slope: x * slope,
+    "zero_with_slope": lambda x, slope: x * slope,
     "maximum": lambda x, y: (x + y + np.abs(x - y)) / 2,
     "minimum": lambda x, y: (x + y - np.abs(x - y)) / 2,
     "where": lambda condition, x, y: condition * x + ~condition * y,

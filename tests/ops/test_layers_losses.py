@@ -184,3 +184,69 @@ def test_nll_loss_asks_for_class_numbers_alone() -> None:
         tg.nll_loss(np.zeros((2, 3)), np.eye(3)[:2])
     with pytest.raises(ValueError, match=r"or one-hot rows of shape \(2, 3\)"):
         tg.softmax_cross_entropy(np.zeros((2, 3)), np.zeros(2))
+
+
+# Gradients with respect to targets at their borders
+
+
+@pytest.mark.parametrize("f", [tg.softmax_cross_entropy, tg.cross_entropy])
+@pytest.mark.parametrize("weight", [None, np.array([0.5, 2.0, 0.0, 1.5])])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_soft_labels_of_0_get_the_gradient_minus_log_p(
+    f: Any, weight: Any, smoothing: float
+) -> None:
+    logits = tg.Tensor(normal(3, 4) + np.array([0, -1e4, 0, 0]), True)
+    labels = tg.Tensor(np.eye(4)[[0, 2, 3]], True)
+    for create_graph in (False, True):
+        loss = f(logits, labels, reduction="sum", weight=weight, label_smoothing=smoothing)
+        found = tg.grad(loss, [labels], create_graph=create_graph)[0]
+        scale = (1 - smoothing) * (1 if weight is None else weight)
+        assert_close(found.data, -scale * tg.log_softmax(logits).data)
+
+
+def test_a_masked_class_has_loss_0_and_an_infinite_slope_in_its_label() -> None:
+    logits, labels = tg.Tensor([[0.0, -np.inf, 0.0]], True), tg.Tensor([[0.5, 0.0, 0.5]], True)
+    loss = tg.softmax_cross_entropy(logits, labels)
+    assert_close(loss.data, np.log(2))
+    found = tg.grad(loss, [logits, labels])
+    assert_close(found[0].data, [[0, 0, 0]], atol=1e-15)
+    assert_close(found[1].data, [[np.log(2), np.inf, np.log(2)]])
+    for labelled in (labels, np.array([0])):  # a class of weight 0 counts nothing
+        weighted = tg.softmax_cross_entropy(
+            logits, labelled, weight=np.array([1.0, 0.0, 1.0]), label_smoothing=0.2
+        )
+        assert_close(weighted.data, np.log(2) * 14 / 15)
+
+
+def test_an_ignored_row_gets_gradient_0_even_where_it_has_no_softmax() -> None:
+    logits = tg.Tensor([[0.0, 0.0], [-np.inf, -np.inf]], True)
+    with np.errstate(invalid="ignore"):
+        tg.cross_entropy(logits, np.array([0, -100])).backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[-0.5, 0.5], [0, 0]]
+
+
+def test_kl_div_has_an_infinite_slope_at_a_target_of_0() -> None:
+    log_p, targets = tg.Tensor(np.log([0.5, 0.25, 0.25]), True), tg.Tensor([0.0, 0.5, 0.5], True)
+    loss = tg.kl_div(log_p, targets, "sum")
+    assert_close(loss.data, np.log(2))
+    with np.errstate(divide="ignore"):
+        found = tg.grad(loss, [log_p, targets], create_graph=True)
+        second = tg.grad(found[1].sum(), targets)
+    assert found[0].tolist() == [0, -0.5, -0.5]
+    assert_close(found[1].data, [-np.inf, 1 + np.log(2), 1 + np.log(2)])
+    assert second.tolist() == [np.inf, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_binary_cross_entropy_at_predictions_of_0_and_1(dtype: Any) -> None:
+    x = tg.Tensor(np.array([0, 1, 0.5], dtype), True)
+    tg.binary_cross_entropy(x, np.array([0, 1, 0.25], dtype), reduction="sum").backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1, -1, 1]  # of -log(1 - x), of -log x, and between
+
+
+def test_targets_of_infinite_logits_with_pos_weight() -> None:
+    x, t = tg.Tensor([-np.inf, np.inf], True), tg.Tensor([0.0, 1.0], True)
+    loss = tg.binary_cross_entropy_with_logits(x, t, "sum", pos_weight=np.array(2.0))
+    assert tg.grad(loss, t).tolist() == [np.inf, -np.inf]

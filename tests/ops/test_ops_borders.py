@@ -482,3 +482,17 @@ def test_a_0d_array_is_reduced_along_its_axis_as_numpy_does(name: str, axis: int
     x = tg.Tensor(2.0, requires_grad=True)
     tg.OPS[name].function(x, axis=axis).backward()
     assert x.grad == 1.0
+
+
+def test_recorded_gradients_of_an_infinite_element_beside_a_0() -> None:
+    f: Any
+    for f in (lambda x: tg.abs(x).sum(), lambda x: tg.hypot(x, np.ones(2) * 0).sum()):
+        x = leaf([0.0, -inf])
+        with np.errstate(invalid="ignore"):
+            plain = tg.grad(f(x), x).data
+            assert_close(tg.grad(f(x), x, create_graph=True).data, plain)
+
+
+def test_std_of_denormal_numbers_has_a_gradient() -> None:
+    x = np.array([1e-310, 3e-310, -4e-310])
+    assert_close(gradient(tg.std, x), gradient(tg.std, x * 1e300), rtol=1e-9)

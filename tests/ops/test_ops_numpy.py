@@ -26,7 +26,7 @@ NOT_IN_NUMPY = LAYERS.keys() | {
     "cross_entropy_of_counted", "dropout", "elu", "getitem",
     "joined", "leaky_relu", "linear", "linear_recurrence", "log_sigmoid", "log_softmax",
     "logsumexp", "masked", "minors", "mse_loss", "padded", "relu", "scatter", "sigmoid", "silu",
-    "softmax", "softmax_cross_entropy", "softplus", "still",
+    "softmax", "softmax_cross_entropy", "softplus", "zero_with_slope",
 }  # fmt: skip
 
 

@@ -144,7 +144,8 @@ def _counted_logits(
 ) -> Any:
     """where(labels != ignore_index, (softmax(logits) - one_hot(labels)) * g / n, 0)"""
     counted = _array(labels) != ignore_index
-    rows = (softmax - _one_hot(np.where(counted, labels, 0), logits)) * counted[..., None]
+    excess = softmax - _one_hot(np.where(counted, labels, 0), logits)
+    rows = np.where(counted[..., None], excess, 0)
     if reduction == "none":
         return rows * g[..., None]
     return rows * (wide(g) / counted.sum().astype(wide(g).dtype) if reduction == "mean" else g)
@@ -262,10 +263,14 @@ def _of_rows(
     if labels.dtype.kind not in "fc":
         labels = labels.astype(log_p.dtype)
     target = labels * (1 - label_smoothing) + label_smoothing / max(1, classes)
-    if weight is not None:
-        target = target * _weights(weight, log_p)
-    losses = negative(sum(multiply(where(plain(target) == 0, 0, log_p), target), -1))
+    weighted = _weighted(log_p, None if weight is None else _weights(weight, log_p))
+    losses = negative(sum(OPS["multiply_no_nan"].function(target, weighted), -1))
     return _averaged(losses, reduction, losses.size)
+
+
+def _weighted(log_p: Tensor, weight: Any) -> Tensor:
+    """Each class times its weight: 0 for a class of weight 0, even where its log_p is -inf."""
+    return log_p if weight is None else OPS["multiply_no_nan"].function(log_p, weight)
 
 
 def _weights(weight: Any, log_p: Tensor) -> Any:
@@ -295,8 +300,7 @@ def _of_classes(
     picked = squeeze(take_along_axis(log_p, labels[..., None], -1), -1)
     losses = negative(multiply(where(shares == 0, 0, picked), shares))
     if label_smoothing:
-        every = log_p if scale is None else multiply(log_p, scale)
-        smooth = negative(where(counts, sum(every, -1), 0))
+        smooth = negative(where(counts, sum(_weighted(log_p, scale), -1), 0))
         part = label_smoothing / log_p.shape[-1]
         losses = add(multiply(losses, 1 - label_smoothing), multiply(smooth, part))
     return _averaged(losses, reduction, wide(shares).sum())

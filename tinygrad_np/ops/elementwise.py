@@ -31,7 +31,7 @@ from ..numpy_calls import NUMPY
 from ..source import said
 from ..tensor import Tensor, TensorFunction, plain
 from ..tracing import active
-from .origin import slope_at_zero, still
+from .origin import slope_at_zero, zero_with_slope
 from .ufunc_examples import examples
 
 __all__ = [
@@ -204,7 +204,7 @@ def _no_slope(g: Any, x: Any, y: Any) -> Any:
     """0, without a derivative at the origin, unless g is a constant 0: an angle jumps there."""
     nowhere = (plain(x) == 0) & (plain(y) == 0) & (g.requires_grad | (g.data != 0))
     slope = np.where(nowhere, np.nan, 0).astype(g.dtype)
-    return still(x, slope) + still(y, slope)
+    return zero_with_slope(x, slope) + zero_with_slope(y, slope)
 
 
 def unless_zero(x: Any, instead: float = np.inf) -> Any:
@@ -215,7 +215,7 @@ def unless_zero(x: Any, instead: float = np.inf) -> Any:
 def _hypot_x(g: Any, x: Any, out: Any) -> Any:
     """g * x / out"""
     if (slope := slope_at_zero(g, out)) is not None:
-        return g * x / unless_zero(out) + still(x, slope)
+        return g * x / unless_zero(out) + zero_with_slope(x, slope)
     return g * x / unless_zero(out)
 
 
@@ -253,7 +253,7 @@ arctanh = ufunc(np.arctanh, "Inverse tanh.", cases=UNIT, x=lambda g, x: g / (1 -
 def _abs_x(g: Any, x: Any, out: Any) -> Any:
     """g * sign(x)"""
     if (slope := slope_at_zero(g, out, smooth=True)) is not None:
-        return g * np.sign(x) + still(x, slope)
+        return g * np.sign(x) + zero_with_slope(x, slope)
     return g * np.sign(x)
 
 

@@ -94,6 +94,31 @@ def unless_absent(share: Any, x: Any) -> Any:
     return np.where(share == 0, 0, x) * share
 
 
+@op(
+    cases=[case(normal(3, 4), normal(3, 4)), case(normal(3, 4), normal(4))],
+    x=lambda g, y: OPS["multiply_no_nan"](g, y), y=lambda g, x: OPS["multiply_no_nan"](g, x),
+)  # fmt: skip
+def multiply_no_nan(x: Value, y: Value) -> Value:
+    """x y, and 0 where either is 0, even if the other is infinite or nan.
+
+    Gradients: g y, g x, multiplied in the same way. The name is TensorFlow's.
+
+    >>> multiply_no_nan([0.0, 2.0], [-np.inf, 3.0]).tolist()
+    [0.0, 6.0]
+    """
+    return unless_absent(np.where(y == 0, 0, x), y)
+
+
+@op(cases=[case(above_zero(3, 4)), case(above_zero())], x=lambda g, x: g * (np.log(x) + 1))
+def x_log_x(x: Value) -> Value:
+    """x log x, and 0 at 0, where its slope is -inf. Gradient: g (log x + 1).
+
+    >>> x_log_x([0.0, 1.0]).tolist()
+    [0.0, 0.0]
+    """
+    return x * np.log(np.where(x == 0, 1, x))
+
+
 def _fit(name: str, x: Any, y: Any) -> None:
     """Refuse to broadcast: (n,) against (n, 1) would silently make n² losses."""
     if np.shape(x) != np.shape(y):
@@ -251,8 +276,7 @@ def kl_div(
     if log_target:
         losses = multiply(exp(t), subtract(t, x))
     else:
-        some = where(t.data > 0, t, 1.0).astype(t.dtype)
-        losses = subtract(multiply(t, log(some)), multiply(t, x))
+        losses = subtract(OPS["x_log_x"].function(t), OPS["multiply_no_nan"].function(t, x))
     if reduction == "batchmean":
         return divide(sum(losses), losses.shape[0] if losses.ndim else 1)
     return average(losses, reduction)
@@ -273,16 +297,27 @@ def _check_shares(x: Any) -> None:
         )
 
 
+def _binary_entropies_x(g: Any, x: Any, t: Any) -> Any:
+    """g * (x - t) / (x * (1 - x))"""
+    x, t = wide(x), wide(t)
+    both = x * (1 - x)
+    inside = (x - t) / np.maximum(both, 1e-12)
+    # At 0 and 1 the quotient is 0 / 0 where the target is met; the slope there is 1 or -1.
+    border = (1 - t) / np.maximum(1 - x, 1e-12) - t / np.maximum(x, 1e-12)
+    return g * np.where(both > 1e-12, inside, border).astype(g.dtype)
+
+
 @op(
     cases=[case(uniform(0.1, 0.9, 3, 4), uniform(0.0, 1.0, 3, 4)),
            case(uniform(0.1, 0.9), uniform(0.0, 1.0)), case(uniform(0.1, 0.9, 0), normal(0))],
-    x=lambda g, x, t: g * (x - t) / np.maximum((1 - x) * x, 1e-12),
+    x=_binary_entropies_x,
     t=lambda g, x: g * (OPS["bounded_log"](1 - x) - OPS["bounded_log"](x)),
 )  # fmt: skip
 def binary_entropies(x: Value, t: Value) -> Value:
     """-t log x - (1 - t) log(1 - x), with logarithms of at least -100.
 
-    Gradients: g (x - t) / (x (1 - x)); g (log(1 - x) - log x).
+    Gradients: g (x - t) / (x (1 - x)), whose slopes 1 / x and 1 / (1 - x) are at most 1e12;
+    g (log(1 - x) - log x).
     """
     with np.errstate(divide="ignore"):
         return -(t * _bounded(np.log(x)) + (1 - t) * _bounded(np.log1p(-x)))
@@ -345,8 +380,9 @@ def _logits_slope(logits: Any, targets: Any, weight: Any, pos_weight: Any) -> An
 def _targets_slope(logits: Any, weight: Any, pos_weight: Any) -> Any:
     slope = -logits
     if pos_weight is not None:
-        softplus = OPS["softplus"](-logits, 1.0, np.inf)
-        slope = constant("pos_weight", pos_weight, logits.dtype) * softplus - logits - softplus
+        positive = OPS["softplus"](-logits, 1.0, np.inf)
+        negative = OPS["softplus"](logits, 1.0, np.inf)
+        slope = constant("pos_weight", pos_weight, logits.dtype) * positive - negative
     return slope if weight is None else slope * constant("weight", weight, logits.dtype)
 
 

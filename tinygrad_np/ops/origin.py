@@ -29,13 +29,13 @@ _LENGTHS = frozenset(["abs", "hypot", "norm", "std"])
     cases=[case(normal(3, 4), normal(3, 4)), case(normal(3), normal()), case(normal(), normal())],
     x=lambda g, slope: g * slope, slope=lambda g, x: g * x,
 )  # fmt: skip
-def still(x: Value, slope: Value) -> Value:
-    """x slope, which at x = 0 is 0 even where the slope is nan: a value without a derivative.
+def zero_with_slope(x: Value, slope: Value) -> Value:
+    """x slope, and 0 where either is 0: at x = 0 a zero whose derivative is ``slope``, even nan.
 
-    >>> still([0.0, 2.0], [float("nan"), 3.0]).tolist()
+    >>> zero_with_slope([0.0, 2.0], [float("nan"), 3.0]).tolist()
     [0.0, 6.0]
     """
-    return np.where(x == 0, 0, x * slope)
+    return np.where(slope == 0, 0, x) * np.where(x == 0, 0, slope)
 
 
 def slope_at_zero(g: Any, out: Any, smooth: bool = False) -> Any:

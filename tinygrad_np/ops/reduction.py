@@ -24,7 +24,7 @@ from ..source import said
 from ..tensor import Tensor, plain
 from .axes import kept_shape, normalize_axes, spread
 from .elementwise import bounded, floats, for_people, kept, like, unless_zero, wide
-from .origin import depends, slope_at_zero, some, still
+from .origin import depends, slope_at_zero, some, zero_with_slope
 
 __all__ = [
     "all", "any", "argmax", "argmin", "cumprod", "cumsum", "linear_recurrence", "logsumexp",
@@ -104,9 +104,10 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
     """g * (x - mean(x)) / ((n - ddof) * out)"""
     count = _count(x.shape, axis) - ddof
-    part = spread(wide(g) / unless_zero(out) / count, x.shape, axis) * _centered(x, axis)
+    size = spread(unless_zero(out), x.shape, axis)  # small, it must not divide g: 1 / size is inf
+    part = spread(wide(g) / count, x.shape, axis) * (_centered(x, axis) / size)
     if (slope := slope_at_zero(g, out)) is not None:
-        return part + still(_centered(x, axis), spread(slope / count, x.shape, axis))
+        return part + zero_with_slope(_centered(x, axis), spread(slope / count, x.shape, axis))
     return part
 
 
@@ -363,7 +364,8 @@ def _norm_x(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
     """g * sign(x) * (abs(x) / out) ** (ord - 1)"""
     size = out.reshape(kept_shape(x.shape, axis))
     if isinstance(g, Tensor) and some(plain(x) == 0):
-        return _norm_part(g, x, size, ord, axis) + still(x, _norm_slope(g, x, out, ord, axis))
+        slope = _norm_slope(g, x, out, ord, axis)
+        return _norm_part(g, x, size, ord, axis) + zero_with_slope(x, slope)
     if ord in (None, 2, "fro"):
         return spread(wide(g), x.shape, axis) * x / unless_zero(size)
     return _norm_part(g, x, size, ord, axis)
