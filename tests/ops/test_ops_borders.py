@@ -496,3 +496,10 @@ def test_recorded_gradients_of_an_infinite_element_beside_a_0() -> None:
 def test_std_of_denormal_numbers_has_a_gradient() -> None:
     x = np.array([1e-310, 3e-310, -4e-310])
     assert_close(gradient(tg.std, x), gradient(tg.std, x * 1e300), rtol=1e-9)
+
+
+def test_the_second_derivatives_of_prelu_at_0_are_those_of_its_left_side() -> None:
+    x, weight = leaf([0.0]), leaf([0.25])
+    first = tg.grad(tg.prelu(x, weight).sum(), [x, weight], create_graph=True)
+    assert tg.grad(first[0].sum(), weight, retain_graph=True).tolist() == [1]
+    assert tg.grad(first[1].sum(), x).tolist() == [1]

@@ -56,7 +56,7 @@ def _by_feature(weight: Any, ndim: int) -> Any:
 
 def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
     """sum of g * x where x < 0"""
-    part = wide(np.where(x > 0, 0, g)) * np.minimum(x, 0)
+    part = wide(np.where(x > 0, 0, g)) * np.where(x > 0, 0, x)
     if math.prod(weight_shape) == 1:
         return part.sum().reshape(weight_shape)
     return part.sum(axis=(0, *range(2, x.ndim))).reshape(weight_shape)
