@@ -28,7 +28,7 @@ def test_a_nan_in_a_gradient_is_named() -> None:
 
 
 @pytest.mark.parametrize("run", [tg.sqrt, lambda x: tg.checkpoint(tg.sqrt, x)])
-def test_what_reaches_a_leaf_or_leaves_a_checkpoint_is_checked_too(run: Any) -> None:
+def test_gradients_of_leaves_and_of_checkpoints_are_checked_too(run: Any) -> None:
     x = tg.Tensor([1.0, 0.0], requires_grad=True, name="x")
     with np.errstate(all="ignore"), tg.debug():
         loss = run(x).sum()
@@ -88,7 +88,7 @@ def test_sound_code_passes_and_gives_the_same_gradients() -> None:
 
 
 @pytest.mark.parametrize(("outside", "inside"), [(tg.record, tg.debug), (tg.debug, tg.record)])
-def test_recording_goes_on_in_debug_mode(outside: Any, inside: Any) -> None:
+def test_recording_continues_in_debug_mode(outside: Any, inside: Any) -> None:
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     with outside(), tg.scope("a"), inside(), tg.scope("b"):
         y = tg.tanh(x)

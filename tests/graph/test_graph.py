@@ -223,7 +223,7 @@ def test_only_the_way_to_the_targets_is_walked() -> None:
     assert log.saved is not None
 
 
-def test_what_lies_before_the_targets_is_not_released() -> None:
+def test_nodes_upstream_of_the_targets_are_not_released() -> None:
     x = leaf([1.0, 2.0])
     y = x * x
     z = tg.exp(y).sum()
@@ -482,7 +482,7 @@ def test_unbroadcast_is_the_adjoint_of_broadcasting(shapes: Any, data: Any) -> N
 @pytest.mark.parametrize(
     ("gradient", "shape"), [((3, 4), (2, 4)), ((4,), (3, 4)), ((2,), (1, 1)), ((5,), (4,))]
 )
-def test_unbroadcast_refuses_what_does_not_fit(gradient: Any, shape: Any) -> None:
+def test_unbroadcast_refuses_shapes_that_do_not_fit(gradient: Any, shape: Any) -> None:
     with pytest.raises(ValueError, match="does not fit an input of shape"):
         unbroadcast(np.ones(gradient), shape)
 

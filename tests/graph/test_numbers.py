@@ -105,7 +105,7 @@ def test_the_error_says_what_to_write(cut: Any) -> None:
         cut(computed())
 
 
-def test_the_cause_is_seen_where_numpy_says_something_else() -> None:
+def test_the_cause_is_named_where_numpy_s_error_misleads() -> None:
     squares, w = np.zeros(2), leaf([2.0, 3.0])
     with pytest.raises(ValueError, match="sequence") as caught:
         squares[0] = w[0] ** 2

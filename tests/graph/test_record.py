@@ -43,7 +43,7 @@ def test_a_record_has_operands_output_saved_and_time() -> None:
     assert seen.seconds > 0
 
 
-def test_what_is_recorded_goes_with_the_graph() -> None:
+def test_records_are_freed_with_the_graph() -> None:
     gc.collect()
     gc.disable()
     try:

@@ -594,7 +594,7 @@ METHODS: list[tuple[str, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "args"), METHODS)
-def test_methods_do_what_ndarrays_do(name: str, args: tuple[Any, ...]) -> None:
+def test_methods_agree_with_ndarray_methods(name: str, args: tuple[Any, ...]) -> None:
     array = np.array([[0.1, 0.9], [0.5, 0.3]])
     out = getattr(leaf(array), name)(*args)
     expected = getattr(array, name)(*args)
@@ -606,7 +606,7 @@ def test_methods_do_what_ndarrays_do(name: str, args: tuple[Any, ...]) -> None:
     "name", ["square", "sqrt", "abs", "exp", "log", "tanh", "sigmoid", "relu", "softmax",
              "log_softmax", "logsumexp", "sort", "argmax", "argmin", "all", "any"],
 )  # fmt: skip
-def test_methods_do_what_functions_do(name: str) -> None:
+def test_methods_agree_with_functions(name: str) -> None:
     x = leaf([[0.1, 0.9], [0.5, 0.3]])
     np.testing.assert_array_equal(getattr(x, name)().data, getattr(tg, name)(x).data)
 

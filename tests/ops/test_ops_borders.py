@@ -89,7 +89,7 @@ def test_float16_second_derivatives_of_many() -> None:
         assert_close(found[0], found[1], rtol=1e-2, atol=2e-7)
 
 
-def test_float16_gradients_of_what_was_broadcast() -> None:
+def test_float16_gradients_of_broadcast_inputs() -> None:
     bias = leaf(np.zeros(10), np.float16)
     (bias + np.zeros((5000, 10), np.float16)).sum().backward()
     assert bias.grad is not None
@@ -408,7 +408,7 @@ def test_no_nan_comes_through_maximum_and_max(dtype: Any) -> None:
     assert first[0].item() == 0
 
 
-def test_where_does_what_its_documentation_says() -> None:
+def test_where_passes_0_times_an_infinite_slope_as_nan() -> None:
     x = [0.0, 4.0]
     with np.errstate(all="ignore"):
         found = gradient(lambda x: tg.where(x > 0, tg.sqrt(x), 0.0), x)
@@ -467,7 +467,7 @@ def test_third_derivatives_of_the_determinant_of_regular_matrices() -> None:
     assert (third.data * w).sum() == pytest.approx(total, rel=1e-9)
 
 
-def test_the_determinant_of_what_is_not_finite_has_gradient_nan() -> None:
+def test_the_determinant_of_a_matrix_with_nan_has_gradient_nan() -> None:
     x = np.stack([np.eye(2), np.full((2, 2), nan)])
     with np.errstate(invalid="ignore"):
         found = np.array(gradient(tg.det, x))

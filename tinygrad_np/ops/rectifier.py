@@ -22,9 +22,10 @@ __all__ = [
 
 @op(cases=REAL, analytic=False, x=lambda g, out: g * (out > 0))
 def relu(x: Value) -> Value:
-    """The rectifier max(x, 0). Gradient: g (x > 0), which is 0 at 0, too, if g is finite.
+    """The rectifier max(x, 0). Gradient: g (x > 0), so it is 0 at x = 0 for every finite g.
 
-    An infinite g (of ``sqrt(relu(x))``, say) makes nan of it; ``maximum(x, 0)`` has no such limit.
+    An infinite g, as in ``sqrt(relu(x))``, gives nan where x <= 0; that of ``maximum(x, 0)`` is 0
+    for every x < 0.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
