@@ -466,7 +466,7 @@ def _minors(x: Any, w: Any) -> Any:
 
 
 def _decomposed(x: Any) -> Any:
-    """The singular value decomposition; nan for matrices that are not finite: LAPACK refuses them."""
+    """The singular value decomposition; nan for matrices with nan or inf, which LAPACK refuses."""
     finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
     u, s, vt = np.linalg.svd(np.where(finite, x, 0))
     return u, np.where(finite[..., 0], s, np.nan), vt
