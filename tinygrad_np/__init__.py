@@ -77,7 +77,6 @@ from .tensor import Tensor as Tensor
 
 __version__ = "0.1.0"
 
-auditing.derive = derivation
 
 if TYPE_CHECKING:
     from . import data as data

@@ -557,10 +557,10 @@ def line_by_line(W: Any, b: Any) -> dict[str, Any]:
 def test_the_report_points_at_the_line_of_a_backward_pass_given_as_a_function() -> None:
     report = tg.audit(layer, WEIGHTS, line_by_line)
     number = line_by_line.__code__.co_firstlineno + 3
-    assert report.own_line == f"line {number}: delta = error * (1 - h)"
-    assert f"In your backward pass, it shows first in {report.own_line}" in str(report)
-    assert tg.audit(layer, WEIGHTS, by_hand).own_line == ""
-    assert tg.audit(layer, WEIGHTS, line_by_line(W, B)).own_line == ""
+    line = f"test_audit.py:{number}: delta = error * (1 - h)"
+    assert [m.own_line for m in report.mistakes] == [line]
+    assert f"in your backward pass: {line}" in str(report)
+    assert tg.audit(layer, WEIGHTS, line_by_line(W, B)).mistakes[0].own_line == ""
 
 
 def test_the_report_says_what_where_why_and_what_is_right() -> None:

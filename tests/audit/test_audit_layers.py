@@ -150,6 +150,36 @@ def test_no_false_alarm_on_right_layers(seed: int) -> None:
     assert report, str(report)
 
 
+OWN = [
+    ("affine", "mean", "self.db = np.mean(dout, axis=0)"),
+    ("affine", "sign", "self.dW = -self.dW"),
+    ("affine", "rows", "self.db = dout"),
+    ("relu", "of g", "return np.maximum(dout, 0)"),
+    ("relu", "missing", "return dout"),
+    ("batch norm", "gamma", "dxn = dout"),
+    ("dropout", "twice", "return dout * self.mask * self.mask"),
+    ("convolution", "overwritten", "dx[i, :, a : a + k, c : c + k] = part"),
+    ("max pool", "mean", "dx = dx / (s * s)"),
+    ("embedding", "repeated", "self.dW[self.ids] += dout"),
+    ("rnn", "value", "dz = (dout[:, i] + carry) * (1 - np.tanh(h) ** 2)"),
+    ("rnn", "carry", "dz = (dout[:, i] + carry) * (1 - h**2)"),
+    ("lstm", "tanh", "dc = dc_next + dh * o"),
+    ("attention", "softmax", "ds = self.a * (1 - self.a) * da"),
+    ("softmax with loss", "batch", "dx[np.arange(n), self.t] -= 1"),
+    ("two-layer network", "reg", "d_w2 = h.T @ d"),
+    ("two-layer network", "early", 'dh = d @ p["W2"].T'),
+    ("two-layer network", "relu", 'dh = d @ p["W2"].T'),
+]
+"""The line of a backward pass at which each of these mistakes shows first."""
+
+
+@pytest.mark.parametrize(("name", "slip", "line"), OWN)
+def test_the_report_names_the_line_of_their_own_backward(name: str, slip: str, line: str) -> None:
+    report = LAYERS[name][0](slip)
+    assert [m.own_line.partition(": ")[2] for m in report.mistakes] == [line], str(report)
+    assert report.mistakes[0].own_line.startswith("people.py:")
+
+
 def test_every_gradient_of_a_layer_is_audited() -> None:
     assert {v.name for v in LAYERS["attention"][0]("").verdicts} == {"x", "Wq", "Wk", "Wv", "Wo"}
     assert {v.name for v in step("").verdicts} == {"W1", "b1", "W2", "b2"}

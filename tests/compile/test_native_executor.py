@@ -1,7 +1,9 @@
 """Native code against NumPy and against eager: any dtype, any strides, exact to the last bit."""
 
+import keyword
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -497,3 +499,19 @@ def test_a_training_step_is_one_c_function_with_the_users_names() -> None:
     assert "gradient of relu" in text
     assert "one C function" in plan
     assert "in place" in plan
+
+
+def test_parameters_may_have_the_names_that_the_program_uses() -> None:
+    def made(names: Iterable[str]) -> Any:
+        rng = np.random.default_rng(0)
+        weights = [tg.Tensor(rng.standard_normal((200, 80)), True, name=name) for name in names]
+        x = rng.standard_normal((100, 200))
+        return lambda: sum(((x @ w).exp().sum() + w.sum() for w in weights), tg.Tensor(0.0))
+
+    compiled = tg.compile(made(["first", "second"]), backend="native")
+    compiled()
+    words = {*re.findall(r"[A-Za-z_]\w*", compiled.source())} - {*keyword.kwlist}
+    words |= {"CODE", "NAME", "FILE_NAME", "NAME_of", "task2", "product1", "linux", "int"}
+    step = made(sorted(words))
+    compiled = tg.compile(step, backend="native")
+    np.testing.assert_allclose([compiled().item() for _ in range(3)], step().item(), 1e-12)

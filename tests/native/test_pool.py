@@ -13,7 +13,7 @@ from tests.forked import holds_in_a_forked_process
 from tinygrad_np import native
 
 pytestmark = pytest.mark.skipif(
-    bool(native.unavailable()) or native.describe()["compiler"] is None or not native.pool(),
+    bool(native.unavailable()) or not native.pool("run_in_parts"),
     reason="there is no C compiler",
 )
 SOURCE = f"""#define BLAS_INT {native.blas_integer()}
@@ -72,7 +72,7 @@ int over(void) {{ return OVER; }}
 def tasks() -> Any:
     found = native.library(SOURCE)
     assert found is not None
-    ctypes.c_void_p.in_dll(found, "pool").value = native.pool()
+    ctypes.c_void_p.in_dll(found, "pool").value = native.pool("run_in_parts")
     return found
 
 

@@ -9,7 +9,7 @@ Each kind of mistake has a module: ``factors``, ``masks``, ``derivatives`` (with
 graph), ``sums``, ``values``, ``paths`` and ``shapes``. ``loops`` repeats a mistake at every turn of
 a loop, ``kinks`` accepts the slope of either side of a kink, and ``elements`` describes what no
 mistake explains. ``layers`` and ``steps`` read gradients out of the ``objects`` of existing NumPy
-code, which runs on ``recording`` arrays.
+code, which runs on ``recording`` arrays. ``watching`` finds the wrong lines of a backward pass.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from .report import AuditReport as AuditReport
 from .report import Diagnosis as Diagnosis
 from .report import Verdict as Verdict
 
-derive: Callable[..., Any] | None = None
-"""``tg.derivation``, which the package sets here: this module may not import it from above."""
 Arrays = Mapping[str, Any] | Sequence[Any] | ArrayLike | Tensor
 
 
@@ -80,8 +78,8 @@ def audit(
     - "autograd": autograd and the numerical derivative differ: a rule of f's own ops is wrong;
     - "unknown": none of the mistakes above; the report says what can be seen.
 
-    The report names the source line of each op in f. If ``gradients`` is a function of plain NumPy
-    that ``tg.derivation`` can follow, the report also names the first of its lines that is wrong.
+    The report names the source line of each op in f. If ``gradients`` is a function, the report
+    also names the line of it at which each mistake shows first.
 
     f may also be NumPy code that copies arrays and writes to them in place. For layers and updates
     as they stand, see ``audit_layer`` and ``audit_step``.

@@ -27,7 +27,7 @@ def mistakes(trace: Tape) -> Iterator[Mistake]:
     for unit in units(trace):
         yield from _of(unit)
     for node, slot in [use for use in trace.rules if use not in trace.factors]:  # a product's, say
-        if len(trace.slots(node)) > 1 and parent_of(node, slot).shape == node.shape:
+        if len(trace.slots[node]) > 1 and parent_of(node, slot).shape == node.shape:
             words = f"the derivative of {trace.labels[node]} is missing"
             yield slip(trace, "derivative", words, (node, slot), handed_on, "missing", 1.05)
 

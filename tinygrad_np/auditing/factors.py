@@ -55,10 +55,8 @@ def _scaled(trace: Tape, known: list[Known], node: Node, slots: tuple[Use, ...])
         if slots:
             words = missing(trace, node, *[user for user, _ in slots])
         if abs(1 + more) > 1e-6:
-            value, name, cost = name_factor(1 + more, at[0], known)
-            kind, words = "factor", f"{what} is {name} times the true one"
-            if value == -1:  # another use that is missing is easier to believe
-                kind, words, cost = "sign", f"{what} has the wrong sign", cost + 0.05 * bool(slots)
+            value, kind, words, cost = named(1 + more, what, at[0], known)
+            cost += 0.05 * (value == -1 and bool(slots))  # a missing use is easier to believe
             more = value - 1
 
         def effect(found: Gradients) -> np.ndarray:
@@ -68,6 +66,16 @@ def _scaled(trace: Tape, known: list[Known], node: Node, slots: tuple[Use, ...])
         return Mistake(kind, words, at, ((node, effect),), (kind, at[1], more), cost)
 
     return open_(made)
+
+
+def named(
+    number: float, what: str, site: Node, known: list[Known]
+) -> tuple[float, str, str, float]:
+    """The exact value of a factor of ``what``, the kind of the mistake, its words and its cost."""
+    value, name, cost = _name(number, site, known)
+    if value == -1:
+        return value, "sign", f"{what} has the wrong sign", cost
+    return value, "factor", f"{what} is {name} times the true one", cost
 
 
 def known_numbers(trace: Tape) -> list[Known]:
@@ -116,7 +124,7 @@ def _lengths(trace: Tape) -> list[tuple[int, str]]:
     return [(length, words) for length, words in found if length > 1]
 
 
-def name_factor(number: float, site: Node, known: list[Known]) -> tuple[float, str, float]:
+def _name(number: float, site: Node, known: list[Known]) -> tuple[float, str, float]:
     """The exact value of a factor, its description, and its cost.
 
     The cost is 1 for a number with a name, a little less for a mask's factor at its own node, and

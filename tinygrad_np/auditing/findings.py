@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from .problem import Mistakes, Problem
 from .report import AuditReport, Diagnosis, Verdict
 from .search import Search
 from .trace import Tape
+from .watching import Watch, wrong_line
 
 TINY = 1e-50
 """Smaller differences from the numerical derivative do not count."""
@@ -23,15 +26,11 @@ HARMLESS = 1e-3
 
 def report_on(
     trace: Tape, given: Mapping[str, Array], rtol: Mapping[Node, float],
-    numerical: GradcheckReport, own_line: Callable[[], str],
+    numerical: GradcheckReport, own: Callable[[Watch], Any] | None, watch: Watch,
 ) -> AuditReport:  # fmt: skip
     """The verdicts on the gradients, by name, and the mistakes that explain them."""
-    faults = {
-        name: fault
-        for name, array in given.items()
-        if (fault := _doubtful(trace, name, numerical) or _not_finite(trace, name, array))
-    }
-    sound = {trace.targets[name]: array for name, array in given.items() if name not in faults}
+    faults = {name: _fault(trace, name, array, numerical) for name, array in given.items()}
+    sound = {trace.targets[name]: array for name, array in given.items() if not faults[name]}
     problem = Problem(trace, sound, rtol)
     search = Search(problem)
     state, notes = search.run(), list(problem.notes)
@@ -43,24 +42,28 @@ def report_on(
             apart = _apart(problem, node, problem.true[node])[0]
             if apart <= HARMLESS:
                 shown[name] = ()
-                notes.append(
-                    f"{name}: {mistakes[0].words} of the derivation, which changes it by "
-                    f"{apart:.1e} of its largest element: right but for that "
-                    f"(rtol={10 * apart:.0e} allows it)"
-                )
+                told = f"{name}: {mistakes[0].words} of the derivation, which changes it by "
+                told += f"{apart:.1e} of its largest element: right but for that "
+                notes.append(f"{told}(rtol={10 * apart:.0e} allows it)")
     made = dict.fromkeys([mistake for mistakes in shown.values() for mistake in mistakes])
+    if made and own:
+        with suppress(Exception):  # what does not run a second time
+            own(watch)
     limited = [mistake for mistake in made if mistake not in state.joint]
     found = [
-        *faults.values(),
-        *[_diagnosis(problem, shown, m, m in limited, search.also.get(m, ())) for m in made],
+        *filter(None, faults.values()),
+        *[_diagnosis(problem, shown, m, m in limited, search.also.get(m, ()), watch) for m in made],
     ]
     verdicts = tuple([_verdict(problem, name, found) for name in trace.targets if name in given])
-    line = own_line() if found else ""
-    return AuditReport(verdicts, tuple(found), numerical, tuple(notes), line)
+    return AuditReport(verdicts, tuple(found), numerical, tuple(notes))
 
 
-def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis | None:
-    """A diagnosis if autograd's own gradient differs from the numerical derivative."""
+def _fault(trace: Tape, name: str, array: Array, numerical: GradcheckReport) -> Diagnosis | None:
+    """A diagnosis if autograd's own gradient is doubtful, or the given one is nan or infinite."""
+    told = None
+    if (bad := ~np.isfinite(array)).any():
+        words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
+        told = "nan", words, f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
     # On a kink of f, or where they do not converge, differences say nothing; the notes tell.
     excused = [n for n in numerical.notes if "a kink" in n or "do not converge" in n]
     for c in numerical.comparisons:
@@ -68,36 +71,30 @@ def _doubtful(trace: Tape, name: str, numerical: GradcheckReport) -> Diagnosis |
         if c.input == name and not c.passed and not kink and c.absolute > TINY:
             words = "by autograd is not the numerical derivative of f; see tg.gradcheck"
             evidence = f"along a random direction {c.autograd:.10g}, {c.numerical:.10g}"
-            return _fault(trace, "autograd", name, words, evidence)
-    return None
-
-
-def _not_finite(trace: Tape, name: str, array: Array) -> Diagnosis | None:
-    if (bad := ~np.isfinite(array)).any():
-        words = f"is nan or inf in {int(bad.sum())} of {bad.size} elements"
-        evidence = f"the first at {tuple(np.argwhere(bad)[0].tolist())}"
-        return _fault(trace, "nan", name, words, evidence)
-    return None
-
-
-def _fault(trace: Tape, kind: str, name: str, words: str, evidence: str) -> Diagnosis:
+            told = "autograd", words, evidence
+    if told is None:
+        return None
+    kind, words, evidence = told
     rule = trace.rule_words(trace.targets[name], None)
     return Diagnosis(kind, name, f"the gradient of {name} {words}", rule, evidence, (name,))
 
 
 def _diagnosis(
-    problem: Problem, shown: Mapping[str, Mistakes], mistake: Mistake, limited: bool, also: Mistakes
-) -> Diagnosis:
+    problem: Problem, shown: Mapping[str, Mistakes], mistake: Mistake, limited: bool,
+    also: Mistakes, watch: Watch,
+) -> Diagnosis:  # fmt: skip
     """A mistake, with the evidence: what the gradients are with it, and without it."""
-    trace, after, before = problem.trace, 0.0, 0.0
+    trace, after, before, own = problem.trace, 0.0, 0.0, ""
     names = tuple([name for name, mistakes in shown.items() if mistake in mistakes])
     for name in names:
         node = trace.targets[name]
+        without = tuple([m for m in shown[name] if m is not mistake])
+        pair = [problem.gradients(made) for made in (shown[name], without)]
         if node in problem.given:
-            without = tuple([m for m in shown[name] if m is not mistake])
-            pair = [problem.gradients(made) for made in (shown[name], without)]
             size = [_apart(problem, node, g[node])[0] if g else np.inf for g in pair]
             after, before = max(after, size[0]), max(before, size[1])
+        if watch.found and not own and pair[0] and pair[1]:
+            own = wrong_line(problem, watch, mistake, node, pair[0], pair[1])
     who = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
     words, evidence = mistake.words, f"{who}: off by {before:.1e} of the largest element"
     if mistake.kind not in ("elements", "unknown"):
@@ -115,7 +112,7 @@ def _diagnosis(
     different = tuple({m.kind: m.words for m in others}.values())[::-1][:2]
     (node, slot), kind = mistake.at, mistake.kind
     rule, line = trace.rule_words(node, slot), trace.line(node)
-    return Diagnosis(kind, trace.labels[node], words, rule, evidence, names, line, different)
+    return Diagnosis(kind, trace.labels[node], words, rule, evidence, names, line, different, own)
 
 
 def _apart(problem: Problem, node: Node, other: Array) -> tuple[float, Array]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from .passes import run
 from .recording import Recorded, bare, recording
 from .report import AuditReport
 from .trace import Function, Tape, parts
+from .watching import Watch
 
 TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 """The tolerance relative to the largest element, by dtype; 1e-7 for all other dtypes."""
@@ -27,9 +27,13 @@ TOLERANCES = {"float16": 1e-2, "float32": 1e-4}
 
 @enable_grad()
 def judge(
-    f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None
-) -> AuditReport:
-    """The report on given gradients; ``audit`` documents the arguments."""
+    f: Function, inputs: Any, gradients: Any, deltas: Mapping[str, Any], rtol: float | None,
+    own: Callable[[Watch], Any] | None = None, owner: Any = None, rate: float = 1.0,
+) -> AuditReport:  # fmt: skip
+    """The report on given gradients; ``audit`` documents the arguments.
+
+    ``own(watch)`` runs their backward pass once more, by ``watch``.
+    """
     values = _named(f, inputs)
     arrays = {name: _input(name, value) for name, value in values.items()}
 
@@ -38,9 +42,12 @@ def judge(
             return function(**arguments)
         return function(*arguments.values())
 
+    def called(watch: Function) -> Any:
+        return watch(lambda: call({n: np.array(plain(v)) for n, v in values.items()}, gradients))
+
     given = gradients
     if callable(gradients):
-        given = call({name: np.array(plain(v)) for name, v in values.items()}, gradients)
+        given, own = called(lambda run: run()), called
     given = {**_given(given, inputs, list(values)), **deltas}
     if both := sorted(set(values) & set(deltas)):
         raise ValueError(f"audit: {', '.join(both)} is an input and has a delta: give one of them")
@@ -63,8 +70,9 @@ def judge(
         rtols[trace.targets[name]] = usual if rtol is None else rtol
     theirs = {name: array.astype(np.float64) for name, array in theirs.items()}
     numerical = _numerical(loss, arrays, trace)
-    line = partial(_own_line, loss, arrays, gradients)
-    return report_on(trace, theirs, rtols, numerical, line)
+    sizes = {math.prod(node.shape) for node in trace.order if node.shape}
+    sizes |= {array.size for array in theirs.values()}
+    return report_on(trace, theirs, rtols, numerical, own, Watch(sizes, owner, rate))
 
 
 def runnable(call: Function, arrays: Mapping[str, Array], f: Function) -> Function:
@@ -108,22 +116,6 @@ def _numerical(loss: Function, arrays: Mapping[str, Array], trace: Tape) -> Grad
     return gradcheck(loss, tensors, directions=1, rtol=1e-4, raises=False)
 
 
-def _own_line(loss: Function, arrays: Mapping[str, Array], own: Any) -> str:
-    """The first line of a given backward pass that differs from the derivation, or "".
-
-    It must be a function of plain NumPy that can be read and run line by line.
-    """
-    from . import derive
-
-    if callable(own) and derive is not None:
-        leaves = {name: Tensor(array, True, name=name) for name, array in arrays.items()}
-        with suppress(Exception):  # code that cannot be read or aligned
-            first = derive(loss, *leaves.values()).compare(own).first
-            if first is not None and first.number:
-                return f"line {first.number}: {first.text}"
-    return ""
-
-
 # What was given
 
 
@@ -156,6 +148,7 @@ def _input(name: str, value: Any) -> Array:
 
 def _given(gradients: Any, inputs: Any, names: list[str]) -> dict[str, Any]:
     """The gradients by name, without those that are None."""
+    known = ", ".join(names)
     if gradients is None:
         return {}
     if not isinstance(gradients, Mapping):
@@ -164,15 +157,11 @@ def _given(gradients: Any, inputs: Any, names: list[str]) -> dict[str, Any]:
             single = listed(inputs)[0] is inputs
         several = [gradients] if single else list(gradients)
         if len(several) != len(names):
-            raise ValueError(
-                f"audit: {len(several)} gradients for {len(names)} inputs, {', '.join(names)}"
-            )
+            raise ValueError(f"audit: {len(several)} gradients for {len(names)} inputs, {known}")
         gradients = dict(zip(names, several, strict=True))
     if unknown := [str(name) for name in gradients if name not in names]:
-        raise ValueError(
-            f"audit: there are gradients for {', '.join(unknown)}, but the inputs are "
-            f"{', '.join(names)}"
-        )
+        told = f"there are gradients for {', '.join(unknown)}, but the inputs are {known}"
+        raise ValueError(f"audit: {told}")
     return {name: gradient for name, gradient in gradients.items() if gradient is not None}
 
 

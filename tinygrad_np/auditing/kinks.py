@@ -68,7 +68,7 @@ def _conventions(trace: Tape, node: Node) -> dict[Use, list[Rule]]:
     for side in (1, -1):
         operands[place] = array + side * ramp.reshape(array.shape)
         sides.append(trace.again(node, *operands))
-    for use, _ in trace.slots(node) if all(sides) else ():
+    for use, _ in trace.slots[node] if all(sides) else ():
         rules = [trace.rules[use], *[_reading(trace.rules[use], there) for there in sides]]
         here, above, below = (rule(np.ones(node.shape), node.saved or ()) for rule in rules)
         if np.allclose(above, here, 0, 1e-6) and np.allclose(below, here, 0, 1e-6):

@@ -46,9 +46,8 @@ def audit_a_layer(
         named = isinstance(params, Mapping)
         arguments |= params if named else zip(names[len(given) :], params, strict=True)
     arrays = {n: np.asarray(v) for n, v in arguments.items() if _is_real(v)}
-    rng = np.random.default_rng([seed, 1])  # not the numbers that x may be made of
 
-    with dice(layer, *functions) as again:
+    with dice() as again:
 
         def run(owner: Any, values: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
             """The outputs of the forward pass, and the cache, if there is one."""
@@ -57,13 +56,19 @@ def audit_a_layer(
             wanted = [n for n in needs(back(owner)) if n not in RATES]
             return _parted(call(owner)(**{**rest, **values}), wanted)
 
-        with _at_work(layer, back) as mine:
-            before = {place: array.copy() for place, array in arrays_in(mine)}
-            outs, cache = run(mine, {n: a.copy() for n, a in arrays.items()})
-            upstream = [rng.normal(size=np.shape(o)) if np.ndim(o) else np.float64(1) for o in outs]
-            between = {place: array.copy() for place, array in arrays_in(mine)}
-            gave = _pull(back(mine), [np.array(g) for g in upstream], cache)
-            after = {dotted(place): array.copy() for place, array in arrays_in(mine)}
+        def pulled(watch: Callable[[Function], Any]) -> tuple[Any, ...]:
+            """The arrays of the layer before, between and after its passes, and what they give."""
+            rng = np.random.default_rng([seed, 1])  # not the numbers that x may be made of
+            with _at_work(layer, back) as mine:
+                before = {place: array.copy() for place, array in arrays_in(mine)}
+                outs, cache = run(mine, {n: a.copy() for n, a in arrays.items()})
+                upstream = [rng.normal(size=o.shape) if np.ndim(o) else np.float64(1) for o in outs]
+                between = {place: array.copy() for place, array in arrays_in(mine)}
+                gave = watch(lambda: _pull(back(mine), [np.array(g) for g in upstream], cache))
+                after = {dotted(place): array.copy() for place, array in arrays_in(mine)}
+            return before, between, after, upstream, gave
+
+        before, between, after, upstream, gave = pulled(lambda backward: backward())
         gradients, rest = _returned(gave, arguments, arrays)
         after |= dict(gave) if isinstance(gave, Mapping) else {}
         wanted = {} if inspect.isroutine(layer) else _wanted(before, params)
@@ -86,7 +91,7 @@ def audit_a_layer(
                 pairs = zip(results[0], upstream, strict=True)
                 return bare(sum((out * g).sum() for out, g in pairs))
 
-        return judge(loss, values, gradients, {}, rtol)
+        return judge(loss, values, gradients, {}, rtol, pulled)
 
 
 @contextmanager
@@ -165,21 +170,14 @@ def _wanted(before: Mapping[Place, Array], params: Any) -> dict[Place, tuple[str
     ``params`` are names, or {name: where the gradient is}.
     """
     names = short_names(before)
-    wanted = dict.fromkeys(names.values()) if params is None else params
-    if not isinstance(wanted, Mapping):
-        wanted = dict.fromkeys(wanted)
-    found = {
-        place: (key, where)
-        for place, name in names.items()
-        for key, where in wanted.items()
-        if key in (name, dotted(place))
-    }
-    if len(found) < len(wanted):
-        raise ValueError(
-            f"audit_layer: params name arrays that the layer does not have; it has: "
-            f"{', '.join(names.values()) or 'none'}"
-        )
-    return found
+    wanted = names.values() if params is None else params
+    wanted = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
+    known = {key: place for place, name in names.items() for key in (dotted(place), name)}
+    if not wanted.keys() <= known.keys():
+        has = ", ".join(names.values()) or "none"
+        told = f"params name arrays that the layer does not have; it has: {has}"
+        raise ValueError(f"audit_layer: {told}")
+    return {known[key]: (key, where) for key, where in wanted.items()}
 
 
 def _of_params(

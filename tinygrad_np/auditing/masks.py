@@ -32,7 +32,7 @@ def mistakes(trace: Tape) -> Iterator[Mistake]:
             masks[node] = factor
     for node in trace.order:
         yield from _extra(trace, node, masks)
-        for use, parent in trace.slots(node):
+        for use, parent in trace.slots[node]:
             if node.op is not None and node.op.name in ("max", "min"):
                 yield from _of_maximum(trace, use, parent)
 
@@ -91,7 +91,7 @@ def _extra(trace: Tape, node: Node, masks: dict[Node, Array]) -> Iterator[Mistak
     for other, factor in masks.items():
         add(f"the mask of {trace.labels[other]}", factor != 0)
         add(f"the mask of {trace.labels[other]} and its factor", factor)
-    near = [node, *(parent for _, parent in trace.slots(node))]
+    near = [node, *(parent for _, parent in trace.slots[node])]
     for other in [*near, *(user for user, _ in trace.users[node])]:
         if other.op is not None and other in trace.outputs:
             add(f"the mask {trace.labels[other]} > 0", trace.outputs[other] > 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +12,8 @@ from ..graph import Node
 from ..tensor import Array
 from .trace import Gradients, Tape, fitted, parent_of
 
-KINDS = (
-    "factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
-    "shape", "unknown",
-)  # fmt: skip
+KINDS = ("factor", "sign", "transpose", "mask", "path", "derivative", "sum", "value", "elements",
+         "shape", "unknown")  # fmt: skip
 """The kinds of mistakes; of equally good explanations, the first kind is reported."""
 Effect = Callable[[Gradients], Any]
 """What a mistake adds to a node's gradient, as a function of the gradients above."""
@@ -84,19 +82,6 @@ def dropped(trace: Tape, node: Node, uses: Any, words: str, cost: float = 1.0) -
     return Mistake("path", words, flat[0], ((node, effect),), None, cost)
 
 
-def reading(node: Node, place: int, array: Any) -> tuple[Any, ...]:
-    """The saved arrays of a node, with one of them replaced."""
-    saved = node.saved or ()
-    return (*saved[:place], array, *saved[place + 1 :])
-
-
-def saved_arrays(node: Node) -> Iterator[tuple[int, Array]]:
-    """The saved arrays that a node's rules read, with their places."""
-    for place, array in enumerate(node.saved or ()):
-        if isinstance(array, np.ndarray) and array.ndim:
-            yield place, array
-
-
 def times(factor: Any) -> New:
     """The result of the rule times a factor."""
     return lambda g, rule: rule(g) * factor
@@ -107,11 +92,6 @@ def handed_on(g: Any, rule: Any) -> Any:
     return g
 
 
-def with_saved(saved: tuple[Any, ...]) -> New:
-    """The rule with other arrays in place of the saved ones."""
-    return lambda g, rule: rule(g, saved)
-
-
 def square(shape: tuple[int, ...]) -> bool:
     """Whether a shape is that of square matrices."""
     return len(shape) >= 2 and shape[-1] == shape[-2] > 1
@@ -120,6 +100,11 @@ def square(shape: tuple[int, ...]) -> bool:
 def swapped(g: Any) -> Any:
     """The matrices, transposed."""
     return np.swapaxes(g, -1, -2)
+
+
+def turned(g: Any, rule: Any) -> Any:
+    """The result of the rule, transposed."""
+    return swapped(rule(g))
 
 
 def open_(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import copy
+import gc
 import inspect
 import random
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator, RandomState
 
 from ..tensor import Array
 
 DEPTH = 4
-RoutineType = BuiltinFunctionType | FunctionType | MethodType
+OPAQUE = (type, np.ndarray, ModuleType)
 Place = tuple[str | int, ...]
 """The path to an array in an object: attributes (written ``.name``), keys and indices."""
 
@@ -32,7 +33,7 @@ def arrays_in(owner: Any, depth: int = DEPTH) -> Iterator[tuple[Place, Array]]:
     for step, value in items:
         if isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f":
             yield (step,), np.asarray(value)
-        elif depth and not isinstance(value, type | np.ndarray | ModuleType | RoutineType):
+        elif depth and not (isinstance(value, OPAQUE) or inspect.isroutine(value)):
             yield from (((step, *at), array) for at, array in arrays_in(value, depth - 1))
 
 
@@ -65,31 +66,19 @@ def short_names(places: Iterable[Place]) -> dict[Place, str]:
 
 
 @contextmanager
-def dice(*owners: Any) -> Iterator[Callable[[], None]]:
-    """A function that resets every random generator that these objects may use.
-
-    The exit resets them, too. A generator inside an object is copied with the object.
-    """
-    found: list[Any] = []
-    for owner in owners:
-        functions = [owner] if inspect.isroutine(owner) else vars(type(owner)).values()
-        module = sys.modules.get(getattr(type(owner), "__module__", ""))
-        spaces = [vars(module)] if module and not inspect.isroutine(owner) else []
-        for function in filter(inspect.isfunction, functions):
-            spaces.append(function.__globals__)
-            with suppress(TypeError, ValueError):
-                spaces.append(dict(inspect.getclosurevars(function).nonlocals))
-        found += [value for space in spaces for value in [*space.values()]]
-    bits = [g.bit_generator for g in found if isinstance(g, np.random.Generator)]
-    bits += [g._bit_generator for g in found if isinstance(g, np.random.RandomState)]
-    states = [(b, copy.deepcopy(b.state)) for b in {id(b): b for b in bits}.values()]
-    legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002  # theirs
+def dice() -> Iterator[Callable[[], None]]:
+    """A function that resets every random generator there is; the exit resets them, too."""
+    states: list[tuple[Callable[[Any], None], Any]] = [(random.setstate, random.getstate())]
+    for found in gc.get_objects():
+        if type(found) is RandomState:  # NumPy's own, too
+            states.append((found.set_state, found.get_state()))
+        elif type(found) is Generator:
+            bits = found.bit_generator
+            states.append((partial(setattr, bits, "state"), bits.state))
 
     def again() -> None:
-        np.random.set_state(legacy)  # noqa: NPY002
-        random.setstate(python)
-        for generator, state in states:
-            generator.state = copy.deepcopy(state)
+        for put_back, state in states:
+            put_back(state)
 
     try:
         yield again

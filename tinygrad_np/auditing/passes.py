@@ -18,20 +18,23 @@ from .. import graph
 from ..graph import Node
 from ..tensor import Array, Tensor
 from .mistakes import Mistake
-from .trace import Gradients, Tape
+from .trace import Gradients, Tape, fitted
 
 
 def run(trace: Tape, mistakes: Iterable[Mistake] = ()) -> Gradients:
     """The gradient of every node, with mistakes. Errors in a wrong rule propagate."""
-    changed = _by_node(mistakes)
+    changed, rules = _by_node(mistakes), trace.rules
     found = {node: np.zeros(node.shape) for node in trace.targets.values()}
     found[trace.root] = np.ones(trace.root.shape)
     with np.errstate(all="ignore"):
         for node in trace.order:
             for effect in changed[node]:
                 found[node] = found[node] + effect(found)
-            for use, parent in trace.slots(node):
-                _add(found, parent, trace.part(use, found[node]))
+            g, saved = found[node], node.saved or ()
+            for use, parent in trace.slots[node]:
+                part = rules[use](g, saved)
+                part = part if part.shape == parent.shape else fitted(part, parent.shape)
+                found[parent] = found[parent] + part if parent in found else part
     return found
 
 
@@ -42,7 +45,7 @@ def tangent(
     changed = _by_node(mistakes)
     found: Gradients = {target: direction}
     for node in reversed(trace.order):
-        for use, parent in trace.slots(node) if node is not target else ():
+        for use, parent in trace.slots[node] if node is not target else ():
             if parent in found:
                 part = trace.factors.get(use)
                 if part is not None:

@@ -7,10 +7,13 @@ and add to it. Each read gives a Tensor of the values so far, so that gradients 
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,8 +27,9 @@ from ..tensor import Array, Tensor, plain
 MAKERS = ("array", "asarray", "empty", "empty_like", "full", "full_like", "ones", "ones_like",
           "zeros", "zeros_like")  # fmt: skip
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
-FOREIGN = ("site-packages", "dist-packages")
 PACKAGE = __name__.partition(".")[0]
+PACKAGES = ("site-packages", "dist-packages")
+FOREIGN = sys.stdlib_module_names | {PACKAGE, "numpy"}
 MOVING = frozenset(["broadcast_to", "flip", "fliplr", "flipud", "repeat", "roll", "rot90",
                     "sliding_window_view", "tile"])  # fmt: skip
 """NumPy's functions that move elements about."""
@@ -124,10 +128,6 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         """Every element replaced."""
         self[...] = value
 
-    def flatten(self, *_: Any) -> Recorded:
-        """A copy in one dimension."""
-        return Recorded(self.value).reshape(-1)  # type: ignore[no-any-return]
-
     def astype(self, dtype: Any, **_: Any) -> Any:
         """The same for floats, else the values alone."""
         return self.copy() if np.dtype(dtype).kind == "f" else self.plain.astype(dtype)
@@ -172,9 +172,8 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
         return result
 
 
-_PLAIN = frozenset(
-    ["all", "any", "argmax", "argmin", "argsort", "dtype", "nonzero", "tobytes", "tolist", "flags"]
-)
+_PLAIN = frozenset(["all", "any", "argmax", "argmin", "argsort", "dtype", "flags", "nonzero",
+                    "tobytes", "tolist"])  # fmt: skip
 
 
 def _spread(value: Any, shape: tuple[int, ...]) -> Any:
@@ -208,17 +207,6 @@ def bare_index(index: Any) -> Any:
     return values(bare(index))
 
 
-class _StandIn:
-    """A module as it is, but for some functions of its own."""
-
-    def __init__(self, module: Any, own: dict[str, Any]) -> None:
-        self.__dict__.update(own)
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-
 def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of this package, on recorded arrays."""
     return lambda *args, **kwargs: recorded(function(*bare(args), **bare(kwargs)))
@@ -245,20 +233,17 @@ def recording(*functions: Any) -> Iterator[None]:
     """
     makers = {name: _maker(getattr(np, name)) for name in MAKERS}
     package = sys.modules[PACKAGE]
-    tensors = {name: _on_tensors(f) for name, f in vars(package).items() if _is_function(f)}
+    tensors = {name: _on_tensors(f) for name, f in vars(package).items() if inspect.isroutine(f)}
     stands_for: dict[int, Any] = {}
     for module, own in ((np, makers), (package, tensors)):
         stands_for |= {id(getattr(module, name)): new for name, new in own.items()}
-        stands_for[id(module)] = _StandIn(module, own)
+        stand_in = stands_for[id(module)] = ModuleType(module.__name__)
+        vars(stand_in).update(own, __getattr__=partial(getattr, module))
     spaces = {id(d): d for f in functions if isinstance(d := getattr(f, "__globals__", None), dict)}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None) or ""
         top = getattr(module, "__name__", "").partition(".")[0]
-        if (
-            top != PACKAGE
-            and not any(folder in path for folder in FOREIGN)
-            and top not in sys.stdlib_module_names | {"numpy"}
-        ) or top == "__main__":
+        if top == "__main__" or not (top in FOREIGN or any(f in path for f in PACKAGES)):
             spaces[id(vars(module))] = vars(module)
     changed = [(d, k, v) for d in spaces.values() for k, v in [*d.items()] if id(v) in stands_for]
     try:
@@ -270,23 +255,13 @@ def recording(*functions: Any) -> Iterator[None]:
             names[key] = value
 
 
-def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, type)
-
-
 def _gathered(function: Any, args: Any, kwargs: Any) -> Any:
     """``np.array`` of recorded arrays, or of lists of them."""
     [first, *rest] = args
     if isinstance(first, Recorded):
         return first.copy() if function is np.array else first
-    if isinstance(first, list | tuple) and _holds_recorded(first):
+    if isinstance(first, list | tuple):
         items = [_gathered(np.asarray, (item,), {}) for item in first]
-        return recorded(OPS["stack"].function([bare(item) for item in items]))
+        if any(isinstance(item, Recorded) for item in items):
+            return recorded(OPS["stack"].function([bare(item) for item in items]))
     return function(first, *rest, **kwargs)
-
-
-def _holds_recorded(items: Any) -> bool:
-    return any(
-        isinstance(item, Recorded) or (isinstance(item, list | tuple) and _holds_recorded(item))
-        for item in items
-    )

@@ -15,7 +15,8 @@ class Diagnosis(NamedTuple):
 
     ``rule`` is the right gradient rule, as its source states it. ``explains`` lists the gradients
     that are wrong because of this mistake. ``line`` is the source line of the forward op. ``also``
-    holds other mistakes with the same result.
+    holds other mistakes with the same result. ``own_line`` is the first line of your own backward
+    pass that shows the mistake, if the audit could run it.
     """
 
     kind: str
@@ -26,13 +27,16 @@ class Diagnosis(NamedTuple):
     explains: tuple[str, ...]
     line: str = ""
     also: tuple[str, ...] = ()
+    own_line: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.words}"]
         lines += [f"where: {self.line}"] if self.line else []
         lines += [f"the right rule, {self.rule}"] if self.rule else []
         lines += [f"or, with the same result: {words}" for words in self.also]
-        return printable("\n   ".join([*lines, f"evidence: {self.evidence}"]))
+        lines.append(f"evidence: {self.evidence}")
+        lines += [f"in your backward pass: {self.own_line}"] if self.own_line else []
+        return printable("\n   ".join(lines))
 
 
 class Verdict(NamedTuple):
@@ -70,9 +74,7 @@ class AuditReport:
     ``report["W1"]`` is one verdict. ``notes`` explain a verdict that is right with a reservation,
     such as a subgradient at a kink. ``numerical`` compares autograd with numerical derivatives
     along random directions: of all inputs together or, if that is not conclusive, of each input.
-    ``own_line`` is the first wrong line of your backward pass, if you gave the gradients as a
-    function that ``tg.derivation`` can follow. A printed report shows a table of the verdicts and
-    the mistakes with their evidence.
+    A printed report shows a table of the verdicts and the mistakes with their evidence.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> report = tg.audit(lambda w: (w * w).sum(), np.array([1.0, 2.0]), np.array([1.0, 2.0]))
@@ -84,7 +86,6 @@ class AuditReport:
     mistakes: tuple[Diagnosis, ...]
     numerical: GradcheckReport
     notes: tuple[str, ...] = ()
-    own_line: str = ""
 
     def __bool__(self) -> bool:
         return self.first is None
@@ -112,8 +113,6 @@ class AuditReport:
         lines = [*columns(rows), *(f"{i}. {m}" for i, m in enumerate(self.mistakes, 1))]
         if self.first is not None:
             lines.append(f"From the loss down, {self.first.name} is the first that is wrong.")
-        if self.own_line:
-            lines.append(f"In your backward pass, it shows first in {self.own_line}")
         confirmed = "confirmed by" if self.numerical else "not confirmed everywhere by"
         lines.append(f"Reference: autograd, {confirmed} finite differences.")
         notes = [f"Note: {note}" for note in (*self.notes, *self.numerical.notes)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .factors import known_numbers, name_factor
+from .factors import known_numbers, named
 from .mistakes import KINDS, Mistake
 from .problem import Mistakes, Problem
 from .sums import PRODUCTS
@@ -42,10 +42,7 @@ def explained(
         number = float(np.vdot(ours, theirs)) / (float(np.vdot(ours, ours)) or 1.0)
         near = np.abs(number * ours - theirs) <= allowed
         if ours.size > 1 and near.all() and abs(number) > 1e-6:
-            value, name, _ = name_factor(number, target, known_numbers(trace))
-            factor = "factor", f"{what} is {name} times the true one"
-            if value == -1:
-                factor = "sign", f"{what} has the wrong sign"
+            factor = named(number, what, target, known_numbers(trace))[1:3]
             yield (made, Mistake(*factor, (target, None))), cost + 1.3
 
 

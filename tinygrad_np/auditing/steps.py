@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,21 @@ def audit_a_step(
             array[...] = before[place]
             put(params, place, array)
 
-    with dice(step, *([loss] if loss else [])) as again:
-        again()
-        returned = step(*_arguments(step, params, list(originals.values())))
-        after = {p: np.array(a) for p, a in arrays_in(params) if p in before}
-        if isinstance(returned, Mapping):
-            after |= {p: np.array(returned[n]) for p, n in names.items() if n in returned}
-        reset()
+    with dice() as again:
+
+        def taken(watch: Callable[[Function], Any]) -> dict[Place, Array]:
+            """The arrays after a step."""
+            again()
+            try:
+                returned = watch(lambda: step(*_arguments(step, params, [*originals.values()])))
+                after = {p: np.array(a) for p, a in arrays_in(params) if p in before}
+            finally:
+                reset()
+            if isinstance(returned, Mapping):
+                after |= {p: np.array(returned[n]) for p, n in names.items() if n in returned}
+            return after
+
+        after = taken(lambda run: run())
         moved = [p for p in after if not np.array_equal(after[p], before[p])]
         if not moved:
             told = "the step changed none of the parameters: are params what it updates?"
@@ -66,7 +74,8 @@ def audit_a_step(
         if lr is None:
             lr, note = _rate(total, inputs, changes)
         gradients = {name: change / lr for name, change in changes.items()}
-        report = judge(total, inputs, gradients, {}, rtol or _allowed(before, gradients, lr))
+        rtol = rtol or _allowed(before, gradients, lr)
+        report = judge(total, inputs, gradients, {}, rtol, taken, params, lr)
     told = f"The gradients are the changes of the parameters divided by {lr:.6g}{note}."
     return dataclasses.replace(report, notes=(told, *report.notes))
 

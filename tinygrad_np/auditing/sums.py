@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import Node
 from ..ops.axes import normalize_axes
-from .mistakes import Mistake, New, slip, square, swapped
+from .mistakes import Mistake, New, slip, square, turned
 from .trace import Gradients, Tape, parent_of
 
 PRODUCTS = frozenset(["einsum", "linear", "matmul"])
@@ -34,9 +34,6 @@ def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     def of_row(row: int) -> New:
         return lambda g, rule: rule(np.where(np.indices(g.shape)[0] == row, g, 0))
 
-    def turned(g: Any, rule: Any) -> Any:
-        return swapped(part) if (part := rule(g)).ndim > 1 else part
-
     for row in {0, node.shape[0] - 1} if node.shape and node.shape[0] > 1 else ():
         words = f"{what} not summed over the rows: row {row} alone"
         yield slip(trace, "sum", words, use, of_row(row), ("row", row > 0), 1.15)
@@ -49,7 +46,7 @@ def _statistic(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     statistic, factor = parent_of(node, slot), trace.factors.get((node, slot))
     if statistic.op is None or statistic.op.name not in ("mean", "sum") or factor is None:
         return
-    slots = trace.slots(statistic)
+    slots = trace.slots[statistic]
     if len(trace.users[statistic]) != 1 or not slots or slots[0][1].shape != node.shape:
         return
     [(use, parent)] = slots

@@ -45,8 +45,8 @@ class Tape:
 
     ``targets`` maps names to nodes: f's inputs, and those intermediate Tensors that ``wanted``
     names. ``outputs`` holds what each node computed from its ``operands``, ``users`` the uses of
-    each node, ``sites`` the calls in the source that made it. Raises ValueError for names that are
-    not there.
+    each node, ``slots`` its uses of others, ``sites`` the calls in the source that made it. Raises
+    ValueError for names that are not there.
     """
 
     def __init__(
@@ -70,12 +70,14 @@ class Tape:
         self.order = [node for node in found if node in own]
         self.rules: dict[Use, Rule] = {}
         self.users: dict[Node, list[Use]] = defaultdict(list)
+        self.slots: dict[Node, list[tuple[Use, Node]]] = defaultdict(list)
         for node in self.order:
             rules = node.op.rules if node.op else ()
             for slot, (parent, rule) in enumerate(zip(node.parents, rules, strict=False)):
                 if parent in own:
                     self.rules[node, slot] = rule
                     self.users[parent].append((node, slot))
+                    self.slots[node].append(((node, slot), parent))
         targets = {**self.leaves, **self._intermediate(named, wanted)}
         self.targets = dict(sorted(targets.items(), key=lambda pair: -self._height(pair[1])))
         self.labels = self._labels()
@@ -137,12 +139,8 @@ class Tape:
         return labels
 
     def line(self, node: Node) -> str:
-        """The source line that made a node, as ``file.py:12: text``; "" for inputs."""
-        if node not in self.lines:
-            return ""
-        path, number = self.lines[node]
-        text = linecache.getline(path, number).strip()
-        return os.path.basename(location(path, number)) + (f": {text}" if text else "")
+        """The source line that made a node; "" for inputs."""
+        return source_line(*self.lines[node]) if node in self.lines else ""
 
     # What there is
 
@@ -169,11 +167,6 @@ class Tape:
         for user, slot in self.users[node]:
             found[user].append((user, slot))
         return [tuple(found[user]) for user in sorted(found, key=lambda n: n.tick)]
-
-    def slots(self, node: Node) -> list[tuple[Use, Node]]:
-        """The uses that a node makes of others, and these."""
-        pairs = enumerate(node.parents)
-        return [((node, i), p) for i, p in pairs if p is not None and (node, i) in self.rules]
 
     @cached_property
     def values(self) -> list[Observed]:
@@ -256,6 +249,12 @@ class Tape:
             return op.name if op else ""
         read = op.variadic or op.inputs[slot]
         return f"{op.name}: d{read} = {op.formula(read)}"
+
+
+def source_line(path: str, number: int) -> str:
+    """A line of code, as ``file.py:12: text``."""
+    text = linecache.getline(path, number).strip()
+    return os.path.basename(location(path, number)) + (f": {text}" if text else "")
 
 
 def parent_of(node: Node, slot: int) -> Node:

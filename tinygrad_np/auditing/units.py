@@ -59,13 +59,13 @@ class Unit:
     @cached_property
     def is_elementwise(self) -> bool:
         """Whether each element of the result depends on one element of the input."""
-        return all(u in self.trace.factors for n in self.inside for u, _ in self.trace.slots(n))
+        return all(u in self.trace.factors for n in self.inside for u, _ in self.trace.slots[n])
 
     def pull(self, g: Any, saved: Any = None) -> Array:
         """The gradient of the start, from that of the end (if single, with other arrays saved)."""
         found, trace = {self.end: g}, self.trace
         for node in self.inside:
-            for use, parent in trace.slots(node):
+            for use, parent in trace.slots[node]:
                 part = trace.part(use, found[node]) if saved is None else trace.rules[use](g, saved)
                 found[parent] = found.get(parent, 0) + part
         return np.asarray(found[self.start])
@@ -104,7 +104,7 @@ class Unit:
         self, kind: str, words: str, new: Callable[[Any], Any], key: Hashable, cost: float = 1.0
     ) -> Mistake:
         """A mistake in the unit's derivative: ``new(g)`` in the place of its gradient."""
-        use, _ = self.trace.slots(self.end)[0]
+        use, _ = self.trace.slots[self.end][0]
         names = tuple([node.op.name for node in self.inside if node.op])
         changes = (self.start, lambda found: new(found[self.end]) - self.pull(found[self.end]))
         return Mistake(kind, words, use, (changes,), (kind, names, key), cost)
@@ -117,7 +117,7 @@ def units(trace: Tape) -> Iterator[Unit]:
         frontier = {end}
         while len(inside) < LONGEST:
             node = max(frontier, key=lambda n: n.tick)
-            parents = {parent for _, parent in trace.slots(node)}
+            parents = {parent for _, parent in trace.slots[node]}
             if not parents or any(user not in inside for user, _ in trace.users[node] if inside):
                 break  # what is read elsewhere as well is an array of its own
             inside.append(node)

@@ -9,18 +9,7 @@ import numpy as np
 
 from ..graph import Node
 from ..tensor import Array
-from .mistakes import (
-    Changes,
-    Mistake,
-    changed,
-    open_,
-    reading,
-    saved_arrays,
-    slip,
-    square,
-    swapped,
-    with_saved,
-)
+from .mistakes import Changes, Mistake, New, changed, open_, slip, square, swapped, turned
 from .trace import Given, Gradients, Observed, Tape, parent_of
 
 NEAREST = 10
@@ -43,7 +32,6 @@ def mistakes(trace: Tape, given: Given) -> Iterator[Mistake]:
         parent, name = parent_of(node, slot), node.op.name if node.op else ""
         what = f"the gradient of {trace.labels[parent]} that comes from {trace.labels[node]}"
         if square(parent.shape) and len(trace.users[parent]) > 1:
-            turned = lambda g, rule: swapped(rule(g))  # noqa: E731
             yield slip(trace, "transpose", f"{what} is transposed", (node, slot), turned, "part")
         if name in TURNING:
             words = f"{what} is reshaped, where it should be transposed back"
@@ -52,6 +40,11 @@ def mistakes(trace: Tape, given: Given) -> Iterator[Mistake]:
     for name, leaf in trace.leaves.items():
         yield from _of_leaf(trace, name, leaf, given)
     yield from _epsilons(trace)
+
+
+def _with_saved(saved: tuple[Any, ...]) -> New:
+    """The rule with other arrays in place of the saved ones."""
+    return lambda g, rule: rule(g, saved)
 
 
 def _reshaped(g: Any, rule: Any) -> Any:
@@ -79,7 +72,7 @@ def _elsewhere(
             if ops is None or (user.op and user.op.name in ops):
                 instead[id(trace.outputs[user])] = there[0]
     uses = [use for use in trace.rules if use[0] in saved]
-    return tuple([(parent_of(*u), changed(trace, u, with_saved(saved[u[0]]))) for u in uses])
+    return tuple([(parent_of(*u), changed(trace, u, _with_saved(saved[u[0]]))) for u in uses])
 
 
 def _of_leaf(trace: Tape, name: str, leaf: Node, given: Given) -> Iterator[Mistake]:
@@ -116,7 +109,7 @@ def _of_leaf(trace: Tape, name: str, leaf: Node, given: Given) -> Iterator[Mista
 def _epsilons(trace: Tape) -> Iterator[Mistake]:
     """A small constant, added so that nothing is divided by 0, is left out of the derivative."""
     for node in trace.order:
-        slots, operands = trace.slots(node), trace.operands.get(node, ())
+        slots, operands = trace.slots[node], trace.operands.get(node, ())
         if node.op is None or node.op.name not in ("add", "maximum") or len(slots) != 1:
             continue
         small = [o for p, o in zip(node.parents, operands, strict=True) if p is None]
@@ -162,7 +155,9 @@ def _misread(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
     label, squared = trace.labels[node], node.parents[:1] * 2 == node.parents
     if squared and slot:
         return
-    for place, array in saved_arrays(node):
+    for place, array in enumerate(saved := node.saved or ()):
+        if not isinstance(array, np.ndarray) or not array.ndim:
+            continue
         own, found = trace.label_of(array), list[tuple[str, str, object, Array, float]]()
         if square(array.shape):
             words = f"{own} stands transposed in the rule of {label}"
@@ -182,11 +177,11 @@ def _misread(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
                 found.append(("value", words, ("at", role), there[0], 1.2))
         for kind, words, key, other, cost in found:
             if squared:  # b * b reads b in both places
-                new = with_saved((other, other))
+                new = _with_saved((other, other))
                 both = [(parent_of(node, s), changed(trace, (node, s), new)) for s in (0, 1)]
                 yield Mistake(kind, words, (node, slot), tuple(both), None, cost)
             else:
-                new = with_saved(reading(node, place, other))
+                new = _with_saved((*saved[:place], other, *saved[place + 1 :]))
                 yield slip(trace, kind, words, (node, slot), new, (place, key), cost)
 
 

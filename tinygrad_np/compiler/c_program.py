@@ -15,7 +15,7 @@ from .fusion import Group, placed, without_flags
 from .memory import Memory
 from .parts import shared
 from .passes.use_def import UseDef
-from .products import uses_blas
+from .products import shares_threads, uses_blas
 from .program import Program, Value, map_tree
 from .schedule import Kernel, Segment
 
@@ -33,7 +33,9 @@ class CProgram:
         self.heads: dict[str, None] = {}
         self.named: dict[str, str] = {}
         self.parts: list[str | Segment] = []
-        self.by_blas = any(uses_blas(call) for kernel in kernels for call in kernel.calls)
+        calls = [call for kernel in kernels for call in kernel.calls]
+        self.shares = any(map(shares_threads, calls))
+        self.by_blas = not self.shares and any(map(uses_blas, calls))
         self.places: dict[Value, CArray | None] = {}
         functions: list[str] = []
         position = {call: i for i, call in enumerate(self.program.calls)}
@@ -43,9 +45,8 @@ class CProgram:
             lines = [*body, *ending, _CHECK_UPDATES] if checked else [*body, _CHECK, *ending]
             if body or ending:
                 name = f"tg_part{len(functions)}"
-                head = f"int {name}(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)"
-                text = [head, "{", *self._declarations(lines), "set_flags(0);", *lines]
-                functions.append(indented([*text, "return 0;", "}"]))
+                text = [*self._declarations(lines), "set_flags(0);", *lines, "return 0;"]
+                functions.append(self._function(name, text))
                 self.parts.append(name)
             body.clear()
             self.declared.clear()
@@ -66,13 +67,24 @@ class CProgram:
                 ops = dict.fromkeys(call.op or "update" for call in calls)
                 body += ["", f"/* {', '.join(ops)}: {', '.join(call.name for call in calls)} */"]
                 code = str(position[calls[0]] + 1)
-                lines = [line.replace("CODE", code) for line in lines]
+                lines = [re.sub(r"\bCODE\b", code, line) for line in lines]
                 if not isinstance(kernel, Group):
                     lines = without_flags(calls, lines)
                 body += lines
         close(self._ending())
         tables = [f"Loop {name};" for name in self.loops]
         self.text = "\n".join([*tables, "", *self.heads, *functions, ""])
+
+    def _function(self, name: str, lines: list[str]) -> str:
+        """The C function of a part of the program. Beside shared products, BLAS has one thread."""
+        if not self.shares:
+            return indented([f"int {name}{_GIVEN}", "{", *lines, "}"])
+        self.head(native.PARALLEL)
+        beside = self.address("beside_blas", native.pool("run_beside_blas"))
+        part = name.removeprefix("tg_")
+        inner = [f"static int {part}{_GIVEN}", "{", *lines, "}", ""]
+        call = f"return run({beside}, {part}, arrays, numbers, fixed, out);"
+        return indented([*inner, f"int {name}{_GIVEN}", "{", call, "}"])
 
     # What kernels ask for
 
@@ -115,7 +127,7 @@ class CProgram:
 
     def in_parts(self, task: str, work: float, most: int, *pointers: str) -> str:
         """The C call that runs a task in at most ``most`` parts; its value is their number."""
-        pool, words = self.address("pool", native.pool()), ", ".join(pointers)
+        pool, words = self.address("pool", native.pool("run_in_parts")), ", ".join(pointers)
         parts = min(self._parts(work), most)
         return f"parallel({pool}, {parts}, {task}, (void *[]){{{words}}});"
 
@@ -135,7 +147,7 @@ class CProgram:
         """The name of a function of its own, which stands before the others."""
         if text not in self.named:
             self.named[text] = f"{kind}{len(self.named)}"
-            self.head(text.replace("NAME", self.named[text]))
+            self.head(re.sub(r"\bNAME", self.named[text], text))
         return self.named[text]
 
     def _place(self, value: Value) -> CArray | None:
@@ -161,8 +173,8 @@ class CProgram:
         value = self.memory.homes.get(value, value)
         if value not in self.words:
             word = re.sub(r"\W+", "_", value.name or repr(value)).strip("_")
-            local = value.name and re.fullmatch(r"[a-z]\d*|\d.*", word)  # as loops' variables are
-            word = f"p_{word}" if local or word in _TAKEN else word
+            ours = word in _TAKEN or (value.name and _OURS.fullmatch(word))
+            word = f"p_{word}" if ours else word
             taken = set(self.words.values())
             free = (f"{word}{i or ''}" for i in itertools.count())
             self.words[value] = next(w for w in free if w not in taken)
@@ -199,6 +211,7 @@ class CProgram:
         return ["", "/* results */", *lines] if lines else []
 
 
+_GIVEN = "(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)"
 _ALONE = 5_000
 """Nanoseconds of work for which a second thread pays; handing a part to it takes 140."""
 _BESIDE_BLAS = 160_000
@@ -207,8 +220,14 @@ with more tasks for the pool, a step of 0.3 ms took 3 ms."""
 
 _CHECK = "if (flags() && NUMBER(fixed, 1)) return -1; /* NumPy may have to warn, or to raise */"
 _CHECK_UPDATES = "if (flags() && NUMBER(fixed, 1)) return -2; /* the same, of an update */"
-_TAKEN = frozenset(re.findall(r"\w+", """
-    alpha arrays auto before break call case char const continue default do double else enum extern
-    fabs fabsf fixed flags float for goto if inline int long memcpy memset numbers out place product
-    register restrict return row short signed sizeof sqrt sqrtf static struct sum sums switch
-    typedef union unsigned void volatile while whole"""))  # fmt: skip
+_TAKEN = frozenset(re.findall(r"\w+", f"{native.RUNTIME} {native.PARALLEL} {native.VECTORS}" """
+    auto best break case code copy default do double elif enum exp extern fabs fabsf fmax fmin goto
+    int linux log long main memmove pow register restrict short signed sqrt sqrtf sum sums switch
+    typeof union unix unsigned volatile while"""))  # fmt: skip
+_OURS = re.compile(r"""
+    [a-z]\d* | \d.* | _.*  # loops' variables, and what C keeps for itself
+    | [A-Z][A-Z_]+\d* | NAME.*  # macros
+    | (task|product|convolution|part)\d+  # functions
+    | (tg|np|blas|gemm|outer|float|double|u?int\d*)_.*
+    """, re.VERBOSE)  # fmt: skip
+"""The user's names that would mean something else in the program: they get a ``p_``."""

@@ -150,7 +150,8 @@ class Plan:
 
     def repeat(self, function: Any, args: Any, kwargs: Any) -> None:
         """Trace again; raise CompileError where the step now does something else."""
-        trace, self.seconds = self._trace(function, args, kwargs)
+        with native.one_blas_thread():  # the program's own threads need the cores right afterwards
+            trace, self.seconds = self._trace(function, args, kwargs)
         found = difference(self.entries, entries(trace))
         if found is not None:
             raise CompileError(found)

@@ -35,6 +35,7 @@ def single(call: Call) -> Single | None:
         return None
     for rule in (
         sums.reduction,
+        products.split,
         products.product,
         products.accumulated,
         products.by_loops,

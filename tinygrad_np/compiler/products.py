@@ -10,10 +10,12 @@ import numpy as np
 
 from .. import native
 from .c_code import (
+    CArray,
     assign,
     at,
     c_type,
     element,
+    indented,
     literal,
     loops,
     nest,
@@ -22,10 +24,11 @@ from .c_code import (
 from .fusion import Emit, Names, placed
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
+from .passes.split import BLAS_ALONE, in_parts
 from .program import Call, Value
 
-_BLAS_ALONE = 1 << 18
-"""Multiplications up to which OpenBLAS uses one thread."""
+_EACH_NANOSECOND = 50
+"""So many multiplications a core does."""
 
 
 @functools.lru_cache(1000)
@@ -42,19 +45,25 @@ def _dot_is_matmul(a: Any, b: Any, char: str) -> bool:
     return one.tobytes() == other.tobytes()
 
 
+def shares_threads(call: Call) -> bool:
+    """Whether BLAS computes a call in parts, on the threads of the pool."""
+    if call.function not in (in_parts, gemm):
+        return False
+    k = call.args[call.function is gemm].shape[1]
+    return bool(k > 1 and call.out.size * k > BLAS_ALONE)
+
+
 def uses_blas(call: Call) -> bool:
     """Whether BLAS computes a call on its own threads."""
-    if call.function is gemm:
-        return bool(call.args[1].shape[1] > 1)
     if call.function not in (np.matmul, np.dot, np.ndarray.dot):
         return False
     shape = getattr(call.args[0], "shape", ()) or (1,)
-    return call.out.size * shape[-1] > _BLAS_ALONE
+    return call.out.size * shape[-1] > BLAS_ALONE
 
 
 def product(call: Call) -> Emit | None:
     """A product, batched or not, by the inner loop of ``np.matmul``."""
-    if call.function not in (np.matmul, np.dot, np.ndarray.dot) or call.kwargs:
+    if call.function not in (np.matmul, np.dot, np.ndarray.dot, in_parts) or call.kwargs:
         return None
     (a, b), out = call.args, call.out
     if not isinstance(a, Value) or not isinstance(b, Value) or {a.dtype, b.dtype} != {out.dtype}:
@@ -63,7 +72,7 @@ def product(call: Call) -> Emit | None:
         s % v.dtype.itemsize for v in (a, b, out) for s in v.strides
     ):
         return None
-    if call.function is not np.matmul and (
+    if call.function not in (np.matmul, in_parts) and (
         not {len(a.shape), len(b.shape)} <= {1, 2} or out.dtype.char not in "fd"
         or not _dot_is_matmul((a.shape, a.strides), (b.shape, b.strides), out.dtype.char)
     ):  # fmt: skip
@@ -95,6 +104,13 @@ def product(call: Call) -> Emit | None:
     return lines
 
 
+def split(call: Call) -> Emit | None:
+    """A large product, by BLAS on the threads of the pool."""
+    if call.function is not in_parts or not _gemm_of(call):
+        return None
+    return lambda names: [_by_parts(names, call, placed(names, *call.args, call.out))]
+
+
 def accumulated(call: Call) -> Emit | None:
     """C + alpha * (A @ B), where C's memory holds the result: the update of a weight."""
     if call.function is not gemm:
@@ -102,29 +118,53 @@ def accumulated(call: Call) -> Emit | None:
     c, a, b, sign, factor = call.args
     out, (n, k), m = call.out, a.shape, b.shape[1]
     dtype, type_ = out.dtype, c_type(out.dtype)
-    blas = native.blas(f"cblas_{'s' if dtype.char == 'f' else 'd'}gemm") or 0
-    if k > 1 and not blas:
+    if k > 1 and not _gemm_of(call):
         return None
 
     def lines(names: Names) -> list[str]:
         old, left, right, target = placed(names, c, a, b, out)
         word = literal(factor, dtype) if not isinstance(factor, Value) else names.number(factor)
-        text = [f"const {type_} alpha = {'-' if sign < 0 else ''}({type_}){word};"]
+        text = [f"{type_} alpha = {'-' if sign < 0 else ''}({type_}){word};"]
         if old.pointer != target.pointer:
             text += assign(target, old)
         if k == 1:
             column, row = f"{left.pointer}, {left.steps[0]}", f"{right.pointer}, {right.steps[1]}"
             text.append(f"outer_{type_}({n}, {m}, alpha, {column}, {row}, {target.pointer});")
         else:
-            words = [names.address(f"blas_gemm_{type_}", blas), f"{n}, {m}, {k}, alpha"]
-            for v, place in ((a, left), (b, right)):
-                turned, leading = layout(v) or (False, 0)
-                words.append(f"{'TRANSPOSED' if turned else 'PLAIN'}, {place.pointer}, {leading}")
-            text.append(f"static {type_} whole[{n * m}];")
-            text.append(f"gemm_{type_}({', '.join(words)}, {target.pointer}, whole);")
+            text.append(_by_parts(names, call, [left, right, target], "&alpha"))
         return ["{", *text, "}"]
 
     return lines
+
+
+def _gemm_of(call: Call) -> int | None:
+    return native.blas(f"cblas_{'s' if call.out.dtype.char == 'f' else 'd'}gemm")
+
+
+def _by_parts(names: Names, call: Call, places: list[CArray], *alpha: str) -> str:
+    """The C call for ``out = a @ b``, or ``out += alpha * a @ b``; ``places``: of a, b and out.
+
+    Each part computes some of the rows of ``out``, or of its columns where these are more.
+    """
+    (n, k), m, type_ = places[0].shape, places[1].shape[1], c_type(call.out.dtype)
+    axis, runs = int(n < m), max(n, m)
+    lengths = [f"TO({runs}) - FROM({runs})" if i == axis else str(x) for i, x in enumerate((n, m))]
+    moved = [(1 - axis) * places[0].steps[0], axis * places[1].steps[1], places[2].steps[axis]]
+    words = [names.address(f"blas_gemm_{type_}", _gemm_of(call) or 0), *lengths, str(k)]
+    words.append(f"*({type_} *)operands[3]" if alpha else "1")
+    *factors, onto = [f"({type_} *)operands[{i}] + FROM({runs}) * {moved[i]}" for i in range(3)]
+    first = int(call.function is gemm)
+    for value, word in zip(call.args[first : first + 2], factors, strict=True):
+        turned, leading = layout(value) or (False, 0)
+        words += ["TRANSPOSED" if turned else "PLAIN", word, str(leading)]
+    whole = f"whole + FROM({runs}) * {moved[2]}" if alpha else "NULL"
+    words += [str(len(alpha)), onto, str(m), whole]
+    memory = [f"static {type_} whole[{n * m}];"] * len(alpha)
+    names.head(native.PARALLEL)
+    task = indented(["TASK(NAME)", "{", *memory, f"gemm_{type_}({', '.join(words)});", "}"])
+    pointers = [f"(void *){word}" for word in (*[place.pointer for place in places], *alpha)]
+    work = n * k * m / _EACH_NANOSECOND
+    return names.in_parts(names.function("product", task), work, runs, *pointers)
 
 
 def by_loops(call: Call) -> Emit | None:

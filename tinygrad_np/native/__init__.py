@@ -10,6 +10,7 @@ from .cache import library as library
 from .layout import unavailable as unavailable
 from .numpy_blas import blas as blas
 from .numpy_blas import blas_integer as blas_integer
+from .numpy_blas import one_blas_thread as one_blas_thread
 from .numpy_loops import loop as loop
 from .order import sums_alike as sums_alike
 from .report import describe as describe
@@ -26,10 +27,12 @@ CONVOLUTION, POOLING, PRODUCT = map(_text, ("convolution.h", "pooling.h", "produ
 """What some programs have besides. REAL in it stands for float or double."""
 
 
-def pool() -> int:
-    """The address of ``run_in_parts``, which has the threads; 0 where C cannot be compiled."""
+def pool(function: str) -> int:
+    """The address of one of pool.h's functions; 0 where C cannot be compiled."""
     text = f"#define BLAS_INT {blas_integer()}\n{RUNTIME}\n{PARALLEL}\n{_text('pool.h')}"
     if (found := library(text)) is None:
         return 0
-    ctypes.c_void_p.in_dll(found, "blas_threads").value = blas("openblas_get_num_threads")
-    return ctypes.cast(found.run_in_parts, ctypes.c_void_p).value or 0
+    for name in ("get", "set"):
+        variable = "blas_threads" if name == "get" else "set_blas_threads"
+        ctypes.c_void_p.in_dll(found, variable).value = blas(f"openblas_{name}_num_threads")
+    return ctypes.cast(found[function], ctypes.c_void_p).value or 0

@@ -6,8 +6,10 @@ of threads; the two wait for each other, which makes a step thirty times slower.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import Literal
 
 
@@ -44,3 +46,21 @@ def blas_integer() -> Literal["int32_t", "int64_t"]:
     """The C type of the sizes that NumPy's BLAS takes."""
     found = _loaded()
     return "int64_t" if found and found[2] else "int32_t"
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Inside, BLAS has one thread. Its others would look for work until 0.1 s after their last."""
+    get, set_ = blas("openblas_get_num_threads"), blas("openblas_set_num_threads")
+    if not get or not set_:
+        yield
+        return
+    before, limit = (
+        ctypes.CFUNCTYPE(ctypes.c_int)(get)(),
+        ctypes.CFUNCTYPE(None, ctypes.c_int)(set_),
+    )
+    limit(1)
+    try:
+        yield
+    finally:
+        limit(before)

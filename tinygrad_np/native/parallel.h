@@ -12,6 +12,17 @@ static inline isize parallel(Loop pool, isize most, Task *task, void **operands)
     return ((isize (*)(isize, Task *, void **))(void *)pool.function)(most, task, operands);
 }
 
+/* Run a program beside whose tasks BLAS has one thread. */
+typedef int Program(Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out);
+static inline int run(Loop beside_blas, Program *program, Tuple *arrays, Tuple *numbers,
+                      Tuple *fixed, Tuple *out)
+{
+    typedef int Runner(Program *, Tuple *, Tuple *, Tuple *, Tuple *);
+    if (!beside_blas.function)
+        return program(arrays, numbers, fixed, out);
+    return ((Runner *)(void *)beside_blas.function)(program, arrays, numbers, fixed, out);
+}
+
 /* The head of a task. A task that is a piece of a program gets the operands of the program. */
 #define TASK(name) static void name(void **operands, isize part, isize parts)
 #define GIVEN arrays, numbers, fixed, out

@@ -15,6 +15,7 @@ enum { PATIENCE = 200000 /* ns */, STACK = 1 << 23 };
 #define OWN_LINE _Alignas(64) /* of the cache: threads watch one and write to another */
 
 int (*blas_threads)(void); /* set by Python; NULL where NumPy's BLAS does not tell */
+void (*set_blas_threads)(int);
 
 /* The task. Its fields change only when no thread works on it. */
 static OWN_LINE struct { Task *task; void **operands; isize parts; fenv_t environment; } job;
@@ -30,6 +31,7 @@ static OWN_LINE _Atomic isize finished;   /* the number of finished parts */
 static _Atomic int raised;                /* the floating-point flags of the pool's threads */
 static OWN_LINE _Atomic int busy, asleep; /* whether there is a task; how many threads sleep */
 static isize started;                     /* the number of threads */
+static _Atomic int beside, had; /* how many programs run beside BLAS, and how many threads it had */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 
@@ -92,6 +94,7 @@ static void forget_threads(void)
     atomic_store(&open_parts, 0);
     atomic_store(&busy, 0);
     atomic_store(&asleep, 0);
+    atomic_store(&beside, 0);
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&wake, NULL);
 }
@@ -119,7 +122,7 @@ static void start(isize count)
 /* Run a task in at most "most" parts. Returns their number. */
 isize run_in_parts(isize most, Task *task, void **operands)
 {
-    isize parts = most > 1 && blas_threads ? blas_threads() : 1;
+    isize parts = most > 1 && blas_threads ? beside ? had : blas_threads() : 1;
     parts = parts < most ? parts : most;
     parts = parts < THREADS ? parts : THREADS;
     if (parts <= 1 || atomic_exchange(&busy, 1)) {
@@ -145,4 +148,25 @@ isize run_in_parts(isize most, Task *task, void **operands)
     set_flags(flags() | atomic_load(&raised));
     atomic_store(&busy, 0);
     return parts;
+}
+
+/* Run a program that shares its large products itself: BLAS has one thread meanwhile. */
+int run_beside_blas(Program *program, Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)
+{
+    if (!blas_threads || !set_blas_threads)
+        return program(arrays, numbers, fixed, out);
+    pthread_mutex_lock(&lock);
+    if (!beside) {
+        had = blas_threads();
+        set_blas_threads(1);
+    }
+    beside++;
+    pthread_mutex_unlock(&lock);
+    const int code = program(arrays, numbers, fixed, out);
+    pthread_mutex_lock(&lock);
+    beside--;
+    if (!beside && blas_threads() == 1) /* else somebody has set it meanwhile */
+        set_blas_threads(had);
+    pthread_mutex_unlock(&lock);
+    return code;
 }

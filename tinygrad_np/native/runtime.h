@@ -90,25 +90,26 @@ static inline void product(Loop loop, isize n, isize k, isize m, const isize *st
     loop.function(operands, lengths, steps, loop.data);
 }
 
-/* out += alpha * a @ b by NumPy's BLAS, and for a column times a row by loops; out is (n, m) without
- * gaps. BLAS does not read a and b where alpha is 0, but NumPy makes nan of 0 * inf: then the product
- * is computed on its own. Where an element of the column is 0, as most of an image is, nothing changes,
- * unless the row holds inf or nan. */
+/* out = beta * out + alpha * a @ b by NumPy's BLAS, with beta 0 or 1, and out += alpha * a @ b by
+ * loops for a column times a row. BLAS does not read a and b where alpha is 0, but NumPy makes nan of
+ * 0 * inf: then the product is computed on its own, in "whole". Where an element of the column is 0,
+ * as most of an image is, nothing changes, unless the row holds inf or nan. */
 #define GEMM(type) \
     typedef void blas_##type(int, int, int, BLAS_INT, BLAS_INT, BLAS_INT, type, const type *, \
                              BLAS_INT, const type *, BLAS_INT, type, type *, BLAS_INT); \
     static inline void gemm_##type(Loop blas, BLAS_INT n, BLAS_INT m, BLAS_INT k, type alpha, \
                                    int ta, const type *a, BLAS_INT lda, int tb, const type *b, \
-                                   BLAS_INT ldb, type *out, type *whole) \
+                                   BLAS_INT ldb, type beta, type *out, BLAS_INT ldo, type *whole) \
     { \
         blas_##type *const multiply = (blas_##type *)(void *)blas.function; \
         if (alpha != 0) { \
-            multiply(ROWS, ta, tb, n, m, k, alpha, a, lda, b, ldb, 1, out, m); \
+            multiply(ROWS, ta, tb, n, m, k, alpha, a, lda, b, ldb, beta, out, ldo); \
             return; \
         } \
-        multiply(ROWS, ta, tb, n, m, k, 1, a, lda, b, ldb, 0, whole, m); \
-        for (isize i = 0; i < n * m; i++) \
-            out[i] += alpha * whole[i]; \
+        multiply(ROWS, ta, tb, n, m, k, 1, a, lda, b, ldb, 0, whole, ldo); \
+        for (isize i = 0; i < n; i++) \
+            for (isize j = 0; j < m; j++) \
+                out[i * ldo + j] += alpha * whole[i * ldo + j]; \
     } \
     INSIDE void outer_##type(isize n, isize m, type alpha, const type *x, isize x_step, \
                              const type *y, isize y_step, type *out) \

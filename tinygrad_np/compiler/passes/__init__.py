@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..program import Program
-from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, tiles
+from . import cse, dce, direct, factor, gemm, ones, pool_back, rows, split, tiles
 
 Pass = Callable[[Program], None]
 """Changes the program in place."""
@@ -16,7 +16,7 @@ EXACT_NATIVE: tuple[Pass, ...] = (pool_back.run, dce.run)
 """The same for native code."""
 
 REORDERING: tuple[Pass, ...] = (
-    factor.run, dce.run, gemm.run, rows.run, tiles.run, direct.run, dce.run,
+    factor.run, dce.run, gemm.run, rows.run, tiles.run, split.run, direct.run, dce.run,
 )  # fmt: skip
 """Passes for native code that change the order of additions, and so the last digits."""
 
