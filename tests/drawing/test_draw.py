@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tinygrad_np import nn
 from tinygrad_np.drawing import SHOW
 from tinygrad_np.drawing.dot import STYLES
@@ -19,10 +20,6 @@ from tinygrad_np.drawing.walk import Vertex, walk
 from tinygrad_np.tensor import Tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "graph.gv"
-
-
-def leaf(value: Any, name: str | None = None) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, name=name)
 
 
 def small_graph() -> Tensor:

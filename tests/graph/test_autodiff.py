@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np import graph
 from tinygrad_np.tensor import Tensor
@@ -16,10 +17,6 @@ RNG = np.random.default_rng(5)
 A = RNG.normal(size=(3, 3))
 B = RNG.normal(size=(4, 3))
 X = RNG.normal(size=3)
-
-
-def leaf(value: Any, **keywords: Any) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, **keywords)
 
 
 def quadratic(x: Any) -> Any:

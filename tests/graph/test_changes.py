@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np import ChangedArrayError, changes
 from tinygrad_np.cases import case, normal
 
 LARGE = 2_000
 """Elements of an array that the graph does not copy."""
-
-
-def leaf(data: Any, name: str | None = None) -> tg.Tensor:
-    return tg.Tensor(np.array(data, float), requires_grad=True, name=name)
 
 
 def large(name: str | None = None) -> tg.Tensor:

@@ -35,7 +35,7 @@ def test_gradients_of_leaves_and_of_checkpoints_are_checked_too(run: Any) -> Non
         with pytest.raises(FloatingPointError) as caught:
             loss.backward()
     message = str(caught.value)
-    assert "inf (1 of 2 elements)" in message and "test_what_reaches" in message
+    assert "inf (1 of 2 elements)" in message and "test_gradients_of_leaves" in message
     assert run is not tg.sqrt or "gradient that reaches the leaf 'x'" in message
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np import graph
 from tinygrad_np.graph import Node
@@ -25,10 +26,6 @@ from tinygrad_np.shapes import unbroadcast
 from tinygrad_np.tensor import Tensor
 
 DEEP = 100_000
-
-
-def leaf(value: Any, **keywords: Any) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, **keywords)
 
 
 def node_of(tensor: Tensor) -> Node:

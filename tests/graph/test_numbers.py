@@ -16,11 +16,8 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tinygrad_np.cases import case, normal
-
-
-def leaf(data: Any) -> tg.Tensor:
-    return tg.Tensor(np.array(data, float), requires_grad=True)
 
 
 def computed() -> tg.Tensor:

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tinygrad_np import graph, nn
 from tinygrad_np.arrays import _names, array_name
 from tinygrad_np.graph import Node
 from tinygrad_np.modes import observed
 from tinygrad_np.recorder import Record, record_of
 from tinygrad_np.tensor import Tensor
-
-
-def leaf(value: Any) -> Tensor:
-    return Tensor(value, requires_grad=True)
 
 
 def node_of(tensor: Tensor) -> Node:

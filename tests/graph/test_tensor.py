@@ -12,14 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np.arrays import array_name
 from tinygrad_np.tensor import Tensor
-
-
-def leaf(value: Any, **keywords: Any) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, **keywords)
-
 
 # What it is
 

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np.cases import case, normal
-
-
-def leaf(data: Any) -> tg.Tensor:
-    return tg.Tensor(np.array(data, float), requires_grad=True)
 
 
 @pytest.fixture(autouse=True)
