@@ -27,9 +27,9 @@ MODELS: dict[str, str] = {
 }
 """Where each network is made: ``module:factory``, called as ``factory(rng=seed, dtype=dtype)``."""
 HELP = f"the network: {', '.join(MODELS)}, or your own as module:factory"
-"""What commands say of their argument."""
+"""The help text of the commands' argument."""
 DATA = {"gpt": "alice"}
-"""What a network is trained on, where that is not MNIST."""
+"""The data set of each network that is not trained on MNIST."""
 
 
 def factory(name: str) -> Factory:

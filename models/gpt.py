@@ -110,7 +110,7 @@ class GPT(nn.Module):
         self.W_head = matrix("W_head", width, vocabulary)
 
     def forward(self, tokens: Any) -> Tensor:
-        """Logits (n, length, vocabulary) of what follows each of the characters (n, length)."""
+        """Logits (n, length, vocabulary) of the next character after each of (n, length)."""
         return self._rows(tokens).reshape(*np.shape(tokens), -1)
 
     def loss(self, tokens: Any, following: Any) -> Tensor:
@@ -133,7 +133,7 @@ def arrays(
     rng: np.random.Generator, batch: int, vocabulary: int = 73, depth: int = 2, width: int = 64,
     context: int = 64,
 ) -> Arrays:  # fmt: skip
-    """The parameters as the network starts, and batches of a text without sense."""
+    """The parameters as the network starts, and batches of random text."""
     net = GPT(vocabulary, depth, width, HEADS, context, rng, np.float64)
     texts = [rng.integers(0, vocabulary, (batch, context + 1)) for _ in range(BATCHES)]
     return [p.data for p in net.parameters()], [(text[:, :-1], text[:, 1:]) for text in texts]

@@ -58,7 +58,7 @@ def gelu_backward(g: Array, x: Array, t: Array) -> Array:
 
 
 def attention(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
-    """a v, where a = softmax(q kᵀ / √size), each position seeing none after it.
+    """a v, where a = softmax(q kᵀ / √size); each position sees itself and earlier ones.
 
     q, k and v are (n, heads, length, size); the softmax is over the last axis.
     """
@@ -73,7 +73,7 @@ def attention(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
 def attention_backward(
     g: Array, q: Array, k: Array, v: Array, a: Array
 ) -> tuple[Array, Array, Array]:
-    """The gradients of q, k and v. Where a position does not look, a is 0, and so is dscores."""
+    """The gradients of q, k and v. Where the mask hides a position, a is 0, and so is dscores."""
     dv = a.mT @ g
     da = g @ v.mT
     dscores = a * (da - (a * da).sum(axis=-1, keepdims=True)) / math.sqrt(q.shape[-1])
@@ -110,7 +110,7 @@ def block(p: Parameters, x: Array, length: int, heads: int) -> tuple[Array, tupl
 def block_backward(
     g: Array, p: Parameters, kept: tuple[Array, ...], length: int, heads: int
 ) -> tuple[Array, Parameters]:
-    """The gradients of a block's x and of its parameters; g goes on along both sums."""
+    """The gradients of a block's x and of its parameters; g flows through both sums."""
     y1, z1, deviation1, q, k, v, a, joined, y2, z2, deviation2, hidden, active, t = kept
     dactive = g @ p["W_down"].T
     dhidden = gelu_backward(dactive, hidden, t)

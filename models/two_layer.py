@@ -18,7 +18,7 @@ Mask = Array | None
 
 
 class TwoLayer(nn.Module):
-    """What the networks share: weights W1 and W2, drawn in this order from U(-a, a).
+    """Base class of the networks: weights W1 and W2, drawn in this order from U(-a, a).
 
     ``rng`` is a generator of either kind, or a seed. With ``printed`` the backward pass is the one
     that the seed document used for its tables, and not the gradient.
@@ -94,7 +94,7 @@ class DropoutNetwork(TwoLayer):
         return self.activations(x, mask) @ self.W2
 
     def activations(self, x: Any, mask: Mask = None) -> Tensor:
-        """What the hidden layer gives: relu(x W1) · 2 · mask."""
+        """The hidden layer's output: relu(x W1) · 2 · mask."""
         relu, drop = (relu_of_output, dropout_unscaled) if self.printed else (tg.relu, dropout)
         h = relu(x @ self.W1)
         return h if mask is None else drop(h, mask)

@@ -145,7 +145,10 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from a ``state_dict``; ValueError if names or shapes differ."""
         if not {"updates", "state"} <= {*state}:
-            raise ValueError("an optimiser's state is what its state_dict() gives")
+            raise ValueError(
+                "load_state_dict takes what an optimiser's state_dict() returned: a dict with "
+                f"'updates' and 'state', got one with {sorted(map(str, state))}"
+            )
         given, updates = dict(state["state"]), int(state["updates"])
         missed = np.array(given.pop("missed", np.zeros_like(self.missed)), np.int64)
         if missed.shape != self.missed.shape or ((missed < 0) | (missed > updates)).any():
@@ -176,7 +179,7 @@ def _rate(optimizer: Optimizer, count: Array) -> float:
     made = int(count.item())
     rate = float(optimizer.lr(made) if callable(optimizer.lr) else optimizer.lr)
     if not rate >= 0:
-        raise ValueError(f"the learning rate of update {made} is {rate}: below 0")
+        raise ValueError(f"the learning rate of update {made} is {rate}: it must not be negative")
     return rate
 
 
@@ -467,7 +470,7 @@ def _listed(parameters: Any, what: str) -> list[Tensor]:
                 f"pairs were given, as named_parameters() gives them: write {write} without names"
             )
         if isinstance(parameter, Mapping):
-            raise TypeError("groups of parameters are not known: make an optimiser for each")
+            raise TypeError("groups of parameters are not supported: make an optimiser for each")
         if not isinstance(parameter, Tensor):
             raise TypeError(
                 "parameters must be leaf Tensors that require grad, got "

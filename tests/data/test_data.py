@@ -105,7 +105,7 @@ def test_the_same_array_makes_the_same_gzip(tmp_path: Path) -> None:
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
-def test_gzip_is_told_by_content_not_by_name(tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_content_not_by_name(tmp_path: Path) -> None:
     array = np.arange(9, dtype=np.uint8)
     write_idx(tmp_path / "a.gz", array)
     (tmp_path / "a.gz").rename(tmp_path / "a")

@@ -45,12 +45,12 @@ def test_round_trip(tmp_path: Path) -> None:
     same(tg.load(str(tmp_path / "a.safetensors")), arrays())
 
 
-def test_the_safetensors_library_reads_what_is_saved(tmp_path: Path) -> None:
+def test_the_safetensors_library_reads_our_files(tmp_path: Path) -> None:
     tg.save(arrays(), tmp_path / "a.safetensors")
     same(safetensors.numpy.load_file(tmp_path / "a.safetensors"), arrays())
 
 
-def test_what_the_safetensors_library_wrote_is_read(tmp_path: Path) -> None:
+def test_files_of_the_safetensors_library_are_read(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     safetensors.numpy.save_file(arrays(), path, {"format": "np"})
     same(tg.load(path), arrays())
@@ -91,7 +91,7 @@ def test_a_module_is_loaded_into(tmp_path: Path) -> None:
     same(other.state_dict(), net.state_dict())
 
 
-def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+def test_the_entries_that_do_not_fit_are_named(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(3, 2, rng=0), nn.Linear(2, 2, rng=0))
     state: dict[str, Any] = net.state_dict()
     before = net.state_dict()
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         ({1: np.zeros(2), "a": np.zeros(2)}, TypeError, "must be text, got 'a', 1 with"),
     ],
 )
-def test_what_cannot_be_saved(tmp_path: Path, state: Any, error: Any, words: str) -> None:
+def test_values_that_cannot_be_saved(tmp_path: Path, state: Any, error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         tg.save(state, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
@@ -220,7 +220,7 @@ def test_frozen_parameters_and_buffers_are_in_files(tmp_path: Path) -> None:
     same(net.state_dict(), made(1).state_dict())
 
 
-def test_what_cannot_be_kept_of_a_module_is_named(tmp_path: Path) -> None:
+def test_the_attributes_of_a_module_that_cannot_be_saved_are_named(tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     net.words = np.array(["a"])  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match="'words' is of dtype <U1.*`transient`"):
@@ -249,7 +249,7 @@ load: Any = tg.load
         (lambda path: load(path, {}), "loads into a module, got dict"),
     ],
 )
-def test_what_save_and_load_take(tmp_path: Path, call: Any, words: str) -> None:
+def test_save_and_load_refuse_other_arguments(tmp_path: Path, call: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         call(tmp_path / "net")
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ def test_lines_end_alike_and_a_byte_order_mark_is_no_character(tmp_path: Path) -
     assert read_text(path) == "é\nb\nc\n"
 
 
-def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match=r"a\.txt: is not text in UTF-8: .*0xe9"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tinygrad_np import nn
 from tinygrad_np.drawing import SHOW
 from tinygrad_np.drawing.dot import STYLES
@@ -19,10 +20,6 @@ from tinygrad_np.drawing.walk import Vertex, walk
 from tinygrad_np.tensor import Tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "graph.gv"
-
-
-def leaf(value: Any, name: str | None = None) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, name=name)
 
 
 def small_graph() -> Tensor:
@@ -59,7 +56,7 @@ def test_it_is_a_digraph_and_the_same_each_time() -> None:
         ("rule", "dhidden = g * y"), ("bytes", "keeps 24 B"),
     ],
 )  # fmt: skip
-def test_show_tells_what_is_asked_for(word: str, text: str) -> None:
+def test_show_selects_the_lines_of_a_label(word: str, text: str) -> None:
     loss = small_graph()
     assert text in tg.draw(loss, show=word).source
     assert text not in tg.draw(loss, show=[other for other in SHOW if other != word]).source
@@ -166,7 +163,7 @@ def test_views_of_one_array_are_counted_one_by_one() -> None:
     )
 
 
-def test_what_is_broadcast_takes_no_bytes_of_its_own() -> None:
+def test_broadcast_views_take_no_bytes() -> None:
     wide = tg.broadcast_to(leaf(2.0, "w"), (100, 100))
     vertices = by_title(walk((wide * np.broadcast_to(3.0, (100, 100))).sum()))
     assert vertices["multiply"].kept == 8

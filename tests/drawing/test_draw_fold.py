@@ -75,7 +75,7 @@ def test_a_block_may_begin_with_something_computed() -> None:
     assert [v.count for v in vertices] == [1, 1, 20, 20, 20, 20, 1]
 
 
-def test_what_the_blocks_share_stays_one() -> None:
+def test_a_parameter_shared_by_blocks_is_drawn_once() -> None:
     w = Tensor(np.eye(4), requires_grad=True, name="W")
     h: Any = np.ones((2, 4))
     for _ in range(20):
@@ -93,7 +93,7 @@ def test_blocks_may_swap_their_parameters() -> None:
     assert sorted(v.title for v in folded(tg.sum(h)) if v.kind == "parameter") == ["a", "b"]
 
 
-def test_what_is_folded_adds_up() -> None:
+def test_folding_keeps_the_totals() -> None:
     with tg.record():
         loss = chain(50)
         loss.backward()
@@ -231,7 +231,7 @@ def test_a_cluster_around_one_op_is_part_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("limit", [5, 20, 51])
-def test_the_limit_holds_and_is_told(limit: int) -> None:
+def test_the_limit_holds_and_a_note_says_so(limit: int) -> None:
     loss = chain(60)
     vertices, notes = fold(walk(loss), False, limit)
     assert len(vertices) <= limit

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import drawn, listed
 from tinygrad_np.cases import case, normal
 from tinygrad_np.definition import OPS, Case, Op
@@ -27,10 +28,6 @@ NOT_ALWAYS = {
     "binary_cross_entropy_with_logits targets",
 }  # fmt: skip
 """Formulas that leave something out: an axis, a threshold, weights, a vector's second axis."""
-
-
-def leaf(value: Any, name: str | None = None) -> tg.Tensor:
-    return tg.Tensor(value, requires_grad=True, dtype=float, name=name)
 
 
 def labels_of(loss: tg.Tensor, **names: Any) -> list[str]:

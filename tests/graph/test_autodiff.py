@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np import graph
 from tinygrad_np.tensor import Tensor
@@ -16,10 +17,6 @@ RNG = np.random.default_rng(5)
 A = RNG.normal(size=(3, 3))
 B = RNG.normal(size=(4, 3))
 X = RNG.normal(size=3)
-
-
-def leaf(value: Any, **keywords: Any) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, **keywords)
 
 
 def quadratic(x: Any) -> Any:
@@ -288,7 +285,7 @@ def test_checkpoint_gives_the_same_values_and_gradients() -> None:
         assert_close(one, other, 1e-14)
 
 
-def test_checkpoint_keeps_nothing_of_the_inside() -> None:
+def test_checkpoint_keeps_no_intermediate_arrays() -> None:
     inside: list[Any] = []
 
     def remember(x: Any) -> Any:
@@ -304,7 +301,7 @@ def test_checkpoint_keeps_nothing_of_the_inside() -> None:
     assert len(inside) == 2
 
 
-def test_checkpoint_gives_gradients_to_what_the_function_closes_over() -> None:
+def test_checkpoint_gives_gradients_to_tensors_in_the_closure() -> None:
     x, w, b = leaf(X), leaf(A), leaf(1.0)
     scaled = w * 2  # computed outside: its own past must get its share, too
 
@@ -464,7 +461,7 @@ gradient: Any = tg.grad
         (lambda d: gradient(leaf(X).sum(), d), "grad: input 0 is a str: .*values"),
     ],
 )
-def test_containers_are_named_with_what_is_taken(call: Any, words: str) -> None:
+def test_errors_name_a_container_and_the_accepted_types(call: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         call({"a": np.ones(2), "b": np.ones((3, 2))})
 

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np import ChangedArrayError, changes
 from tinygrad_np.cases import case, normal
 
 LARGE = 2_000
 """Elements of an array that the graph does not copy."""
-
-
-def leaf(data: Any, name: str | None = None) -> tg.Tensor:
-    return tg.Tensor(np.array(data, float), requires_grad=True, name=name)
 
 
 def large(name: str | None = None) -> tg.Tensor:
@@ -240,7 +237,7 @@ def test_higher_order_is_refused_as_well() -> None:
 
 
 @pytest.mark.parametrize("size", [3, LARGE])
-def test_a_checkpoint_of_what_an_optimiser_has_updated_is_refused(size: int) -> None:
+def test_a_checkpoint_whose_parameters_were_updated_is_refused(size: int) -> None:
     w, x = leaf(np.ones(size), "w"), leaf(np.ones(size))
     loss = tg.checkpoint(lambda x: tg.tanh(x * w), x).sum()
     step(w)
@@ -287,7 +284,7 @@ def test_reading_is_no_change() -> None:
     loss.backward()
 
 
-def test_what_no_rule_reads_may_change() -> None:
+def test_arrays_that_no_rule_reads_may_change() -> None:
     w, v = large(), large()
     loss = (w + v).sum()
     step(w)
@@ -328,7 +325,7 @@ def test_memory_that_is_used_again_is_no_change() -> None:
         step(w)
 
 
-def test_nothing_is_remembered_of_what_is_gone() -> None:
+def test_released_arrays_leave_no_record() -> None:
     w = large()
     y = tg.exp(w)
     held = y.data

@@ -28,14 +28,14 @@ def test_a_nan_in_a_gradient_is_named() -> None:
 
 
 @pytest.mark.parametrize("run", [tg.sqrt, lambda x: tg.checkpoint(tg.sqrt, x)])
-def test_what_reaches_a_leaf_or_leaves_a_checkpoint_is_checked_too(run: Any) -> None:
+def test_gradients_of_leaves_and_of_checkpoints_are_checked_too(run: Any) -> None:
     x = tg.Tensor([1.0, 0.0], requires_grad=True, name="x")
     with np.errstate(all="ignore"), tg.debug():
         loss = run(x).sum()
         with pytest.raises(FloatingPointError) as caught:
             loss.backward()
     message = str(caught.value)
-    assert "inf (1 of 2 elements)" in message and "test_what_reaches" in message
+    assert "inf (1 of 2 elements)" in message and "test_gradients_of_leaves" in message
     assert run is not tg.sqrt or "gradient that reaches the leaf 'x'" in message
 
 
@@ -88,7 +88,7 @@ def test_sound_code_passes_and_gives_the_same_gradients() -> None:
 
 
 @pytest.mark.parametrize(("outside", "inside"), [(tg.record, tg.debug), (tg.debug, tg.record)])
-def test_recording_goes_on_in_debug_mode(outside: Any, inside: Any) -> None:
+def test_recording_continues_in_debug_mode(outside: Any, inside: Any) -> None:
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     with outside(), tg.scope("a"), inside(), tg.scope("b"):
         y = tg.tanh(x)

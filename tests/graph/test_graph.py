@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np import graph
 from tinygrad_np.graph import Node
@@ -25,10 +26,6 @@ from tinygrad_np.shapes import unbroadcast
 from tinygrad_np.tensor import Tensor
 
 DEEP = 100_000
-
-
-def leaf(value: Any, **keywords: Any) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, **keywords)
 
 
 def node_of(tensor: Tensor) -> Node:
@@ -223,7 +220,7 @@ def test_only_the_way_to_the_targets_is_walked() -> None:
     assert log.saved is not None
 
 
-def test_what_lies_before_the_targets_is_not_released() -> None:
+def test_nodes_upstream_of_the_targets_are_not_released() -> None:
     x = leaf([1.0, 2.0])
     y = x * x
     z = tg.exp(y).sum()
@@ -482,7 +479,7 @@ def test_unbroadcast_is_the_adjoint_of_broadcasting(shapes: Any, data: Any) -> N
 @pytest.mark.parametrize(
     ("gradient", "shape"), [((3, 4), (2, 4)), ((4,), (3, 4)), ((2,), (1, 1)), ((5,), (4,))]
 )
-def test_unbroadcast_refuses_what_does_not_fit(gradient: Any, shape: Any) -> None:
+def test_unbroadcast_refuses_shapes_that_do_not_fit(gradient: Any, shape: Any) -> None:
     with pytest.raises(ValueError, match="does not fit an input of shape"):
         unbroadcast(np.ones(gradient), shape)
 

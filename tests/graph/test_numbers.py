@@ -16,11 +16,8 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tinygrad_np.cases import case, normal
-
-
-def leaf(data: Any) -> tg.Tensor:
-    return tg.Tensor(np.array(data, float), requires_grad=True)
 
 
 def computed() -> tg.Tensor:
@@ -105,7 +102,7 @@ def test_the_error_says_what_to_write(cut: Any) -> None:
         cut(computed())
 
 
-def test_the_cause_is_seen_where_numpy_says_something_else() -> None:
+def test_the_cause_is_named_where_numpy_s_error_misleads() -> None:
     squares, w = np.zeros(2), leaf([2.0, 3.0])
     with pytest.raises(ValueError, match="sequence") as caught:
         squares[0] = w[0] ** 2

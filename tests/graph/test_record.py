@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tinygrad_np import graph, nn
 from tinygrad_np.arrays import _names, array_name
 from tinygrad_np.graph import Node
 from tinygrad_np.modes import observed
 from tinygrad_np.recorder import Record, record_of
 from tinygrad_np.tensor import Tensor
-
-
-def leaf(value: Any) -> Tensor:
-    return Tensor(value, requires_grad=True)
 
 
 def node_of(tensor: Tensor) -> Node:
@@ -43,7 +40,7 @@ def test_a_record_has_operands_output_saved_and_time() -> None:
     assert seen.seconds > 0
 
 
-def test_what_is_recorded_goes_with_the_graph() -> None:
+def test_records_are_freed_with_the_graph() -> None:
     gc.collect()
     gc.disable()
     try:

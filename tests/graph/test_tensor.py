@@ -12,14 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np.arrays import array_name
 from tinygrad_np.tensor import Tensor
-
-
-def leaf(value: Any, **keywords: Any) -> Tensor:
-    return Tensor(value, requires_grad=True, dtype=float, **keywords)
-
 
 # What it is
 
@@ -594,7 +590,7 @@ METHODS: list[tuple[str, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "args"), METHODS)
-def test_methods_do_what_ndarrays_do(name: str, args: tuple[Any, ...]) -> None:
+def test_methods_agree_with_ndarray_methods(name: str, args: tuple[Any, ...]) -> None:
     array = np.array([[0.1, 0.9], [0.5, 0.3]])
     out = getattr(leaf(array), name)(*args)
     expected = getattr(array, name)(*args)
@@ -606,7 +602,7 @@ def test_methods_do_what_ndarrays_do(name: str, args: tuple[Any, ...]) -> None:
     "name", ["square", "sqrt", "abs", "exp", "log", "tanh", "sigmoid", "relu", "softmax",
              "log_softmax", "logsumexp", "sort", "argmax", "argmin", "all", "any"],
 )  # fmt: skip
-def test_methods_do_what_functions_do(name: str) -> None:
+def test_methods_agree_with_functions(name: str) -> None:
     x = leaf([[0.1, 0.9], [0.5, 0.3]])
     np.testing.assert_array_equal(getattr(x, name)().data, getattr(tg, name)(x).data)
 

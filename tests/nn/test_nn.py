@@ -52,7 +52,7 @@ def test_parameters_are_found_by_path() -> None:
     ]  # fmt: skip
 
 
-def test_what_was_computed_is_no_parameter() -> None:
+def test_a_computed_tensor_is_not_a_parameter() -> None:
     net = Block()
     names = [*net.state_dict()]
     net.last = net(np.ones((2, 4), np.float32))  # type: ignore[attr-defined]
@@ -364,7 +364,7 @@ def test_frozen_parameters_stay_parameters() -> None:
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_what_was_saved_before_freezing_loads_after_it() -> None:
+def test_a_state_saved_before_freezing_loads_after_freezing() -> None:
     net, other = Normalized(1), Normalized(2)
     state = net.state_dict()
     freeze(other)
@@ -385,7 +385,7 @@ def test_copies_stay_frozen(duplicate: Any) -> None:
     np.testing.assert_array_equal(twin.layer.weight.grad, net.layer.weight.grad)
 
 
-def test_the_summary_marks_what_is_frozen_and_buffers() -> None:
+def test_the_summary_marks_frozen_parameters_and_buffers() -> None:
     net = Normalized(1)
     net.layer.weight.requires_grad = False
     text = net.summary()
@@ -396,7 +396,7 @@ def test_the_summary_marks_what_is_frozen_and_buffers() -> None:
     assert lines[-3:] == [["buffers", "9"], ["frozen", "6"], ["total", "8"]]
 
 
-def test_what_is_transient_is_no_part_of_the_module() -> None:
+def test_transient_attributes_are_not_part_of_the_module() -> None:
     class Cached(Normalized):
         transient = ("cache", "owner")
 

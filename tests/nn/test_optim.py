@@ -204,7 +204,7 @@ def test_settings_may_be_numpy_numbers(make: Any, compiled: bool) -> None:
         lambda p: optim.AdamW(p, 0.1),
     ],
 )
-def test_training_goes_on_from_a_saved_state(make: Callable[[Any], Any]) -> None:
+def test_training_resumes_from_a_saved_state(make: Callable[[Any], Any]) -> None:
     def steps(w: Any, optimizer: Any, start: int, stop: int) -> None:
         for k in range(start, stop):
             w.grad = slope(w.data, k)
@@ -381,13 +381,13 @@ def test_a_limit_that_would_turn_gradients_round_is_refused(clip: Any, limit: fl
         (lambda net: None, "None is not a list of Tensors"),
     ],
 )
-def test_what_is_no_list_of_tensors_is_named(given: Any, words: str) -> None:
+def test_optimisers_refuse_anything_but_a_list_of_tensors(given: Any, words: str) -> None:
     net = tg.nn.Sequential(tg.nn.Linear(2, 2))
     with pytest.raises(TypeError, match=words):
         optim.SGD(given(net), 0.1)
 
 
-def test_clipping_says_what_it_takes() -> None:
+def test_clipping_refuses_anything_but_a_list_of_tensors() -> None:
     with pytest.raises(TypeError, match=r"write clip_grad_norm\(model\.parameters\(\)"):
         optim.clip_grad_norm(tg.nn.Linear(2, 2), 1.0)  # type: ignore[arg-type]
 
@@ -502,5 +502,5 @@ def test_counts_are_arrays() -> None:
     state["state"]["missed"] = np.array([0, 4])
     with pytest.raises(ValueError, match="state missed: expected a count of at most 3"):
         optimizer.load_state_dict(state)
-    with pytest.raises(ValueError, match=r"what its state_dict\(\) gives"):
+    with pytest.raises(ValueError, match=r"what an optimiser's state_dict\(\) returned"):
         optimizer.load_state_dict({})

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.registry import assert_close
 from tinygrad_np.cases import case, normal
-
-
-def leaf(data: Any) -> tg.Tensor:
-    return tg.Tensor(np.array(data, float), requires_grad=True)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +117,7 @@ def test_integers_and_booleans_need_no_declaration() -> None:
     ],
 )
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_what_is_no_gradient_is_refused(rule: Any, words: str, create_graph: bool) -> None:
+def test_a_rule_must_return_a_gradient(rule: Any, words: str, create_graph: bool) -> None:
     x = leaf([1.0, 2.0, 3.0])
     loss = identity(rule)(x).sum()
     kinds = (TypeError, ValueError, IndexError)
@@ -139,7 +136,7 @@ def test_what_is_no_gradient_is_refused(rule: Any, words: str, create_graph: boo
         lambda g, x: np.broadcast_to(g * np.cos(x), (1, 3)),
     ],
 )
-def test_what_is_harmless_is_made_a_gradient(rule: Any) -> None:
+def test_a_rule_may_return_anything_that_converts_to_a_gradient(rule: Any) -> None:
     @tg.op(cases=[case(normal(3))], name="mine", x=rule)
     def mine(x: Any) -> Any:
         return np.sin(x)
@@ -172,7 +169,9 @@ def test_rules_of_integers_are_gradients() -> None:
     ],
 )
 @pytest.mark.parametrize("requires_grad", [False, True])
-def test_what_is_no_result_is_refused(forward: Any, words: str, requires_grad: bool) -> None:
+def test_a_forward_function_must_return_an_array(
+    forward: Any, words: str, requires_grad: bool
+) -> None:
     mine = tg.op(cases=[case(normal(3))], name="mine", x=lambda g: g)(forward)
     with pytest.raises(TypeError, match=words):
         mine(tg.Tensor(np.ones(3), requires_grad=requires_grad))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tests.helpers import leaf
 from tests.oracles import ORACLES
 from tests.registry import assert_close
 
@@ -16,13 +17,9 @@ inf, nan = np.inf, np.nan
 MANY = 70_000  # more than the largest float16, 65,504
 
 
-def leaf(values: Any, dtype: Any = float) -> tg.Tensor:
-    return tg.Tensor(np.array(values, dtype), requires_grad=True)
-
-
 def gradient(f: Any, *values: Any, dtype: Any = float) -> Any:
     """The gradients of sum(f(*values)), as lists: one, or one for each value."""
-    tensors = [leaf(v, dtype) for v in values]
+    tensors = [leaf(v, dtype=dtype) for v in values]
     f(*tensors).sum().backward()
     found = [None if t.grad is None else t.grad.tolist() for t in tensors]
     return found[0] if len(found) == 1 else found
@@ -67,7 +64,7 @@ REDUCTIONS: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_float16_reductions_of_many_and_of_large(name: str) -> None:
     f, values = REDUCTIONS[name]
-    half, wide = leaf(values, np.float16), leaf(values, np.float64)
+    half, wide = leaf(values, dtype=np.float16), leaf(values, dtype=np.float64)
     outs = f(half), f(wide)
     assert outs[0].dtype == np.float16
     assert outs[0].item() == pytest.approx(outs[1].item(), rel=2e-3)
@@ -83,14 +80,14 @@ def test_float16_second_derivatives_of_many() -> None:
     for f in (tg.var, lambda x: tg.mean(x * x), lambda x: tg.std(x) ** 2):
         found = []
         for dtype in (np.float16, np.float64):
-            x = leaf(_MANY, dtype)
+            x = leaf(_MANY, dtype=dtype)
             first = tg.grad(f(x), x, create_graph=True)
             found.append(tg.grad(first, x, _MANY).data)
         assert_close(found[0], found[1], rtol=1e-2, atol=2e-7)
 
 
-def test_float16_gradients_of_what_was_broadcast() -> None:
-    bias = leaf(np.zeros(10), np.float16)
+def test_float16_gradients_of_broadcast_inputs() -> None:
+    bias = leaf(np.zeros(10), dtype=np.float16)
     (bias + np.zeros((5000, 10), np.float16)).sum().backward()
     assert bias.grad is not None
     assert bias.grad.tolist() == [5000] * 10  # one after the other, they would stop at 2,048
@@ -98,7 +95,7 @@ def test_float16_gradients_of_what_was_broadcast() -> None:
 
 @pytest.mark.parametrize("f", [tg.softmax, tg.log_softmax])
 def test_float16_softmax_of_many_classes(f: Any) -> None:
-    x = leaf(np.zeros(MANY), np.float16)
+    x = leaf(np.zeros(MANY), dtype=np.float16)
     out = f(x)
     right = 1 / MANY if f is tg.softmax else -np.log(MANY)
     assert_close(out.data, np.full(MANY, right, np.float16), rtol=1e-3)
@@ -112,29 +109,31 @@ def test_float16_softmax_of_many_classes(f: Any) -> None:
 
 def test_float16_losses_of_many_and_of_large() -> None:
     n = MANY
-    x = leaf(np.zeros((n, 2)), np.float16)
+    x = leaf(np.zeros((n, 2)), dtype=np.float16)
     out = tg.softmax_cross_entropy(x, np.zeros(n, int))
     out.backward()
     assert out.item() == pytest.approx(np.log(2), rel=1e-3)
     assert_close(x.grad, np.full((n, 2), [-0.5 / n, 0.5 / n]), rtol=0.01, atol=6e-8)
-    x = leaf(np.zeros((1, n)), np.float16)
+    x = leaf(np.zeros((1, n)), dtype=np.float16)
     out = tg.softmax_cross_entropy(x, np.array([3]))
     assert out.item() == pytest.approx(np.log(n), rel=1e-3)
     for loss in (tg.mse_loss, tg.binary_cross_entropy_with_logits):
-        x = leaf(np.ones(n), np.float16)
+        x = leaf(np.ones(n), dtype=np.float16)
         out = loss(x, np.zeros(n, np.float16))
         out.backward()
         slope = 2 if loss is tg.mse_loss else 1 / (1 + np.exp(-1))
         assert out.item() == pytest.approx(1 if loss is tg.mse_loss else np.log1p(np.e), rel=1e-3)
         assert_close(x.grad, np.full(n, slope / n), rtol=0.01)
-    x = leaf([300, 0, 0, 0], np.float16)  # its square is too large, the mean of squares is not
+    x = leaf(
+        [300, 0, 0, 0], dtype=np.float16
+    )  # its square is too large, the mean of squares is not
     assert tg.mse_loss(x, np.zeros(4, np.float16)).item() == np.float16(22_500)
-    assert tg.mse_loss(leaf([1] * 9, np.float16), np.zeros(9), "sum").dtype == np.float16
+    assert tg.mse_loss(leaf([1] * 9, dtype=np.float16), np.zeros(9), "sum").dtype == np.float16
 
 
 @pytest.mark.parametrize("kind", [tg.optim.Adam, tg.optim.AdamW])
 def test_adam_in_float16(kind: Any) -> None:
-    w, wide = leaf([1.0, 1.0, 1.0], np.float16), leaf([1.0, 1.0, 1.0])
+    w, wide = leaf([1.0, 1.0, 1.0], dtype=np.float16), leaf([1.0, 1.0, 1.0])
     optimizers = [kind([p], lr=0.01) for p in (w, wide)]
     for _ in range(3):
         for p, optimizer in zip((w, wide), optimizers, strict=True):
@@ -284,7 +283,7 @@ def test_second_derivatives_at_0_compiled() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_second_derivatives_at_0_keep_the_dtype(dtype: Any) -> None:
     for f in (tg.norm, tg.std, tg.abs):
-        x = leaf([0.0, 0.0], dtype)
+        x = leaf([0.0, 0.0], dtype=dtype)
         second = tg.grad(tg.grad((f(x) ** 2).sum(), x, create_graph=True)[0], x)
         assert second.dtype == dtype
         assert second.tolist() == ([0.5, -0.5] if f is tg.std else [2, 0])
@@ -313,7 +312,7 @@ def test_logsumexp_and_logaddexp_of_infinities(values: Any, expected: Any, dtype
     found = gradient(lambda x: tg.logsumexp(x, axis=1), table, dtype=dtype)
     assert_close(found, [expected, [0.5, 0.5]])
     for f in (tg.logsumexp, lambda x: tg.logaddexp(x[0], x[1])):
-        x = leaf(values, dtype)
+        x = leaf(values, dtype=dtype)
         first = tg.grad(f(x), x, create_graph=True)
         assert_close(first.data, expected)
         if values != [inf, inf]:
@@ -336,7 +335,7 @@ def test_cross_entropy_with_a_masked_logit(reduction: str, dtype: Any) -> None:
     p = [np.exp(row) / np.exp(row).sum() for row in rest]
     losses = np.array([-(0.25 * np.log(p[0][0]) + 0.75 * np.log(p[0][1])), -np.log(p[1][1])])
     right = np.array([[p[0][0] - 0.25, 0, p[0][1] - 0.75], [p[1][0], p[1][1] - 1, 0]])
-    x = leaf(values, dtype)
+    x = leaf(values, dtype=dtype)
     out = tg.softmax_cross_entropy(x, labels, reduction)
     out.sum().backward()
     tolerance = 8 * float(np.finfo(dtype).eps)
@@ -345,7 +344,7 @@ def test_cross_entropy_with_a_masked_logit(reduction: str, dtype: Any) -> None:
     assert_close(x.grad, right / (2 if reduction == "mean" else 1), rtol=tolerance, atol=tolerance)
     # A masked class that is the label: the loss is infinite, and says so.
     with np.errstate(all="ignore"):
-        wrong = tg.softmax_cross_entropy(leaf(values, dtype), np.eye(3, dtype=dtype)[[1, 2]])
+        wrong = tg.softmax_cross_entropy(leaf(values, dtype=dtype), np.eye(3, dtype=dtype)[[1, 2]])
     assert wrong.item() == inf
 
 
@@ -367,7 +366,7 @@ def test_softmax_of_masked_logits() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_binary_cross_entropy_of_infinite_logits(dtype: Any) -> None:
-    x = leaf([-inf, inf, -inf, inf], dtype)
+    x = leaf([-inf, inf, -inf, inf], dtype=dtype)
     targets = np.array([0.0, 1.0, 0.5, 0.0], dtype)
     out = tg.binary_cross_entropy_with_logits(x, targets, "none")
     out.sum().backward()
@@ -375,7 +374,9 @@ def test_binary_cross_entropy_of_infinite_logits(dtype: Any) -> None:
     assert x.grad is not None
     assert x.grad.tolist() == [0, 0, -0.5, 1]
     for kind in (bool, np.int8, np.uint8, int):
-        out = tg.binary_cross_entropy_with_logits(leaf([2.0, -3.0], dtype), np.array([1, 1], kind))
+        out = tg.binary_cross_entropy_with_logits(
+            leaf([2.0, -3.0], dtype=dtype), np.array([1, 1], kind)
+        )
         right = (np.log1p(np.exp(-2.0)) + np.log1p(np.exp(3.0))) / 2
         assert out.item() == pytest.approx(right, rel=2e-3)
 
@@ -403,12 +404,12 @@ def test_no_nan_comes_through_maximum_and_max(dtype: Any) -> None:
         assert gradient(lambda x: tg.sqrt(tg.max(x)), [-1.0, 0.0], dtype=dtype) == [0, inf]
         found = gradient(lambda x: tg.sqrt(tg.max(x, axis=1)), [[0.0, -2.0], [4.0, 0.0]])
         assert found == [[inf, 0], [0.25, 0]]
-    x = leaf([-1.0, 4.0], dtype)
+    x = leaf([-1.0, 4.0], dtype=dtype)
     first = tg.grad(tg.sqrt(tg.maximum(x, 0) + 1), x, [inf, 1.0], create_graph=True)
     assert first[0].item() == 0
 
 
-def test_where_does_what_its_documentation_says() -> None:
+def test_where_passes_0_times_an_infinite_slope_as_nan() -> None:
     x = [0.0, 4.0]
     with np.errstate(all="ignore"):
         found = gradient(lambda x: tg.where(x > 0, tg.sqrt(x), 0.0), x)
@@ -467,7 +468,7 @@ def test_third_derivatives_of_the_determinant_of_regular_matrices() -> None:
     assert (third.data * w).sum() == pytest.approx(total, rel=1e-9)
 
 
-def test_the_determinant_of_what_is_not_finite_has_gradient_nan() -> None:
+def test_the_determinant_of_a_matrix_with_nan_has_gradient_nan() -> None:
     x = np.stack([np.eye(2), np.full((2, 2), nan)])
     with np.errstate(invalid="ignore"):
         found = np.array(gradient(tg.det, x))
@@ -496,3 +497,10 @@ def test_recorded_gradients_of_an_infinite_element_beside_a_0() -> None:
 def test_std_of_denormal_numbers_has_a_gradient() -> None:
     x = np.array([1e-310, 3e-310, -4e-310])
     assert_close(gradient(tg.std, x), gradient(tg.std, x * 1e300), rtol=1e-9)
+
+
+def test_the_second_derivatives_of_prelu_at_0_are_those_of_its_left_side() -> None:
+    x, weight = leaf([0.0]), leaf([0.25])
+    first = tg.grad(tg.prelu(x, weight).sum(), [x, weight], create_graph=True)
+    assert tg.grad(first[0].sum(), weight, retain_graph=True).tolist() == [1]
+    assert tg.grad(first[1].sum(), x).tolist() == [1]

@@ -171,7 +171,7 @@ def test_einsum_takes_lists_of_axes(subscripts: Any, first: bool) -> None:
     assert np.isclose(made[first].grad[1, 2], (weights * call(*arrays)).sum())
 
 
-def test_einsum_says_how_it_is_called() -> None:
+def test_einsum_errors_show_both_ways_to_call_it() -> None:
     x: Any = tg.Tensor(np.ones((2, 2)), requires_grad=True)
     for call in (lambda: np.einsum(x, x), lambda: tg.einsum(x), lambda: tg.einsum(x, [0, 1], x)):
         with pytest.raises(TypeError, match=r"einsum\('ij,jk->ik', a, b\).*\[0, 1\]"):

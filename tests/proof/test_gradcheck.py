@@ -125,7 +125,7 @@ def exp_in_place(g: Any, out: Any) -> Any:
 @pytest.mark.parametrize(
     ("forward", "rule"), [(np.square, double_in_place), (np.exp, exp_in_place)]
 )
-def test_a_rule_that_writes_to_what_it_is_given_is_found(forward: Any, rule: Any) -> None:
+def test_a_rule_that_writes_to_its_arguments_is_found(forward: Any, rule: Any) -> None:
     @tg.op(cases=[case(normal(3))], name="writes", x=rule)
     def writes(x: Any) -> Any:
         return forward(x)
@@ -252,7 +252,7 @@ def test_a_scalar_functions_rule_must_use_its_g(define: Any, rule: Any, order: i
     assert not check_op(tg.OPS["mine"], tg.OPS["mine"].cases[0], order)
 
 
-def test_a_rule_that_forgets_g_is_told_so(define: Any) -> None:
+def test_the_error_for_a_rule_without_g(define: Any) -> None:
     report = gradcheck(define(lambda x: (x * x).sum(), lambda g, x: 2 * x), B, raises=False)
     assert "does a rule forget g?" in report.notes[0]
     assert not gradcheck(lambda x: (x * x.data).sum(), B, raises=False).notes

@@ -53,7 +53,7 @@ def test_auto_decides_by_the_graph_and_tests_its_decision(f: Any, method: str) -
     assert probe(f, X).method == method
 
 
-def test_what_the_graph_does_not_show_is_differentiated_all_the_same() -> None:
+def test_dependencies_outside_the_graph_are_differentiated_too() -> None:
     assert_close(tg.numerical_gradient(lambda x: (x * abs(x.data)).sum(), X), 2 * abs(X), 1e-10)
     assert_close(tg.numerical_gradient(lambda x: (x.detach() * x).sum(), X), 2 * X, 1e-10)
 
@@ -86,7 +86,7 @@ def test_fast_changes_are_followed() -> None:
 
 @pytest.mark.parametrize("x", [1e5, -1e6, 3.7e6, 1e8])
 @pytest.mark.parametrize("sine", [tg.sin, np.sin])
-def test_what_repeats_itself_between_the_first_steps_is_followed(x: float, sine: Any) -> None:
+def test_functions_that_repeat_between_the_first_steps_are_followed(x: float, sine: Any) -> None:
     assert_close(tg.numerical_gradient(lambda a: sine(a) + 10, x), np.cos(x), 1e-6)
 
 
@@ -218,7 +218,7 @@ def test_the_argument_is_put_back_also_when_f_raises(kind: str, method: Any, cou
     assert tg.is_recording()
 
 
-def test_f_may_write_to_what_it_is_given() -> None:
+def test_f_may_write_to_its_argument() -> None:
     def rude(x: Any) -> float:
         total = float(np.sum(x**2))
         x[...] = 7
@@ -229,7 +229,7 @@ def test_f_may_write_to_what_it_is_given() -> None:
     assert np.array_equal(array, X)
 
 
-def test_f_may_ignore_its_argument_and_read_x_where_it_stands() -> None:
+def test_f_may_read_x_from_its_closure() -> None:
     w = Tensor(X, requires_grad=True)
     assert_close(tg.numerical_gradient(lambda _: cube(w), w), 3 * X**2, 1e-15)
     array = X.copy()
@@ -494,7 +494,7 @@ def test_functions_for_arrays_alone_are_called_with_arrays() -> None:
     assert seen[-1] is np.ndarray
 
 
-def test_a_probe_reads_its_argument_where_it_stands() -> None:
+def test_a_probe_reads_x_in_place() -> None:
     w = Tensor(X, requires_grad=True)
     found = Probe(lambda: cube(w), w)
     assert found.value == cube(w).item()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..tensor import Tensor
 
-if TYPE_CHECKING:  # imported when something is drawn: import tinygrad_np is to stay quick
+if TYPE_CHECKING:  # imported on the first drawing, so that import tinygrad_np stays quick
     from ..tables import Table
     from .names import Names
     from .render import Drawing

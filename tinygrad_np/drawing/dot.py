@@ -82,7 +82,7 @@ def digraph(
 
 
 def _cluster(name: object, label: str, style: str) -> list[str]:
-    """How a cluster begins."""
+    """The first lines of a cluster."""
     look = {"label": label, "style": style, "color": "#a0a0a0", "labelloc": "t", "margin": "6"}
     return [f"\tsubgraph cluster_{name} {{\n", _statement("graph", look)]
 
@@ -157,7 +157,7 @@ def _wrap(rule: str) -> str:
 
 
 def _notes(vertices: list[Vertex], show: Collection[str]) -> list[str]:
-    """What stands below the drawing."""
+    """The text below the drawing."""
     notes = []
     if "bytes" in show and (kept := sum(vertex.kept for vertex in vertices)):
         notes.append(f"kept for the backward pass: {bytes_text(kept)}, parameters not counted")

@@ -1,4 +1,4 @@
-"""Fewer vertices: repeated blocks become one, scopes become boxes, the rest is left out."""
+"""Fewer vertices: repeated blocks become one, scopes become boxes, others are left out."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _collapse(vertices: list[Vertex], paths: set[Path]) -> list[Vertex]:
     for vertex in vertices:
         for path in prefixes(vertex.scope):
             if path in boxes:
-                box_of.setdefault(vertex, boxes[path])  # the outermost comes first
+                box_of.setdefault(vertex, boxes[path])  # the outermost scope comes first
         for edge in vertex.inputs:
             users.setdefault(edge.source, set()).add(box_of.get(vertex))
     for vertex, around in users.items():
@@ -158,7 +158,7 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
     """
 
     def joint(i: int) -> tuple[int, bool]:
-        """How bad a cut before op i is: inside a scope, or away from its parameters."""
+        """The cost of a cut before op i: higher inside a scope, or away from its parameters."""
         shared = len(common([ops[i - 1].scope, ops[i].scope])) if i else 0
         return shared, not any(edge.source.kind == "parameter" for edge in ops[i].inputs)
 
@@ -185,7 +185,7 @@ def _longest_repeat(ops: list[Vertex]) -> tuple[int, int, int] | None:
 
 
 def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers]:
-    """Rows of numbers for each op and its inputs, to compare ops: by what they are, and by shapes.
+    """Rows of numbers for each op and its inputs, to compare ops: in full, and by shape alone.
 
     In the first table an input that is an op has its place; all other numbers are below 0.
     """
@@ -211,7 +211,7 @@ def _numbered(ops: list[Vertex]) -> tuple[Numbers, Numbers]:
 
 
 def common(paths: Iterable[Path]) -> Path:
-    """The scope that several share."""
+    """The innermost scope that contains all of them."""
     levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))
     return tuple(level[0] for level in levels)
 
@@ -222,7 +222,7 @@ def prefixes(path: Path) -> list[Path]:
 
 
 def _name_block(ops: list[Vertex], length: int, times: int, letter: str) -> str:
-    """Give the first block a scope of its own: that of its modules, or one made up."""
+    """Give the first block a scope of its own: that of its modules, or a new one."""
     outer = common(v.scope for v in ops)
     depth = len(outer)
     first, last = (common(v.scope for v in b)[depth:] for b in (ops[:length], ops[-length:]))

@@ -12,7 +12,7 @@ import numpy as np
 from ..shapes import Shape
 
 _SAME = frozenset(["wide", "spread", "like", "astype", "reshape", "copy"])
-"""Functions and methods that change dtypes or shapes, and no number."""
+"""Functions and methods that change dtypes or shapes, but no values."""
 _ELEMENTWISE = frozenset(["where", "sigmoid", "abs", "wide"])
 """Functions, besides NumPy's ufuncs, that work element by element."""
 _OWN = frozenset(["g", "out", "n"])
@@ -58,7 +58,7 @@ def variables(inputs: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, _ in pairs:
         word = theirs.get(name, name)
         while name not in theirs and word in theirs.values():
-            word += "′"  # the user calls another input so
+            word += "′"  # another input has this name
         found.setdefault(name, word)
     return found
 
@@ -125,7 +125,7 @@ class _Mathematics(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> Any:
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if all(isinstance(part, ast.Constant) and part.value in (..., None) for part in parts):
-            return self.visit(node.value)  # an axis more
+            return self.visit(node.value)  # one more axis
         return self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:

@@ -42,7 +42,7 @@ def named(names: Names) -> Iterator[tuple[str, Any]]:
 
 
 def _described(names: Any) -> str:
-    """What was given instead, in short."""
+    """A short description of the wrong argument."""
     kind = type(names).__name__
     if isinstance(names, Mapping):
         return f"a {kind} whose keys are {', '.join({type(key).__name__ for key in names})}"

@@ -1,4 +1,4 @@
-"""What ``draw`` returns: a graphviz.Digraph that also renders without ``dot``, and as a page."""
+"""The result of ``draw``: a graphviz.Digraph that renders without ``dot``, also as a page."""
 
 from __future__ import annotations
 
@@ -141,14 +141,14 @@ def _embedded(source: str, format: str, engine: str, failure: str) -> bytes:
 
 
 def _polished(svg: bytes) -> bytes:
-    """Titles in bold, which DOT cannot say, and a font for systems that have no Arial."""
+    """Titles in bold, which DOT cannot express, and a font for systems without Arial."""
     svg = svg.replace(b'font-family="Arial"', b'font-family="Arial,Helvetica,sans-serif"')
     title = rb'(class="node">(?:(?!</g>).)*?<text )'
     return re.sub(title, rb'\1font-weight="bold" ', svg, flags=re.DOTALL)
 
 
 def _data(vertex: Vertex) -> dict[str, Any]:
-    """What the page shows of a vertex."""
+    """The details of a vertex on the page."""
     title = title_text(vertex)
     details = {
         "kind": vertex.kind + " of a backward pass" * vertex.backward,
@@ -179,6 +179,6 @@ def _histogram(title: str, arrays: list[Array]) -> list[dict[str, Any]]:
     if not values.size or values.min() == values.max():
         return []
     ends = {"low": number_text(values.min()), "high": number_text(values.max())}
-    values /= np.abs(values).max()  # NumPy finds no bins where all is huge, or nearly the same
+    values /= np.abs(values).max()  # NumPy finds no bins for huge or nearly equal values
     counts, _ = np.histogram((values - values.min()) / np.ptp(values), bins=24, range=(0, 1))
     return [{"title": title, "counts": counts.tolist(), **ends}]

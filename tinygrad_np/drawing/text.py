@@ -89,7 +89,7 @@ def rule_text(vertex: Vertex, edge: Edge) -> str:
 
 
 def facts(vertex: Vertex) -> dict[str, str]:
-    """What is known of a vertex, by the words of ``show``; empty for what is not known."""
+    """The facts about a vertex, by the words of ``show``; empty where unknown."""
     return {
         "shape": f"{shape_text(vertex.shape)} {vertex.dtype}".strip(),
         "value": value_text(vertex.values) if vertex.values else "",

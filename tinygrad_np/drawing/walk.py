@@ -76,7 +76,7 @@ class Vertex:
 
     @property
     def is_op(self) -> bool:
-        """Whether it is computed."""
+        """Whether this vertex is computed: an op, not a parameter, input or constant."""
         return self.kind not in ("parameter", "input", "constant")
 
 
@@ -165,7 +165,7 @@ class _Walker:
         kept, count = node.saved or seen.saved or (), len(node.parents)
         op = node.op if isinstance(node.op, Op) else None  # a checkpoint has no rules to show
         size = count + 1 + (len(op.extras) if op else 0)
-        # A backward pass releases what was saved, but not what somebody else holds.
+        # A backward pass releases saved arrays, except those that something else holds.
         saved = originals(kept or (None,) * size, node.originals)
         operands = seen.operands or saved[:count]
         names = ("",) * count if op is None else op.inputs * (count if op.variadic else 1)
@@ -180,7 +180,7 @@ class _Walker:
                 if self.lines is not None:
                     edge.line = self.lines.line_of(parent, gradient=True)
                 vertex.inputs.append(edge)
-                if parent.op is None:  # a parameter: it is not the graph that keeps it
+                if parent.op is None:  # a parameter: the graph does not own its memory
                     self.left[id(_owner(operand))] = 0
             elif operand is not None:
                 vertex.inputs.append(Edge(self.constant(operand, name), name))
@@ -198,7 +198,7 @@ class _Walker:
         array = np.asarray(value)
         name = self.names.get(id(value)) or legible(array_name(value))
         kind = "input" if name or array.ndim else "constant"
-        word = hint if len(hint) > 1 else "input"  # x and y say nothing
+        word = hint if len(hint) > 1 else "input"  # names of one letter say nothing
         title = name or (word if kind == "input" else f"{array.item():.4g}")
         vertex = Vertex(kind, title, name, array.shape, str(array.dtype), values=[array])
         if isinstance(value, np.ndarray):

@@ -79,7 +79,7 @@ class ModuleList(_Listed):
         return self
 
     def insert(self, i: int, module: Module) -> None:
-        """Add a module before place ``i``."""
+        """Add a module before position ``i``."""
         self.modules.insert(i, _check("ModuleList", module))
 
     def __setitem__(self, i: int, module: Module) -> None:

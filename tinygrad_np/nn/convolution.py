@@ -16,7 +16,7 @@ from .module import Module, watch_dtype
 
 
 class _Convolution(Module):
-    """What all convolutions share: their sizes and their ``repr``."""
+    """Base class of all convolutions: their sizes and their ``repr``."""
 
     axes: int
     function: Callable[..., Tensor]

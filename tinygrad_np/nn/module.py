@@ -239,7 +239,7 @@ def watch_dtype(x: Any, weight: Tensor) -> None:
 
 
 def _say_where(error: Exception, module: Module) -> None:
-    """Note on an error in which layer it arose, by its path in the outermost module so far."""
+    """Add a note to an error: the layer where it arose, by its path in the outermost module."""
     layer, earlier = getattr(error, "arose_in", (module, ""))
     path = next((path for path, part in module.named_modules() if part is layer), "")
     where = f" (layer {path!r} of {type(module).__name__})" if path else ""

@@ -206,7 +206,7 @@ def softsign(x: Value) -> Value:
 def glu(x: Operand, axis: int = -1) -> Tensor:
     """The first half of x along ``axis`` times the sigmoid of the second. (Dauphin et al. 2017.)
 
-    Raises ValueError where the axis has no even length.
+    Raises ValueError if the length of the axis is odd.
 
     >>> import tinygrad_np as tg
     >>> tg.glu([1.0, 2.0, 0.0, 0.0]).tolist()
@@ -277,7 +277,7 @@ def log_softmax(x: Value, axis: int = -1) -> Value:
     """
     rows = by_rows(x, axis)
     shifted = rows - largest(rows.real, axis)
-    if not x.size:  # the log of no shares
+    if not x.size:  # no element, hence no sum to take the log of
         return like(shifted, x)
     return like(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), x)
 

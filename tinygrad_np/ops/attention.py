@@ -1,4 +1,4 @@
-"""What language models are made of besides linear layers: embeddings and attention."""
+"""Embeddings and attention, the parts of language models besides linear layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["attention_weights", "embedding", "one_hot", "scaled_dot_product_atte
 
 
 def _check_indices(index: Any, count: int, name: str) -> None:
-    """IndexError that names the first index that is not in 0..count - 1, and its place."""
+    """IndexError that names the first index outside of 0..count - 1, and its position."""
     stray = (index < 0) | (index >= count)
     if stray.any():
         place = [int(i) for i in np.argwhere(stray)[0]]
@@ -86,7 +86,7 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
         raise TypeError(f"one_hot: index must be integers, got {index.dtype}")
     if num_classes == -1:
         if not index.size:
-            raise ValueError("one_hot: without elements give num_classes")
+            raise ValueError("one_hot: index is empty, so num_classes must be given")
         num_classes = int(index.max()) + 1
     tracing.check(_check_indices, index, num_classes, "one_hot")
     return (index[..., None] == np.arange(num_classes)).astype(np.int64)
@@ -94,7 +94,7 @@ def one_hot(index: Value, num_classes: int = -1) -> Value:
 
 def _masked_softmax_x(g: Any, out: Any, mask: Any) -> Any:
     """out * (g - (g * out).sum(axis=-1, keepdims=True))"""
-    # The mask is named, and so kept, for derivations; where it does not hold, out is 0.
+    # The rule names the mask so that the graph keeps it for derivations; out is 0 outside of it.
     return out * (g - (wide(g) * out).sum(axis=-1, keepdims=True))
 
 

@@ -65,7 +65,7 @@ def transpose_convolve(
     dtype = np.result_type(wide(y), weight)
     padded = [n + sum(pad) for n, pad in zip(size, pads, strict=True)]
     x = np.zeros((len(y), weight.shape[1] * groups, *padded), dtype)
-    # An axis in front avoids zeros around the rows of y, which times an infinite weight are nan.
+    # A first axis of length 1 avoids zeros around the rows of y: 0 times an infinite weight is nan.
     by_rows = stride[0] == 1 and np.isfinite(weight).all()
     windows = Windows(weight.shape[2:], stride, ((0, 0),) * len(size), dilation, y.shape[2:])
     windows = windows.arranged(len(y), least=8 if by_rows else math.inf)

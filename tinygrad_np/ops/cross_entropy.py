@@ -42,9 +42,9 @@ def _are_classes(labels: Any, shape: Shape) -> bool:
 
 
 def _check_classes(labels: Any, classes: int) -> None:
-    if labels.size == 1 and 0 <= labels.item() < classes:  # a sixth of the time of what follows
+    if labels.size == 1 and 0 <= labels.item() < classes:  # six times as fast as the general check
         return
-    # Seen as unsigned, a negative label is huge: one pass finds both kinds of stray.
+    # As an unsigned number a negative label is huge: one pass finds labels below 0 and too large.
     if labels.size and int(labels.astype(np.uint64).max()) >= classes:
         raise ValueError(
             f"labels must lie in 0..{classes - 1} (there are {classes} classes), "
@@ -53,7 +53,7 @@ def _check_classes(labels: Any, classes: int) -> None:
 
 
 def _check_counted(labels: Any, classes: int, ignore_index: int | None, reduction: str) -> None:
-    """The same for labels of which some may not count; a mean needs one that does."""
+    """``_check_classes`` without the ignored labels; a mean needs at least one that counts."""
     if ignore_index is not None:
         counted = labels != ignore_index
         if reduction == "mean" and labels.size and not counted.any():
@@ -63,7 +63,7 @@ def _check_counted(labels: Any, classes: int, ignore_index: int | None, reductio
 
 
 def _first_stray(labels: Any, classes: int) -> str:
-    """The first label that is not a class, with its place."""
+    """The first label that is not a class, with its position."""
     place = [int(i) for i in np.argwhere((labels < 0) | (labels >= classes))[0]]
     return f"labels{place if place else ''} is {labels[tuple(place)]}"
 
@@ -107,7 +107,7 @@ _LABELS: list[Case] = [
 ]  # fmt: skip
 
 
-# To keep the softmax costs one division in the forward pass and saves the whole of it in backward:
+# Keeping the softmax costs one division in the forward pass and saves computing it in backward:
 # 5% of a training step of the three-layer network.
 @op(
     name="softmax_cross_entropy", cases=_LABELS, logits=_softmax_cross_entropy_logits,
@@ -209,7 +209,7 @@ def softmax_cross_entropy(
 
     - ``weight`` has a factor for each class.
     - Labels equal to ``ignore_index`` do not count.
-    - ``label_smoothing`` mixes so much of the uniform distribution into the labels.
+    - ``label_smoothing`` is the share of the uniform distribution that is mixed into the labels.
     - ``reduction``: "mean" (over the labels that count, by their weights, or over the rows of
       probabilities), "sum" or "none".
 
@@ -223,7 +223,7 @@ def softmax_cross_entropy(
     """
     usual = weight is None and not label_smoothing
     if usual and axis is None is ignore_index and type(labels) is np.ndarray and labels.ndim < 2:
-        return _fused(logits, labels, reduction)  # without delay
+        return _fused(logits, labels, reduction)  # the usual call, without the checks below
     x = logits if isinstance(logits, Tensor) else Tensor(logits)
     given: Any = labels if isinstance(labels, Tensor) else _array(labels)
     classes = _axis_of_classes(x.shape, given) if axis is None else axis % x.ndim

@@ -69,7 +69,7 @@ def wide(x: Any) -> Any:
 
 
 def like(out: Any, x: Any) -> Any:
-    """What was computed from ``wide(x)``, in x's own precision."""
+    """``out``, which was computed from ``wide(x)``, in x's own precision."""
     return out.astype(x.dtype) if x.dtype.char == "e" else out
 
 
@@ -142,7 +142,7 @@ def power(x: Any, y: Any) -> Any:
     >>> tg.power(tg.Tensor([1.0, 3.0]), 2).tolist()
     [1.0, 9.0]
     """
-    return x**y  # the operator: it has fast paths for small exponents that np.power has not
+    return x**y  # the operator: it has fast paths for small exponents, which np.power lacks
 
 
 # Roots, exponentials, logarithms
@@ -168,7 +168,7 @@ logaddexp = ufunc(
 
 
 def _ahead(g: Any, x: Any, y: Any) -> Any:
-    """x - y; of two infinities of one sign 0 if they are above, else -inf: they have no share."""
+    """x - y. Of two equal infinities: 0 for inf, which share g; -inf for -inf, which get none."""
     same = (x == y) & np.isinf(x)
     ahead = np.where(same & (x > 0), 0, x) - np.where(same, 0, y)
     return ahead if ahead.dtype == g.dtype else ahead.astype(g.dtype)  # where a number is float64
@@ -208,7 +208,7 @@ def _no_slope(g: Any, x: Any, y: Any) -> Any:
 
 
 def unless_zero(x: Any, instead: float = np.inf) -> Any:
-    """``x`` with inf in place of 0: what is divided by it is 0 then, and so are its derivatives."""
+    """``x`` with inf in place of 0, as a divisor: the quotient and its derivatives are 0 there."""
     return np.where(x == 0, instead, x)
 
 
@@ -265,7 +265,7 @@ abs = ufunc(
 
 
 def _step(function: np.ufunc, doc: str) -> TensorFunction:
-    """A function of steps, whose gradient is 0 wherever it has one."""
+    """A step function: its gradient is 0 wherever it exists."""
     return ufunc(
         function, f"{doc} Its gradient is 0.", cases=REAL, analytic=False, x=lambda g: g * 0
     )
@@ -314,8 +314,8 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     """``x`` where ``condition`` holds, else ``y``; all three broadcast.
 
     Gradients: each branch gets g where it was taken and exactly 0 elsewhere, also where g is nan
-    or inf. What the branch was computed by multiplies this 0 by its own derivative, and 0 · inf is
-    nan: where that derivative is not finite, choose the argument as well as the result.
+    or inf. The ops before the branch multiply this 0 by their own derivatives, and 0 · inf is nan:
+    where such a derivative is not finite, choose the argument as well as the result.
 
     >>> import numpy as np, tinygrad_np as tg
     >>> tg.where([True, False], tg.Tensor([1.0, 2.0]), 0.0).tolist()

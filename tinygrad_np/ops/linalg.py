@@ -210,7 +210,7 @@ def _misfit(x: Any, weight: Any) -> str:
     if x.shape[-1] == out and x.ndim == 1:
         advice = "the weight's shape is (out, in): is it transposed?"
     elif x.ndim == 2 and x.shape[0] == given:
-        advice = "its first axis has as many, which is for the samples of the batch: write x.T"
+        advice = "its first axis has that length, but the first axis is for the samples: write x.T"
     return f"x of shape {x.shape} has {x.shape[-1]} features, but weight takes {given}: {advice}"
 
 
@@ -248,7 +248,7 @@ def _einsum_operand(
             arrays.append(np.eye(length, dtype=g.dtype))
             wanted += twin
             continue
-        if lengths.get(index) != length:  # nobody else has it, or all have it in length 1
+        if lengths.get(index) != length:  # no other term has it, or all have it with length 1
             terms.append(index)
             arrays.append(np.ones(length, g.dtype))
         wanted += index
@@ -466,7 +466,7 @@ def _minors(x: Any, w: Any) -> Any:
 
 
 def _decomposed(x: Any) -> Any:
-    """The singular value decomposition, of nan where a matrix is not finite: LAPACK would raise."""
+    """The singular value decomposition; nan for matrices with nan or inf, which LAPACK refuses."""
     finite = np.isfinite(x).all(axis=(-2, -1), keepdims=True)
     u, s, vt = np.linalg.svd(np.where(finite, x, 0))
     return u, np.where(finite[..., 0], s, np.nan), vt

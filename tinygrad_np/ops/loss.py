@@ -90,13 +90,14 @@ def average(losses: Tensor, reduction: str) -> Tensor:
 
 
 def unless_absent(share: Any, x: Any) -> Any:
-    """share x, which is 0 for no share, even of an infinite x: a class that is masked by -inf."""
+    """share x, and 0 where the share is 0, even of an infinite x: of a class masked by -inf."""
     return np.where(share == 0, 0, x) * share
 
 
 @op(
     cases=[case(normal(3, 4), normal(3, 4)), case(normal(3, 4), normal(4))],
-    x=lambda g, y: OPS["multiply_no_nan"](g, y), y=lambda g, x: OPS["multiply_no_nan"](g, x),
+    x=said("g * y", lambda g, y: OPS["multiply_no_nan"](g, y)),
+    y=said("g * x", lambda g, x: OPS["multiply_no_nan"](g, x)),
 )  # fmt: skip
 def multiply_no_nan(x: Value, y: Value) -> Value:
     """x y, and 0 where either is 0, even if the other is infinite or nan.

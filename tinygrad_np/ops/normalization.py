@@ -115,8 +115,8 @@ def batch_norm(
 
     While ``training``, by the batch's own statistics, to which ``running_mean`` and
     ``running_var`` (arrays, or None) move by ``momentum``, in place; else by the running ones.
-    The running variance is the unbiased one. Raises ValueError where a batch has but one element
-    for each feature: its variance says nothing. (Ioffe, Szegedy 2015.)
+    The running variance is the unbiased one. Raises ValueError where a batch has only one element
+    for each feature, which has no variance. (Ioffe, Szegedy 2015.)
 
     >>> import numpy as np, tinygrad_np as tg
     >>> mean, var = np.zeros(1), np.ones(1)

@@ -39,10 +39,10 @@ def zero_with_slope(x: Value, slope: Value) -> Value:
 
 
 def slope_at_zero(g: Any, out: Any, smooth: bool = False) -> Any:
-    """dg/dout where ``out`` is 0, nan where it is not known, 0 elsewhere; None if nothing is to do.
+    """dg/dout where ``out`` is 0, nan where it is unknown, 0 elsewhere; None if it is not needed.
 
-    That is so for plain arrays, of which nothing is recorded. ``smooth``: also where g is not 0,
-    as for ``abs``, whose own second derivative tends to 0.
+    It is needed only while gradients are recorded and some length is 0. ``smooth``: also where g is
+    not 0, as for ``abs``, whose own second derivative tends to 0.
     """
     if not isinstance(g, Tensor):
         return None
@@ -58,7 +58,7 @@ def slope_at_zero(g: Any, out: Any, smooth: bool = False) -> Any:
 
 
 def some(mask: Any) -> bool:
-    """Whether a mask holds anywhere, as far as that is known: that of a traced array may."""
+    """Whether a mask may hold anywhere. The elements of a traced mask are unknown: True."""
     return isinstance(mask, Traced) or bool(np.any(mask))
 
 
@@ -80,7 +80,7 @@ def _slope(g: Tensor, out: Tensor, zero: Any) -> Any:
             difference = np.abs(first[length] - weights * plain(slope))
             close = difference <= 64 * np.finfo(g.dtype).eps * np.abs(first[length])
             slope = np.where(close, slope, np.nan)
-    for node in parts:  # by way of out, which is 0, nothing arrives there
+    for node in parts:  # through out, which is 0, they receive no gradient
         if node in first:
             slope = np.where((first[node] == 0).all(), slope, np.nan)
     return slope
@@ -94,7 +94,7 @@ def depends(g: Tensor, out: Tensor) -> bool:
 
 
 def _before(nodes: Iterable[Node], cut: Collection[Node] = ()) -> set[Node]:
-    """These nodes and all that they depend on, but not by way of ``cut``, nor of a mere sign."""
+    """These nodes and their ancestors; paths through ``cut`` or through a sign do not count."""
     found: set[Node] = set()
     stack = list(nodes)
     while stack:

@@ -22,9 +22,10 @@ __all__ = [
 
 @op(cases=REAL, analytic=False, x=lambda g, out: g * (out > 0))
 def relu(x: Value) -> Value:
-    """The rectifier max(x, 0). Gradient: g (x > 0), which is 0 at 0, too, if g is finite.
+    """The rectifier max(x, 0). Gradient: g (x > 0), so it is 0 at x = 0 for every finite g.
 
-    An infinite g (of ``sqrt(relu(x))``, say) makes nan of it; ``maximum(x, 0)`` has no such limit.
+    An infinite g, as in ``sqrt(relu(x))``, gives nan where x <= 0; that of ``maximum(x, 0)`` is 0
+    for every x < 0.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([-1.0, 0.0, 2.0], requires_grad=True)
@@ -56,7 +57,7 @@ def _by_feature(weight: Any, ndim: int) -> Any:
 
 def _prelu_weight(g: Any, x: Any, weight_shape: Any) -> Any:
     """sum of g * x where x < 0"""
-    part = wide(np.where(x > 0, 0, g)) * np.minimum(x, 0)
+    part = wide(np.where(x > 0, 0, g)) * np.where(x > 0, 0, x)
     if math.prod(weight_shape) == 1:
         return part.sum().reshape(weight_shape)
     return part.sum(axis=(0, *range(2, x.ndim))).reshape(weight_shape)

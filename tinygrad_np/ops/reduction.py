@@ -104,7 +104,9 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
     """g * (x - mean(x)) / ((n - ddof) * out)"""
     count = _count(x.shape, axis) - ddof
-    size = spread(unless_zero(out), x.shape, axis)  # small, it must not divide g: 1 / size is inf
+    size = spread(
+        unless_zero(out), x.shape, axis
+    )  # g / size would overflow where the size is denormal
     part = spread(wide(g) / count, x.shape, axis) * (_centered(x, axis) / size)
     if (slope := slope_at_zero(g, out)) is not None:
         return part + zero_with_slope(_centered(x, axis), spread(slope / count, x.shape, axis))
@@ -155,7 +157,7 @@ def _in_range(squares: Any) -> bool:
 
 
 def _scale(x: Any, axis: Axis) -> Any:
-    """The power of 2 below the largest of |x|: to divide by it changes no digit."""
+    """The power of 2 below the largest of |x|: division by it is exact."""
     if for_people():
         return np.ones(kept_shape(x.shape, axis), x.dtype)
     largest = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0)
@@ -203,14 +205,14 @@ def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 def _logsumexp_x(g: Any, x: Any, out: Any, axis: Axis) -> Any:
     """g * exp(x - out)"""
-    # Next to a large x, out has no digits left for the log of the sum, so the shares are scaled.
+    # For a large x, out has no digits left for the log of the sum, so the shares are normalized.
     shares = _shares(wide(x), wide(out).reshape(kept_shape(x.shape, axis)))
     total = shares.sum(axis=axis, keepdims=True)
     return spread(wide(g), x.shape, axis) * shares / np.where(total == 0, 1, total)
 
 
 def _shares(x: Any, out: Any) -> Any:
-    """exp(x - out). An infinite x leaves no share to others, and nothing but -inf has none."""
+    """exp(x - out). An infinite x takes the whole; if all are -inf, each share is 0."""
     if for_people():
         return np.exp(x - out)
     infinite = np.isinf(out)
@@ -266,7 +268,7 @@ _ZEROS = [case(uniform(0.0, 0.0, 3)), case(uniform(0.0, 0.0, 2, 2), axis=1)]
 def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The product along ``axis``. Gradient: g times the product of all other elements.
 
-    It is right at zeros, too: nothing is divided.
+    It is right at zeros, too, because it needs no division.
 
     >>> import tinygrad_np as tg
     >>> x = tg.Tensor([2.0, 0.0, 3.0], requires_grad=True)
@@ -278,7 +280,7 @@ def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 
 
 # Running reductions. The derivative of a running product is a linear recurrence, and that of a
-# linear recurrence is a linear recurrence: this one op closes the family, to any order.
+# linear recurrence is a linear recurrence: this one op gives derivatives of every order.
 
 _RUNNING: list[Case] = [
     case(normal(4)), case(normal(2, 3, 4), axis=1), case(normal(2, 3), axis=-1), case(normal(2, 3)),
@@ -381,7 +383,7 @@ def _norm_part(g: Any, x: Any, size: Any, ord: Any, axis: Axis) -> Any:
 
 
 def _norm_slope(g: Any, x: Any, out: Any, ord: Any, axis: Axis) -> Any:
-    """Where x is 0: the second derivative that the formula misses. See ``origin``."""
+    """The second derivative where x is 0, which the formula lacks. See ``origin``."""
     slope = slope_at_zero(g, out, smooth=ord == 1)
     if ord in (None, 2, "fro"):
         return np.zeros((), g.dtype) if slope is None else spread(slope, x.shape, axis)

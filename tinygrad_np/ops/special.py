@@ -105,7 +105,7 @@ _BLOCK = 1 << 15  # what fits the cache
 
 
 def _distribution_32(x: Any) -> Any:
-    """Φ with the seven digits of float32: one formula for all, a tenth of the time.
+    """Φ to the seven digits of float32: one formula for all x, in a tenth of the time.
 
     1 - erf(z) = t exp(-z² + p(t)) with t = 1 / (1 + z / 2), whose relative error is below 1.2e-7
     (Press et al., "Numerical recipes", 1992, erfcc).
@@ -127,7 +127,7 @@ def _distribution_32(x: Any) -> Any:
 
 
 def normal_distribution(x: Any) -> Any:
-    """The normal distribution function of an array of real numbers, its small values exact, too."""
+    """The normal distribution function of an array of real numbers, accurate in its lower tail."""
     traced = isinstance(x, Traced) and x.dtype == np.float32  # type: ignore[attr-defined]
     return _distribution_32(x) if traced and not for_people() else _normal_distribution(x)
 
