@@ -323,7 +323,7 @@ def _average(*arrays: Array, out: Array | None = None) -> Array:
         start += x.size
     if sums:
         _meet("sum", count * wide.itemsize)
-        np.copyto(out, sums.total(count, wide), casting="same_kind")
+        sums.total(count, wide, out)
     return out
 
 
