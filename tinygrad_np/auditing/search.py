@@ -127,9 +127,8 @@ class Search:
     def _reshaped(self, state: Explained, bases: list[Mistakes], target: Node) -> Explained:
         """A gradient of another shape than its Tensor's, after at most one other mistake."""
         problem, found = self.problem, list[Explained]()
-        promising = {base: self._sweep(base).promising(target)[:RESHAPED] for base in bases}
-        more = [(base, (first,)) for base in bases for first in promising[base]]
-        for base, first in [*((base, ()) for base in bases), *more]:
+        firsts = [(b, m) for b in bases for m in self._sweep(b).promising(target)[:RESHAPED]]
+        for base, first in [*((b, ()) for b in bases), *((b, (m,)) for b, m in firsts)]:
             if first and found:
                 break
             if (gradients := problem.gradients((*base, *first))) is not None:

@@ -271,7 +271,5 @@ def fitted(part: Any, shape: tuple[int, ...]) -> Any:
 
 def parts(returned: Any) -> tuple[Any, dict[str, Tensor]]:
     """What f returned, as the loss and the intermediate Tensors by name."""
-    match returned:
-        case (loss, dict(named)):
-            return loss, named
-    return returned, {}
+    named = isinstance(returned, tuple | list) and [*map(type, returned)][1:] == [dict]
+    return tuple(returned) if named else (returned, {})
