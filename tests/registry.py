@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_np as tg
+from tinygrad_np.cases import filled
 from tinygrad_np.definition import Case, Op, Sample
 
 
@@ -79,7 +80,7 @@ def every_case(differentiable: bool = False, one_alone: bool = False) -> Callabl
 
 def drawn(case: Case, seed: int, dtype: Any) -> tuple[list[Any], Any]:
     """The sample arrays of a case, and a function that puts arrays back in their places."""
-    args, params = case.draw(seed, dtype)
+    args, params = filled(case, seed, dtype)
     arrays: list[Any] = []
 
     def take(value: Any, given: Any) -> Any:

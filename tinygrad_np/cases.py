@@ -29,6 +29,26 @@ def case(*args: Any, **params: Any) -> Case:
     return Case(args, params)
 
 
+def filled(
+    case: Case, seed: int = 0, dtype: Any = np.float64
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A case's arguments with every Sample drawn, the smooth ones in ``dtype``.
+
+    >>> args, params = filled(case(normal(2, 3), axis=0))
+    >>> args[0].shape, params
+    ((2, 3), {'axis': 0})
+    """
+    rng = np.random.default_rng(seed)
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, Sample):
+            array = np.asarray(value.draw(rng))
+            return array.astype(dtype) if value.smooth else array
+        return [fill(item) for item in value] if isinstance(value, list) else value
+
+    return tuple(map(fill, case.args)), {k: fill(v) for k, v in case.params.items()}
+
+
 def normal(*shape: int) -> Sample:
     """Numbers of both signs, normally distributed, at least 0.1 away from 0."""
 

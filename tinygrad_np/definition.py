@@ -65,32 +65,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Case:
-    """One sample call of an op."""
+    """One sample call of an op; ``cases.filled`` draws its arrays."""
 
     args: tuple[Any, ...]
     params: dict[str, Any] = field(default_factory=dict)
-
-    def draw(
-        self, seed: int = 0, dtype: Any = np.float64
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with every Sample filled in, the smooth ones in ``dtype``.
-
-        >>> from tinygrad_np.cases import case, normal
-        >>> args, params = case(normal(2, 3), axis=0).draw()
-        >>> args[0].shape, params
-        ((2, 3), {'axis': 0})
-        """
-        rng = np.random.default_rng(seed)
-
-        def fill(value: Any) -> Any:
-            if isinstance(value, Sample):
-                array = np.asarray(value.draw(rng))
-                return array.astype(dtype) if value.smooth else array
-            if isinstance(value, list):
-                return [fill(item) for item in value]
-            return value
-
-        return tuple(map(fill, self.args)), {k: fill(v) for k, v in self.params.items()}
 
     def __repr__(self) -> str:
         words = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.params.items()]
@@ -297,8 +275,8 @@ def enter(op: Op, numpy: Function | Sequence[Function]) -> None:
     _check_cases(op)
     OPS[op.name] = op
     functions[op.name] = op.function
-    if op.name in METHODS:
-        setattr(Tensor, METHODS[op.name], op.function)
+    for method in METHODS.get(op.name, "").split():
+        setattr(Tensor, method, op.function)
     for function in (numpy,) if callable(numpy) else numpy:
         NUMPY[function] = op.function
 

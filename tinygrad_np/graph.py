@@ -56,9 +56,6 @@ class GraphReleasedError(RuntimeError):
     """
 
 
-_ndarray = np.ndarray
-
-
 class Node:
     """One recorded call of an op, or a leaf (``op is None``) that collects a gradient.
 
@@ -178,8 +175,8 @@ def backward(
     that names the op and the input.
     """
     order = reachable(seeds)
-    wanted = None if targets is None else set(targets)
-    leading = None if wanted is None else leading_to(wanted, order)
+    wanted = {node for node in order if node.op is None} if targets is None else set(targets)
+    leading = leading_to(wanted, order)
     pending = dict(seeds)
     # Arrays that this pass made itself and nothing else refers to: the only ones it writes to.
     private: set[Node] = set()
@@ -192,10 +189,10 @@ def backward(
         if gradient is None:
             continue
         op = node.op
-        if (op is None) if wanted is None else (node in wanted):
+        if node in wanted:
             # NumPy adds 0-d arrays to a scalar, which is not an array.
             found[node] = gradient if node in private and gradient.shape else _own(gradient)
-        if op is None or (leading is not None and leading.isdisjoint(node.parents)):
+        if op is None or leading.isdisjoint(node.parents):
             if watcher is not None and not node.parents:  # a leaf, or a checkpoint's input
                 watcher(node, gradient)
             continue  # nothing upstream is needed, and nothing of it is released
@@ -211,14 +208,14 @@ def backward(
         if lift is not None:
             saved = lift(node)
         for parent, rule in zip(node.parents, op.rules, strict=False):
-            if parent is None or (leading is not None and parent not in leading):
+            if parent not in leading:
                 continue
             try:
                 part = rule(gradient, saved)
             except Exception as error:
                 error.add_note(messages.raised(node, parent))
                 raise
-            plain = type(part) is _ndarray
+            plain = type(part) is np.ndarray
             if not plain or part.dtype != parent.dtype or part.shape != parent.shape:
                 part = _as_gradient(part, node, parent, lift is not None)
             earlier = pending.get(parent)
@@ -239,12 +236,8 @@ def backward(
 
 def _is_new(part: Any, gradient: Any, saved: tuple[Any, ...]) -> bool:
     """Whether a rule made its result: an array that is neither a view nor one of its arguments."""
-    if type(part) is not np.ndarray or part.base is not None or part is gradient:
-        return False
-    for array in saved:  # noqa: SIM110  # a generator in any() takes three times as long
-        if array is part:
-            return False
-    return True
+    made = type(part) is np.ndarray and part.base is None and part is not gradient
+    return made and all(array is not part for array in saved)
 
 
 def _own(gradient: Any) -> Any:
@@ -256,19 +249,15 @@ def _own(gradient: Any) -> Any:
     return gradient
 
 
-_NUMPY = (np.ndarray, np.generic, Traced)
-
-
 def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
     """A rule's result in the dtype and shape of its input; TypeError or ValueError if impossible.
 
     If a rule makes a Tensor of plain arrays, its array is used.
     """
-    if not isinstance(part, _NUMPY):
-        if not lifted and hasattr(part, "numpy"):
-            part = part.numpy()
-        if not hasattr(part, "dtype"):
-            raise TypeError(messages.not_an_array(part, node, parent))
+    if not lifted and hasattr(part, "numpy"):
+        part = part.numpy()
+    if not hasattr(part, "dtype"):
+        raise TypeError(messages.not_an_array(part, node, parent))
     if part.dtype.kind not in "fiub":
         raise TypeError(messages.not_real(part, node, parent))
     if part.dtype != parent.dtype:
@@ -282,14 +271,14 @@ def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
 
 
 def _refuse_changes(
-    node: Node, saved: tuple[Any, ...], leading: set[Node] | None, written: dict[int, int]
+    node: Node, saved: tuple[Any, ...], leading: set[Node], written: dict[int, int]
 ) -> None:
     """Raise ChangedArrayError if an array that a rule is about to read has changed."""
     op = node.op
     assert op is not None
     read: set[int] = set()
     for parent, rule in zip(node.parents, op.rules, strict=False):
-        if parent is not None and (leading is None or parent in leading):
+        if parent in leading:
             read.update(getattr(rule, "reads", range(len(saved))))
     found = changes.find_change(saved, read, node.samples, node.tick, written)
     if found is not None:

@@ -9,19 +9,20 @@ first call, because it would double the time of the import.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import types
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.exceptions import AxisError
+from numpy.linalg import LinAlgError
 
 from . import messages
 from .arrays import Array, Traced
 from .changes import SMALL, UNCHANGING, copied, kept, sample_of
-from .graph import Node, Rule, recording, still_to_be_used
+from .graph import Node, recording, still_to_be_used
 from .hints import of_keywords
 from .tensor import Tensor, TensorFunction, wrap
 
@@ -31,7 +32,8 @@ def make_function(op: Any, readers: dict[str, list[str]]) -> TensorFunction:
 
     ``readers`` maps each input, and ``out``, to the inputs whose rules read it.
     """
-    namespace = {**_TOOLS, "_op": op, "_forward": op.forward}
+    graph_op = op if op.gradients else _without_rules(op.name)
+    namespace = {**_TOOLS, "_op": op, "_graph_op": graph_op, "_forward": op.forward}
 
     def first_call(*args: Any, **kwargs: Any) -> Any:
         exec(_source(op, readers), namespace)
@@ -43,7 +45,7 @@ def make_function(op: Any, readers: dict[str, list[str]]) -> TensorFunction:
     defaults = getattr(op.forward, "__defaults__", None)
     function = types.FunctionType(_stub.__code__.replace(**named), namespace, None, defaults)
     function.__kwdefaults__ = getattr(op.forward, "__kwdefaults__", None)
-    return function if op.gradients or op.constant else _without_rules(op, function)
+    return function
 
 
 def _stub(*args: Any, **kwargs: Any) -> Any:
@@ -57,6 +59,9 @@ def _source(op: Any, readers: dict[str, list[str]]) -> str:
         recorded, nodes, operands = "_any(_nodes)", "_nodes", many
         saved = [f"*[{_kept('x') if readers[many] else None} for x in {many}]"]
         notes = [f"_note_all(_node, {many})"] if readers[many] else []
+    elif not op.gradients and not op.constant:
+        recorded, notes, saved = "_given", [], ["*[None for _ in _given]"]
+        nodes, operands = [f"_tuple([x.{own} for x in _given])" for own in ("node", "array")]
     else:
         recorded = _any_node(inputs) or "False"
         nodes, operands = _tuple([f"_node_{name}" for name in inputs]), _tuple(inputs)
@@ -83,7 +88,7 @@ def call({", ".join(signature)}):
         _mode = _recording()
         _dtype = _out.dtype
         if _mode and (_dtype in _REAL or _is_real(_op, _dtype)):
-            _node = _Node(_op, {nodes}, {_tuple(saved)}, _out.shape, _dtype)
+            _node = _Node(_graph_op, {nodes}, {_tuple(saved)}, _out.shape, _dtype)
             if _mode is not True:
                 _note_all(_node, (*{operands}, {", ".join(["None", *extras])}))
                 _mode.observe(_node, {operands}, _out)
@@ -103,6 +108,10 @@ def _signature(op: Any) -> tuple[list[str], list[str], list[str]]:
     if "axis" in op.parameters:  # advice for PyTorch's dim=, the commonest slip: 20 ns a call
         signature.append("**_unknown")
         unwrap.append("if _unknown: _refuse(_op, _unknown)")
+    if not op.gradients and not op.constant:
+        unwrap.append(
+            f"_given = [x for x in {_tuple(op.parameters)} if _type(x) is _Tensor and x.node]"
+        )
     for name in op.parameters:
         tensor = f"if _type({name}) is _Tensor:"
         if name in op.inputs:
@@ -175,35 +184,13 @@ def _note_all(node: Node, values: Sequence[Any]) -> None:
             _note(node, place, value)
 
 
-class _NoRules(NamedTuple):
+def _without_rules(name: str) -> Any:
     """Stands in the graph for an op without gradient rules. A backward pass through it raises."""
 
-    name: str
+    def refuse(g: Any, saved: Any) -> NoReturn:
+        raise TypeError(messages.NO_RULES.format(name=name))
 
-    @property
-    def rules(self) -> Iterator[Rule]:
-        return itertools.repeat(self.refuse)
-
-    def refuse(self, g: Any, saved: Any) -> NoReturn:
-        raise TypeError(messages.NO_RULES.format(name=self.name))
-
-
-def _without_rules(op: Any, function: TensorFunction) -> TensorFunction:
-    """The function of an op that has no gradient rules but is not constant."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Tensor:
-        out = function(*args, **kwargs)
-        given = [v for v in (*args, *kwargs.values()) if type(v) is Tensor and v.node]
-        mode = recording.get()
-        if given and mode and _is_real(op, out.dtype):
-            nodes, saved = tuple([v.node for v in given]), (None,) * (len(given) + 1)
-            out.node = Node(_NoRules(op.name), nodes, saved, out.shape, out.dtype)
-            if mode is not True:
-                mode.observe(out.node, tuple([v.array for v in given]), out.array)
-        return out
-
-    return call
+    return types.SimpleNamespace(name=name, rules=itertools.repeat(refuse))
 
 
 def _operand(op: Any, name: str, value: Any) -> Any:
@@ -212,16 +199,13 @@ def _operand(op: Any, name: str, value: Any) -> Any:
     if kind is np.ndarray or isinstance(value, np.generic | np.memmap | np.matrix):
         if value.dtype.kind in "fiubc":
             return value if isinstance(value, np.generic) else np.asarray(value)
-    elif kind in _NUMBERS:
+    elif kind in (int, float, bool, complex):
         return value if op.weak else np.asarray(value)
     elif isinstance(value, list | tuple):
         return np.asarray(value)
     elif isinstance(value, Traced):
         return value
     raise TypeError(messages.not_an_operand(op, name, value))
-
-
-_NUMBERS = frozenset([int, float, bool, complex])
 
 
 def _refuse(op: Any, unknown: dict[str, Any]) -> NoReturn:
@@ -260,11 +244,12 @@ def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
 
 def _failed(op: Any, error: Exception, arguments: dict[str, Any]) -> NoReturn:
     """Raise an error of the forward function again, with the op and its arguments in the text."""
-    message, kind = messages.failed(op, error, arguments), type(error)
-    if kind in (ValueError, IndexError, np.linalg.LinAlgError, np.exceptions.AxisError):
+    message = messages.failed(op, error, arguments)
+    kind = (
+        TypeError if isinstance(error, TypeError) else type(error)
+    )  # NumPy has its own TypeErrors
+    if kind in (TypeError, ValueError, IndexError, LinAlgError, AxisError):
         raise kind(message) from error
-    if isinstance(error, TypeError):  # NumPy's own subclasses take other arguments
-        raise TypeError(message) from error
     error.add_note(message)
     raise error
 

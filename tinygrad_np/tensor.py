@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -27,6 +27,7 @@ from .shapes import Axis, Shape
 Array = NDArray[Any]
 Function = Callable[..., Any]
 TensorFunction = Callable[..., "Tensor"]
+N = TypeVar("N", float, int, complex)
 Operand = Any
 """What ops accept as an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
 
@@ -43,9 +44,10 @@ _METHODS = """
     take tanh trace var
 """
 METHODS = {name: name for name in _METHODS.split()} | {
-    "invert": "__invert__", "negative": "__neg__", "positive": "__pos__",
+    "abs": "abs __abs__", "invert": "__invert__", "negative": "__neg__", "positive": "__pos__",
+    "ravel": "ravel flatten",
 }  # fmt: skip
-"""Ops that are also methods, with the method's name. ``definition.py`` adds them to Tensor."""
+"""Ops that are also methods, with the methods' names. ``definition.py`` adds them to Tensor."""
 
 
 def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
@@ -81,6 +83,15 @@ def _in_place(name: str, sign: str) -> Function:
         return getattr(self, name)(other)
 
     return in_place
+
+
+def _number(kind: type[N]) -> Callable[[Tensor], N]:
+    def number(self: Tensor) -> N:
+        if not _is_formatting(sys._getframe(1)):
+            self.refuse_to_be("a Python number")
+        return kind(self.item())
+
+    return number
 
 
 # The middle of __add__, __radd__ and __iadd__, the sign, and the op.
@@ -155,15 +166,14 @@ class Tensor:
             raise TypeError("tensor.data is an ndarray: assign other.data, not the Tensor")
         node = self.own_node()
         array = _numbers(value)
-        if node is not None and node.op is not None:
-            raise ValueError(messages.COMPUTED_DATA)
-        if node is not None and (array.shape != node.shape or array.dtype != node.dtype):
-            raise ValueError(messages.OTHER_DATA.format(array=array, label=self.label()))
-        if node is None:
-            self.array = array
-        else:
-            self.array = array if isinstance(array, Traced) else _own(array)
-            node.memory = memory_of(self.array)
+        if node is not None:
+            if node.op is not None:
+                raise ValueError(messages.COMPUTED_DATA)
+            if array.shape != node.shape or array.dtype != node.dtype:
+                raise ValueError(messages.OTHER_DATA.format(array=array, label=self.label()))
+            array = array if isinstance(array, Traced) else _own(array)
+            node.memory = memory_of(array)
+        self.array = array
         self.name = self._name  # also of the new array
 
     @property
@@ -239,12 +249,8 @@ class Tensor:
             return
         if not self.is_leaf:
             raise ValueError("requires_grad of a computed Tensor cannot be changed: use detach()")
-        if not value:
-            assert self.node is not None
-            self._frozen, self.node = self.node, None
-            return
-        if self.is_frozen:
-            self.node, self._frozen = self._frozen, None
+        if self.is_frozen or not value:
+            self.node, self._frozen = self._frozen, self.node
             return
         if self.dtype.kind != "f":
             raise TypeError(messages.NOT_FLOATING.format(dtype=self.dtype))
@@ -319,9 +325,7 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient (``.grad`` becomes None)."""
-        node = self.own_node()
-        if node is not None:
-            node.grad = None
+        self.grad = None
 
     def detach(self) -> Tensor:
         """The same array as a constant: gradients stop here."""
@@ -369,19 +373,7 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.array)
 
-    def __float__(self) -> float:
-        if not _is_formatting(sys._getframe(1)):
-            self.refuse_to_be("a Python number")
-        return float(self.item())
-
-    def __int__(self) -> int:
-        if not _is_formatting(sys._getframe(1)):
-            self.refuse_to_be("a Python number")
-        return int(self.item())
-
-    def __complex__(self) -> complex:
-        self.refuse_to_be("a Python number")
-        return complex(self.item())
+    __float__, __int__, __complex__ = _number(float), _number(int), _number(complex)
 
     def __index__(self) -> int:
         self.refuse_to_be("an index")
@@ -393,8 +385,6 @@ class Tensor:
         return len(self.array)
 
     def __iter__(self) -> Iterator[Tensor]:
-        if not self.ndim:
-            raise TypeError("iteration over a 0-d Tensor")
         return (self[i] for i in range(len(self)))
 
     def __format__(self, spec: str) -> str:
@@ -419,18 +409,11 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         return functions["getitem"](self, plain(index))
 
-    def __abs__(self) -> Tensor:
-        return functions["abs"](self)
-
     def __divmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
         return self // other, self % other
 
     def __rdivmod__(self, other: Operand) -> tuple[Tensor, Tensor]:
         return other // self, other % self
-
-    def flatten(self) -> Tensor:
-        """See ``tg.ravel``."""
-        return functions["ravel"](self)
 
     if TYPE_CHECKING:  # those of _ARITHMETIC and METHODS
         # fmt: off
@@ -439,8 +422,8 @@ class Tensor:
         __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __add__
         __rpow__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = dot = __add__
         def exp(self) -> Tensor: ...
-        log = tanh = sigmoid = relu = square = sqrt = abs = ravel = exp
-        __neg__ = __pos__ = __invert__ = exp
+        log = tanh = sigmoid = relu = square = sqrt = abs = ravel = flatten = exp
+        __neg__ = __pos__ = __invert__ = __abs__ = exp
         def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
         mean = prod = max = min = all = any = logsumexp = sum
         def var(self, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor: ...

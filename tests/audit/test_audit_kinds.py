@@ -526,3 +526,33 @@ def test_a_cell_of_many_steps_takes_few_backward_passes(monkeypatch: pytest.Monk
             "V": "", "Wf": kind, "Wi": kind, "Wo": kind, "Wg": kind
         }, str(report)  # fmt: skip
         assert len(passes) < 2_000
+
+
+DEVIATIONS: dict[str, Any] = {
+    "var": lambda x, d, axis: tg.sqrt(x.var(axis=axis, keepdims=True) + 1e-5),
+    "mean of squares": lambda x, d, axis: tg.sqrt((d**2).mean(axis=axis, keepdims=True) + 1e-5),
+    "inverse": lambda x, d, axis: 1 / tg.sqrt((d * d).mean(axis=axis, keepdims=True) + 1e-5),
+}
+
+
+@pytest.mark.parametrize("style", DEVIATIONS)
+@pytest.mark.parametrize("wrong", ["mean", "variance", "both"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_normalisation_over_the_wrong_axis_is_named(style: str, wrong: str, axis: int) -> None:
+    x, c = RNG.normal(size=(5, 4)), RNG.normal(size=(5, 4))
+
+    def f(x: Any) -> Any:
+        d = x - x.mean(axis=axis, keepdims=True)
+        deviation = DEVIATIONS[style](x, d, axis)
+        return ((d * deviation if style == "inverse" else d / deviation) * c).sum()
+
+    def mean(values: Any, is_wrong: bool) -> Any:
+        return values.mean(axis=1 - axis if is_wrong else axis, keepdims=True)
+
+    inv = 1 / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+    xn = (x - mean(x, False)) * inv
+    share = xn * mean(c * xn, wrong != "mean")
+    report = tg.audit(f, {"x": x}, {"x": inv * (c - mean(c, wrong != "variance") - share)})
+    assert report["x"].kind == "sum", str(report)
+    assert f"over axis {1 - axis}, not over axis {axis}" in report.mistakes[0].words
+    assert ("and so is" in report.mistakes[0].words) == (wrong == "both")

@@ -184,7 +184,7 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 # for 2,400 lines of scripts. These are what there is: they may fall, and are then lowered here.
 # Convolutions, pooling and small products in C take 700 lines of the package, many machines 270,
 # derivations of convolutions 220, words and tables for people 460.
-LOWER_FLOORS, PACKAGE, SCRIPTS = 1_215, 14_285, 3_010
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_168, 14_250, 3_010
 FOR_PEOPLE = {"hints", "messages", "tables"}
 """What floor 0 holds beside the mathematics: what errors say, tables for reports."""
 GROWING = {"ops", "nn", "optim"}

@@ -11,6 +11,7 @@ import pytest
 import tinygrad_np as tg
 from tests.registry import assert_close, every_case, gradients, listed, weights_for
 from tinygrad_np import graph
+from tinygrad_np.cases import filled
 from tinygrad_np.definition import Case, Op, Sample
 from tinygrad_np.gradient_check import sample_call
 from tinygrad_np.graph import Node
@@ -71,7 +72,7 @@ def test_layouts_make_no_difference(op: Op, case: Case, layout: str) -> None:
 
 @every_case()
 def test_inputs_are_never_written_to(op: Op, case: Case) -> None:
-    args, params = case.draw()
+    args, params = filled(case)
     for array in _arrays([*args, *params.values()]):
         array.flags.writeable = False
     for out in listed(op.function(*args, **params)):
@@ -186,7 +187,7 @@ def test_wrapped_views_keep_their_node() -> None:
 
 @every_case()
 def test_nested_lists_are_arrays(op: Op, case: Case) -> None:
-    args, params = case.draw()
+    args, params = filled(case)
     # An empty list tells neither a dtype nor all axes.
     arrays = [i for i, a in enumerate(case.args) if isinstance(a, Sample) and 0 not in a.shape]
     if not arrays:

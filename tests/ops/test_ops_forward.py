@@ -12,7 +12,7 @@ import pytest
 import tinygrad_np as tg
 from tests.oracles import oracle
 from tests.registry import assert_close, every_case, identifier, listed
-from tinygrad_np.cases import case
+from tinygrad_np.cases import case, filled
 from tinygrad_np.definition import Case, Op
 
 NAMES = """
@@ -50,9 +50,9 @@ def test_the_failing_case_of_an_op_is_named() -> None:
 
 @every_case()
 def test_forward_against_an_oracle(op: Op, case: Case) -> None:
-    args, params = case.draw()
+    args, params = filled(case)
     outs = listed(op.function(*args, **params))
-    wide = case.draw(dtype=np.longdouble)
+    wide = filled(case, dtype=np.longdouble)
     # The same numbers: those of float64, widened.
     wide_args = _as_wide(args, wide[0])
     wide_params = {name: _as_wide(params[name], value) for name, value in wide[1].items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,28 @@ import numpy as np
 from ..graph import Node
 from ..ops.axes import normalize_axes
 from .mistakes import Mistake, New, slip, square, turned
-from .trace import Gradients, Tape, parent_of
+from .trace import Gradients, Tape, Use, parent_of
 
+STATISTICS = frozenset(["mean", "std", "sum", "var"])
 PRODUCTS = frozenset(["einsum", "linear", "matmul"])
 """Ops whose rules sum over rows; so do those that broadcast an operand."""
 
 
 def mistakes(trace: Tape) -> Iterator[Mistake]:
     """Mistakes with the sums of a graph's backward pass."""
+    found: dict[Node, dict[tuple[int, ...], Mistake]] = {}
     for node, slot in trace.rules:
         yield from _rows(trace, node, slot)
-        yield from _statistic(trace, node, slot)
+        if over := _statistic(trace, node, slot):
+            found[node] = over
+            yield from [*over.values()][1:]
+    for node, over in found.items():  # a normalisation: (x − mean) / deviation
+        for means in [found[p] for p in node.parents if p in found and [*found[p]] == [*over]]:
+            right, *_ = means.values()  # without the variance's share, which is 0
+            for one, mean in [*zip(over.values(), means.values(), strict=True)][1:]:
+                both = f"{mean.words}, and so is {one.words.partition(' is')[0]}"
+                for other, words in ((right, one.words), (mean, both)):
+                    yield Mistake("sum", words, one.at, other.changes + one.changes, None, 1.1)
 
 
 def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
@@ -41,25 +54,45 @@ def _rows(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
         yield slip(trace, "sum", f"{what} summed over the wrong axis", use, turned, "axis")
 
 
-def _statistic(trace: Tape, node: Node, slot: int) -> Iterator[Mistake]:
-    """A mean or sum over the wrong axis, of a statistic that is broadcast back to its input."""
-    statistic, factor = parent_of(node, slot), trace.factors.get((node, slot))
-    if statistic.op is None or statistic.op.name not in ("mean", "sum") or factor is None:
-        return
-    slots = trace.slots[statistic]
-    if len(trace.users[statistic]) != 1 or not slots or slots[0][1].shape != node.shape:
-        return
-    [(use, parent)] = slots
-    axes = normalize_axes(trace.argument(statistic, "axis"), len(node.shape))
-    outer = [trace.factors.get(use, np.ones(1)) for use in trace.users[node]]
-    scale = outer[0] if len(outer) == 1 and outer[0].all() else 1.0  # what is multiplied later
-    for other in [axis for axis in range(len(node.shape)) if (axis,) != axes]:
+def _statistic(trace: Tape, node: Node, slot: int) -> dict[tuple[int, ...], Mistake]:
+    """A mean, sum or variance that ``node`` reads, perhaps through a root, taken over other axes.
 
-        def effect(found: Gradients, axis: int = other) -> Any:
-            terms = found[node] * factor / scale
-            total = terms.mean if statistic.op and statistic.op.name == "mean" else terms.sum
-            return scale * total(axis, keepdims=True) - trace.part(use, found[statistic])
+    The right axes come first. The statistic is broadcast back to the shape of its input.
+    """
+    statistic, factor, weight = parent_of(node, slot), trace.factors.get((node, slot)), np.ones(())
+    while True:
+        slots = trace.slots[statistic]
+        if statistic.shape == node.shape or len(trace.users[statistic]) != 1 or len(slots) != 1:
+            return {}
+        [(use, parent)] = slots
+        if statistic.op and statistic.op.name in STATISTICS:
+            break
+        if use not in trace.factors or parent.shape != statistic.shape:
+            return {}
+        weight, statistic = weight * trace.factors[use], parent
+    if factor is None or parent.shape != node.shape:
+        return {}
+    right = normalize_axes(trace.argument(statistic, "axis"), len(node.shape))
+    # What is constant along the right axes is multiplied after the sum: here, or by the next op.
+    above: list[Use] = []
+    with np.errstate(all="ignore"):
+        scale = factor / trace.outputs[node]
+    if (abs(factor) == 1).all():  # a mean is subtracted
+        above = [u for u in trace.users[node] if {*u[0].parents} - {node, None}]
+        above = [use for use in above or trace.users[node] if use in trace.factors]
+        scale = trace.factors[above[0]] if len(above) == 1 else np.ones(1)
 
-        right = ", ".join(map(str, axes))
-        words = f"{trace.labels[statistic]} is taken over axis {other}, not over axis {right}"
-        yield Mistake("sum", words, use, ((parent, effect),), None, 1.1)
+    def effect(found: Gradients, axes: tuple[int, ...]) -> Any:
+        arrived = found[node] if len(above) != 1 else trace.part(above[0], found[above[0][0]])
+        total = (arrived * factor / scale).sum(axes, keepdims=True)
+        if statistic.op and statistic.op.name != "sum":  # a mean over as many elements
+            total *= total.size / math.prod(statistic.shape)
+        each = weight * trace.part(use, np.ones(statistic.shape))
+        return scale * total * each - trace.part(use, found[statistic])
+
+    over: dict[tuple[int, ...], Mistake] = {}
+    for axes in [right, *[(axis,) for axis in range(len(node.shape))]]:
+        names = f"axis {axes[0]}, not over axis {', '.join(map(str, right))}"
+        words, new = f"{trace.labels[statistic]} is taken over {names}", partial(effect, axes=axes)
+        over.setdefault(axes, Mistake("sum", words, use, ((parent, new),), None, 1.1))
+    return over

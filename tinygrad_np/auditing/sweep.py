@@ -113,17 +113,13 @@ class Sweep:
 
     def _reach(self, effect: Array) -> tuple[frozenset[Node], frozenset[Node]]:
         """The wrong targets that an effect makes right, and the right ones it makes wrong."""
-        covers, spoils = set(), set()
+        covers, spoils = set[Node](), set[Node]()
         before, after = np.abs(self.start - self.wanted), np.abs(self.start + effect - self.wanted)
         for node in self.problem.given:
             rows, allowed = self._rows(node), self._allowed(node)
-            was, right = (before[rows] <= allowed).all(), (after[rows] <= allowed).all()
-            if node not in self.problem.wrong:
-                was = True
-            if right and not was:
-                covers.add(node)
-            elif was and not right:
-                spoils.add(node)
+            was = node not in self.problem.wrong or (before[rows] <= allowed).all()
+            if (right := (after[rows] <= allowed).all()) != was:
+                (covers if right else spoils).add(node)
         return frozenset(covers), frozenset(spoils)
 
     def promising(self, target: Node) -> list[Mistake]:

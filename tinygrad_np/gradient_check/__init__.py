@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from .. import graph
 from ..autodiff import connected, grad
+from ..cases import filled
 from ..definition import Case, Op, Sample
 from ..graph import Node
 from ..modes import enable_grad, observed
@@ -221,7 +222,7 @@ def sample_call(
     Tensors are the inputs that have a rule (all inputs of a composite) and that the case draws as
     smooth; they carry the names of the inputs.
     """
-    args, params = case.draw(seed, dtype)
+    args, params = filled(case, seed, dtype)
     tensors: list[Tensor] = []
 
     def made(drawn: Any, given: Any, name: str) -> Any:
