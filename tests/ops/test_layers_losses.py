@@ -250,3 +250,17 @@ def test_targets_of_infinite_logits_with_pos_weight() -> None:
     x, t = tg.Tensor([-np.inf, np.inf], True), tg.Tensor([0.0, 1.0], True)
     loss = tg.binary_cross_entropy_with_logits(x, t, "sum", pos_weight=np.array(2.0))
     assert tg.grad(loss, t).tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin", "glu"])
+def test_an_axis_that_does_not_exist_is_named(name: str) -> None:
+    with pytest.raises(np.exceptions.AxisError, match="axis 2 is out of bounds"):
+        tg.OPS[name].function(np.zeros((2, 2)), axis=2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("softmax", 1), ("log_softmax", 0), ("softmin", 1)])
+def test_a_single_number_is_a_row_of_one_class(name: str, value: int) -> None:
+    x = tg.Tensor(3.0, True)
+    out = tg.OPS[name].function(x)
+    assert (out.shape, out.item()) == ((), value)
+    assert tg.grad(out, x).item() == 0

@@ -13,6 +13,7 @@ from ..definition import OPS, Value, op
 from ..shapes import Shape
 from ..source import said
 from ..tensor import Operand, Tensor
+from .axes import normalize_axes
 from .elementwise import bounded, floats, like, multiply, negative, tanh, wide
 from .shape import split
 from .special import density
@@ -212,7 +213,7 @@ def glu(x: Operand, axis: int = -1) -> Tensor:
     >>> tg.glu([1.0, 2.0, 0.0, 0.0]).tolist()
     [0.5, 1.0]
     """
-    length = np.shape(x)[axis]
+    length = np.shape(x)[normalize_axes(axis, np.ndim(x))[0]]
     if length % 2:
         raise ValueError(f"glu: axis {axis} of x of shape {np.shape(x)} must have an even length")
     a, b = split(x, 2, axis)
@@ -240,7 +241,7 @@ def by_rows(x: Value, axis: int = -1) -> Value:
 
 def largest(x: Value, axis: int = -1) -> Value:
     """The largest elements along ``axis``, which is kept; -inf where there are none."""
-    if x.shape[axis]:
+    if x.size:
         return x.max(axis=axis, keepdims=True)
     return x.max(axis=axis, keepdims=True, initial=-np.inf)
 
