@@ -126,20 +126,29 @@ def test_any_strides(layout: str) -> None:
     check(lambda x, y: [*function(x), *function(y)], *arrays)
 
 
-@settings(max_examples=15, derandomize=True)
-@given(
-    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
-    order=st.permutations(range(4)),
-    summed=st.sets(st.integers(0, 3)),
-    step=st.sampled_from([1, 2, -1]),
-    keepdims=st.booleans(),
+REDUCTIONS = st.tuples(
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    st.permutations(range(4)),
+    st.sets(st.integers(0, 3)),
+    st.sampled_from([1, 2, -1]),
+    st.booleans(),
 )
-def test_sums_and_maxima(shape: Any, order: Any, summed: Any, step: int, keepdims: bool) -> None:
-    x = sample(np.float32, *[3 * n for n in shape]).transpose([i for i in order if i < len(shape)])
-    x = x[..., ::step]
-    axes = tuple(i for i in sorted(summed) if i < len(shape))
+"""A shape, the order of its axes, those that are summed, a step, and whether axes are kept."""
+
+
+@settings(max_examples=5, derandomize=True)
+@given(drawn=st.lists(REDUCTIONS, min_size=4, max_size=4))
+def test_sums_and_maxima(drawn: Any) -> None:
+    arrays, reduced = [], []  # of one program, as a compilation takes most of the time
+    for shape, order, summed, step, keepdims in drawn:
+        x = sample(np.float32, *[3 * n for n in shape])
+        arrays.append(x.transpose([i for i in order if i < len(shape)])[..., ::step])
+        axes = tuple(i for i in sorted(summed) if i < len(shape))
+        reduced.append({"axis": axes, "keepdims": keepdims})
+    functions = (np.sum, np.max, np.min, np.prod)
     check(
-        lambda x: [f(x, axis=axes, keepdims=keepdims) for f in (np.sum, np.max, np.min, np.prod)], x
+        lambda *xs: [f(x, **how) for x, how in zip(xs, reduced, strict=True) for f in functions],
+        *arrays,
     )
 
 
