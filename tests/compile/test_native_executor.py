@@ -1,5 +1,6 @@
 """Native code against NumPy and against eager: any dtype, any strides, exact to the last bit."""
 
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -160,19 +161,24 @@ def test_long_sums(shape: Any) -> None:
 
 @pytest.mark.parametrize("char", "efd")
 def test_short_rows_and_pairwise_rows(char: str) -> None:
-    for n in (1, 7, 8, 9, 128, 129, 1000):
-        check(lambda x: (x.sum(axis=-1), x.max(axis=-1), x.sum()), sample(char, 3, n), in_c=True)
+    arrays = [sample(char, 3, n) for n in (1, 7, 8, 9, 128, 129, 1000)]
+    check(
+        lambda *xs: [f for x in xs for f in (x.sum(axis=-1), x.max(axis=-1), x.sum())],
+        *arrays,
+        in_c=True,
+    )
 
 
 def test_more_than_a_block_and_more_than_a_row() -> None:
-    for shape in [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]:
-        x, row = sample(np.float32, *shape), sample(np.float32, shape[-1])
-        check(
-            lambda x, y: (np.exp(x + y) * y, np.tanh(np.exp(-x) + np.log(abs(y)))),
-            x,
-            row,
-            in_c=True,
-        )
+    shapes = [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]
+    pairs = [(sample(np.float32, *shape), sample(np.float32, shape[-1])) for shape in shapes]
+
+    def function(*arrays: Any) -> list[Any]:
+        given = list(zip(arrays[::2], arrays[1::2], strict=True))
+        sums = [np.exp(x + y) * y for x, y in given]
+        return [*sums, *[np.tanh(np.exp(-x) + np.log(abs(y))) for x, y in given]]
+
+    check(function, *itertools.chain(*pairs), in_c=True)
 
 
 def test_a_power_along_repeated_exponents_is_numpys() -> None:
