@@ -100,8 +100,7 @@ def _holders(array: weakref.ref[Array]) -> int:
     return sys.getrefcount(found)
 
 
-_KNOWN = [np.empty(0)]
-_ONE = _holders(weakref.ref(_KNOWN[0]))
+_ONE = _holders(weakref.ref(_known := np.empty(0)))
 
 
 def _is_idle(array: weakref.ref[Array], owner: weakref.ref[Array]) -> bool:

@@ -43,7 +43,6 @@ from .graph import Rule
 from .numpy_calls import NUMPY
 from .opcall import make_function
 from .source import expression
-from .tables import html_table
 from .tensor import METHODS, Function, Tensor, TensorFunction, functions, wrap
 
 Value = Any
@@ -153,13 +152,7 @@ class Op:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        doc = (self.function.__doc__ or "").strip().partition("\n")[0]
-        rules = [(f"d{name}", self.formula(name)) for name in self.gradients]
-        return html_table(
-            [("gradient", "rule"), *rules],
-            before=[f"{self.name}({', '.join(self.parameters)}): {doc}"],
-            after=[f"{len(self.cases)} sample calls, from which its checks are made"],
-        )
+        return messages.definition_table(self)
 
 
 OPS: dict[str, Op] = {}
@@ -325,12 +318,10 @@ def _connect(op: Op) -> None:
             raise TypeError(f"op {op.name!r} has a rule for {name!r}, but no such input")
         _check_rule(op, name, rule)
     reads = {name: _reads(op, rule) for name, rule in op.gradients.items()}
-    for name, read in reads.items():
-        if unclear := [x for x in read if names.count(x) != 1]:
-            listed = ", ".join(sorted(names))
-            raise TypeError(
-                messages.UNCLEAR_RULE.format(op=op, name=name, read=unclear[0], names=listed)
-            )
+    known = ", ".join(sorted(names))
+    for name, x in [(name, x) for name, read in reads.items() for x in read]:
+        if names.count(x) != 1:
+            raise TypeError(messages.UNCLEAR_RULE.format(op=op, name=name, read=x, names=known))
     again = op.residual[1].__code__.co_varnames if op.residual else ()
     extras = [
         x for x in dict.fromkeys(itertools.chain(*reads.values(), again[len(op.inputs) :]))

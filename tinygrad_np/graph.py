@@ -183,7 +183,8 @@ def backward(
     found: dict[Node, Any] = {}
     watcher = getattr(recording.get(), "before_rules", None)
     changed = changes.last_change()
-    written: dict[int, int] | None = None  # when optimisers wrote to which leaf's memory
+    # When optimisers wrote to which leaf's memory.
+    written = {node.memory: node.written for node in order if hasattr(node, "written")}
     for node in order:
         gradient = pending.pop(node, None)
         if gradient is None:
@@ -200,9 +201,7 @@ def backward(
         if saved is None:
             raise GraphReleasedError(messages.CONSUMED.format(op=op.name, shape=node.shape))
         if node.tick < changed or (node.samples and changes.is_other(node.samples)):
-            if written is None:
-                written = {n.memory: n.written for n in order if hasattr(n, "written")}
-            _refuse_changes(node, saved, leading, written)
+            _refuse_changes(node, op, saved, leading, written)
         if watcher is not None:
             watcher(node, gradient)
         if lift is not None:
@@ -271,11 +270,9 @@ def _as_gradient(part: Any, node: Node, parent: Node, lifted: bool) -> Any:
 
 
 def _refuse_changes(
-    node: Node, saved: tuple[Any, ...], leading: set[Node], written: dict[int, int]
+    node: Node, op: Operation, saved: tuple[Any, ...], leading: set[Node], written: dict[int, int]
 ) -> None:
     """Raise ChangedArrayError if an array that a rule is about to read has changed."""
-    op = node.op
-    assert op is not None
     read: set[int] = set()
     for parent, rule in zip(node.parents, op.rules, strict=False):
         if parent in leading:

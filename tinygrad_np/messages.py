@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .tables import html_table
+
 # Tensors
 
 LOST_LEAF = (
@@ -265,6 +267,16 @@ def shown(tensor: Any) -> str:
     if tensor.is_frozen:
         facts.append("frozen")
     return f"Tensor({body}, {', '.join(facts)})"
+
+
+def definition_table(op: Any) -> str:
+    """An op's definition as a notebook shows it."""
+    doc = (op.function.__doc__ or "").strip().partition("\n")[0]
+    return html_table(
+        [("gradient", "rule"), *[(f"d{name}", op.formula(name)) for name in op.gradients]],
+        before=[f"{op.name}({', '.join(op.parameters)}): {doc}"],
+        after=[f"{len(op.cases)} sample calls, from which its checks are made"],
+    )
 
 
 def failed(op: Any, error: Exception, arguments: dict[str, Any]) -> str:

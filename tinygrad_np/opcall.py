@@ -235,11 +235,10 @@ def _result(op: Any, out: Any) -> Any:
 
 def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
     """Whether a result has a gradient. Integers and booleans have none; others raise TypeError."""
-    kind = dtype.kind
-    if kind not in "fiub":
-        what = "complex" if kind == "c" else "no"
+    if dtype.kind not in "fiub":
+        what = "complex" if dtype.kind == "c" else "no"
         raise TypeError(messages.NOT_REAL_RESULT.format(op=op, what=what, dtype=dtype))
-    return bool(kind == "f")
+    return dtype.kind == "f"
 
 
 def _failed(op: Any, error: Exception, arguments: dict[str, Any]) -> NoReturn:

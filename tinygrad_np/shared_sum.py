@@ -86,7 +86,8 @@ class SharedSum:
         """
         rows, i, size = self._rows(count, dtype), self.node.rank, self.node.size
         if self.pair:
-            np.add(*rows[self.first : self.first + 2], out=out, casting="same_kind")
+            one, other = rows[self.first : self.first + 2]
+            np.add(one, other, out=out, casting="same_kind")
             self.first = 2 - self.first
             return
         slices = [row[count * i // size : count * (i + 1) // size] for row in rows]

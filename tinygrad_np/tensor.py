@@ -31,9 +31,6 @@ N = TypeVar("N", float, int, complex)
 Operand = Any
 """What ops accept as an array: a Tensor, an ndarray, a Python or NumPy number, nested lists."""
 
-# The arguments of the bytecode BINARY_OP that mean % and %=.
-_PERCENT = (6, 19)
-
 
 functions: dict[str, TensorFunction] = {}
 """The ops' functions by name, added by ``definition.py``."""
@@ -143,8 +140,7 @@ class Tensor:
         self.array = _numbers(data, dtype)
         self.node = self._frozen = None
         self.name = name
-        if requires_grad is not False:
-            self.requires_grad = requires_grad
+        self.requires_grad = requires_grad
 
     # What it is
 
@@ -480,7 +476,7 @@ def _is_formatting(frame: FrameType) -> bool:
     For other operands ``%`` never calls it, because Tensors have ``__rmod__``.
     """
     code, at = frame.f_code.co_code, frame.f_lasti
-    return opcode.opname[code[at]] == "BINARY_OP" and code[at + 1] in _PERCENT
+    return opcode.opname[code[at]] == "BINARY_OP" and code[at + 1] in (6, 19)  # % and %=
 
 
 def _numbers(data: ArrayLike, dtype: DTypeLike | None = None) -> Array:

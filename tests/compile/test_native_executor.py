@@ -1,5 +1,6 @@
 """Native code against NumPy and against eager: any dtype, any strides, exact to the last bit."""
 
+import itertools
 import keyword
 import re
 import warnings
@@ -128,20 +129,29 @@ def test_any_strides(layout: str) -> None:
     check(lambda x, y: [*function(x), *function(y)], *arrays)
 
 
-@settings(max_examples=15, derandomize=True)
-@given(
-    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
-    order=st.permutations(range(4)),
-    summed=st.sets(st.integers(0, 3)),
-    step=st.sampled_from([1, 2, -1]),
-    keepdims=st.booleans(),
+REDUCTIONS = st.tuples(
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    st.permutations(range(4)),
+    st.sets(st.integers(0, 3)),
+    st.sampled_from([1, 2, -1]),
+    st.booleans(),
 )
-def test_sums_and_maxima(shape: Any, order: Any, summed: Any, step: int, keepdims: bool) -> None:
-    x = sample(np.float32, *[3 * n for n in shape]).transpose([i for i in order if i < len(shape)])
-    x = x[..., ::step]
-    axes = tuple(i for i in sorted(summed) if i < len(shape))
+"""A shape, the order of its axes, those that are summed, a step, and whether axes are kept."""
+
+
+@settings(max_examples=5, derandomize=True)
+@given(drawn=st.lists(REDUCTIONS, min_size=4, max_size=4))
+def test_sums_and_maxima(drawn: Any) -> None:
+    arrays, reduced = [], []  # of one program, as a compilation takes most of the time
+    for shape, order, summed, step, keepdims in drawn:
+        x = sample(np.float32, *[3 * n for n in shape])
+        arrays.append(x.transpose([i for i in order if i < len(shape)])[..., ::step])
+        axes = tuple(i for i in sorted(summed) if i < len(shape))
+        reduced.append({"axis": axes, "keepdims": keepdims})
+    functions = (np.sum, np.max, np.min, np.prod)
     check(
-        lambda x: [f(x, axis=axes, keepdims=keepdims) for f in (np.sum, np.max, np.min, np.prod)], x
+        lambda *xs: [f(x, **how) for x, how in zip(xs, reduced, strict=True) for f in functions],
+        *arrays,
     )
 
 
@@ -153,19 +163,24 @@ def test_long_sums(shape: Any) -> None:
 
 @pytest.mark.parametrize("char", "efd")
 def test_short_rows_and_pairwise_rows(char: str) -> None:
-    for n in (1, 7, 8, 9, 128, 129, 1000):
-        check(lambda x: (x.sum(axis=-1), x.max(axis=-1), x.sum()), sample(char, 3, n), in_c=True)
+    arrays = [sample(char, 3, n) for n in (1, 7, 8, 9, 128, 129, 1000)]
+    check(
+        lambda *xs: [f for x in xs for f in (x.sum(axis=-1), x.max(axis=-1), x.sum())],
+        *arrays,
+        in_c=True,
+    )
 
 
 def test_more_than_a_block_and_more_than_a_row() -> None:
-    for shape in [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]:
-        x, row = sample(np.float32, *shape), sample(np.float32, shape[-1])
-        check(
-            lambda x, y: (np.exp(x + y) * y, np.tanh(np.exp(-x) + np.log(abs(y)))),
-            x,
-            row,
-            in_c=True,
-        )
+    shapes = [(5000,), (3, 3000), (700, 7), (2, 40, 60), (1500, 1)]
+    pairs = [(sample(np.float32, *shape), sample(np.float32, shape[-1])) for shape in shapes]
+
+    def function(*arrays: Any) -> list[Any]:
+        given = list(zip(arrays[::2], arrays[1::2], strict=True))
+        sums = [np.exp(x + y) * y for x, y in given]
+        return [*sums, *[np.tanh(np.exp(-x) + np.log(abs(y))) for x, y in given]]
+
+    check(function, *itertools.chain(*pairs), in_c=True)
 
 
 def test_a_power_along_repeated_exponents_is_numpys() -> None:

@@ -180,11 +180,12 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
     assert code_lines(path) == 6
 
 
-# The design asks for 1,150 (the lower floors, ops apart) and 5,600 (all but ops, nn and optim), and
-# for 2,400 lines of scripts. These are what there is: they may fall, and are then lowered here.
+# The design asks for at most 1,150 lines (the lower floors, ops apart), and that is the limit. It
+# asks for 5,600 (all but ops, nn and optim) and 2,400 of scripts: these limits are what there is,
+# they may fall, and are then lowered here.
 # Convolutions, pooling and small products in C take 700 lines of the package, many machines 270,
 # derivations of convolutions 220, words and tables for people 460.
-LOWER_FLOORS, PACKAGE, SCRIPTS = 1_168, 14_250, 3_010
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_150, 14_240, 3_006
 FOR_PEOPLE = {"hints", "messages", "tables"}
 """What floor 0 holds beside the mathematics: what errors say, tables for reports."""
 GROWING = {"ops", "nn", "optim"}
@@ -194,18 +195,18 @@ GROWING = {"ops", "nn", "optim"}
 def test_the_lower_floors_do_not_grow() -> None:
     floors = [p for p in FILES if floor(module(p)) < OPS_FLOOR and module(p)[0] not in FOR_PEOPLE]
     lines = {p.name: code_lines(p) for p in floors}
-    assert sum(lines.values()) < LOWER_FLOORS, lines
+    assert sum(lines.values()) <= LOWER_FLOORS, lines
 
 
 def test_the_package_does_not_grow() -> None:
     kept = [p for p in FILES if GROWING.isdisjoint(module(p))]
     lines = {p.relative_to(ROOT).as_posix(): code_lines(p) for p in kept}
-    assert sum(lines.values()) < PACKAGE, lines
+    assert sum(lines.values()) <= PACKAGE, lines
 
 
 def test_the_scripts_do_not_grow() -> None:
     lines = {p.name: code_lines(p) for p in (ROOT.parent / "scripts").rglob("*.py")}
-    assert sum(lines.values()) < SCRIPTS, lines
+    assert sum(lines.values()) <= SCRIPTS, lines
 
 
 # Imports

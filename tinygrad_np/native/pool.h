@@ -45,7 +45,7 @@ static inline int64_t now(void)
 static inline void pause_a_moment(int turn)
 {
 #ifdef __x86_64__
-    _mm_pause();
+    __builtin_ia32_pause();
 #endif
     if (turn % 32 == 31)
         sched_yield(); /* BLAS's threads watch for work as well, and there may be no free core */

@@ -46,17 +46,16 @@ enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 }; /* CBLAS's words */
 
 /* Which of NumPy's floating-point warnings are due: flags of the processor. */
 #ifdef __x86_64__
-#include <xmmintrin.h>
 enum { INVALID = 1, DIVIDE = 4, OVER = 8 };
 static inline int flags(void)
 {
     __asm__ volatile("" ::: "memory"); /* what is to be computed, is computed before */
-    return _mm_getcsr() & (INVALID | DIVIDE | OVER);
+    return __builtin_ia32_stmxcsr() & (INVALID | DIVIDE | OVER);
 }
 static inline void set_flags(int flags)
 {
     __asm__ volatile("" ::: "memory");
-    _mm_setcsr((_mm_getcsr() & ~63u) | flags);
+    __builtin_ia32_ldmxcsr((__builtin_ia32_stmxcsr() & ~63u) | flags);
 }
 #else
 #include <fenv.h>
