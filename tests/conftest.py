@@ -1,15 +1,24 @@
 """Which tests are run, and how; the browser that some of them share."""
 
+import os
 from collections.abc import Iterator
 from shutil import which
 from typing import Any
 
+import numpy as np  # noqa: F401  # BLAS is loaded before its threads are limited
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 # No test is judged by the clock: machines differ, and share their cores.
 settings.register_profile("tinygrad_np", deadline=None)
 settings.load_profile("tinygrad_np")
+
+# The workers of pytest-xdist have a core each. BLAS's threads wait for work by spinning: with one
+# thread for each core in every worker, tests that train take twice as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of processes that tests start
+    threadpool_limits(1, "blas")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

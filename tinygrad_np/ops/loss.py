@@ -347,9 +347,9 @@ def binary_cross_entropy(
 ) -> Tensor:
     """The cross-entropy of probabilities against targets in [0, 1]; logarithms are at least -100.
 
-    ``weight`` has a factor for each element. Gradient: (x - t) g / (x (1 - x)) / n. Prefer
-    ``binary_cross_entropy_with_logits``, which loses no digits. Raises ValueError for predictions
-    outside of 0..1.
+    ``weight`` has a factor for each element. Gradient: (x - t) g / (x (1 - x)) / n, in which 1 / x
+    and 1 / (1 - x) are at most 1e12. Prefer ``binary_cross_entropy_with_logits``, which loses no
+    digits. Raises ValueError for predictions outside of 0..1.
 
     >>> import tinygrad_np as tg
     >>> round(tg.binary_cross_entropy([0.9, 0.2], [1.0, 0.0]).item(), 4)
