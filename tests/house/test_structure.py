@@ -185,7 +185,7 @@ def test_lines_of_code_are_counted_without_words(tmp_path: Path) -> None:
 # they may fall, and are then lowered here.
 # Convolutions, pooling and small products in C take 700 lines of the package, many machines 270,
 # derivations of convolutions 220, words and tables for people 460.
-LOWER_FLOORS, PACKAGE, SCRIPTS = 1_150, 14_240, 3_006
+LOWER_FLOORS, PACKAGE, SCRIPTS = 1_150, 14_376, 3_006
 FOR_PEOPLE = {"hints", "messages", "tables"}
 """What floor 0 holds beside the mathematics: what errors say, tables for reports."""
 GROWING = {"ops", "nn", "optim"}
