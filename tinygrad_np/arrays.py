@@ -42,7 +42,6 @@ def array_name(array: Any) -> str:
 
 LINE = 64
 """Bytes of a cache line, and of the widest vector register."""
-_SMALL = 1024
 
 
 def aligned_bytes(count: int) -> NDArray[np.uint8]:
@@ -62,7 +61,7 @@ def aligned_copy(array: Array) -> Array:
     >>> aligned_copy(np.ones((500, 3))).ctypes.data % LINE
     0
     """
-    if array.nbytes < _SMALL:
+    if array.nbytes < 1024:
         return array.copy()
     copy = aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
     copy[...] = array

@@ -157,7 +157,7 @@ def checksum_of(array: Array) -> int:
 
 def is_other(samples: Iterable[Excerpt]) -> bool:
     """Whether one of the sampled constants has changed."""
-    return any(elements.tobytes() != before for _, elements, before in samples)
+    return True in [elements.tobytes() != before for _, elements, before in samples]
 
 
 def find_change(

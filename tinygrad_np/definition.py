@@ -70,8 +70,7 @@ class Case:
     params: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        words = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.params.items()]
-        return ", ".join(words)
+        return ", ".join([*map(repr, self.args), *(f"{k}={v!r}" for k, v in self.params.items())])
 
 
 @dataclass(eq=False, repr=False)
@@ -282,8 +281,7 @@ def _check_cases(op: Op) -> None:
     names, positional, optional = op.parameters, op.positional, set(op.defaults)
     for i, sample in enumerate(op.cases):
         if not isinstance(sample, Case):
-            kind = type(sample).__name__
-            raise TypeError(messages.NO_CASE.format(op=op, i=i, kind=kind))
+            raise TypeError(messages.NO_CASE.format(op=op, i=i, kind=type(sample).__name__))
         given = {*names[: min(len(sample.args), positional)], *sample.params}
         extra = len(sample.args) > positional and not op.variadic
         if extra or not given.issubset(names) or not optional.issuperset(set(names) - given):
@@ -310,7 +308,7 @@ def _connect(op: Op) -> None:
     shapes = [f"{name}_shape" for name in op.inputs]
     constants = [name for name in op.parameters if name not in op.inputs]
     residual = [op.residual[0]] if op.residual else []
-    names = [*op.inputs, "out", *shapes, *constants, *residual]
+    names = sorted([*op.inputs, "out", *shapes, *constants, *residual])
     if op.constant and op.gradients:
         raise TypeError(f"op {op.name!r} is constant=True and has gradient rules: which is it?")
     for name, rule in op.gradients.items():
@@ -318,10 +316,9 @@ def _connect(op: Op) -> None:
             raise TypeError(f"op {op.name!r} has a rule for {name!r}, but no such input")
         _check_rule(op, name, rule)
     reads = {name: _reads(op, rule) for name, rule in op.gradients.items()}
-    known = ", ".join(sorted(names))
     for name, x in [(name, x) for name, read in reads.items() for x in read]:
         if names.count(x) != 1:
-            raise TypeError(messages.UNCLEAR_RULE.format(op=op, name=name, read=x, names=known))
+            raise TypeError(messages.UNCLEAR_RULE.format(op=op, name=name, read=x, names=names))
     again = op.residual[1].__code__.co_varnames if op.residual else ()
     extras = [
         x for x in dict.fromkeys(itertools.chain(*reads.values(), again[len(op.inputs) :]))

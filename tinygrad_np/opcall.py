@@ -244,9 +244,8 @@ def _is_real(op: Any, dtype: np.dtype[Any]) -> bool:
 def _failed(op: Any, error: Exception, arguments: dict[str, Any]) -> NoReturn:
     """Raise an error of the forward function again, with the op and its arguments in the text."""
     message = messages.failed(op, error, arguments)
-    kind = (
-        TypeError if isinstance(error, TypeError) else type(error)
-    )  # NumPy has its own TypeErrors
+    # NumPy's own kinds of TypeError take other arguments.
+    kind = TypeError if isinstance(error, TypeError) else type(error)
     if kind in (TypeError, ValueError, IndexError, LinAlgError, AxisError):
         raise kind(message) from error
     error.add_note(message)
