@@ -104,9 +104,7 @@ def var(x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 def _std_x(g: Any, x: Any, out: Any, axis: Axis, ddof: float) -> Any:
     """g * (x - mean(x)) / ((n - ddof) * out)"""
     count = _count(x.shape, axis) - ddof
-    size = spread(
-        unless_zero(out), x.shape, axis
-    )  # g / size would overflow where the size is denormal
+    size = spread(unless_zero(out), x.shape, axis)  # g / size overflows where it is denormal
     part = spread(wide(g) / count, x.shape, axis) * (_centered(x, axis) / size)
     if (slope := slope_at_zero(g, out)) is not None:
         return part + zero_with_slope(_centered(x, axis), spread(slope / count, x.shape, axis))
