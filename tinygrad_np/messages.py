@@ -110,8 +110,7 @@ NO_CASE = (
 )
 MISFIT_CASE = "op {op.name!r}: cases[{i}], case({sample}), does not fit its parameters ({names})"
 UNCLEAR_RULE = (
-    "op {op.name!r}: the rule for {name!r} reads {x!r}, which is none, or more than one, of "
-    "{names}"
+    "op {op.name!r}: the rule for {name!r} reads {x!r}, which is none, or more than one, of {names}"
 )
 ONE_RULE = "op {op.name!r} takes *{op.variadic}: it needs one rule, for these"
 NO_RULE = (
