@@ -318,8 +318,7 @@ def _connect(op: Op) -> None:
     reads = {name: _reads(op, rule) for name, rule in op.gradients.items()}
     for name, x in [(name, x) for name, read in reads.items() for x in read]:
         if names.count(x) != 1:
-            listed = ", ".join(names)
-            raise TypeError(messages.UNCLEAR_RULE.format(op=op, name=name, x=x, names=listed))
+            raise TypeError(messages.unclear(op, name, x, names))
     again = op.residual[1].__code__.co_varnames if op.residual else ()
     extras = [
         x for x in dict.fromkeys(itertools.chain(*reads.values(), again[len(op.inputs) :]))

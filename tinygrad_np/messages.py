@@ -109,9 +109,6 @@ NO_CASE = (
     "the call, cases=[case(normal(3))]"
 )
 MISFIT_CASE = "op {op.name!r}: cases[{i}], case({sample}), does not fit its parameters ({names})"
-UNCLEAR_RULE = (
-    "op {op.name!r}: the rule for {name!r} reads {x!r}, which is none, or more than one, of {names}"
-)
 ONE_RULE = "op {op.name!r} takes *{op.variadic}: it needs one rule, for these"
 NO_RULE = (
     "op {op.name!r}: the rule for {name!r} must be a Python function whose first argument is the "
@@ -135,6 +132,12 @@ NOT_REAL_RESULT = (
 )
 
 # The rules of a graph
+
+
+def unclear(op: Any, name: str, read: str, known: list[str]) -> str:
+    """For a rule with an argument that an op does not have, or has twice."""
+    what = f"op {op.name!r}: the rule for {name!r} reads {read!r}"
+    return f"{what}, which is none, or more than one, of {', '.join(known)}"
 
 
 def rule_of(node: Any, parent: Any) -> str:
