@@ -38,6 +38,15 @@ def test_products_in_parts(dtype: Any, threads: int) -> None:
         assert blas_threads() == before
 
 
+def test_batches_of_products_in_parts() -> None:
+    a, b = sample(np.float32, 3, 2, 120, 110), sample(np.float32, 2, 110, 130, seed=1)
+    with threadpool_limits(2, "blas"):
+        check(
+            lambda a, b: (a @ b, a[:, 1] @ b[0], a[0, 0] @ b, b.mT @ a.mT, a[:, :1] @ a.mT), a, b,
+            word="in_parts", times=5,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("rate", [0.25, 0.0])
 @pytest.mark.parametrize("shape", [(300, 120), (120, 300)])
 def test_updates_in_parts(shape: tuple[int, int], rate: float) -> None:

@@ -49,7 +49,7 @@ def shares_threads(call: Call) -> bool:
     """Whether BLAS computes a call in parts, on the threads of the pool."""
     if call.function not in (in_parts, gemm):
         return False
-    k = call.args[call.function is gemm].shape[1]
+    k = call.args[call.function is gemm].shape[-1]
     return bool(k > 1 and call.out.size * k > BLAS_ALONE)
 
 
@@ -99,14 +99,17 @@ def product(call: Call) -> Emit | None:
         steps = ", ".join(str(s) for p in places for s in p.strides[-2:])
         text = (f"product({names.loop(np.matmul, (out.dtype,) * 3)}, {n}, {k}, {m}, "
                 f"(isize[]){{{steps}}}, {', '.join(words)});")  # fmt: skip
-        return loops(axes, inner, [text])
+        batched = loops(axes, inner, [text])
+        if call.function is not in_parts or not axes:
+            return batched
+        return names.shared(batched, inner[0], out.size * k / _EACH_NANOSECOND)
 
     return lines
 
 
 def split(call: Call) -> Emit | None:
-    """A large product, by BLAS on the threads of the pool."""
-    if call.function is not in_parts or not _gemm_of(call):
+    """A large product of two matrices, by BLAS on the threads of the pool."""
+    if call.function is not in_parts or len(call.out.shape) > 2 or not _gemm_of(call):
         return None
     return lambda names: [_by_parts(names, call, placed(names, *call.args, call.out))]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..program import Program, Value
+from .matrices import products
 
 _MOST_ADDED = 16
 """Length from which BLAS is faster for a row times a transposed matrix, a sum along memory."""
@@ -23,19 +24,13 @@ def small_product(a: Any, b: Any) -> Any:
 
 def run(program: Program) -> None:
     """Mark the products for which loops are faster."""
-    for call in program.calls:
-        if call.function in (np.matmul, np.dot) and not call.kwargs:
-            a, b = call.args
-            if _is_small(a, b, call.out):
-                # Columns times rows are elementwise, and so become part of other loops.
-                call.function = np.multiply if a.shape[1] == 1 else small_product
+    for call, a, b in products(program):
+        if len(a.shape) == len(b.shape) == 2 and _is_small(a, b, call.out):
+            # Columns times rows are elementwise, and so become part of other loops.
+            call.function = np.multiply if a.shape[1] == 1 else small_product
 
 
-def _is_small(a: Any, b: Any, out: Value) -> bool:
-    if not (isinstance(a, Value) and isinstance(b, Value)) or out.dtype.char not in "fd":
-        return False
-    if {a.dtype, b.dtype} != {out.dtype} or not len(a.shape) == len(b.shape) == 2 or not a.size:
-        return False
+def _is_small(a: Value, b: Value, out: Value) -> bool:
     (n, k), m = a.shape, b.shape[1]
     by_rows = m == 1 or b.strides[1] == b.dtype.itemsize
     return max(b.size, out.size) < _MOST and (k == 1 or (n == 1 and (by_rows or k <= _MOST_ADDED)))

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..program import Call, Program, Value
+from ..program import Program, Value
 from .gemm import layout
+from .matrices import products
 
 BLAS_ALONE = 1 << 18
 """Multiplications up to which OpenBLAS uses one thread anyway."""
@@ -22,17 +23,12 @@ def in_parts(a: Any, b: Any) -> Any:
 
 def run(program: Program) -> None:
     """Mark the products that are large enough."""
-    for call in program.calls:
-        product = call.function in (np.matmul, np.dot, np.ndarray.dot) and not call.kwargs
-        if product and _fits(call):
+    for call, a, b in products(program):
+        large = call.out.size * a.shape[-1] > BLAS_ALONE
+        if large and (len(call.out.shape) > 2 or _fits(a, b, call.out)):
             call.function = in_parts
 
 
-def _fits(call: Call) -> bool:
-    (a, b), out = call.args, call.out
-    if not (isinstance(a, Value) and isinstance(b, Value)) or out.dtype.char not in "fd":
-        return False
-    alike = {a.dtype, b.dtype} == {out.dtype} and len(a.shape) == len(b.shape) == 2
-    if not alike or min(out.shape) == 1 or out.size * a.shape[1] <= BLAS_ALONE:
-        return False
-    return layout(out) == (False, out.shape[1]) and None not in (layout(a), layout(b))
+def _fits(a: Value, b: Value, out: Value) -> bool:
+    whole = layout(out) == (False, out.shape[1]) and min(out.shape) > 1
+    return whole and None not in (layout(a), layout(b))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..program import Program, Value
+from .matrices import products
 
 _MOST, _DEEPEST = 1 << 21, 2048
 """The largest second matrix, in bytes and in rows, whose columns stay in the cache."""
@@ -23,22 +24,12 @@ def tiled(a: Any, b: Any) -> Any:
 
 def run(program: Program) -> None:
     """Mark the products that are small enough."""
-    for call in program.calls:
-        if call.function in (np.matmul, np.dot, np.ndarray.dot) and not call.kwargs:
-            a, b = call.args
-            if _fits(a, b, call.out, call.function is np.matmul):
-                call.function = tiled
+    for call, a, b in products(program):
+        if _fits(a, b, call.out):
+            call.function = tiled
 
 
-def _fits(a: Any, b: Any, out: Value, batched: bool) -> bool:
-    if not (isinstance(a, Value) and isinstance(b, Value)) or out.dtype.char not in "fd":
-        return False
-    ranks = {len(a.shape), len(b.shape)}
-    if {a.dtype, b.dtype} != {out.dtype} or not out.size or not a.size or min(ranks) < 2:
-        return False
-    if (not batched and ranks != {2}) or out.strides[-1] != out.dtype.itemsize:
-        return False
-    n, (k, m) = a.shape[-2], b.shape[-2:]
-    if min(n, k, m) > _NARROW:
-        return False
-    return n > 1 and m > 4 and k <= _DEEPEST and k * m * out.dtype.itemsize <= _MOST
+def _fits(a: Value, b: Value, out: Value) -> bool:
+    n, (k, m), step = a.shape[-2], b.shape[-2:], out.dtype.itemsize
+    small = min(n, k, m) <= _NARROW and k <= _DEEPEST and k * m * step <= _MOST
+    return small and n > 1 and m > 4 and out.strides[-1] == step
