@@ -95,3 +95,16 @@ def test_a_repeated_trace_wakes_none_of_blas_threads(capsys: pytest.CaptureFixtu
         for _ in range(3):
             compiled(a)
         assert (capsys.readouterr().out, blas_threads()) == ("{2}\n{1}\n", {2})
+
+
+def test_one_blas_thread_leaves_to_others_what_they_have_set() -> None:
+    """Another thread's program may have set 1 already, and restores the number itself."""
+    with threadpool_limits(2, "blas"):
+        with native.one_blas_thread(), native.one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+        with threadpool_limits(1, "blas"):
+            inside = native.one_blas_thread()
+            inside.__enter__()
+        inside.__exit__(None, None, None)
+        assert blas_threads() == {2}

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..tensor import Array
 from .judging import judge
-from .objects import Place, arrays_in, dice, dotted, needs, put, short_names
+from .objects import Place, arrays_in, dotted, needs, put, repeatable_randomness, short_names
 from .recording import Recorded, bare, recording
 from .report import AuditReport
 from .trace import Function
@@ -47,7 +47,7 @@ def audit_a_layer(
         arguments |= params if named else zip(names[len(given) :], params, strict=True)
     arrays = {n: np.asarray(v) for n, v in arguments.items() if _is_real(v)}
 
-    with dice() as again:
+    with repeatable_randomness() as again:
 
         def run(owner: Any, values: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
             """The outputs of the forward pass, and the cache, if there is one."""

@@ -66,7 +66,7 @@ def short_names(places: Iterable[Place]) -> dict[Place, str]:
 
 
 @contextmanager
-def dice() -> Iterator[Callable[[], None]]:
+def repeatable_randomness() -> Iterator[Callable[[], None]]:
     """A function that resets every random generator there is; the exit resets them, too."""
     states: list[tuple[Callable[[Any], None], Any]] = [(random.setstate, random.getstate())]
     for found in gc.get_objects():

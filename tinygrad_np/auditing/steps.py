@@ -10,7 +10,7 @@ import numpy as np
 
 from ..tensor import Array, Tensor
 from .judging import judge, runnable
-from .objects import Place, arrays_in, dice, needs, put, short_names
+from .objects import Place, arrays_in, needs, put, repeatable_randomness, short_names
 from .report import AuditReport
 from .trace import Function
 
@@ -29,7 +29,7 @@ def audit_a_step(
             array[...] = before[place]
             put(params, place, array)
 
-    with dice() as again:
+    with repeatable_randomness() as again:
 
         def taken(watch: Callable[[Function], Any]) -> dict[Place, Array]:
             """The arrays after a step."""

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from .. import native
 from .fusion import Names
 
+EACH_NANOSECOND = 50
+"""Multiplications of a matrix product that a core does in a nanosecond, about."""
+
 
 def headers(names: Names, type_: str, *texts: str) -> None:
     """Put C texts of ``native`` before the functions, for one type of numbers."""

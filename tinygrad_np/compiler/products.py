@@ -22,13 +22,11 @@ from .c_code import (
     numbered,
 )
 from .fusion import Emit, Names, placed
+from .parts import EACH_NANOSECOND
 from .passes.gemm import gemm, layout
 from .passes.rows import small_product
 from .passes.split import BLAS_ALONE, in_parts
 from .program import Call, Value
-
-_EACH_NANOSECOND = 50
-"""So many multiplications a core does."""
 
 
 @functools.lru_cache(1000)
@@ -102,7 +100,7 @@ def product(call: Call) -> Emit | None:
         batched = loops(axes, inner, [text])
         if call.function is not in_parts or not axes:
             return batched
-        return names.shared(batched, inner[0], out.size * k / _EACH_NANOSECOND)
+        return names.shared(batched, inner[0], out.size * k / EACH_NANOSECOND)
 
     return lines
 
@@ -166,7 +164,7 @@ def _by_parts(names: Names, call: Call, places: list[CArray], *alpha: str) -> st
     names.head(native.PARALLEL)
     task = indented(["TASK(NAME)", "{", *memory, f"gemm_{type_}({', '.join(words)});", "}"])
     pointers = [f"(void *){word}" for word in (*[place.pointer for place in places], *alpha)]
-    work = n * k * m / _EACH_NANOSECOND
+    work = n * k * m / EACH_NANOSECOND
     return names.in_parts(names.function("product", task), work, runs, *pointers)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .. import native
 from .c_code import CArray, c_type, index, loops, nest, numbered
 from .fusion import Emit, Names, placed
-from .parts import headers, shared
+from .parts import EACH_NANOSECOND, headers, shared
 from .passes.tiles import tiled
 from .program import Call
 
@@ -48,4 +48,4 @@ def _multiply(names: Names, *places: CArray) -> str:
     text = ["FUSED", "TASK(NAME)", "{", memory, *text, "}", "FUSED_END"]
     name = names.function("product", "\n".join(text))
     pointers = [f"(void *){place.pointer}" for place in places]
-    return names.in_parts(name, math.prod((*out.shape, k)) / 50, runs, *pointers)
+    return names.in_parts(name, math.prod((*out.shape, k)) / EACH_NANOSECOND, runs, *pointers)

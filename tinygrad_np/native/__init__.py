@@ -33,6 +33,6 @@ def pool(function: str) -> int:
     if (found := library(text)) is None:
         return 0
     for name in ("get", "set"):
-        variable = "blas_threads" if name == "get" else "set_blas_threads"
-        ctypes.c_void_p.in_dll(found, variable).value = blas(f"openblas_{name}_num_threads")
+        address = blas(f"openblas_{name}_num_threads")
+        ctypes.c_void_p.in_dll(found, f"{name}_blas_threads").value = address
     return ctypes.cast(found[function], ctypes.c_void_p).value or 0

@@ -52,15 +52,13 @@ def blas_integer() -> Literal["int32_t", "int64_t"]:
 def one_blas_thread() -> Iterator[None]:
     """Inside, BLAS has one thread. Its others would look for work until 0.1 s after their last."""
     get, set_ = blas("openblas_get_num_threads"), blas("openblas_set_num_threads")
-    if not get or not set_:
+    threads = ctypes.CFUNCTYPE(ctypes.c_int)(get)() if get and set_ else 1
+    if threads == 1:  # perhaps for a program in another thread of Python, which restores them
         yield
         return
-    before, limit = (
-        ctypes.CFUNCTYPE(ctypes.c_int)(get)(),
-        ctypes.CFUNCTYPE(None, ctypes.c_int)(set_),
-    )
+    limit = ctypes.CFUNCTYPE(None, ctypes.c_int)(set_ or 0)
     limit(1)
     try:
         yield
     finally:
-        limit(before)
+        limit(threads)

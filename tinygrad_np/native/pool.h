@@ -14,7 +14,7 @@
 enum { PATIENCE = 200000 /* ns */, STACK = 1 << 23 };
 #define OWN_LINE _Alignas(64) /* of the cache: threads watch one and write to another */
 
-int (*blas_threads)(void); /* set by Python; NULL where NumPy's BLAS does not tell */
+int (*get_blas_threads)(void); /* set by Python; NULL where NumPy's BLAS does not tell */
 void (*set_blas_threads)(int);
 
 /* The task. Its fields change only when no thread works on it. */
@@ -122,7 +122,7 @@ static void start(isize count)
 /* Run a task in at most "most" parts. Returns their number. */
 isize run_in_parts(isize most, Task *task, void **operands)
 {
-    isize parts = most > 1 && blas_threads ? beside ? had : blas_threads() : 1;
+    isize parts = most > 1 && get_blas_threads ? beside ? had : get_blas_threads() : 1;
     parts = parts < most ? parts : most;
     parts = parts < THREADS ? parts : THREADS;
     if (parts <= 1 || atomic_exchange(&busy, 1)) {
@@ -153,11 +153,11 @@ isize run_in_parts(isize most, Task *task, void **operands)
 /* Run a program that shares its large products itself: BLAS has one thread meanwhile. */
 int run_beside_blas(Program *program, Tuple *arrays, Tuple *numbers, Tuple *fixed, Tuple *out)
 {
-    if (!blas_threads || !set_blas_threads)
+    if (!get_blas_threads || !set_blas_threads)
         return program(arrays, numbers, fixed, out);
     pthread_mutex_lock(&lock);
     if (!beside) {
-        had = blas_threads();
+        had = get_blas_threads();
         set_blas_threads(1);
     }
     beside++;
@@ -165,7 +165,7 @@ int run_beside_blas(Program *program, Tuple *arrays, Tuple *numbers, Tuple *fixe
     const int code = program(arrays, numbers, fixed, out);
     pthread_mutex_lock(&lock);
     beside--;
-    if (!beside && blas_threads() == 1) /* else somebody has set it meanwhile */
+    if (!beside && get_blas_threads() == 1) /* else somebody has set it meanwhile */
         set_blas_threads(had);
     pthread_mutex_unlock(&lock);
     return code;
