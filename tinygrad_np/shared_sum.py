@@ -2,8 +2,7 @@
 
 Each rank writes its array into a row of its own, adds up one slice of all rows, and then reads the
 whole sum. So MPI copies nothing inside a machine, and each element is added by one rank only.
-Between machines, the ranks with the same slice add it up by an Allreduce. Two ranks that are alone
-add up the whole rows, each for itself: that is less to read and to write than slices are.
+Between machines, the ranks with the same slice add it up by an Allreduce.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .tensor import Array
+from .shared_memory import Array, open_memory, path_of
 
 
 def _shared(node: Any, nbytes: int) -> mmap.mmap:
@@ -25,11 +24,10 @@ def _shared(node: Any, nbytes: int) -> mmap.mmap:
     file = -1
     if node.rank == 0:
         with contextlib.suppress(OSError):  # then no rank finds the file
-            file = os.memfd_create("ranks")
+            file = os.memfd_create("tinygrad_np")
             os.ftruncate(file, nbytes)
     try:
-        with open(node.bcast(f"/proc/{os.getpid()}/fd/{file}"), "r+b") as shared:
-            return mmap.mmap(shared.fileno(), nbytes)
+        return open_memory(node.bcast(path_of(file)), nbytes)
     finally:
         node.Barrier()
         if file >= 0:
@@ -57,8 +55,6 @@ class SharedSum:
     def __init__(self, mpi: Any, node: Any, across: Any) -> None:
         self.mpi, self.node, self.across = mpi, node, across
         self.rows: NDArray[np.uint8] = np.empty((1, 0), np.uint8)
-        self.pair = node.size == 2 and across.size == 1
-        self.first = 0  # the row of rank 0
 
     def is_short_of(self, nbytes: int) -> bool:
         """Whether ``reserve`` must be called first, on all ranks."""
@@ -70,14 +66,12 @@ class SharedSum:
         if self.node.size == 1:
             self.rows = np.empty((1, row), np.uint8)
             return
-        # The last row is the sum. A pair has two rows each, and uses them in turn: a rank writes
-        # its next array while the other one still reads this one.
-        shape = 4 if self.pair else self.node.size + 1, row
+        shape = self.node.size + 1, row  # the last row is the sum
         self.rows = np.ndarray(shape, np.uint8, _shared(self.node, math.prod(shape)))
 
     def own(self, count: int, dtype: np.dtype[Any]) -> Array:
         """Where this rank writes its array of so many elements."""
-        return self._rows(count, dtype)[self.first + int(self.node.rank)]
+        return self._rows(count, dtype)[int(self.node.rank)]
 
     def total(self, count: int, dtype: np.dtype[Any], out: Array) -> None:
         """Write the sum to ``out``. Call it when all ranks have written their own rows.
@@ -85,11 +79,6 @@ class SharedSum:
         The rows are added in the order of the ranks, so all ranks get the same bits.
         """
         rows, i, size = self._rows(count, dtype), self.node.rank, self.node.size
-        if self.pair:
-            one, other = rows[self.first : self.first + 2]
-            np.add(one, other, out=out, casting="same_kind")
-            self.first = 2 - self.first
-            return
         slices = [row[count * i // size : count * (i + 1) // size] for row in rows]
         if size > 1:
             np.add(slices[0], slices[1], out=slices[-1])

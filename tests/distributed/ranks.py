@@ -3,6 +3,7 @@
 python -m tests.distributed.ranks NAME ARGUMENTS calls the function NAME.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from scripts import training
 from tests import tiny
 from tinygrad_np import distributed, nn
 from tinygrad_np.shared_sum import SharedSum
+from tinygrad_np.tensor import plain
 
 
 class Net(nn.Module):
@@ -114,6 +116,48 @@ def exchanges() -> None:
         assert distributed.all_reduce(rank) == rank
         assert (distributed.rank(), distributed.size()) == (0, 1)
     assert distributed.rank() == rank
+
+
+def lends() -> None:
+    """Gradients of every origin are averaged, also several times in a step, and stay right."""
+    other = tg.compile(lambda x: _gradients(x, np.float32)[0])
+    backends: Any = ("eager", "numpy", "native")
+    for backend in backends:
+        for dtype in (np.float64, np.float32, np.float16):
+            step: Any = functools.partial(_gradients, dtype=dtype)
+            _check(step if backend == "eager" else tg.compile(step, backend=backend), dtype, other)
+
+
+def _check(step: Any, dtype: Any, other: Any) -> None:
+    tolerance = 2e-3 if dtype is np.float16 else 1e-6
+    kept: list[Any] = []
+    for call in range(1, 7):
+        each = np.arange(1.0, 5.0) * call
+        mean = each * (distributed.size() + 1) / 2
+        x = (each * (distributed.rank() + 1)).astype(dtype)
+        right: list[Any] = [2 * mean, 6 * mean, 3 * mean, mean, [0, 1, 2, 3]]
+        kept += zip(step(x), right, strict=True)
+        other(x.astype(np.float32))
+        with distributed.alone():
+            for found, factor in zip(step(x), (2, 6, 3, 1), strict=False):
+                assert (found == factor * x).all()
+    for found, right in kept:
+        np.testing.assert_allclose(found, right, rtol=tolerance)
+
+
+def _gradients(x: Any, dtype: Any) -> tuple[Any, ...]:
+    """Averages of 2x, then 2x + 4x, of 3x in another dtype, and of x itself; their order."""
+    w, single, same = (tg.Tensor(np.ones(4, d), True) for d in (dtype, np.float32, dtype))
+    (w * x * 2.0).sum().backward()
+    distributed.average_gradients([w])
+    first = plain(w.grad)
+    w.zero_grad()
+    (w * x * 6.0).sum().backward()
+    (single * 3.0 * x).sum().backward()
+    (same * x).sum().backward()
+    distributed.average_gradients([w, single, same])
+    grads = [plain(p.grad) for p in (w, single, same)]
+    return first, *grads, np.argsort(np.abs(grads[2]))
 
 
 def machines() -> None:

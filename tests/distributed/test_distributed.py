@@ -1,8 +1,10 @@
 """Ranks without mpiexec: one process exchanges nothing; a pretended world shows one rank's part."""
 
+import functools
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,21 +17,32 @@ import tinygrad_np as tg
 from scripts import train
 from tests import tiny
 from tinygrad_np import distributed, nn, random
+from tinygrad_np.shared_memory import Pair
 from tinygrad_np.shared_sum import SharedSum
+from tinygrad_np.tensor import plain
 
 ROOT = Path(__file__).parents[2]
+shares_memory = pytest.mark.skipif(
+    not hasattr(os, "memfd_create"), reason="processes of this system do not share memory"
+)
 
 
 class Twins:
     """A communicator of two ranks with equal arrays: sums double, maxima stay."""
 
-    size = 2
+    size, rank = 2, 0
 
     def __init__(self) -> None:
         self.sums = 0
         self.diverges = False
+        self.at_begin: Callable[[], object] = lambda: None
+
+    def Allgather(self, array: Any, both: Any) -> None:
+        both[:] = array
 
     def Allreduce(self, place: Any, array: Any, operation: str) -> None:
+        if len(array) == 4 and array[0] == distributed._KINDS.index("begin"):
+            self.at_begin()
         if operation == "sum":
             array *= 2
             self.sums += 1
@@ -45,7 +58,7 @@ def world(rank: int, size: int) -> Iterator[Twins]:
     sums = SharedSum(mpi, SimpleNamespace(rank=0, size=1), comm)
     with distributed.alone():
         before = vars(distributed._world).copy()
-        vars(distributed._world).update(mpi=mpi, rank=rank, size=size, weight=1 / size, sums=sums)
+        vars(distributed._world).update(mpi=mpi, rank=rank, size=size, sums=sums)
         try:
             yield comm
         finally:
@@ -75,7 +88,7 @@ def test_the_parts_of_a_batch_are_the_batch(rows: int, size: int) -> None:
     for rank in range(size):
         with world(rank, size):
             part, also = distributed.share(x, x[:, None])
-            weights.append(distributed._world.weight)
+            weights.append(distributed._weight(rank))
             assert len(part) > 0
             assert part.tolist() == also[:, 0].tolist()
             if weights[-1]:
@@ -173,6 +186,49 @@ def test_a_compiled_step_of_ranks_that_diverge_changes_nothing(backend: Any) -> 
         with pytest.raises(RuntimeError, match="the ranks do not do the same"):
             compiled(np.ones(3))
     assert (w.tolist(), w.grad.tolist()) == before  # type: ignore[union-attr]
+
+
+@shares_memory
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_what_a_rank_has_laid_open_stays_until_all_ranks_begin_the_next_step(backend: Any) -> None:
+    w = tg.Tensor(np.ones((20, 30)), requires_grad=True)
+
+    @functools.partial(tg.compile, backend=backend)
+    def step(x: Any) -> Any:
+        w.zero_grad()
+        (x @ w).sum().backward()
+        distributed.average_gradients([w])
+        mean = plain(w.grad)
+        # These need memory of the same size, after the gradient's last use here.
+        later = [np.sort(mean * i) for i in range(4)]
+        return sum([np.sort(np.sort(x)) for x in later])
+
+    with world(0, 2) as comm:
+        distributed._world.pair = pair = Pair(comm)
+        expected = 0.0
+
+        def check() -> None:
+            assert all((lent == expected).all() for exchange in pair.lent for lent in exchange)
+
+        comm.at_begin = check
+        for call in range(1, 4):
+            step(np.full((5, 20), float(call)))
+            expected = 5.0 * call
+            assert w.grad is not None
+            assert (w.grad == expected).all()
+            assert pair.lent
+            check()
+
+
+@shares_memory
+def test_the_gradient_of_a_number_stays_an_array() -> None:
+    w = tg.Tensor(2.0, requires_grad=True)
+    with world(0, 2) as comm:
+        distributed._world.pair = Pair(comm)
+        (w * w).backward()
+        distributed.average_gradients([w])
+    assert type(w.grad) is np.ndarray
+    assert w.grad == 4.0
 
 
 def test_a_step_compiled_among_ranks_runs_alone_without_an_exchange() -> None:

@@ -88,6 +88,12 @@ def test_arrays_of_every_dtype_are_exchanged() -> None:
     assert code == 0, text
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_gradients_of_every_origin_are_averaged_and_stay_right(ranks: int) -> None:
+    code, text = program(ranks, "lends")
+    assert code == 0, text
+
+
 def test_machines_exchange_what_their_ranks_have_added_up() -> None:
     code, text = program(4, "machines")
     assert code == 0, text

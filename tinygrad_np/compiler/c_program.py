@@ -164,6 +164,7 @@ class CProgram:
         known = (
             value.source != "call" or value in self.memory.homes
             or value in self.memory.results or value in self.memory.offsets
+            or value in self.memory.lent
         )  # fmt: skip
         if not known:
             return None
@@ -185,7 +186,7 @@ class CProgram:
         home = memory.homes.get(value, value)
         if home.source == "input":
             where = f"DATA({type_}, arrays, {self.program.inputs.index(home)})"
-        elif value.source == "constant":
+        elif value.source == "constant" or value in memory.lent:
             if value not in memory.constants:
                 memory.constants.append(value)
             where = f"DATA({type_}, fixed, {memory.constants.index(value) + 2})"

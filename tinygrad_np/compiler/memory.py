@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import LINE, aligned_bytes
+from ..shared_memory import allocate, lends
 from .c_code import extent
 from .fusion import Group
 from .kernels import Single
@@ -18,20 +19,26 @@ from .schedule import Kernel, NumpyCall, Segment
 
 
 class Memory:
-    """The place of each value: an input's array, a constant, an output's array or the workspace."""
+    """The place of each value: an input's array, a constant, an output's array or the workspace.
+
+    A lent value lies where its function says at each run.
+    """
 
     def __init__(
         self, program: Program, use_def: UseDef, kernels: Sequence[Kernel | NumpyCall],
         made: dict[Value, int],
     ) -> None:  # fmt: skip
         self.program, self.use_def, self.kernels, self.made = program, use_def, kernels, made
-        self.constants: list[Value] = []
+        self.lent = [call.out for call in program.calls if lends(call.function)]
+        self.constants = [*self.lent]
         self.read: dict[Value, list[int]] = {}
         for i, kernel in enumerate(kernels):
             for call in kernel.calls:
                 for value in call.inputs:
                     self.read.setdefault(use_def.root_of(value), []).append(i)
-        for value in program.results:
+        # What is lent is an exchange: the other process may read the operand until the end.
+        given = [v for call in program.calls if lends(call.function) for v in call.inputs]
+        for value in (*program.results, *given):
             self.read.setdefault(use_def.root_of(value), []).append(len(kernels))
         self.segmented = {
             use_def.root_of(v) for kernel in kernels if isinstance(kernel, Segment)
@@ -46,7 +53,7 @@ class Memory:
             if computed and alike and self.has_memory(value):
                 self.results.setdefault(value, i)
         self.offsets: dict[Value, int] = {}
-        self.work = aligned_bytes(self._lay_out())
+        self.work = (allocate if self.lent else aligned_bytes)(self._lay_out())
 
     def _homes(self) -> dict[Value, Value]:
         """Updates computed in place: for each such value, the input whose array it updates."""
@@ -85,6 +92,8 @@ class Memory:
         """Whether a value needs memory; others are local variables of a group's loops."""
         readers = self.read.get(value, [])
         kernel = self.kernels[self.made[value]]
+        if value in self.lent:
+            return False
         if isinstance(kernel, NumpyCall):
             return kernel.takes_out
         return not isinstance(kernel, Group) or any(i != self.made[value] for i in readers)

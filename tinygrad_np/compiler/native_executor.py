@@ -56,9 +56,8 @@ class NativeExecutor:
             raise NoLibraryError
         for name, address in writer.loops.items():
             (ctypes.c_void_p * 2).in_dll(library, name)[:] = list(address)
-        constants = [value.array for value in self.memory.constants]
-        self.fixed = self.memory.work, 1.0, *constants
-        self.unchecked = self.memory.work, 0.0, *constants
+        self.constants = [value.array for value in self.memory.constants]
+        self._fix()
         self.buffers = [self.memory.work]
         self.whole: NumpyExecutor | None = None
         self.parts = [self._part(library, part) for part in writer.parts]
@@ -93,23 +92,37 @@ class NativeExecutor:
                 self._resolve(code, part, arrays, numbers, out)
         return out
 
+    def _fix(self) -> None:
+        self.fixed = self.memory.work, 1.0, *self.constants
+        self.unchecked = self.memory.work, 0.0, *self.constants
+
     def _part(self, library: Any, part: str | Segment) -> Callable[..., int | None]:
         if isinstance(part, str):
             function = library[part]
             function.argtypes, function.restype = [ctypes.py_object] * 4, ctypes.c_int
             return function  # type: ignore[no-any-return]
-        program, targets = self.program, [c.out for c in part.calls if c.out in self.memory.offsets]
-        inner = part_of(program, self.use_def, part.calls, targets)
-        executor = NumpyExecutor(inner, 1000 * (1 + len(self.origin)))
+        program, memory = self.program, self.memory
+        made = [call.out for call in part.calls]
+        targets, lent = ([v for v in made if v in known] for known in (memory.offsets, memory.lent))
+        inner = part_of(program, self.use_def, part.calls, targets, lent)
+        executor = NumpyExecutor(inner, 1000 * (1 + len(self.origin)), part=True)
         self.origin |= executor.origin
+        places = [memory.constants.index(value) for value in lent]
         roots = inner.inputs[: len(inner.inputs) - len(targets)]
-        inputs: Any = [program.inputs.index(v) if v.source == "input" else self.memory.array(v)
-                       for v in (*roots, *targets)]  # fmt: skip
+        inputs: Any = [program.inputs.index(v) if v.source == "input"
+                       else memory.constants.index(v) + len(program.inputs) if v in memory.lent
+                       else memory.array(v) for v in (*roots, *targets)]  # fmt: skip
         numbers = [program.numbers.index(v) for v in inner.numbers]
 
         def run(arrays: Any, given: Any, fixed: Any, out: Any) -> None:
-            executor.run(tuple([arrays[i] if type(i) is int else i for i in inputs]),
-                         tuple([given[i] for i in numbers]))  # fmt: skip
+            if memory.lent:
+                arrays = *arrays, *self.constants
+            found = executor.run(tuple([arrays[i] if type(i) is int else i for i in inputs]),
+                                 tuple([given[i] for i in numbers]))  # fmt: skip
+            for i, array in zip(places, found, strict=True):
+                self.constants[i] = array
+            if places:
+                self._fix()
 
         return run
 

@@ -35,10 +35,13 @@ _REDUCES = frozenset(REDUCTIONS.values())
 
 
 class NumpyExecutor:
-    """The program as one generated Python function."""
+    """The program as one generated Python function.
 
-    def __init__(self, program: Program, first_line: int = 0) -> None:
-        self.program, self.first_line = program, first_line
+    As a part of a native program it returns its outputs where they lie, without copies.
+    """
+
+    def __init__(self, program: Program, first_line: int = 0, part: bool = False) -> None:
+        self.program, self.first_line, self.part = program, first_line, part
         self.use_def = UseDef(program)
         self.names: dict[str, Any] = {
             "array": np.array,
@@ -96,7 +99,8 @@ class NumpyExecutor:
                 lines.append(("        " if errors else "    ") + line)
                 self.origin[self.first_line + len(lines)] = call
         results = self.memory.results
-        outputs = [f"o{i}" if results.get(v) == i else f"array({self._word(v)}, order='K')"
+        copied = "{}" if self.part else "array({}, order='K')"
+        outputs = [f"o{i}" if results.get(v) == i else copied.format(self._word(v))
                    for i, v in enumerate(self.program.outputs)]  # fmt: skip
         lines += [f"    out = [{', '.join(outputs)}]"]
         homes = self.memory.homes

@@ -56,10 +56,12 @@ def prepared(program: Program) -> Program:
     return Program(program.inputs, program.numbers, calls, program.outputs, updates)
 
 
-def part_of(program: Program, use_def: UseDef, calls: list[Call], out: list[Value]) -> Program:
+def part_of(
+    program: Program, use_def: UseDef, calls: list[Call], out: list[Value], lent: list[Value]
+) -> Program:
     """Some calls of a program, with the views that they read, as a program of its own.
 
-    It has no outputs: the last inputs are arrays that it updates to ``out``.
+    Its outputs are what it lends; the last inputs are arrays that it updates to ``out``.
     """
     own = {call.out for call in calls}
     needed, views, roots = (
@@ -82,7 +84,7 @@ def part_of(program: Program, use_def: UseDef, calls: list[Call], out: list[Valu
     places = [Value(value, "input") for value in out]
     calls = [call for call in program.calls if call.out in chosen]
     updates = list(zip(places, out, strict=True))
-    return Program([*roots, *places], numbers, calls, [], updates)
+    return Program([*roots, *places], numbers, calls, lent, updates)
 
 
 def schedule(program: Program, use_def: UseDef) -> tuple[list[Kernel], dict[Value, int]]:
